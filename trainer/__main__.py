@@ -1,0 +1,88 @@
+"""`python -m trainer --config config.json --out DIR`: train one config, or go on with it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+import sys
+from pathlib import Path
+from types import FrameType
+
+from trainer.checkpoints import EncoderError
+from trainer.config import ConfigError, TrainConfig
+from trainer.corpus import DataError
+from trainer.store import StoreError, TrialDirectory
+from trainer.train import Diverged, EpochResult, train
+
+_EPILOG = """example:
+  python -m trainer --config config.json --out runs/first
+
+with config.json:
+  {"data": {"source": "synthetic"}, "encoder": "tiny", "sampler": "arrp", "B": 320,
+   "lambda": 0.5, "epochs": 3, "learning_rate": 0.001, "batch_size": 16}
+
+exit codes: 0 trained, 1 the training failed, 2 the input is wrong, 130 interrupted
+(run the same command again to go on).
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m trainer",
+        description="Train one multi-task config into a trial directory, resuming what is there.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", required=True, help="JSON file with the config")
+    parser.add_argument("--out", required=True, help="trial directory: a folder or a URI")
+    parser.add_argument("--json", action="store_true", help="print each epoch's record as JSON")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        config = TrainConfig.from_dict(json.loads(Path(options.config).read_text()))
+        for result in train(config, options.out):
+            print(json.dumps(result.record) if options.json else _line(result, config), flush=True)
+        return _finish(options.out, options.json)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"{options.config}: {problem}", file=sys.stderr)
+        return 2
+    except json.JSONDecodeError as error:
+        print(f"{options.config}: line {error.lineno}: not JSON: {error.msg}", file=sys.stderr)
+        return 2
+    except (DataError, EncoderError, StoreError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    except Diverged as error:
+        print(f"failed: diverged: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+        return 130
+
+
+def _interrupt(signum: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _line(result: EpochResult, config: TrainConfig) -> str:
+    record = result.record
+    tasks = "  ".join(f"{name} {values['dev_metric']:.3f}" for name, values in record["tasks"].items())
+    return (
+        f"epoch {result.epoch}/{config.epochs}  dev_score {record['dev_score']:.4f}  {tasks}  "
+        f"{record['minutes_per_epoch']:.3f} min  {record['examples']} examples"
+    )
+
+
+def _finish(out: str, as_json: bool) -> int:
+    end = TrialDirectory(out).end() or {}
+    if not as_json:
+        print(f"{end.get('status')}: {out}")
+    return 0 if end.get("status") == "complete" else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,127 @@
+"""Training time apart from everything else, and whether it was spent alone (DESIGN idea 5)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+
+#: Share of the machine's CPU time that others may use before a timing counts as contended.
+FOREIGN_LOAD_ALLOWED = 0.1
+
+
+class Clock:
+    """Seconds by part (`training`, `evaluation`, `checkpoint`, `setup`), device-synchronised."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.seconds: dict[str, float] = {}
+        self._neighbours = _Neighbours(device)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Time a stretch; waits for the device before it reads the time."""
+        self._wait()
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self._wait()
+            elapsed = time.perf_counter() - started
+            self.seconds[name] = self.seconds.get(name, 0.0) + elapsed
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Like `part("training")`, and watches who else uses the device."""
+        self._neighbours.begin()
+        try:
+            with self.part("training"):
+                yield
+        finally:
+            self._neighbours.end()
+
+    def take(self) -> dict[str, float]:
+        """Seconds by part since the last call."""
+        taken, self.seconds = self.seconds, {}
+        return taken
+
+    def contention(self) -> tuple[bool | None, float | None]:
+        """Whether the training time was contended (None: cannot be known here), and the share
+        of the machine's CPU time that other processes used (CPU only)."""
+        return self._neighbours.verdict()
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+class _Neighbours:
+    """Who else used the device while the training clock ran."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self._reset()
+
+    def _reset(self) -> None:
+        self._foreign = self._capacity = 0.0
+        self._others: bool | None = None
+        self._start: tuple[float, float, float] | None = None
+
+    def begin(self) -> None:
+        if self.device.type == "cuda":
+            self._see(gpu_has_others())
+        else:
+            self._start = _cpu_reading()
+
+    def end(self) -> None:
+        if self.device.type == "cuda":
+            self._see(gpu_has_others())
+            return
+        now = _cpu_reading()
+        if self._start is not None and now is not None:
+            busy, own, wall = (a - b for a, b in zip(now, self._start, strict=True))
+            self._foreign += max(0.0, busy - own)
+            self._capacity += wall * (os.cpu_count() or 1)
+
+    def _see(self, others: bool | None) -> None:
+        if others is not None:
+            self._others = bool(self._others) or others
+
+    def verdict(self) -> tuple[bool | None, float | None]:
+        others = self._others
+        share = self._foreign / self._capacity if self._capacity > 0 else None
+        self._reset()
+        if share is not None:
+            return share > FOREIGN_LOAD_ALLOWED, share
+        return others, None
+
+
+def _cpu_reading() -> tuple[float, float, float] | None:
+    """CPU seconds of the whole machine, of this process, and the wall clock; Linux only."""
+    try:
+        fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
+    except OSError:
+        return None
+    user, nice, system, _idle, _iowait, irq, softirq, steal = (int(f) for f in fields[:8])
+    busy = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+    return busy, time.process_time(), time.perf_counter()
+
+
+def gpu_has_others() -> bool | None:
+    """Whether more than one process computes on the visible GPU; None without nvidia-smi."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
+    command = [program, "--query-compute-apps=pid", "--format=csv,noheader", "-i", visible]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return len(answer.stdout.split()) > 1

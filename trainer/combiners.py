@@ -1,0 +1,84 @@
+"""Per-task gradients -> one update, seen only through their Gramian (DESIGN idea 3).
+
+The rows of J are the tasks' gradients of the shared parameters, G = J J^T their inner products.
+Any method that projects or reweights gradients is arithmetic on G that ends in K weights w; the
+update is w^T J.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Combiner:
+    """How task gradients become one update.
+
+    `weights(gramian, generator)` maps a (K, K) Gramian to K float64 weights.  When
+    `needs_gramian` is false the weights depend on K alone, and the loop accumulates all
+    gradients in one row instead of keeping them apart.
+    """
+
+    name: str
+    needs_gramian: bool
+    weights: Callable[[Tensor, torch.Generator], Tensor]
+
+
+def sum_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
+    """Plain joint loss: the sum of the task losses."""
+    return torch.ones(gramian.shape[0], dtype=torch.float64)
+
+
+def mean_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
+    """Plain joint loss: the mean of the task losses."""
+    return torch.full((gramian.shape[0],), 1.0 / gramian.shape[0], dtype=torch.float64)
+
+
+def pcgrad_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
+    """Yu et al. 2020, Algorithm 1 (P0 section 3.1), on the Gramian.
+
+    Row i of the projected gradients is sum_j c_ij g_j.  For each j in a random order, when
+    g_i^PC . g_j < 0, g_i^PC loses its part along the *original* g_j: c_ij -= (c_i . G_j) / G_jj.
+    The orders are drawn as `torch.randperm(K)`, task by task.
+    """
+    size = gramian.shape[0]
+    inner = gramian.double().tolist()  # K x K, K a handful: plain floats beat tensor calls
+    total = [0.0] * size
+    for i in range(size):
+        order = torch.randperm(size, generator=generator).tolist()
+        row = [0.0] * size
+        row[i] = 1.0
+        for j in order:
+            if j == i:
+                continue
+            product = sum(c * g for c, g in zip(row, inner[j], strict=True))
+            if product < 0.0:
+                row[j] -= product / inner[j][j]
+        total = [a + b for a, b in zip(total, row, strict=True)]
+    return torch.tensor(total, dtype=torch.float64)
+
+
+def pcgrad_mean_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
+    """The mean of the projected gradients, as the widely used ports of PCGrad take it."""
+    return pcgrad_weights(gramian, generator) / gramian.shape[0]
+
+
+def combiner(name: str, reduction: str = "sum") -> Combiner:
+    """The combiner a config names; `reduction` acts on `pcgrad` only."""
+    if name == "pcgrad":
+        weights = pcgrad_weights if reduction == "sum" else pcgrad_mean_weights
+        return Combiner(name, True, weights)
+    return Combiner(name, False, {"sum": sum_weights, "mean": mean_weights}[name])
+
+
+def conflicts(gramian: Tensor) -> tuple[Tensor, Tensor]:
+    """Cosine (K, K) of every pair of gradients, 0 where one vanishes, and which pairs conflict."""
+    gramian = gramian.double()
+    norms = gramian.diagonal().clamp(min=0).sqrt()
+    scale = norms[:, None] * norms[None, :]
+    cosine = torch.where(scale > 0, gramian / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
+    return cosine, cosine < 0

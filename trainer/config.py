@@ -1,0 +1,337 @@
+"""What one trial is: plain dataclasses, every mistake reported at once.
+
+A config is a JSON/YAML mapping.  `TrainConfig.from_dict` checks it completely before anything
+starts and raises one `ConfigError` that carries every problem: the key, what was found, what is
+allowed.  `canonical` is the mapping that identifies a trial: parameters that do not act (lambda
+without ARRP, `reduction` without PCGrad, ...) and those that say only where or on what the trial
+runs (`device`, `threads`, folders) are not part of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from trainer.tasks import DEFAULT_TASKS, Task, TaskError, declared_tasks
+
+SAMPLERS = ("proportional", "annealed", "round_robin", "arrp")
+COMBINERS = ("sum", "mean", "pcgrad")
+FREEZE_SETS = ("none", "encoder")
+PAIR_MODES = ("cross",)
+ENCODER_PRESETS = ("tiny", "mini", "base")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: the dotted key, what is wrong with it, and what is allowed there."""
+
+    key: str
+    message: str
+    allowed: str = ""
+
+    def __str__(self) -> str:
+        tail = f"; allowed: {self.allowed}" if self.allowed else ""
+        return f"{self.key}: {self.message}{tail}"
+
+
+class ConfigError(ValueError):
+    """Every problem of a config, in the order of its keys."""
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+def unknown_key(key: str, prefix: str, allowed: typing.Iterable[str]) -> Problem:
+    """The problem for a key that nobody reads, with the nearest known one named."""
+    allowed = sorted(allowed)
+    near = get_close_matches(key, allowed, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return Problem(prefix + key, f"unknown key{hint}", ", ".join(allowed))
+
+
+def _one_of(*choices: str) -> dict[str, Any]:
+    return {"choices": choices}
+
+
+def _range(low: float, high: float = math.inf, *, open_low: bool = False) -> dict[str, Any]:
+    return {"low": low, "high": high, "open_low": open_low}
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where the sentences come from and how many of them are used."""
+
+    #: `synthetic` is generated from `seed`; `cs224n` are the course's file names below `root`;
+    #: `files` takes every path from the tasks' declarations (relative ones below `root`).
+    source: str = field(default="cs224n", metadata=_one_of("synthetic", "cs224n", "files"))
+    root: str = "data"
+    #: Folder of the tokenised corpus; empty: `~/.cache/orch-mtl`.
+    cache: str = field(default="", metadata={"runtime": True})
+    #: Tokens of a sentence or pair, special tokens included; longer ones are cut.
+    max_length: int = field(default=128, metadata=_range(8, 512))
+    #: At most so many training examples of a task (a fixed draw, the same for every seed).
+    limit: dict[str, int] = field(default_factory=dict, metadata=_range(1))
+    #: The same for dev examples.
+    dev_limit: dict[str, int] = field(default_factory=dict, metadata=_range(1))
+    #: Seed and size of the synthetic corpus: `size` training examples of its smallest task.
+    seed: int = field(default=0, metadata=_range(0, 2**31))
+    size: int = field(default=160, metadata=_range(16, 100_000))
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One trial: data, model, method, optimiser, seed."""
+
+    data: DataConfig = field(default_factory=DataConfig)
+    #: Names of declared tasks; `task_declarations` adds to them or changes them.
+    tasks: tuple[str, ...] = DEFAULT_TASKS
+    task_declarations: dict[str, Any] = field(default_factory=dict)
+    #: A random preset (`tiny`, `mini`, `base`), `minilm` (extra of that name), a folder with a
+    #: Hugging Face BERT checkpoint, or the name of one on the Hub (extra `hub`).
+    encoder: str = "bert-base-uncased"
+    pair: str = field(default="cross", metadata=_one_of(*PAIR_MODES))
+
+    sampler: str = field(default="round_robin", metadata=_one_of(*SAMPLERS))
+    #: Examples an epoch (`proportional`, `annealed`) or in the epoch's second phase (`arrp`).
+    B: int = field(default=24_000, metadata=_range(1))
+    #: Task draws a step of `proportional` and `annealed`; 0: as many as there are tasks.
+    draws_per_step: int = field(default=0, metadata=_range(0, 1000))
+    #: Loss penalty of ARRP's second phase (P0, section 4.2).  `lambda` in files.
+    lambda_: float = field(default=1.0, metadata=_range(0, 1, open_low=True))
+    combiner: str = field(default="pcgrad", metadata=_one_of(*COMBINERS))
+    #: What PCGrad does with the projected gradients: the paper's sum, or the ports' mean.
+    reduction: str = field(default="sum", metadata=_one_of("sum", "mean"))
+    #: Frozen parameters: in ARRP's second phase, or for the whole run under other samplers.
+    freeze: str = field(default="none", metadata=_one_of(*FREEZE_SETS))
+
+    epochs: int = field(default=10, metadata=_range(1, 10_000))
+    #: Examples of a task's batch; a mapping gives each task its own.
+    batch_size: int | dict[str, int] = field(default=8, metadata=_range(1, 100_000))
+    learning_rate: float = field(default=1e-5, metadata=_range(0, 1, open_low=True))
+    weight_decay: float = field(default=0.0, metadata=_range(0, 1))
+    schedule: str = field(default="constant", metadata=_one_of("constant", "linear"))
+    warmup_steps: int = field(default=0, metadata=_range(0))
+    dropout: float = field(default=0.3, metadata=_range(0, 0.9))
+    attention_dropout: float = field(default=0.1, metadata=_range(0, 0.9))
+    precision: str = field(default="fp32", metadata=_one_of("fp32", "bf16", "auto"))
+    eval_batch_size: int = field(default=64, metadata=_range(1, 100_000) | {"runtime": True})
+
+    seed: int = field(default=0, metadata=_range(0, 2**31))
+    device: str = field(default="auto", metadata=_one_of("auto", "cpu", "cuda") | {"runtime": True})
+    #: CPU threads; 0 leaves torch's choice.  Resume is bit-exact for a fixed number.
+    threads: int = field(default=0, metadata=_range(0, 1024) | {"runtime": True})
+
+    @classmethod
+    def from_dict(cls, mapping: Any) -> TrainConfig:
+        """Check `mapping` and build the config; raises `ConfigError` with every problem."""
+        config, problems = check(mapping)
+        if config is None:
+            raise ConfigError(problems)
+        return config
+
+    def to_dict(self) -> dict[str, Any]:
+        """The whole config as plain JSON values, under the names that files use."""
+        return _plain(self)
+
+    @property
+    def task_list(self) -> list[Task]:
+        """The declarations of this trial's tasks, in their order."""
+        declared = declared_tasks(self.task_declarations)
+        return [declared[name] for name in self.tasks]
+
+    def batch_size_of(self, task: str) -> int:
+        return self.batch_size if isinstance(self.batch_size, int) else self.batch_size[task]
+
+    def inactive(self) -> dict[str, str]:
+        """Keys that do not act in this config, each with the reason."""
+        reasons: dict[str, str] = {}
+        if self.sampler not in ("proportional", "annealed", "arrp"):
+            reasons["B"] = f"sampler {self.sampler} takes no B"
+        if self.sampler not in ("proportional", "annealed"):
+            reasons["draws_per_step"] = f"sampler {self.sampler} draws every task in a step"
+        if self.sampler != "arrp":
+            reasons["lambda"] = "only arrp penalises a loss"
+        if self.combiner != "pcgrad":
+            reasons["reduction"] = f"combiner {self.combiner} has no reduction"
+        if self.data.source != "synthetic":
+            reasons["data.seed"] = reasons["data.size"] = "data are read, not generated"
+        else:
+            reasons["data.root"] = "data are generated, not read"
+        return reasons
+
+    def canonical(self) -> dict[str, Any]:
+        """The identifying mapping: acting parameters only, no run-time ones.
+
+        Folders are left out because the data's fingerprint stands for them (DESIGN section 4).
+        """
+        plain = _plain(self, runtime=False)
+        for key in (*self.inactive(), "data.root"):
+            *path, last = key.split(".")
+            node = plain
+            for part in path:
+                node = node[part]
+            node.pop(last, None)
+        return plain
+
+
+def _plain(value: Any, *, runtime: bool = True) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {
+            f.name.rstrip("_"): _plain(getattr(value, f.name), runtime=runtime)
+            for f in dataclasses.fields(value)
+            if runtime or not f.metadata.get("runtime")
+        }
+    if isinstance(value, dict):
+        return {str(k): _plain(v, runtime=runtime) for k, v in sorted(value.items())}
+    if isinstance(value, tuple | list):
+        return [_plain(v, runtime=runtime) for v in value]
+    return value
+
+
+def fields_of(cls: type = TrainConfig) -> dict[str, dataclasses.Field[Any]]:
+    """File name -> dataclass field, one level."""
+    return {f.name.rstrip("_"): f for f in dataclasses.fields(cls)}
+
+
+def field_at(key: str) -> dataclasses.Field[Any] | None:
+    """The field a dotted key names (`lambda`, `data.size`, `data.limit.qqp`), or None."""
+    head, _, rest = key.partition(".")
+    found = fields_of().get(head)
+    if found is None or not rest:
+        return found
+    if head == "data":
+        inner, _, tail = rest.partition(".")
+        nested = fields_of(DataConfig).get(inner)
+        return nested if nested is not None and (not tail or "dict" in str(nested.type)) else None
+    return found if "dict" in str(found.type) else None
+
+
+def check(mapping: Any) -> tuple[TrainConfig | None, list[Problem]]:
+    """Build a config or list every problem; never both."""
+    problems: list[Problem] = []
+    values = _check_fields(TrainConfig, mapping, "", problems)
+    if not problems:
+        _check_tasks(values, problems)
+    if problems:
+        return None, problems
+    return TrainConfig(**values), []
+
+
+def _check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
+    known = fields_of(cls)
+    if not isinstance(mapping, dict):
+        problems.append(Problem(prefix.rstrip(".") or "config", "not a mapping of keys to values"))
+        return {}
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if key not in known:
+            problems.append(unknown_key(str(key), prefix, known))
+            continue
+        f = known[key]
+        if f.name == "data":
+            inner = _check_fields(DataConfig, value, "data.", problems)
+            values["data"] = DataConfig(**inner) if not problems else None
+        else:
+            values[f.name] = _check_value(hints[f.name], f.metadata, prefix + key, value, problems)
+    return values
+
+
+def _check_value(
+    hint: Any, limits: typing.Mapping[str, Any], key: str, value: Any, problems: list[Problem]
+) -> Any:
+    if isinstance(hint, types.UnionType):
+        options = typing.get_args(hint)
+        hint = next((o for o in options if _container(o) == isinstance(value, dict)), options[0])
+    origin = typing.get_origin(hint) or hint
+    if origin is dict:
+        if not isinstance(value, dict):
+            problems.append(Problem(key, f"{value!r} is not a mapping"))
+            return {}
+        inner = (typing.get_args(hint) or (str, Any))[1]
+        return {
+            str(k): _check_value(inner, limits, f"{key}.{k}", v, problems)
+            for k, v in value.items()
+        }
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            problems.append(Problem(key, f"{value!r} is not a list of names"))
+            return ()
+        return tuple(value)
+    if hint is Any:
+        return value
+    return _check_scalar(hint, limits, key, value, problems)
+
+
+def _container(hint: Any) -> bool:
+    return (typing.get_origin(hint) or hint) is dict
+
+
+def _check_scalar(
+    hint: type, limits: typing.Mapping[str, Any], key: str, value: Any, problems: list[Problem]
+) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-5 as text
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        words = {int: "a whole number", float: "a number", str: "text"}
+        problems.append(Problem(key, f"{value!r} is not {words[hint]}", describe(limits)))
+        return value
+    choices = limits.get("choices")
+    if choices and value not in choices:
+        near = get_close_matches(str(value), choices, n=1)
+        hint_text = f" (did you mean {near[0]!r}?)" if near else ""
+        problems.append(Problem(key, f"unknown value {value!r}{hint_text}", ", ".join(choices)))
+    if "low" in limits and isinstance(value, int | float):
+        too_low = value <= limits["low"] if limits["open_low"] else value < limits["low"]
+        if too_low or value > limits["high"] or not math.isfinite(value):
+            problems.append(Problem(key, f"{value!r} is outside its range", describe(limits)))
+    return value
+
+
+def describe(limits: typing.Mapping[str, Any]) -> str:
+    """What a field allows, in words: `round_robin, arrp` or `0 < value <= 1`."""
+    if "choices" in limits:
+        return ", ".join(limits["choices"])
+    if "low" in limits:
+        sign = "<" if limits["open_low"] else "<="
+        high = f" <= {limits['high']:g}" if math.isfinite(limits["high"]) else ""
+        return f"{limits['low']:g} {sign} value{high}"
+    return ""
+
+
+def _check_tasks(values: dict[str, Any], problems: list[Problem]) -> None:
+    """Task names must be declared; per-task mappings must name tasks of this trial."""
+    names = values.get("tasks", DEFAULT_TASKS)
+    try:
+        declared = declared_tasks(values.get("task_declarations", {}))
+    except TaskError as error:
+        problems.append(Problem(f"task_declarations.{error.key}", error.message, error.allowed))
+        return
+    if not names:
+        problems.append(Problem("tasks", "no task is named", ", ".join(sorted(declared))))
+    for name in names:
+        if name not in declared:
+            problems.append(Problem("tasks", f"unknown task {name!r}", ", ".join(sorted(declared))))
+    if len(set(names)) != len(names):
+        problems.append(Problem("tasks", "a task is named twice"))
+    batch_size = values.get("batch_size")
+    if isinstance(batch_size, dict) and set(batch_size) != set(names):
+        problems.append(
+            Problem("batch_size", "must give every task its size", "one entry each for " + ", ".join(names))
+        )
+    data = values.get("data") or DataConfig()
+    for key in ("limit", "dev_limit"):
+        for task in getattr(data, key):
+            if task not in names:
+                problems.append(unknown_key(task, f"data.{key}.", names))

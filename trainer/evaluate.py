@@ -1,0 +1,106 @@
+"""Dev metrics and per-example predictions."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from trainer.corpus import Split
+from trainer.heads import MultitaskModel, predict, task_loss
+from trainer.tasks import Task
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A task's outputs on one split, in the split's order; all arrays float (n,)."""
+
+    task: Task
+    labels: np.ndarray
+    predictions: np.ndarray
+    scores: np.ndarray
+    loss: float
+
+    @property
+    def metric(self) -> float:
+        return metric(self.task, self.predictions, self.labels)
+
+
+def metric(task: Task, predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Accuracy, or Pearson's r (0 where it is undefined because one side is constant)."""
+    if task.metric == "accuracy":
+        return float(np.mean(predictions == labels))
+    centred = predictions - predictions.mean(), labels - labels.mean()
+    norm = float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
+    return float(centred[0] @ centred[1]) / norm if norm > 0 else 0.0
+
+
+def overall(metrics: dict[str, float], tasks: list[Task]) -> dict[str, float]:
+    """METHODS section 1: `dev_score` (P0; Pearson's r as (r + 1) / 2) and `dev_mean` (P1)."""
+    scored = [task for task in tasks if task.scored]
+    halves = [
+        (metrics[t.name] + 1) / 2 if t.metric == "pearson" else metrics[t.name] for t in scored
+    ]
+    plain = [metrics[task.name] for task in scored]
+    return {"dev_score": float(np.mean(halves)), "dev_mean": float(np.mean(plain))}
+
+
+def evaluate(
+    model: MultitaskModel,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    forward: Callable[..., torch.Tensor],
+) -> Predictions:
+    """Predictions for a whole split.  Sentences of like length go together: least padding.
+
+    `forward(task, packed)` is the model under the trial's precision.
+    """
+    order = np.argsort(split.lengths, kind="stable")
+    outputs: list[torch.Tensor] = []
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            packed = split.packed(order[start : start + batch_size]).to(device)
+            outputs.append(forward(split.task.name, packed))
+        output = torch.cat(outputs)
+        labels = torch.from_numpy(split.labels[order]).float().to(device)
+        loss = float(task_loss(split.task, output, labels))
+        prediction, score = predict(split.task, output)
+    model.train(was_training)
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return Predictions(
+        task=split.task,
+        labels=split.labels,
+        predictions=prediction.double().cpu().numpy()[back],
+        scores=score.double().cpu().numpy()[back],
+        loss=loss,
+    )
+
+
+def predictions_file(predictions: dict[str, Predictions], splits: dict[str, Split]) -> bytes:
+    """Parquet with the columns task, id, label, prediction, score: one row a dev example."""
+    columns: dict[str, list[Any]] = {k: [] for k in ("task", "id", "label", "prediction", "score")}
+    for name, made in predictions.items():
+        columns["task"] += [name] * len(made.labels)
+        columns["id"] += splits[name].column("id")
+        columns["label"].append(made.labels)
+        columns["prediction"].append(made.predictions)
+        columns["score"].append(made.scores)
+    table = {
+        key: pa.array(np.concatenate(values) if key in ("label", "prediction", "score") else values)
+        for key, values in columns.items()
+    }
+    table["task"] = table["task"].dictionary_encode()
+    sink = io.BytesIO()
+    pq.write_table(pa.table(table), sink, compression="zstd")
+    return sink.getvalue()

@@ -1,0 +1,60 @@
+"""On what and with what a trial ran: versions, git commit, device."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+_PACKAGES = ("orch-mtl", "torch", "numpy", "pyarrow", "tokenizers", "safetensors")
+
+
+def describe_run(device: torch.device) -> dict[str, Any]:
+    """Keys for config.json: `versions`, `git_commit`, `device`, `threads`, `host`."""
+    return {
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "device": device_name(device),
+        "threads": torch.get_num_threads(),
+        "host": platform.node(),
+    }
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue  # the trainer also runs from a bare checkout
+    return found
+
+
+@functools.cache
+def git_commit() -> str:
+    """Commit of the checkout this package lies in, `-dirty` if changed; empty if unknown."""
+    folder = Path(__file__).parent
+    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip()
+
+
+def device_name(device: torch.device) -> str:
+    """`cpu: <model>` or `cuda: <model>`."""
+    if device.type == "cuda":
+        return f"cuda: {torch.cuda.get_device_name(device)}"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{device.type}: {models[0] if models else platform.processor() or platform.machine()}"

@@ -1,0 +1,266 @@
+"""The generated corpus of the embedded profile: a small grammar, three tasks, known noise.
+
+It exists so that a whole sweep runs in seconds without a download, and still asks a question: the
+tasks share words and an encoder but want different things from them, as the real ones do.
+
+**Grammar.**  Four topics (money, travel, computers, food), each with three things and three
+actions.  A thing has three synonyms and an action two, so sentences about the same thing rarely
+share its word.  Around them stand adjectives of five levels (awful .. superb), places, and
+connectives of two kinds (`again`, `still`, ... and `instead`, `rather`, ...).
+
+- `sst`: "the dull loan was not superb instead".  The label is drawn first, with the skewed prior
+  of the real corpus; each of three adjectives scatters around it, and "not" in front of one turns
+  its level over.
+- `qqp`: two questions, "how do i pay the dull loan in town".  They are duplicates when thing and
+  action agree.  Other pairs differ in topic (easy), only in thing, or only in action (hard).
+- `sts`: two statements.  Similarity grows from 0 (other topic) over same topic, same thing and
+  same action to 5 (the same place as well).
+
+**Conflict.**  Adjectives decide `sst` and mean nothing in the pairs, where each sentence draws its
+own.  A repeating connective marks the same question in `qqp` but a further event in `sts`
+(less similar), a contrasting one the reverse; in `sst` both are filler.  Place matters in `sts`
+only.
+
+**Difficulty.**  Connectives alone are a weak cue, the topic is a coarse one, and synonyms, which
+take many pairs to learn, give the rest: so more `qqp` data helps `qqp`.
+
+**Noise.**  `sst`: the adjectives' scatter, and `SST_NOISE` of the labels drawn anew from the prior.
+`qqp`: `QQP_NOISE` of the labels flipped.  `sts`: Gaussian of `STS_NOISE` points, cut to 0..5.
+Dev and test carry the same noise, so no model reaches 1.0.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.tasks import TASKS
+
+#: Part of the data's fingerprint: raise it with every change of what `generate` returns.
+VERSION = 1
+
+#: Training examples relative to the smallest task (`sts`): the papers' 8544 and 283010 to 6040.
+PROPORTIONS = {"sst": 1.4145, "qqp": 46.86, "sts": 1.0}
+#: Held-out sizes do not grow with the corpus: metrics steady to about two points, in little time.
+DEV_SIZES = {"sst": 400, "qqp": 600, "sts": 400}
+TEST_SIZE = 100
+
+SST_PRIOR = (0.13, 0.26, 0.19, 0.27, 0.15)
+SST_SCATTER = 0.6
+SST_NEGATED = 0.15
+SST_NOISE = 0.1
+QQP_NOISE = 0.06
+STS_NOISE = 0.6
+
+#: Shares of pairs that differ in topic, only in thing, only in action, in neither.  With
+#: QQP_NOISE flipped, 37 % of `qqp` are positive, as in the real corpus.
+OTHER_TOPIC, OTHER_THING, OTHER_ACTION, SAME = range(4)
+QQP_KINDS = (0.43, 0.14, 0.078, 0.352)
+STS_KINDS = (0.4, 0.2, 0.1, 0.3)
+STS_POINTS = np.array([0.2, 2.4, 3.0, 4.0])
+STS_PLACE_POINTS = 1.0
+#: Chances of a connective of the likelier and of the other kind; otherwise there is none.
+QQP_CUES = (0.5, 0.15)
+STS_CUES = (0.6, 0.15)
+#: How likely each topic is where the pair shares it (the other way round where it does not).
+QQP_LEAN = (0.6, 0.3, 0.1)
+STS_LEAN = (0.15, 0.3, 0.55)
+#: Below so many points a statement counts as a further event for its connective.
+STS_CUE_BELOW = 2.5
+
+_THINGS = (
+    ("loan credit", "salary wage", "tax duty"),
+    ("flight plane", "hotel hostel", "visa permit"),
+    ("laptop computer", "phone mobile", "website page"),
+)
+_ACTIONS = (
+    ("pay settle", "raise increase"),
+    ("book reserve", "cancel drop"),
+    ("repair fix", "install update"),
+)
+_LEVELS = (
+    "awful horrible dreadful terrible",
+    "dull poor weak clumsy",
+    "plain usual common average",
+    "nice pleasant decent solid",
+    "superb brilliant perfect wonderful",
+)
+_PLACES = "home abroad online downtown"
+_REPEATS = "again still really"
+_CONTRASTS = "instead rather otherwise"
+_OPENERS = "how should can why"
+_SUBJECTS = "people they we some"
+
+_Words = NDArray[np.str_]
+_Ints = NDArray[np.int64]
+_Slot = _Words | str
+
+
+def _table(rows: Iterable[str]) -> _Words:
+    return np.array([row.split() for row in rows])
+
+
+#: Words by (topic, thing, synonym), (topic, action, synonym) and (level, synonym).
+THINGS = np.array([_table(rows) for rows in _THINGS])
+ACTIONS = np.array([_table(rows) for rows in _ACTIONS])
+LEVELS = _table(_LEVELS)
+PLACES = np.array(_PLACES.split())
+#: Connectives by kind (0 repeats, 1 contrasts, 2 none) and word.
+CUES = np.array([_REPEATS.split(), _CONTRASTS.split(), ["", "", ""]])
+OPENERS = np.array(_OPENERS.split())
+SUBJECTS = np.array(_SUBJECTS.split())
+
+Row = dict[str, object]
+
+
+def generate(seed: int, size: int) -> dict[str, dict[str, list[Row]]]:
+    """Task -> split -> rows, with `size` training examples of `sts`, the smallest task.
+
+    Every split has a random stream of its own, so the same seed gives the same rows in any
+    process, and dev and test stay the same when `size` changes.  No sentence of `sst` and no pair
+    (in either order) stands in two splits.
+    """
+    corpus: dict[str, dict[str, list[Row]]] = {}
+    for number, (task, draw) in enumerate(_DRAWS.items()):
+        held_out: set[frozenset[object]] = set()
+        splits: dict[str, list[Row]] = {}
+        # The small splits first: what they hold is then left out of the large one.
+        for split, name in enumerate(("test", "dev", "train")):
+            rng = np.random.Generator(np.random.PCG64([seed, number, split]))
+            count = _size(task, name, size)
+            splits[name] = _fill(rng, draw, count, held_out, f"{task}-{name}")
+            if name != "train":
+                held_out.update(_texts(row) for row in splits[name])
+        for row in splits["test"]:
+            del row[TASKS[task].label]
+        corpus[task] = {name: splits[name] for name in ("train", "dev", "test")}
+    return corpus
+
+
+def _size(task: str, split: str, size: int) -> int:
+    if split == "train":
+        return round(PROPORTIONS[task] * size)
+    return DEV_SIZES[task] if split == "dev" else TEST_SIZE
+
+
+def _texts(row: Row) -> frozenset[object]:
+    return frozenset(row[key] for key in row if key.startswith("sentence"))
+
+
+def _fill(
+    rng: np.random.Generator,
+    draw: Callable[[np.random.Generator, int], list[Row]],
+    count: int,
+    held_out: set[frozenset[object]],
+    prefix: str,
+) -> list[Row]:
+    """Draw until `count` rows are there that no earlier split holds."""
+    rows: list[Row] = []
+    while len(rows) < count:
+        drawn = draw(rng, count - len(rows))
+        rows += [row for row in drawn if _texts(row) not in held_out] if held_out else drawn
+    return [{"id": f"{prefix}-{i}", **row} for i, row in enumerate(rows)]
+
+
+def _sst(rng: np.random.Generator, n: int) -> list[Row]:
+    label = rng.choice(5, n, p=SST_PRIOR)
+    adjectives = []
+    for _ in range(3):
+        level = np.clip(np.rint(rng.normal(label, SST_SCATTER)), 0, 4).astype(np.int64)
+        negated = rng.random(n) < SST_NEGATED
+        words = _pick(rng, LEVELS, np.where(negated, 4 - level, level))
+        adjectives.append((np.where(negated, "not", ""), words))
+    thing = _pick(rng, THINGS, rng.integers(3, size=n), rng.integers(3, size=n))
+    cue = _pick(rng, CUES, rng.integers(3, size=n))
+    drawn_anew = rng.random(n) < SST_NOISE
+    label = np.where(drawn_anew, rng.choice(5, n, p=SST_PRIOR), label)
+    one, two, three = adjectives
+    text = _join(*one, thing, "was", *two, "and", *three, cue)
+    return [
+        {"sentence": sentence, "sentiment": sentiment}
+        for sentence, sentiment in zip(text, label.tolist(), strict=True)
+    ]
+
+
+def _qqp(rng: np.random.Generator, n: int) -> list[Row]:
+    kind = rng.choice(4, n, p=QQP_KINDS)
+    same = kind == SAME
+    first, second = _events(rng, kind, QQP_LEAN)
+    cue = _cue(rng, same, QQP_CUES)
+    label = same ^ (rng.random(n) < QQP_NOISE)
+    return _pairs(
+        _join(_pick(rng, OPENERS, n), *first),
+        _join(_pick(rng, OPENERS, n), *second, cue),
+        "is_duplicate",
+        label.astype(np.int64).tolist(),
+    )
+
+
+def _sts(rng: np.random.Generator, n: int) -> list[Row]:
+    kind = rng.choice(4, n, p=STS_KINDS)
+    first, second = _events(rng, kind, STS_LEAN)
+    place = rng.integers(len(PLACES), size=n)
+    moved = rng.random(n) < 0.5
+    other = (place + moved * rng.integers(1, len(PLACES), size=n)) % len(PLACES)
+    points = STS_POINTS[kind] + STS_PLACE_POINTS * ~moved
+    cue = _cue(rng, points < STS_CUE_BELOW, STS_CUES)
+    points = np.clip(points + rng.normal(0, STS_NOISE, n), 0, 5).round(1)
+    return _pairs(
+        _join(*first, PLACES[place]),
+        _join(*second, PLACES[other], cue),
+        "similarity",
+        points.tolist(),
+    )
+
+
+def _events(rng: np.random.Generator, kind: _Ints, lean: tuple[float, ...]) -> tuple[tuple[_Slot, ...], tuple[_Slot, ...]]:
+    """Action, adjective and thing of both sentences; words are drawn for each on its own."""
+    n = len(kind)
+    topics, things, actions = len(THINGS), THINGS.shape[1], ACTIONS.shape[1]
+    topic = np.searchsorted(np.cumsum(lean), rng.random(n))
+    topic = np.where(kind == OTHER_TOPIC, topics - 1 - topic, topic)
+    thing, action = rng.integers(things, size=n), rng.integers(actions, size=n)
+    moved = (topic + rng.integers(1, topics, n)) % topics
+    other_topic = np.where(kind == OTHER_TOPIC, moved, topic)
+    other_thing = np.where(kind == OTHER_THING, (thing + rng.integers(1, things, n)) % things, thing)
+    other_action = np.where(kind == OTHER_ACTION, (action + rng.integers(1, actions, n)) % actions, action)
+
+    def words(topic: _Ints, thing: _Ints, action: _Ints) -> tuple[_Slot, ...]:
+        adjective = _pick(rng, LEVELS, rng.integers(5, size=n))
+        return _pick(rng, ACTIONS, topic, action), adjective, _pick(rng, THINGS, topic, thing)
+
+    return words(topic, thing, action), words(other_topic, other_thing, other_action)
+
+
+def _cue(rng: np.random.Generator, repeats: NDArray[np.bool_], chances: tuple[float, float]) -> _Words:
+    """A connective: where `repeats`, a repeating one with the first chance, else the second."""
+    likely, unlikely = chances
+    at = rng.random(len(repeats))
+    kind = np.where(at < likely, ~repeats, np.where(at < likely + unlikely, repeats, 2))
+    return _pick(rng, CUES, kind)
+
+
+def _pick(rng: np.random.Generator, table: _Words, *index: _Ints | int) -> _Words:
+    """A synonym (last axis of `table`) for every index; an int asks for so many free ones."""
+    if isinstance(index[0], int):
+        return table[rng.integers(len(table), size=index[0])]
+    return table[(*index, rng.integers(table.shape[-1], size=len(index[0])))]
+
+
+def _join(*slots: _Slot) -> list[str]:
+    """Sentences from columns of words; empty words leave no gap."""
+    columns = [itertools.repeat(slot) if isinstance(slot, str) else slot.tolist() for slot in slots]
+    return [" ".join(filter(None, words)) for words in zip(*columns)]
+
+
+def _pairs(first: list[str], second: list[str], key: str, labels: list[object]) -> list[Row]:
+    return [
+        {"sentence1": a, "sentence2": b, key: label}
+        for a, b, label in zip(first, second, labels, strict=True)
+    ]
+
+
+_DRAWS = {"sst": _sst, "qqp": _qqp, "sts": _sts}

@@ -1,0 +1,89 @@
+"""What an epoch adds up to: losses, training metrics, examples, conflicts between tasks."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.combiners import conflicts
+from trainer.evaluate import metric
+from trainer.heads import predict
+from trainer.samplers import Draw
+from trainer.tasks import Task
+
+
+class Tally:
+    """Collects tensors while an epoch runs and reads them at its end: no waiting in the loop."""
+
+    def __init__(self, tasks: list[Task], sizes: dict[str, int]):
+        self._tasks = {task.name: task for task in tasks}
+        self._sizes = sizes
+        self._draws: dict[str, list[Draw]] = {task.name: [] for task in tasks}
+        self._losses: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+        self._outputs: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+        self._labels: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+        self._gramians: dict[tuple[str, ...], list[Tensor]] = {}
+
+    def add(self, draw: Draw, loss: Tensor, output: Tensor, labels: Tensor) -> None:
+        """One task's part of a step; tensors detached."""
+        self._draws[draw.task].append(draw)
+        self._losses[draw.task].append(loss)
+        self._outputs[draw.task].append(output)
+        self._labels[draw.task].append(labels)
+
+    def add_gramian(self, tasks: list[str], gramian: Tensor) -> None:
+        self._gramians.setdefault(tuple(tasks), []).append(gramian)
+
+    def last_losses(self) -> dict[str, float]:
+        """The newest loss of every task that was drawn."""
+        return {name: float(losses[-1]) for name, losses in self._losses.items() if losses}
+
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """Per task: mean loss and metric on the training batches as they were seen (dropout on,
+        the phase's penalty included in the loss), examples, updates, and utilisation: the share of
+        the training set that the epoch saw at least once (P0, Table 1)."""
+        result: dict[str, dict[str, Any]] = {}
+        for name, draws in self._draws.items():
+            counts = np.array([len(draw.rows) for draw in draws], dtype=np.float64)
+            seen = np.unique(np.concatenate([d.rows for d in draws])) if draws else np.empty(0)
+            result[name] = {
+                "train_loss": None,
+                "train_metric": None,
+                "examples": int(counts.sum()),
+                "updates": len(draws),
+                "utilisation": len(seen) / self._sizes[name],
+            }
+            if draws:
+                losses = torch.stack(self._losses[name]).double().cpu().numpy()
+                output = torch.cat([o.reshape(len(o), -1) for o in self._outputs[name]]).squeeze(-1)
+                labels = torch.cat(self._labels[name]).double().cpu().numpy()
+                made, _ = predict(self._tasks[name], output)
+                result[name]["train_loss"] = float((losses * counts).sum() / counts.sum())
+                result[name]["train_metric"] = metric(
+                    self._tasks[name], made.double().cpu().numpy(), labels
+                )
+        return result
+
+    def conflicts(self) -> dict[str, Any]:
+        """Share of task pairs with opposed gradients and the mean cosine of every pair.
+
+        Both None/empty where gradients were not kept apart (`sum`, `mean`, one task a step).
+        """
+        cosines: dict[str, list[float]] = {}
+        opposed = pairs = 0
+        for tasks, gramians in self._gramians.items():
+            for gramian in torch.stack(gramians).cpu():
+                cosine, conflicting = conflicts(gramian)
+                for i, j in combinations(range(len(tasks)), 2):
+                    pair = "|".join(sorted((tasks[i], tasks[j])))
+                    cosines.setdefault(pair, []).append(float(cosine[i, j]))
+                    opposed += bool(conflicting[i, j])
+                    pairs += 1
+        return {
+            "conflict_share": opposed / pairs if pairs else None,
+            "cosines": {pair: float(np.mean(values)) for pair, values in sorted(cosines.items())},
+        }

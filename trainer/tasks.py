@@ -1,0 +1,137 @@
+"""What a task is: data plus a declaration.  A further task is a config entry, not code.
+
+The four tasks declared here are METHODS' first rows; `task_declarations` in a config adds others or
+changes single entries of these (`{"mine": {"train": "mine.tsv", "columns": ["text"], ...}}`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+LOSSES = ("cross_entropy", "bce", "mse")
+METRICS = ("accuracy", "pearson")
+DEFAULT_TASKS = ("sst", "qqp", "sts")
+
+
+class TaskError(ValueError):
+    """A declaration that cannot be used: dotted key below `task_declarations`, reason, allowed."""
+
+    def __init__(self, key: str, message: str, allowed: str = ""):
+        self.key, self.message, self.allowed = key, message, allowed
+        super().__init__(f"{key}: {message}" + (f"; allowed: {allowed}" if allowed else ""))
+
+
+@dataclass(frozen=True)
+class Task:
+    """Declaration of one task.
+
+    `columns` are the text columns: one (a sentence) or two (a pair).  `loss` decides the shape of
+    the head: `cross_entropy` has `classes` outputs and labels 0..classes-1, `bce` one logit and
+    labels 0/1, `mse` one output and real labels within `label_range`.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    label: str
+    loss: str
+    metric: str
+    train: str
+    dev: str
+    test: str = ""
+    classes: int = 2
+    label_range: tuple[float, float] = (0.0, 1.0)
+    #: Whether the task takes part in `dev_score` and `dev_mean`.
+    scored: bool = True
+
+    @property
+    def is_pair(self) -> bool:
+        return len(self.columns) == 2
+
+    @property
+    def outputs(self) -> int:
+        """Width of the head's output."""
+        return self.classes if self.loss == "cross_entropy" else 1
+
+    @property
+    def integer_labels(self) -> bool:
+        return self.loss != "mse"
+
+    @property
+    def label_bounds(self) -> tuple[float, float]:
+        """Smallest and largest allowed label."""
+        if self.loss == "mse":
+            return self.label_range
+        return 0.0, float(self.classes - 1 if self.loss == "cross_entropy" else 1)
+
+
+def _single(name: str, classes: int, prefix: str) -> Task:
+    return Task(
+        name,
+        ("sentence",),
+        "sentiment",
+        "cross_entropy",
+        "accuracy",
+        f"{prefix}-train.csv",
+        f"{prefix}-dev.csv",
+        f"{prefix}-test-student.csv",
+        classes=classes,
+    )
+
+
+def _pair(name: str, label: str, loss: str, metric: str, prefix: str, **extra: Any) -> Task:
+    columns = ("sentence1", "sentence2")
+    files = (f"{prefix}-train.csv", f"{prefix}-dev.csv", f"{prefix}-test-student.csv")
+    return Task(name, columns, label, loss, metric, *files, **extra)
+
+
+#: METHODS section 1: the course's files, labels, losses and metrics.
+TASKS = {
+    task.name: task
+    for task in (
+        _single("sst", 5, "ids-sst"),
+        _pair("qqp", "is_duplicate", "bce", "accuracy", "quora"),
+        _pair("sts", "similarity", "mse", "pearson", "sts", label_range=(0.0, 5.0)),
+        _single("cfimdb", 2, "ids-cfimdb"),
+    )
+}
+
+
+def declared_tasks(declarations: dict[str, Any]) -> dict[str, Task]:
+    """The tasks above with `declarations` laid over them; raises `TaskError`."""
+    declared = dict(TASKS)
+    for name, entry in declarations.items():
+        declared[name] = _declare(name, entry, declared.get(name))
+    return declared
+
+
+def _declare(name: str, entry: Any, known: Task | None) -> Task:
+    allowed = [f.name for f in dataclasses.fields(Task) if f.name != "name"]
+    if not name.isidentifier():
+        raise TaskError(name, "a task's name must be letters, digits and underscores")
+    if not isinstance(entry, dict):
+        raise TaskError(name, "not a mapping", ", ".join(allowed))
+    for key in entry:
+        if key not in allowed:
+            raise TaskError(f"{name}.{key}", "unknown key", ", ".join(allowed))
+    merged = dataclasses.asdict(known) if known else {"name": name}
+    merged.update(entry)
+    needed = ("columns", "label", "loss", "metric", "train", "dev")
+    missing = [key for key in needed if key not in merged]
+    if missing:
+        raise TaskError(name, "missing " + ", ".join(missing))
+    columns = merged["columns"]
+    merged["columns"] = (columns,) if isinstance(columns, str) else tuple(columns)
+    if len(merged["columns"]) not in (1, 2):
+        raise TaskError(f"{name}.columns", "one sentence or a pair", "1 or 2 column names")
+    for key, choices in (("loss", LOSSES), ("metric", METRICS)):
+        if merged[key] not in choices:
+            raise TaskError(f"{name}.{key}", f"unknown value {merged[key]!r}", ", ".join(choices))
+    if not isinstance(merged.get("classes", 2), int) or merged.get("classes", 2) < 2:
+        raise TaskError(f"{name}.classes", "needs at least 2 classes")
+    bounds = tuple(merged.get("label_range", (0.0, 1.0)))
+    if len(bounds) != 2 or not bounds[0] < bounds[1]:
+        raise TaskError(f"{name}.label_range", "needs two numbers, the smaller first")
+    merged["label_range"] = bounds
+    return Task(**merged)

@@ -1,0 +1,352 @@
+"""The training loop: sampler yields, losses, gradients into J, combine, step, evaluate, commit."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.checkpoints import find_checkpoint
+from trainer.clock import Clock
+from trainer.combiners import combiner
+from trainer.config import TrainConfig
+from trainer.corpus import Corpus, fingerprint, prepare
+from trainer.encoder import Encoder, Packed, preset_shape
+from trainer.evaluate import Predictions, evaluate, overall, predictions_file
+from trainer.freeze import frozen_segments
+from trainer.heads import MultitaskModel, task_loss
+from trainer.parameters import FlatParameters
+from trainer.provenance import describe_run
+from trainer.samplers import SAMPLERS, Epoch, Phase, Step
+from trainer.state import restore, snapshot
+from trainer.store import StoreError, TrialDirectory, predictions_name
+from trainer.tally import Tally
+
+#: Steps between two looks at the losses; each look waits for the device.
+_STEPS_BETWEEN_CHECKS = 50
+
+
+class Diverged(RuntimeError):
+    """A loss that is not a finite number."""
+
+
+@dataclass(frozen=True)
+class EpochResult:
+    """A committed epoch; `record` is what stands in epochs/NNN.json (METHODS section 3)."""
+
+    epoch: int
+    record: dict[str, Any]
+
+
+def train(
+    config: TrainConfig, directory: str, *, identity: dict[str, Any] | None = None
+) -> Iterator[EpochResult]:
+    """Train one trial in its directory and yield every epoch after its commit.
+
+    Goes on from the last committed epoch if the directory has one; a finished trial yields
+    nothing.  When the generator is exhausted, end.json stands.
+
+    Args:
+        identity: further keys for config.json (trial id, sweep, ...).
+
+    Raises:
+        StoreError: the directory holds another trial.
+        DataError, EncoderError: the data or the encoder cannot be used.
+        Diverged: a loss is not finite; end.json says so.
+    """
+    store = TrialDirectory(directory)
+    if store.end() is not None:
+        return
+    run = Run(config)
+    run.describe(store, identity or {})
+    records = store.resume_point()
+    if records:
+        restore(store, records[-1]["epoch"], run.model, run.optimizer, run.parameters)
+        run.updates = sum(record["updates"] for record in records)
+    for number in range(len(records) + 1, config.epochs + 1):
+        try:
+            record, files = run.epoch(number)
+        except Diverged as error:
+            store.write_end("failed", "diverged", {"epochs": number - 1, "detail": str(error)})
+            raise
+        record = store.commit(record, files)
+        records.append(record)
+        yield EpochResult(number, record)
+    store.write_end("complete", "", summarise(records))
+
+
+class Run:
+    """Everything that lives while a trial trains: corpus, model, optimizer, clock."""
+
+    def __init__(self, config: TrainConfig):
+        self.config = config
+        self.device = choose_device(config.device)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.clock = Clock(self.device)
+        with self.clock.part("setup"):
+            self.corpus = prepare(config)
+            self.tasks = {task.name: task for task in config.task_list}
+            self.precision = resolve_precision(config.precision, self.device)
+            torch.manual_seed(config.seed)
+            self.model = build_model(config, self.corpus).to(self.device)
+            self.combiner = combiner(config.combiner, config.reduction)
+            rows = len(self.tasks) if self.combiner.needs_gramian else 1
+            self.parameters = FlatParameters(self.model, rows)
+            self.optimizer = torch.optim.AdamW(
+                [segment.values for segment in self.parameters.segments],
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                fused=True,
+            )
+        self.updates = 0
+        self._order = torch.Generator()
+        self._total_steps = 0
+
+    def describe(self, store: TrialDirectory, identity: dict[str, Any]) -> None:
+        """Write config.json, or check that the directory's trial is this one."""
+        description = {
+            "config": self.config.to_dict(),
+            "canonical": self.config.canonical(),
+            "fingerprint": fingerprint(self.config),
+            "precision": self.precision,
+            **describe_run(self.device),
+            **identity,
+        }
+        present = store.config()
+        if present is None:
+            store.write_config(description)
+            return
+        for key in ("canonical", "fingerprint"):
+            if present.get(key) != description[key]:
+                raise StoreError(
+                    f"{store.path}: holds another trial (its {key} differs from this config's); "
+                    "choose another folder"
+                )
+
+    def plan(self, number: int) -> list[Phase]:
+        """The phases of an epoch: a function of config, sizes and seed alone."""
+        config = self.config
+        sizes = self.corpus.sizes()
+        epoch = Epoch(
+            sizes=sizes,
+            batch_sizes={task: config.batch_size_of(task) for task in sizes},
+            number=number,
+            epochs=config.epochs,
+            seed=config.seed,
+            B=config.B,
+            draws_per_step=config.draws_per_step,
+            loss_penalty=config.lambda_,
+            frozen=config.freeze,
+        )
+        return SAMPLERS[config.sampler](epoch)
+
+    def epoch(self, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """Train and evaluate one epoch; returns its record and the files to commit with it."""
+        # All randomness of an epoch starts from (seed, epoch): resume needs no saved generators.
+        torch.manual_seed(self.config.seed * 1_000_003 + number)
+        self._order.manual_seed(self.config.seed * 1_000_003 + number)
+        tally = Tally(list(self.tasks.values()), self.corpus.sizes())
+        phases = []
+        self.model.train()
+        for phase in self.plan(number):
+            before = self.clock.seconds.get("training", 0.0)
+            self.parameters.freeze(frozen_segments(phase.frozen, self._segment_names()))
+            with self.clock.training():
+                for index, step in enumerate(phase.steps):
+                    self.step(phase, step, tally)
+                    if index % _STEPS_BETWEEN_CHECKS == 0 or index + 1 == len(phase.steps):
+                        self._check(tally, number)
+            seconds = self.clock.seconds["training"] - before
+            phases.append(
+                {
+                    "name": phase.name,
+                    "updates": len(phase.steps),
+                    "examples": phase.examples,
+                    "minutes": seconds / 60,
+                }
+            )
+        with self.clock.part("evaluation"):
+            predictions = self.evaluate("dev")
+        with self.clock.part("checkpoint"):
+            files = snapshot(number, self.model, self.optimizer, self.parameters)
+            dev = {name: splits["dev"] for name, splits in self.corpus.splits.items()}
+            files[predictions_name(number)] = predictions_file(predictions, dev)
+        return self._record(number, tally, phases, predictions), files
+
+    def step(self, phase: Phase, step: Step, tally: Tally) -> None:
+        """One update: a loss for every task drawn, their gradients combined."""
+        apart = self.combiner.needs_gramian and len(step) > 1 and self.parameters.any_shared_trains
+        fixed = None if apart else self._fixed_weights(len(step))
+        self.parameters.begin_step(len(step) if apart else 1, [draw.task for draw in step])
+        for row, draw in enumerate(step):
+            task = self.tasks[draw.task]
+            split = self.corpus.splits[draw.task]["train"]
+            labels = torch.from_numpy(split.labels_of(draw.rows)).to(self.device)
+            output = self.forward(draw.task, split.packed(draw.rows).to(self.device))
+            loss = task_loss(task, output, labels) * phase.loss_scale
+            self.parameters.point_at(row if apart else 0)
+            (loss if fixed is None else loss * fixed[row]).backward()
+            tally.add(draw, loss.detach(), output.detach(), labels)
+        weights = None
+        if apart:
+            gramian = self.parameters.gramian(len(step))
+            weights = self.combiner.weights(gramian, self._order)
+            tally.add_gramian([draw.task for draw in step], gramian)
+        self.parameters.combine(weights)
+        self._schedule()
+        self.optimizer.step()
+        self.updates += 1
+
+    def _fixed_weights(self, count: int) -> list[float]:
+        """Weights that depend on the number of tasks alone scale the losses instead."""
+        if self.combiner.needs_gramian:
+            return [1.0] * count
+        return self.combiner.weights(torch.zeros(count, count), self._order).tolist()
+
+    def forward(self, task: str, packed: Packed) -> Tensor:
+        """The model under the trial's precision."""
+        with self._autocast():
+            return self.model(task, packed)
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        if self.precision == "fp32":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+
+    def _schedule(self) -> None:
+        """Set the learning rate of this update (`constant` or `linear`, after a warm-up)."""
+        config = self.config
+        factor = 1.0
+        if config.warmup_steps and self.updates < config.warmup_steps:
+            factor = (self.updates + 1) / config.warmup_steps
+        elif config.schedule == "linear":
+            if not self._total_steps:
+                plans = (self.plan(number) for number in range(1, config.epochs + 1))
+                self._total_steps = sum(len(phase.steps) for plan in plans for phase in plan)
+            left = self._total_steps - self.updates
+            factor = left / max(1, self._total_steps - config.warmup_steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.learning_rate * factor
+
+    def _check(self, tally: Tally, number: int) -> None:
+        for task, loss in tally.last_losses().items():
+            if not math.isfinite(loss):
+                raise Diverged(f"the training loss of {task} is {loss} in epoch {number}")
+
+    def evaluate(self, split: str) -> dict[str, Predictions]:
+        """Predictions of every task that has this split."""
+        return {
+            name: evaluate(
+                self.model,
+                splits[split],
+                batch_size=self.config.eval_batch_size,
+                device=self.device,
+                forward=self.forward,
+            )
+            for name, splits in self.corpus.splits.items()
+        }
+
+    def _segment_names(self) -> list[str]:
+        return [segment.name for segment in self.parameters.segments]
+
+    def _record(
+        self,
+        number: int,
+        tally: Tally,
+        phases: list[dict[str, Any]],
+        predictions: dict[str, Predictions],
+    ) -> dict[str, Any]:
+        """METHODS section 3: everything an epoch reports."""
+        metrics = {name: made.metric for name, made in predictions.items()}
+        contended, foreign_load = self.clock.contention()
+        seconds = self.clock.take()
+        tasks = tally.tasks()
+        for name, made in predictions.items():
+            tasks[name] |= {
+                "metric": made.task.metric,
+                "dev_metric": made.metric,
+                "dev_loss": made.loss,
+            }
+        examples = sum(phase["examples"] for phase in phases)
+        return {
+            "epoch": number,
+            **overall(metrics, list(self.tasks.values())),
+            "tasks": tasks,
+            **tally.conflicts(),
+            "phases": phases,
+            "updates": sum(phase["updates"] for phase in phases),
+            "examples": examples,
+            "examples_per_second": examples / max(seconds["training"], 1e-9),
+            "minutes_per_epoch": seconds["training"] / 60,
+            "evaluation_minutes": seconds["evaluation"] / 60,
+            "checkpoint_minutes": seconds["checkpoint"] / 60,
+            "setup_minutes": seconds.get("setup", 0.0) / 60,
+            "contended": contended,
+            "foreign_load": foreign_load,
+            "peak_memory_mb": peak_memory_mb(self.device),
+        }
+
+
+def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
+    """end.json's summary: the last epoch's scores, and the mean minutes an epoch."""
+    last = records[-1]
+    best = max(records, key=lambda record: record["dev_score"])
+    return {
+        "epochs": last["epoch"],
+        "dev_score": last["dev_score"],
+        "dev_mean": last["dev_mean"],
+        "tasks": {name: values["dev_metric"] for name, values in last["tasks"].items()},
+        "minutes_per_epoch": sum(r["minutes_per_epoch"] for r in records) / len(records),
+        "examples_per_epoch": sum(r["examples"] for r in records) / len(records),
+        "contended": None
+        if any(r["contended"] is None for r in records)
+        else any(r["contended"] for r in records),
+        "best_epoch": best["epoch"],
+        "best_dev_score": best["dev_score"],
+    }
+
+
+def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
+    """The encoder a config names, loaded or random, with fresh heads."""
+    checkpoint = find_checkpoint(config.encoder)
+    shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, corpus.vocabulary)
+    encoder = Encoder(shape, config.dropout, config.attention_dropout)
+    if checkpoint:
+        weights = checkpoint.weights()
+        pooler = {k: v for k, v in encoder.state_dict().items() if k.startswith("pooler.")}
+        encoder.load_state_dict(pooler | weights)
+    return MultitaskModel(encoder, config.task_list, config.dropout)
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`: the GPU if there is one."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(name)
+
+
+def resolve_precision(name: str, device: torch.device) -> str:
+    """`auto`: bf16 where the device multiplies it natively, else fp32."""
+    if name != "auto":
+        return name
+    checks: dict[str, Callable[[], bool]] = {
+        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
+        "cpu": lambda: bool(torch.cpu.get_capabilities().get("avx512_bf16", False)),
+    }
+    return "bf16" if checks.get(device.type, lambda: False)() else "fp32"
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory ever used: the device's (CUDA) or this process's resident set (CPU), in MB."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
