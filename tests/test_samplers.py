@@ -1,4 +1,4 @@
-"""Samplers: what an epoch promises to draw (METHODS section 2)."""
+"""Samplers: what an epoch promises to draw (docs/methods.md)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_rows_lie_within_their_task_and_a_step_draws_a_task_once(name: str) -> N
             assert len({draw.task for draw in step}) == len(step) > 0
             for draw in step:
                 assert len(draw.rows) > 0
-                assert 0 <= draw.rows.min() and draw.rows.max() < SIZES[draw.task]
+                assert draw.rows.min() >= 0 and draw.rows.max() < SIZES[draw.task]
 
 
 @pytest.mark.parametrize("name", ["proportional", "annealed"])
@@ -68,7 +68,10 @@ def test_draws_of_one_task_form_one_batch() -> None:
     assert all(len(draw.rows) % 8 == 0 for draw in full)
 
 
-@pytest.mark.parametrize(("name", "number", "alpha"), [("proportional", 4, 1.0), ("annealed", 1, 1.0), ("annealed", 4, 0.2)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "number", "alpha"),
+    [("proportional", 4, 1.0), ("annealed", 1, 1.0), ("annealed", 4, 0.2)],
+)
 def test_tasks_are_drawn_in_proportion_to_their_annealed_size(
     name: str, number: int, alpha: float
 ) -> None:

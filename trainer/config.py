@@ -9,6 +9,7 @@ runs (`device`, `threads`, folders) are not part of it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import types
@@ -168,7 +169,7 @@ class TrainConfig:
     def canonical(self) -> dict[str, Any]:
         """The identifying mapping: acting parameters only, no run-time ones.
 
-        Folders are left out because the data's fingerprint stands for them (DESIGN section 4).
+        Folders are left out because the data's fingerprint stands for them.
         """
         plain = _plain(self, runtime=False)
         for key in (*self.inactive(), "data.root"):
@@ -256,8 +257,7 @@ def _check_value(
             return {}
         inner = (typing.get_args(hint) or (str, Any))[1]
         return {
-            str(k): _check_value(inner, limits, f"{key}.{k}", v, problems)
-            for k, v in value.items()
+            str(k): _check_value(inner, limits, f"{key}.{k}", v, problems) for k, v in value.items()
         }
     if origin is tuple:
         if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
@@ -279,10 +279,8 @@ def _check_scalar(
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-5 as text
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         words = {int: "a whole number", float: "a number", str: "text"}
         problems.append(Problem(key, f"{value!r} is not {words[hint]}", describe(limits)))
@@ -328,7 +326,11 @@ def _check_tasks(values: dict[str, Any], problems: list[Problem]) -> None:
     batch_size = values.get("batch_size")
     if isinstance(batch_size, dict) and set(batch_size) != set(names):
         problems.append(
-            Problem("batch_size", "must give every task its size", "one entry each for " + ", ".join(names))
+            Problem(
+                "batch_size",
+                "must give every task its size",
+                "one entry each for " + ", ".join(names),
+            )
         )
     data = values.get("data") or DataConfig()
     for key in ("limit", "dev_limit"):

@@ -262,9 +262,7 @@ def _word_tokenizer(config: TrainConfig) -> Tokenizer:
     return tokenizer
 
 
-def _open_split(
-    config: TrainConfig, task: Task, split: str, tokenizer: Tokenizer
-) -> Split | None:
+def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenizer) -> Split | None:
     source = _source_key(config, task, split)
     if source is None:
         return None

@@ -1,4 +1,4 @@
-"""minBERT over packed tokens (Devlin et al. 2018; DESIGN idea 4).
+"""minBERT over packed tokens (Devlin et al. 2018).
 
 Embedding, projections, feed-forward and norms run on the packed (total tokens x hidden) matrix;
 only attention knows where sentences begin.  Reproduces Hugging Face's `BertModel` on the same
@@ -93,10 +93,15 @@ class Packed:
     def to(self, device: torch.device) -> Packed:
         if device.type == "cpu":
             return self
-        fields = (self.ids, self.positions, self.token_types, self.slots, self.first)
-        moved = [tensor.to(device, non_blocking=True) for tensor in fields]
-        mask = None if self.mask is None else self.mask.to(device, non_blocking=True)
-        return Packed(*moved, mask, self.longest)
+        return Packed(
+            ids=self.ids.to(device, non_blocking=True),
+            positions=self.positions.to(device, non_blocking=True),
+            token_types=self.token_types.to(device, non_blocking=True),
+            slots=self.slots.to(device, non_blocking=True),
+            first=self.first.to(device, non_blocking=True),
+            mask=None if self.mask is None else self.mask.to(device, non_blocking=True),
+            longest=self.longest,
+        )
 
 
 def pack(ids: np.ndarray, lengths: np.ndarray, first_lengths: np.ndarray) -> Packed:
@@ -119,7 +124,9 @@ def pack(ids: np.ndarray, lengths: np.ndarray, first_lengths: np.ndarray) -> Pac
     return Packed(
         ids=torch.from_numpy(ids.astype(np.int64)),
         positions=torch.from_numpy(positions),
-        token_types=torch.from_numpy((positions >= np.repeat(first_lengths, lengths)).astype(np.int64)),
+        token_types=torch.from_numpy(
+            (positions >= np.repeat(first_lengths, lengths)).astype(np.int64)
+        ),
         slots=torch.from_numpy(rows * longest + positions),
         first=torch.from_numpy(starts.astype(np.int64)),
         mask=mask,
@@ -276,4 +283,3 @@ def from_hugging_face_names(weights: dict[str, Tensor], layers: int) -> dict[str
         for kind in ("weight", "bias"):
             ours[f"{mine}.{kind}"] = bare[f"{theirs}.{kind}"]
     return {name: tensor.float() for name, tensor in ours.items()}
-

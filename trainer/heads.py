@@ -30,7 +30,7 @@ class MultitaskModel(nn.Module):
 
 
 def task_loss(task: Task, output: Tensor, labels: Tensor) -> Tensor:
-    """Mean loss of a batch (METHODS section 1); `labels` float (n,)."""
+    """Mean loss of a batch (docs/methods.md); `labels` float (n,)."""
     if task.loss == "cross_entropy":
         return F.cross_entropy(output, labels.long())
     if task.loss == "bce":

@@ -1,4 +1,4 @@
-"""Parameters as one flat tensor per segment, task gradients as rows of one matrix (DESIGN idea 3).
+"""Parameters as one flat tensor per segment, task gradients as rows of one matrix.
 
 The model's parameters are views into `values`; their `.grad` are views into row k of J while task
 k runs backward.  Combining is then one matrix-vector product and the optimizer sees a handful of

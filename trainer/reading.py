@@ -59,8 +59,13 @@ def missing_file(path: Path, task: Task) -> str:
     if not path.parent.is_dir():
         there = "the folder does not exist"
     else:
-        there = "found there: " + (", ".join(sorted(p.name for p in path.parent.iterdir())) or "nothing")
-    return f"{path}: task {task.name} needs this file; {there}; set data.root to the folder that holds it"
+        there = "found there: " + (
+            ", ".join(sorted(p.name for p in path.parent.iterdir())) or "nothing"
+        )
+    return (
+        f"{path}: task {task.name} needs this file; {there}; "
+        "set data.root to the folder that holds it"
+    )
 
 
 def _parquet_rows(path: Path, columns: list[str]) -> tuple[list[str], Iterable[dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""What each optimisation step sees: an epoch is phases, a phase steps, a step draws (DESIGN idea 2).
+"""What each optimisation step sees: an epoch is phases, a phase steps, a step draws.
 
 Samplers are pure and seeded: the plan of an epoch is a function of (sizes, config, seed, epoch), so
 that a resumed trial sees exactly what an undisturbed one would have.
@@ -89,7 +89,9 @@ def _drawn(epoch: Epoch, alpha: float) -> list[Phase]:
     left = epoch.B
     while left > 0:
         taken = dict.fromkeys(tasks, 0)
-        for drawn in choice.choice(len(tasks), size=epoch.draws_per_step or len(tasks), p=probabilities):
+        for drawn in choice.choice(
+            len(tasks), size=epoch.draws_per_step or len(tasks), p=probabilities
+        ):
             count = min(left, epoch.batch_sizes[tasks[drawn]])
             taken[tasks[drawn]] += count
             left -= count
@@ -164,7 +166,7 @@ def arrp(epoch: Epoch) -> list[Phase]:
 
     Phase 2 draws B examples (or all that are left) of that task without replacement from those
     that phase 1 did not use; its loss is multiplied by lambda and the set Theta' is frozen.  B
-    counts examples (METHODS section 2).
+    counts examples (docs/methods.md).
     """
     first = Phase("round_robin", _round_robin_steps(epoch))
     task = max(epoch.sizes, key=lambda name: epoch.sizes[name])
@@ -172,9 +174,7 @@ def arrp(epoch: Epoch) -> list[Phase]:
     left = np.setdiff1d(np.arange(epoch.sizes[task]), used, assume_unique=True)
     chosen = epoch.generator(_EXTRA, epoch.number).permutation(left)[: epoch.B]
     size = epoch.batch_sizes[task]
-    steps = [
-        (Draw(task, chosen[start : start + size]),) for start in range(0, len(chosen), size)
-    ]
+    steps = [(Draw(task, chosen[start : start + size]),) for start in range(0, len(chosen), size)]
     return [first, Phase("alternating", steps, epoch.frozen, epoch.loss_penalty)]
 
 

@@ -1,4 +1,4 @@
-"""The trial directory: the truth about a trial (DESIGN section 4).
+"""The trial directory: the truth about a trial.
 
 Every file is written once: to a temporary name, then renamed (on object stores: one put).  The
 commit record of an epoch is written last and names its files with their sha256; an epoch without
@@ -108,11 +108,15 @@ class TrialDirectory:
         """end.json, or None while the trial is unfinished."""
         return self._read_json("end.json")
 
-    def write_end(self, status: str, reason: str = "", summary: dict[str, Any] | None = None) -> None:
+    def write_end(
+        self, status: str, reason: str = "", summary: dict[str, Any] | None = None
+    ) -> None:
         """End the trial: `complete`, `pruned` or `failed`."""
         if status not in ("complete", "pruned", "failed"):
             raise ValueError(f"status {status!r} is not complete, pruned or failed")
-        self.write("end.json", _json({"status": status, "reason": reason, "summary": summary or {}}))
+        self.write(
+            "end.json", _json({"status": status, "reason": reason, "summary": summary or {}})
+        )
 
     # -- epochs -------------------------------------------------------------------------------
 

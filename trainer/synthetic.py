@@ -1,46 +1,45 @@
 """The generated corpus of the embedded profile: a small grammar, three tasks, known noise.
 
-It exists so that a whole sweep runs in seconds without a download, and still asks a question: the
+It exists so that a whole sweep runs in minutes without a download, and still asks a question: the
 tasks share words and an encoder but want different things from them, as the real ones do.
 
-**Grammar.**  Four topics (money, travel, computers, food), each with three things and three
-actions.  A thing has three synonyms and an action two, so sentences about the same thing rarely
-share its word.  Around them stand adjectives of five levels (awful .. superb), places, and
-connectives of two kinds (`again`, `still`, ... and `instead`, `rather`, ...).
+**Grammar.**  Three topics (money, travel, devices), each with three things and two actions; every
+thing and action has two synonyms, so the same content often comes in other words.  Around them
+stand adjectives of five levels (awful .. superb), places, and connectives of two kinds (repeating:
+`again`, `still`, `really`; contrasting: `instead`, `rather`, `otherwise`).
 
-- `sst`: "the dull loan was not superb instead".  The label is drawn first, with the skewed prior
-  of the real corpus; each of three adjectives scatters around it, and "not" in front of one turns
-  its level over.
-- `qqp`: two questions, "how do i pay the dull loan in town".  They are duplicates when thing and
-  action agree.  Other pairs differ in topic (easy), only in thing, or only in action (hard).
-- `sts`: two statements.  Similarity grows from 0 (other topic) over same topic, same thing and
-  same action to 5 (the same place as well).
+- `sst`: "dull loan was not superb and poor again".  The label is drawn first, with the skewed
+  prior of the real corpus; three adjectives scatter around it, "not" turns a level over.
+- `qqp`: two questions, "how pay dull loan" and "can settle superb credit again".  Duplicates when
+  topic, thing and action agree; others differ in topic (easy), only in thing or only in action.
+- `sts`: two statements, "pay dull loan abroad".  Similarity grows with the same topic, action and
+  thing, and by a point with the same place.
 
 **Conflict.**  Adjectives decide `sst` and mean nothing in the pairs, where each sentence draws its
-own.  A repeating connective marks the same question in `qqp` but a further event in `sts`
-(less similar), a contrasting one the reverse; in `sst` both are filler.  Place matters in `sts`
-only.
+own.  A repeating connective hints at the same question in `qqp` but at a further event in `sts`
+(less similar), a contrasting one the reverse; in `sst` both are filler.  Topics lean opposite
+ways: shared money questions are common in `qqp`, shared device statements in `sts`.
 
-**Difficulty.**  Connectives alone are a weak cue, the topic is a coarse one, and synonyms, which
-take many pairs to learn, give the rest: so more `qqp` data helps `qqp`.
+**Difficulty.**  Connectives and leaning topics are weak cues that a few hundred pairs teach,
+whether topics agree takes thousands, synonyms more: so more `qqp` data helps `qqp`, and a run
+that spends its steps on it neglects the others.
 
 **Noise.**  `sst`: the adjectives' scatter, and `SST_NOISE` of the labels drawn anew from the prior.
 `qqp`: `QQP_NOISE` of the labels flipped.  `sts`: Gaussian of `STS_NOISE` points, cut to 0..5.
-Dev and test carry the same noise, so no model reaches 1.0.
+Dev carries the same noise, so no model reaches 1.0.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.tasks import TASKS
-
 #: Part of the data's fingerprint: raise it with every change of what `generate` returns.
-VERSION = 1
+VERSION = 2
 
 #: Training examples relative to the smallest task (`sts`): the papers' 8544 and 283010 to 6040.
 PROPORTIONS = {"sst": 1.4145, "qqp": 46.86, "sts": 1.0}
@@ -92,7 +91,6 @@ _PLACES = "home abroad online downtown"
 _REPEATS = "again still really"
 _CONTRASTS = "instead rather otherwise"
 _OPENERS = "how should can why"
-_SUBJECTS = "people they we some"
 
 _Words = NDArray[np.str_]
 _Ints = NDArray[np.int64]
@@ -111,7 +109,6 @@ PLACES = np.array(_PLACES.split())
 #: Connectives by kind (0 repeats, 1 contrasts, 2 none) and word.
 CUES = np.array([_REPEATS.split(), _CONTRASTS.split(), ["", "", ""]])
 OPENERS = np.array(_OPENERS.split())
-SUBJECTS = np.array(_SUBJECTS.split())
 
 Row = dict[str, object]
 
@@ -135,7 +132,7 @@ def generate(seed: int, size: int) -> dict[str, dict[str, list[Row]]]:
             if name != "train":
                 held_out.update(_texts(row) for row in splits[name])
         for row in splits["test"]:
-            del row[TASKS[task].label]
+            del row[_LABELS[task]]
         corpus[task] = {name: splits[name] for name in ("train", "dev", "test")}
     return corpus
 
@@ -173,7 +170,7 @@ def _sst(rng: np.random.Generator, n: int) -> list[Row]:
         negated = rng.random(n) < SST_NEGATED
         words = _pick(rng, LEVELS, np.where(negated, 4 - level, level))
         adjectives.append((np.where(negated, "not", ""), words))
-    thing = _pick(rng, THINGS, rng.integers(3, size=n), rng.integers(3, size=n))
+    thing = _pick(rng, THINGS, *(rng.integers(k, size=n) for k in THINGS.shape[:2]))
     cue = _pick(rng, CUES, rng.integers(3, size=n))
     drawn_anew = rng.random(n) < SST_NOISE
     label = np.where(drawn_anew, rng.choice(5, n, p=SST_PRIOR), label)
@@ -189,11 +186,12 @@ def _qqp(rng: np.random.Generator, n: int) -> list[Row]:
     kind = rng.choice(4, n, p=QQP_KINDS)
     same = kind == SAME
     first, second = _events(rng, kind, QQP_LEAN)
+    openers = OPENERS[rng.integers(len(OPENERS), size=(2, n))]
     cue = _cue(rng, same, QQP_CUES)
     label = same ^ (rng.random(n) < QQP_NOISE)
     return _pairs(
-        _join(_pick(rng, OPENERS, n), *first),
-        _join(_pick(rng, OPENERS, n), *second, cue),
+        _join(openers[0], *first),
+        _join(openers[1], *second, cue),
         "is_duplicate",
         label.astype(np.int64).tolist(),
     )
@@ -216,26 +214,35 @@ def _sts(rng: np.random.Generator, n: int) -> list[Row]:
     )
 
 
-def _events(rng: np.random.Generator, kind: _Ints, lean: tuple[float, ...]) -> tuple[tuple[_Slot, ...], tuple[_Slot, ...]]:
-    """Action, adjective and thing of both sentences; words are drawn for each on its own."""
+def _events(
+    rng: np.random.Generator, kind: _Ints, lean: tuple[float, ...]
+) -> tuple[tuple[_Words, ...], tuple[_Words, ...]]:
+    """Action, adjective and thing of both sentences; each sentence draws its own synonyms."""
     n = len(kind)
     topics, things, actions = len(THINGS), THINGS.shape[1], ACTIONS.shape[1]
-    topic = np.searchsorted(np.cumsum(lean), rng.random(n))
+    topic = rng.choice(topics, n, p=lean)
     topic = np.where(kind == OTHER_TOPIC, topics - 1 - topic, topic)
     thing, action = rng.integers(things, size=n), rng.integers(actions, size=n)
-    moved = (topic + rng.integers(1, topics, n)) % topics
-    other_topic = np.where(kind == OTHER_TOPIC, moved, topic)
-    other_thing = np.where(kind == OTHER_THING, (thing + rng.integers(1, things, n)) % things, thing)
-    other_action = np.where(kind == OTHER_ACTION, (action + rng.integers(1, actions, n)) % actions, action)
 
-    def words(topic: _Ints, thing: _Ints, action: _Ints) -> tuple[_Slot, ...]:
+    def unless(same: NDArray[np.bool_], value: _Ints, choices: int) -> _Ints:
+        return np.where(same, value, (value + rng.integers(1, choices, n)) % choices)
+
+    second = (
+        unless(kind != OTHER_TOPIC, topic, topics),
+        unless(kind != OTHER_THING, thing, things),
+        unless(kind != OTHER_ACTION, action, actions),
+    )
+
+    def words(topic: _Ints, thing: _Ints, action: _Ints) -> tuple[_Words, ...]:
         adjective = _pick(rng, LEVELS, rng.integers(5, size=n))
         return _pick(rng, ACTIONS, topic, action), adjective, _pick(rng, THINGS, topic, thing)
 
-    return words(topic, thing, action), words(other_topic, other_thing, other_action)
+    return words(topic, thing, action), words(*second)
 
 
-def _cue(rng: np.random.Generator, repeats: NDArray[np.bool_], chances: tuple[float, float]) -> _Words:
+def _cue(
+    rng: np.random.Generator, repeats: NDArray[np.bool_], chances: tuple[float, float]
+) -> _Words:
     """A connective: where `repeats`, a repeating one with the first chance, else the second."""
     likely, unlikely = chances
     at = rng.random(len(repeats))
@@ -243,20 +250,19 @@ def _cue(rng: np.random.Generator, repeats: NDArray[np.bool_], chances: tuple[fl
     return _pick(rng, CUES, kind)
 
 
-def _pick(rng: np.random.Generator, table: _Words, *index: _Ints | int) -> _Words:
-    """A synonym (last axis of `table`) for every index; an int asks for so many free ones."""
-    if isinstance(index[0], int):
-        return table[rng.integers(len(table), size=index[0])]
-    return table[(*index, rng.integers(table.shape[-1], size=len(index[0])))]
+def _pick(rng: np.random.Generator, table: _Words, *index: _Ints) -> _Words:
+    """One of the synonyms (last axis of `table`) for every index."""
+    words: _Words = table[(*index, rng.integers(table.shape[-1], size=len(index[0])))]
+    return words
 
 
 def _join(*slots: _Slot) -> list[str]:
-    """Sentences from columns of words; empty words leave no gap."""
+    """Sentences from columns of words (a plain word repeats); empty words leave no gap."""
     columns = [itertools.repeat(slot) if isinstance(slot, str) else slot.tolist() for slot in slots]
-    return [" ".join(filter(None, words)) for words in zip(*columns)]
+    return [" ".join(filter(None, words)) for words in zip(*columns, strict=False)]
 
 
-def _pairs(first: list[str], second: list[str], key: str, labels: list[object]) -> list[Row]:
+def _pairs(first: list[str], second: list[str], key: str, labels: list[Any]) -> list[Row]:
     return [
         {"sentence1": a, "sentence2": b, key: label}
         for a, b, label in zip(first, second, labels, strict=True)
@@ -264,3 +270,4 @@ def _pairs(first: list[str], second: list[str], key: str, labels: list[object]) 
 
 
 _DRAWS = {"sst": _sst, "qqp": _qqp, "sts": _sts}
+_LABELS = {"sst": "sentiment", "qqp": "is_duplicate", "sts": "similarity"}

@@ -1,7 +1,8 @@
 """What a task is: data plus a declaration.  A further task is a config entry, not code.
 
-The four tasks declared here are METHODS' first rows; `task_declarations` in a config adds others or
-changes single entries of these (`{"mine": {"train": "mine.tsv", "columns": ["text"], ...}}`).
+The four tasks declared here are those of docs/methods.md; `task_declarations` in a config adds
+others or changes single entries of these:
+`{"mine": {"train": "mine.tsv", "columns": ["text"], ...}}`.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def _pair(name: str, label: str, loss: str, metric: str, prefix: str, **extra: A
     return Task(name, columns, label, loss, metric, *files, **extra)
 
 
-#: METHODS section 1: the course's files, labels, losses and metrics.
+#: docs/methods.md: the course's files, labels, losses and metrics.
 TASKS = {
     task.name: task
     for task in (
@@ -115,7 +116,7 @@ def _declare(name: str, entry: Any, known: Task | None) -> Task:
     for key in entry:
         if key not in allowed:
             raise TaskError(f"{name}.{key}", "unknown key", ", ".join(allowed))
-    merged = dataclasses.asdict(known) if known else {"name": name}
+    merged: dict[str, Any] = dataclasses.asdict(known) if known else {"name": name}
     merged.update(entry)
     needed = ("columns", "label", "loss", "metric", "train", "dev")
     missing = [key for key in needed if key not in merged]

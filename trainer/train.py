@@ -39,7 +39,7 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class EpochResult:
-    """A committed epoch; `record` is what stands in epochs/NNN.json (METHODS section 3)."""
+    """A committed epoch; `record` is what stands in epochs/NNN.json (docs/methods.md)."""
 
     epoch: int
     record: dict[str, Any]
@@ -64,8 +64,9 @@ def train(
     store = TrialDirectory(directory)
     if store.end() is not None:
         return
+    data = fingerprint(config)  # first: it names every missing file at once
     run = Run(config)
-    run.describe(store, identity or {})
+    run.describe(store, {"fingerprint": data, **(identity or {})})
     records = store.resume_point()
     if records:
         restore(store, records[-1]["epoch"], run.model, run.optimizer, run.parameters)
@@ -115,7 +116,6 @@ class Run:
         description = {
             "config": self.config.to_dict(),
             "canonical": self.config.canonical(),
-            "fingerprint": fingerprint(self.config),
             "precision": self.precision,
             **describe_run(self.device),
             **identity,
@@ -264,7 +264,7 @@ class Run:
         phases: list[dict[str, Any]],
         predictions: dict[str, Predictions],
     ) -> dict[str, Any]:
-        """METHODS section 3: everything an epoch reports."""
+        """docs/methods.md: everything an epoch reports."""
         metrics = {name: made.metric for name, made in predictions.items()}
         contended, foreign_load = self.clock.contention()
         seconds = self.clock.take()
