@@ -82,7 +82,7 @@ class DataConfig:
     dev_limit: dict[str, int] = field(default_factory=dict, metadata=_range(1))
     #: Seed and size of the synthetic corpus: `size` training examples of its smallest task.
     seed: int = field(default=0, metadata=_range(0, 2**31))
-    size: int = field(default=160, metadata=_range(16, 100_000))
+    size: int = field(default=700, metadata=_range(16, 100_000))
 
 
 @dataclass(frozen=True)

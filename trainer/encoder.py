@@ -162,6 +162,29 @@ class _FromGrid(torch.autograd.Function):
         return grad.new_zeros(ctx.size, grad.shape[1]).index_copy_(0, slots, grad), None
 
 
+class _Lookup(torch.autograd.Function):
+    """Rows of a table whose gradient is added straight into the table's `.grad`.
+
+    Autograd would fill and add a dense gradient of the whole table for every task of a step, most
+    of it zeros.  Needs `.grad` to be set before backward, as `FlatParameters` does; where it is
+    not, the dense gradient is returned as usual.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, table: Tensor, ids: Tensor) -> Tensor:
+        ctx.save_for_backward(ids)
+        ctx.table = table
+        return table.index_select(0, ids)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None]:
+        (ids,) = ctx.saved_tensors
+        if ctx.table.grad is None:
+            return torch.zeros_like(ctx.table).index_add_(0, ids, gradient), None
+        ctx.table.grad.index_add_(0, ids, gradient)
+        return None, None
+
+
 class Embeddings(nn.Module):
     """Word + position + token-type embeddings, norm, dropout: (T,) -> (T, hidden)."""
 
@@ -175,11 +198,29 @@ class Embeddings(nn.Module):
 
     def forward(self, packed: Packed) -> Tensor:
         embedded = (
-            self.word(packed.ids)
+            _Lookup.apply(self.word.weight, packed.ids)
             + self.token_type(packed.token_types)
             + self.position(packed.positions)
         )
         return self.dropout(self.norm(embedded))
+
+
+def _attend(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
+) -> Tensor:
+    """softmax(Q K^T / sqrt(d)) V for (n, heads, longest, d); `mask` is true where a key counts.
+
+    With dropout on a CPU torch's own function takes a slow general path; there the arithmetic is
+    spelled out (a sentence always has a key, so no row needs saving from an empty softmax).
+    """
+    if dropout == 0.0 or query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    scores = query @ (key * query.shape[-1] ** -0.5).transpose(-2, -1)
+    if mask is not None:
+        scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
+    with torch.autocast(query.device.type, enabled=False):  # softmax sums in fp32 either way
+        weights = F.dropout(torch.softmax(scores, dim=-1), dropout)
+    return weights @ value
 
 
 class Layer(nn.Module):
@@ -204,13 +245,8 @@ class Layer(nn.Module):
         query, key, value = grid.view(packed.sentences, longest, 3, self.heads, -1).permute(
             2, 0, 3, 1, 4
         )
-        mixed = F.scaled_dot_product_attention(
-            query,
-            key,
-            value,
-            attn_mask=packed.mask,
-            dropout_p=self.attention_dropout if self.training else 0.0,
-        )
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed = _attend(query, key, value, packed.mask, dropout)
         return _FromGrid.apply(mixed.transpose(1, 2).reshape(size, -1), packed.slots)
 
     def forward(self, hidden: Tensor, packed: Packed) -> Tensor:

@@ -59,7 +59,6 @@ class FlatParameters:
         heads = {name: parts for name, parts in named.items() if name.startswith("head.")}
         self.shared, self.jacobian = _flatten(shared, rows)
         self.heads, self._head_gradients = _flatten(heads, 1)
-        self._combined = torch.empty_like(self.jacobian[0])
 
     @property
     def segments(self) -> list[Segment]:
@@ -100,12 +99,14 @@ class FlatParameters:
         return self.jacobian[:rows] @ self.jacobian[:rows].T
 
     def combine(self, weights: Tensor | None) -> None:
-        """Set the shared update to w^T J, or to row 0 when there is nothing to combine."""
-        if weights is None:
-            update = self.jacobian[0]
-        else:
-            weights = weights.to(self.jacobian)
-            update = torch.mv(self.jacobian[: len(weights)].T, weights, out=self._combined)
+        """Set the shared update to w^T J (built in row 0), or to row 0 where no weights are given."""
+        update = self.jacobian[0]
+        if weights is not None:
+            update, *others = self.jacobian[: len(weights)]
+            first, *rest = weights.tolist()
+            update.mul_(first)
+            for weight, row in zip(rest, others, strict=True):
+                update.add_(row, alpha=weight)
         start = 0
         for segment in self.shared:
             end = start + segment.values.numel()
