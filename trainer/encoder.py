@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.dropout import Dropout, dropout
+
 
 @dataclass(frozen=True)
 class EncoderShape:
@@ -194,7 +196,7 @@ class Embeddings(nn.Module):
         self.position = nn.Embedding(shape.positions, shape.hidden)
         self.token_type = nn.Embedding(shape.token_types, shape.hidden)
         self.norm = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, packed: Packed) -> Tensor:
         embedded = (
@@ -205,21 +207,19 @@ class Embeddings(nn.Module):
         return self.dropout(self.norm(embedded))
 
 
-def _attend(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float
-) -> Tensor:
+def _attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, drop: float) -> Tensor:
     """softmax(Q K^T / sqrt(d)) V for (n, heads, longest, d); `mask` is true where a key counts.
 
     With dropout on a CPU torch's own function takes a slow general path; there the arithmetic is
     spelled out (a sentence always has a key, so no row needs saving from an empty softmax).
     """
-    if dropout == 0.0 or query.is_cuda:
-        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=dropout)
+    if drop == 0.0 or query.is_cuda:
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, dropout_p=drop)
     scores = query @ (key * query.shape[-1] ** -0.5).transpose(-2, -1)
     if mask is not None:
         scores = scores + torch.zeros_like(mask, dtype=scores.dtype).masked_fill_(~mask, -torch.inf)
     with torch.autocast(query.device.type, enabled=False):  # softmax sums in fp32 either way
-        weights = F.dropout(torch.softmax(scores, dim=-1), dropout)
+        weights = dropout(torch.softmax(scores, dim=-1), drop)
     return weights @ value
 
 
@@ -237,7 +237,7 @@ class Layer(nn.Module):
         self.intermediate = nn.Linear(hidden, shape.intermediate)
         self.output = nn.Linear(shape.intermediate, hidden)
         self.output_norm = nn.LayerNorm(hidden, eps=shape.norm_eps)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def attention(self, hidden: Tensor, packed: Packed) -> Tensor:
         size, longest = packed.sentences * packed.longest, packed.longest
@@ -245,8 +245,8 @@ class Layer(nn.Module):
         query, key, value = grid.view(packed.sentences, longest, 3, self.heads, -1).permute(
             2, 0, 3, 1, 4
         )
-        dropout = self.attention_dropout if self.training else 0.0
-        mixed = _attend(query, key, value, packed.mask, dropout)
+        drop = self.attention_dropout if self.training else 0.0
+        mixed = _attend(query, key, value, packed.mask, drop)
         return _FromGrid.apply(mixed.transpose(1, 2).reshape(size, -1), packed.slots)
 
     def forward(self, hidden: Tensor, packed: Packed) -> Tensor:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.dropout import Dropout
 from trainer.encoder import Encoder, Packed
 from trainer.tasks import Task
 
@@ -18,7 +19,7 @@ class MultitaskModel(nn.Module):
     def __init__(self, encoder: Encoder, tasks: Sequence[Task], dropout: float):
         super().__init__()
         self.encoder = encoder
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.heads = nn.ModuleDict(
             {task.name: nn.Linear(encoder.shape.hidden, task.outputs) for task in tasks}
         )

@@ -99,7 +99,7 @@ class FlatParameters:
         return self.jacobian[:rows] @ self.jacobian[:rows].T
 
     def combine(self, weights: Tensor | None) -> None:
-        """Set the shared update to w^T J (built in row 0), or to row 0 where no weights are given."""
+        """Set the shared update to w^T J, built in row 0 (left as it is without weights)."""
         update = self.jacobian[0]
         if weights is not None:
             update, *others = self.jacobian[: len(weights)]

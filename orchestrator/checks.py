@@ -1,0 +1,169 @@
+"""What must hold before a sweep starts; every failed check is one `SweepError` message."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from orchestrator.identity import config_id, trial_id
+from orchestrator.ledger import Ledger
+from orchestrator.spec import SweepSpec
+from trainer.checkpoints import EncoderError, find_checkpoint
+from trainer.config import TrainConfig
+from trainer.corpus import DataError, fingerprint, prepare
+
+RESOLVED = "sweep.yaml"
+#: May change from one run of a sweep to the next.
+_FREE = ("question", "resources", "budget", "tracking")
+#: May only grow: more configurations, more seeds, more entries at the end.
+_GROWING = ("search.num_trials", "search.seeds", "enqueue")
+
+Identify = Callable[[TrainConfig], dict[str, Any]]
+
+
+class SweepError(Exception):
+    """The sweep cannot start; the text is the whole message.  Nothing was started."""
+
+
+def check_out(out: str) -> Path:
+    """The folder of all sweeps, absolute and writable."""
+    if "://" in out:
+        raise SweepError(f"--out {out}: must be a folder (it holds the study's journal and the lock)")
+    folder = Path(out).expanduser().resolve()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".orch-"):
+            pass
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SweepError(f"--out {out}: {reason}; choose a folder that can be written") from error
+    return folder
+
+
+def check_machine(spec: SweepSpec, address: str | None) -> None:
+    """A GPU is asked for only where there is one; a cluster answers for itself."""
+    if address is None and spec.resources.gpu > torch.cuda.device_count():
+        raise SweepError(
+            f"resources.gpu: a trial wants {spec.resources.gpu:g}, this machine has "
+            f"{torch.cuda.device_count()}; use another machine or --set resources.gpu=0"
+        )
+
+
+def identifier() -> Identify:
+    """Config -> its trial_id, config_id and the fingerprint of its data, which is read once."""
+    known: dict[str, str] = {}
+
+    def identify(config: TrainConfig) -> dict[str, Any]:
+        plain = config.to_dict()
+        key = json.dumps([plain["data"], plain["tasks"], plain["task_declarations"]])
+        if key not in known:
+            known[key] = fingerprint(config)
+        data = known[key]
+        ids = {"trial_id": trial_id(config, data), "config_id": config_id(config, data)}
+        return {**ids, "fingerprint": data}
+
+    return identify
+
+
+def prepare_data(spec: SweepSpec, identify: Identify, say: Callable[[str], None]) -> None:
+    """Find every encoder and read every corpus that the sweep names, building caches once."""
+    seen = set()
+    try:
+        for config in _examples(spec):
+            plain = config.to_dict()
+            key = json.dumps([plain[k] for k in ("data", "tasks", "task_declarations", "encoder")])
+            if key in seen:
+                continue
+            seen.add(key)
+            find_checkpoint(config.encoder)
+            identify(config)
+            prepare(config)
+    except (DataError, EncoderError) as error:
+        raise SweepError(str(error)) from error
+    except OSError as error:
+        raise SweepError(f"the corpus cannot be prepared: {error}") from error
+
+
+def check_same_data(ledger: Ledger, identify: Identify) -> None:
+    """The data of earlier trials must not have changed: old and new ones would not compare."""
+    for trial in ledger.trials():
+        recorded = trial.identity.get("fingerprint")
+        try:
+            present = identify(trial.train_config)["fingerprint"]
+        except DataError as error:
+            raise SweepError(str(error)) from error
+        if recorded != present:
+            raise SweepError(
+                f"{ledger.folder}: the data have changed since {trial.trial_id} was trained "
+                f"(fingerprint {str(recorded)[:12]}, now {present[:12]}); restore them, or give the "
+                "sweep another name or another --out"
+            )
+
+
+def check_same_sweep(folder: Path, spec: SweepSpec) -> None:
+    """Write `sweep.yaml`, or check that the one there is this sweep, grown at most."""
+    path = folder / RESOLVED
+    if path.exists():
+        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        changes = list(_changes(before, spec.to_dict()))
+        if changes:
+            raise SweepError(
+                f"{path}: another sweep of this name is here; these keys differ:\n"
+                + "\n".join(f"  {change}" for change in changes)
+                + "\ngive the sweep another name (--set name=...) or another --out; "
+                f"free to change are {', '.join(_FREE)}, and {', '.join(_GROWING)} may grow"
+            )
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(spec.to_yaml(), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _examples(spec: SweepSpec) -> Iterator[TrainConfig]:
+    """One config of each kind that the sweep can make, as far as data and encoder go."""
+    seed = spec.search.seeds[0]
+    if spec.search.algorithm != "list":
+        yield spec.config_for({}, seed)
+    for key in ("encoder", "data.source", "data.root", "tasks", "pair"):
+        for choice in spec.space[key].choices or [] if key in spec.space else []:
+            yield spec.config_for({key: choice}, seed)
+    for entry in spec.enqueue:
+        yield spec.config_for(entry, seed)
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    old, new = dict(_flat(before)), dict(_flat(after))
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key), new.get(key)
+        if was == now or key.split(".")[0] in _FREE or _grew(key, was, now):
+            continue
+        yield f"{key}: {_short(was)} -> {_short(now)}"
+
+
+def _grew(key: str, was: Any, now: Any) -> bool:
+    if key == "search.num_trials":
+        return bool(now >= was)
+    if key == "search.seeds":
+        return set(was) <= set(now)
+    return key == "enqueue" and list(now or [])[: len(was or [])] == list(was or [])
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "(absent)"
+    text = json.dumps(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            yield from _flat(inner, f"{prefix}{key}.")
+        else:
+            yield prefix + str(key), inner

@@ -1,0 +1,251 @@
+"""Configurations of a sweep side by side: mean and spread over seeds, and the question's answer.
+
+Only complete trials are ranked; pruned, failed and unfinished ones are counted.  Scores are those
+of the last epoch, not of the best one, which would be chosen on the same dev sentences.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from trainer.config import TrainConfig
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import TrialRecord
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation over seeds; no deviation from a single one."""
+
+    mean: float
+    sd: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
+
+    def text(self, digits: int) -> str:
+        spread = "" if self.sd is None else f" ±{self.sd:.{digits}f}"
+        return f"{self.mean:.{digits}f}{spread}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration with its complete trials."""
+
+    config_id: str
+    label: str
+    sampler: str
+    combiner: str
+    seeds: list[int]
+    trials: list[str]
+    dev_score: Spread
+    dev_mean: Spread
+    tasks: dict[str, Spread]
+    metrics: dict[str, str]
+    minutes_per_epoch: Spread
+    examples_per_epoch: float
+    #: Whether something else ran on the device meanwhile; None where a trial does not know.
+    contended: bool | None
+    devices: list[str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer in one sentence, its numbers, the rows by falling dev_score, trials by status."""
+
+    answer: str
+    difference: dict[str, Any]
+    rows: list[Row]
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(trials: Iterable[TrialRecord]) -> Comparison:
+    """Group a ledger's trials by configuration and rank them."""
+    trials = list(trials)
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.status == "complete" and trial.records:
+            groups.setdefault(str(trial.identity["config_id"]), []).append(trial)
+    labels = _labels({key: group[0].train_config for key, group in groups.items()})
+    rows = [_row(key, labels[key], group) for key, group in groups.items()]
+    rows.sort(key=lambda row: -row.dev_score.mean)
+    counts = Counter(trial.status for trial in trials)
+    answer, difference = _answer(rows)
+    return Comparison(answer, difference, rows, dict(sorted(counts.items())))
+
+
+def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
+    group = sorted(group, key=lambda trial: int(trial.config["seed"]))
+    last = [trial.records[-1] for trial in group]
+    minutes = [statistics.fmean(r["minutes_per_epoch"] for r in t.records) for t in group]
+    examples = [statistics.fmean(r["examples"] for r in t.records) for t in group]
+    contended = {record["contended"] for trial in group for record in trial.records}
+    names = list(last[0]["tasks"])
+    return Row(
+        config_id=config_id,
+        label=label,
+        sampler=group[0].config["sampler"],
+        combiner=group[0].config["combiner"],
+        seeds=[int(trial.config["seed"]) for trial in group],
+        trials=[trial.trial_id for trial in group],
+        dev_score=Spread.of([record["dev_score"] for record in last]),
+        dev_mean=Spread.of([record["dev_mean"] for record in last]),
+        tasks={n: Spread.of([record["tasks"][n]["dev_metric"] for record in last]) for n in names},
+        metrics={n: last[0]["tasks"][n]["metric"] for n in names},
+        minutes_per_epoch=Spread.of(minutes),
+        examples_per_epoch=statistics.fmean(examples),
+        contended=True if True in contended else None if None in contended else False,
+        devices=sorted({str(trial.identity.get("device", "unknown")) for trial in group}),
+    )
+
+
+def _labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
+    """`arrp F=encoder λ=0.5 B=24000`, and whatever else tells the configurations apart."""
+    flat = {key: dict(_flatten(config.canonical())) for key, config in configs.items()}
+    own = {"sampler", "freeze", "lambda", "B", "combiner", "seed"}
+    names = sorted({name for values in flat.values() for name in values} - own)
+    varying = [n for n in names if len({repr(v[n]) for v in flat.values() if n in v}) > 1]
+    labels = {}
+    for key, config in configs.items():
+        idle = config.inactive()
+        parts = [config.sampler]
+        if config.combiner != "pcgrad":
+            parts.append(config.combiner)
+        if config.freeze != "none" or config.sampler == "arrp":
+            parts.append(f"F={config.freeze}")
+        if "lambda" not in idle:
+            parts.append(f"λ={config.lambda_:.3g}")
+        if "B" not in idle:
+            parts.append(f"B={config.B}")
+        parts += [f"{name}={_short(flat[key][name])}" for name in varying if name in flat[key]]
+        labels[key] = " ".join(parts)
+    return labels
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in mapping.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _answer(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
+    """ARRP against annealed PCGrad: each one's best configuration, or why it cannot be said."""
+    question = "ARRP against annealed PCGrad"
+    arrp = _best([r for r in rows if r.sampler == "arrp" and r.combiner == "pcgrad"])
+    annealed = _best([r for r in rows if r.sampler == "annealed" and r.combiner == "pcgrad"])
+    missing = [name for name, row in (("arrp", arrp), ("annealed", annealed)) if row is None]
+    if arrp is None or annealed is None:
+        return f"{question}: cannot be said, no complete trial of {' and '.join(missing)}.", {}
+    score = arrp.dev_score.mean - annealed.dev_score.mean
+    error = _standard_error(arrp, annealed)
+    ratio, reason = _minutes_ratio(arrp, annealed)
+    if error is None:
+        counts = f"{_seeds(arrp)} of arrp, {_seeds(annealed)} of annealed"
+        spread = f" (one seed has no spread: {counts}; whether it is luck cannot be said)"
+    else:
+        spread = f" ±{error:.4f} (standard error; {_seeds(arrp)} and {_seeds(annealed)})"
+    time = reason if ratio is None else f"at {ratio:.2f} times its minutes per epoch"
+    answer = (
+        f"{question}: dev_score {arrp.dev_score.mean:.4f} against {annealed.dev_score.mean:.4f}, "
+        f"{score:+.4f}{spread}, {time}. "
+        f"Compared: {arrp.label} | {annealed.label}, each the best of its kind."
+    )
+    return answer, {
+        "arrp": arrp.config_id,
+        "annealed": annealed.config_id,
+        "dev_score": score,
+        "standard_error": error,
+        "minutes_ratio": ratio,
+        "minutes_reason": reason,
+    }
+
+
+def _best(rows: Sequence[Row]) -> Row | None:
+    """The highest score among those with most seeds: one lucky seed does not win over three."""
+    most = max((len(row.seeds) for row in rows), default=0)
+    return next((row for row in rows if len(row.seeds) == most), None)
+
+
+def _seeds(row: Row) -> str:
+    return f"{len(row.seeds)} seed" + ("s" if len(row.seeds) > 1 else "")
+
+
+def _standard_error(one: Row, other: Row) -> float | None:
+    """Of the difference of two means whose variances may differ (Welch)."""
+    if one.dev_score.sd is None or other.dev_score.sd is None:
+        return None
+    return math.sqrt(
+        one.dev_score.sd**2 / len(one.seeds) + other.dev_score.sd**2 / len(other.seeds)
+    )
+
+
+def _minutes_ratio(one: Row, other: Row) -> tuple[float | None, str]:
+    """Minutes of `one` by those of `other`, or the reason why they cannot be compared."""
+    if one.contended or other.contended:
+        return None, "minutes not comparable (contended: something else ran on the same device)"
+    if one.contended is None or other.contended is None:
+        return None, "minutes not comparable (unknown whether the device was shared)"
+    if one.devices != other.devices or len(one.devices) != 1:
+        return None, "minutes not comparable (measured on different devices)"
+    if other.minutes_per_epoch.mean <= 0:
+        return None, "minutes not comparable (none measured)"
+    return one.minutes_per_epoch.mean / other.minutes_per_epoch.mean, ""
+
+
+def table(comparison: Comparison) -> Table:
+    """The rows for a terminal."""
+    names = list(dict.fromkeys(name for row in comparison.rows for name in row.tasks))
+    metrics = {name: row.metrics[name] for row in comparison.rows for name in row.tasks}
+    result = Table(box=None, pad_edge=False)
+    result.add_column("configuration", overflow="fold")
+    result.add_column("seeds", justify="right")
+    for name in ("dev_score", "dev_mean"):
+        result.add_column(name, justify="right", no_wrap=True)
+    for name in names:
+        short = "r" if metrics[name] == "pearson" else "acc"
+        result.add_column(f"{name} {short}", justify="right", no_wrap=True)
+    result.add_column("min/epoch", justify="right", no_wrap=True)
+    result.add_column("examples/epoch", justify="right", no_wrap=True)
+    for row in comparison.rows:
+        mark = "" if row.contended is False else "*" if row.contended else "?"
+        result.add_row(
+            row.label,
+            str(len(row.seeds)),
+            row.dev_score.text(4),
+            row.dev_mean.text(4),
+            *(row.tasks[name].text(3) if name in row.tasks else "-" for name in names),
+            row.minutes_per_epoch.text(3) + mark,
+            f"{row.examples_per_epoch:,.0f}",
+        )
+    return result
+
+
+def footnotes(comparison: Comparison) -> list[str]:
+    """What a reader of the table must know."""
+    counts = ", ".join(f"{n} {status}" for status, n in comparison.counts.items())
+    notes = [f"Trials: {counts or 'none'}; only complete ones are ranked."]
+    if any(len(row.seeds) > 1 for row in comparison.rows):
+        notes.append("± is the standard deviation over seeds; scores are the last epoch's.")
+    if any(row.contended for row in comparison.rows):
+        notes.append("* contended: something else ran on the device; no speed-up is claimed.")
+    if any(row.contended is None for row in comparison.rows):
+        notes.append("? unknown whether something else ran on the device.")
+    return notes

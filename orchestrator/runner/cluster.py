@@ -1,0 +1,100 @@
+"""Ray for the time of one sweep: started here and gone afterwards, or a cluster that is there."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ray
+
+if TYPE_CHECKING:
+    from orchestrator.spec import ResourcesSpec
+
+_TEMP_PREFIX = "orch-ray-"
+#: Close to Ray's least; nothing of ours travels through its object store.
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024
+
+
+class ClusterError(Exception):
+    """Ray does not start or answer, or has no room for one trial; the text says which."""
+
+
+@contextlib.contextmanager
+def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
+    """Ray, and how many trials fit into it at the same time.
+
+    Raises `ClusterError` if not even one does, or if there is no Ray to be had.
+    """
+    for name in ("ray", "ray.tune", "ray.train", "ray._private"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    folder = _temp_folder() if address is None else None
+    on_terminate = signal.getsignal(signal.SIGTERM)
+    try:
+        try:
+            _init(wanted, address, folder)
+        except Exception as error:  # ray raises what its processes and sockets give it
+            first = str(error).strip().partition("\n")[0]
+            where = "on this machine" if address is None else f"at {address}"
+            raise ClusterError(f"Ray does not start or answer {where}: {first}") from error
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_terminate)  # ray.init has put its own there
+        yield _fitting(wanted)
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _init(wanted: ResourcesSpec, address: str | None, folder: Path | None) -> None:
+    if address is not None:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        return
+    if not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # for this process's Ray alone
+    ray.init(
+        num_cpus=max(os.cpu_count() or 1, math.ceil(wanted.cpu)),
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _temp_dir=str(folder),
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def _fitting(wanted: ResourcesSpec) -> int:
+    found = ray.cluster_resources()
+    cpus, gpus = found.get("CPU", 0.0), found.get("GPU", 0.0)
+    if wanted.gpu > gpus:
+        raise ClusterError(
+            f"resources.gpu: a trial wants {wanted.gpu:g}, {gpus:g} found; "
+            "use a machine with a GPU or --set resources.gpu=0"
+        )
+    if wanted.cpu > cpus:
+        raise ClusterError(f"resources.cpu: a trial wants {wanted.cpu:g}, {cpus:g} found")
+    limits = [wanted.max_concurrent or math.inf]
+    limits += [cpus // wanted.cpu] if wanted.cpu else []
+    limits += [gpus // wanted.gpu] if wanted.gpu else []
+    fits = min(limits)
+    return max(1, int(fits)) if math.isfinite(fits) else 1
+
+
+def _temp_folder() -> Path:
+    """A short path for Ray's sockets; what drivers that were killed left is swept away first."""
+    root = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+    for old in root.glob(f"{_TEMP_PREFIX}*"):
+        pid = old.name.removeprefix(_TEMP_PREFIX).split("-")[0]
+        if pid.isdigit() and Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=root))

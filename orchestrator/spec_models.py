@@ -1,0 +1,305 @@
+"""The resolved sweep: what a sweep file says once a profile and `--set` have been applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from trainer.config import DataConfig, TrainConfig, field_at, fields_of
+
+Metric = Literal[
+    "dev_score",
+    "dev_mean",
+    "minutes_per_epoch",
+    "examples_per_second",
+    "peak_memory_mb",
+    "train_loss",
+]
+Direction = Literal["max", "min"]
+
+#: What a search can aim at, each with the direction that is better.
+METRICS: dict[Metric, Direction] = {
+    "dev_score": "max",
+    "dev_mean": "max",
+    "minutes_per_epoch": "min",
+    "examples_per_second": "max",
+    "peak_memory_mb": "min",
+    "train_loss": "min",
+}
+TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**31)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Dimension(_Model):
+    """One searched key of the trial's config: `choices`, or `low` and `high`."""
+
+    #: Derived from the key's type and need not be written.
+    kind: Literal["categorical", "int", "float"]
+    choices: list[Any] | None = Field(default=None, min_length=1)
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    step: int | float | None = None
+    #: Other key -> values of it with which this one is searched; a single value may stand bare.
+    when: dict[str, list[Any]] = Field(default_factory=dict)
+
+    @field_validator("when", mode="before")
+    @classmethod
+    def _values_are_lists(cls, when: Any) -> Any:
+        if not isinstance(when, dict):
+            return when
+        return {key: v if isinstance(v, list) else [v] for key, v in when.items()}
+
+    @model_validator(mode="after")
+    def _is_consistent(self) -> Dimension:
+        if self.choices is not None:
+            extra = [k for k in ("low", "high", "step") if getattr(self, k) is not None]
+            if extra or self.log:
+                raise ValueError(f"choices and {(extra or ['log'])[0]} exclude each other")
+            if any(c in self.choices[:i] for i, c in enumerate(self.choices)):
+                raise ValueError("a choice stands twice")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("needs choices, or low and high")
+        if self.low > self.high:
+            raise ValueError(f"low {self.low} is above high {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError("log needs low > 0")
+        if self.log and self.step is not None:
+            raise ValueError("log and step exclude each other")
+        if self.step is not None:
+            steps = (self.high - self.low) / self.step if self.step > 0 else -1.0
+            if steps < 0 or abs(steps - round(steps)) > 1e-6:
+                raise ValueError(f"step {self.step} does not lead from low to high")
+        if self.kind == "int":
+            fractional = [k for k in ("low", "high", "step") if isinstance(getattr(self, k), float)]
+            if fractional:
+                raise ValueError(f"{fractional[0]} must be a whole number")
+        return self
+
+    def can_be(self, value: Any) -> bool:
+        """Whether `value` is one that this dimension can take (steps are not looked at)."""
+        if self.choices is not None:
+            return value in self.choices
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return (self.low or 0) <= value <= (self.high or 0)
+
+    def points(self) -> list[Any] | None:
+        """Every value it can take, or None where there are infinitely many."""
+        if self.choices is not None:
+            return self.choices
+        low, high = self.low or 0, self.high or 0
+        step = self.step or (1 if self.kind == "int" and not self.log else None)
+        if step is None:
+            return None
+        count = round((high - low) / step) + 1
+        # 12 digits: 0.1 + 2 * 0.1 is 0.3, as a reader of the file expects.
+        return [
+            low + i * step if self.kind == "int" else round(low + i * step, 12)
+            for i in range(count)
+        ]
+
+    def describe(self) -> str:
+        """What it can be, in words: `320, 640` or `0.1 to 1.0, log`."""
+        if self.choices is not None:
+            return ", ".join(str(choice) for choice in self.choices)
+        step = f", step {self.step}" if self.step is not None else ""
+        return f"{self.low} to {self.high}{step}{', log' if self.log else ''}"
+
+
+def _best_score() -> dict[Metric, Direction]:
+    return {"dev_score": "max"}
+
+
+class SearchSpec(_Model):
+    """How configurations are proposed.  `num_trials` counts configurations, each run per seed."""
+
+    algorithm: Literal["tpe", "random", "grid", "list"] = "tpe"
+    num_trials: Count = 20
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0])
+    objectives: Annotated[dict[Metric, Direction], Field(min_length=1)] = Field(
+        default_factory=_best_score
+    )
+    #: Seed of the proposals, not of the trials.
+    seed: Seed = 0
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed stands twice")
+        return seeds
+
+
+class SchedulerSpec(_Model):
+    """What stops weak trials early: nothing, or ASHA on one metric of an epoch."""
+
+    name: Literal["none", "asha"] = "none"
+    metric: Metric = "dev_score"
+    grace_epochs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+
+class ResourcesSpec(_Model):
+    """What a trial takes (CPU threads, share of a GPU) and how many run at once."""
+
+    cpu: Annotated[float, Field(gt=0)] = 1
+    gpu: Annotated[float, Field(ge=0)] = 0
+    max_concurrent: Count = 1
+    max_failures: Annotated[int, Field(ge=0)] = 3
+
+    @field_validator("gpu", "cpu")
+    @classmethod
+    def _whole_above_one(cls, amount: float) -> float:
+        if amount > 1 and amount != int(amount):
+            raise ValueError("above 1 only whole numbers can be scheduled")
+        return amount
+
+
+class BudgetSpec(_Model):
+    """When to stop proposing, whatever is left of the search."""
+
+    hours: Annotated[float, Field(gt=0)] | None = None
+
+
+class TrackingSpec(_Model):
+    """Where MLflow keeps its picture of the sweep."""
+
+    uri: str = "sqlite:///mlflow.db"
+
+    @field_validator("uri")
+    @classmethod
+    def _scheme_is_known(cls, uri: str) -> str:
+        scheme = uri.partition("://")[0].partition("+")[0]
+        if "://" not in uri or scheme not in TRACKING_SCHEMES:
+            raise ValueError(f"{uri!r} is not a tracking database or server")
+        return uri
+
+
+class SweepSpec(_Model):
+    """A whole sweep.  Build it from a file with `spec.load_spec`, which checks much more."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
+    question: str = ""
+    base: dict[str, Any] = Field(default_factory=dict)
+    space: dict[str, Dimension] = Field(default_factory=dict)
+    search: SearchSpec = Field(default_factory=SearchSpec)
+    enqueue: list[dict[str, Any]] = Field(default_factory=list)
+    scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
+    budget: BudgetSpec = Field(default_factory=BudgetSpec)
+    tracking: TrackingSpec = Field(default_factory=TrackingSpec)
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _derive_kinds(cls, space: Any) -> Any:
+        if not isinstance(space, dict):
+            return space
+        return {key: with_kind(str(key), dimension) for key, dimension in space.items()}
+
+    def acts(self, key: str, params: Mapping[str, Any]) -> bool:
+        """Whether dimension `key` is searched, given the params of the dimensions before it.
+
+        A condition on a dimension that is itself not searched does not hold.
+        """
+        for name, allowed in self.space[key].when.items():
+            if name in params:
+                value = params[name]
+            elif name in self.space:
+                return False
+            else:
+                value = self.base_value(name)
+            if value not in allowed:
+                return False
+        return True
+
+    def active(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """The params whose `when` holds, in the space's order; then those outside the space."""
+        kept = {key: value for key, value in params.items() if key not in self.space}
+        ordered: dict[str, Any] = {}
+        for key in self.space:
+            if key in params and self.acts(key, {**kept, **ordered}):
+                ordered[key] = params[key]
+        return {**ordered, **kept}
+
+    def base_value(self, key: str) -> Any:
+        """What `base` says of a dotted key, or the trainer's default."""
+        for source in (self.base, TrainConfig().to_dict()):
+            value: Any = source
+            for part in key.split("."):
+                value = value.get(part) if isinstance(value, dict) else None
+            if value is not None:
+                return value
+        return None
+
+    def mapping_for(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """`base` with the acting params laid over it, before any check."""
+        return nest(self.base, self.active(params).items())
+
+    def config_for(self, params: Mapping[str, Any], seed: int) -> TrainConfig:
+        """The trial of `params` and `seed`; raises `trainer.config.ConfigError`."""
+        return TrainConfig.from_dict({**self.mapping_for(params), "seed": seed})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `load_spec` reads back as the same spec."""
+        plain = self.model_dump(exclude_none=True)
+        for dimension in plain["space"].values():
+            for key, empty in (("when", {}), ("log", False)):
+                if dimension[key] == empty:
+                    del dimension[key]
+        return plain
+
+    def to_yaml(self) -> str:
+        """`to_dict` as a sweep file."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100)
+
+
+def with_kind(key: str, dimension: Any) -> Any:
+    """A dimension as written, with the kind that its key's type and values decide."""
+    if not isinstance(dimension, dict) or "kind" in dimension:
+        return dimension
+    if dimension.get("choices") is not None:
+        return {"kind": "categorical", **dimension}
+    found = field_at(key)
+    # Field types are text (postponed annotations): "int", "float", "int | dict[str, int]", ...
+    kind = "int" if found is not None and "int" in str(found.type) else "float"
+    return {"kind": kind, **dimension}
+
+
+def searchable() -> list[str]:
+    """Keys that a space can have: all that are part of a trial's identity, except its seed."""
+    keys: list[str] = []
+    for key, f in fields_of().items():
+        if key == "data":
+            inner = fields_of(DataConfig).items()
+            keys += [f"data.{name}" for name, g in inner if not g.metadata.get("runtime")]
+        elif key != "seed" and not f.metadata.get("runtime"):
+            keys.append(key)
+    return keys
+
+
+def nest(base: Mapping[str, Any], params: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A copy of `base` with dotted keys set; a value in the way of a mapping is replaced."""
+    result = dict(base)
+    for key, value in params:
+        node = result
+        *path, last = key.split(".")
+        for part in path:
+            inner = node.get(part)
+            node[part] = dict(inner) if isinstance(inner, dict) else {}
+            node = node[part]
+        old = node.get(last)
+        if key == "data" and isinstance(old, dict) and isinstance(value, dict):
+            value = nest(old, value.items())
+        node[last] = value
+    return result

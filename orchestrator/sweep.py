@@ -1,0 +1,174 @@
+"""A sweep from start to end: check, lock, train what is missing, project."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from rich.console import Console
+
+from orchestrator import runner
+from orchestrator.checks import (
+    SweepError,
+    check_machine,
+    check_out,
+    check_same_data,
+    check_same_sweep,
+    identifier,
+    prepare_data,
+)
+from orchestrator.handout import Handout
+from orchestrator.ledger import Ledger
+from orchestrator.lock import Locked, SweepLock
+from orchestrator.progress import Progress, make_progress
+from orchestrator.search import Suggestions
+from orchestrator.spec import SweepSpec
+from orchestrator.tracking import Projection, SweepPicture, Tracker
+from trainer.config import TrainConfig
+
+__all__ = ["SweepError", "SweepOutcome", "run_sweep"]
+
+logger = logging.getLogger(__name__)
+
+LOCK, LOG = "lock", "driver.log"
+_MLFLOW_STATUS = {0: "FINISHED", 130: "KILLED"}
+
+
+@dataclass(frozen=True)
+class SweepOutcome:
+    """How a run of a sweep ended.  `failed` maps trial ids to reasons, `error` is the search's."""
+
+    trials: int
+    failed: dict[str, str] = field(default_factory=dict)
+    interrupted: bool = False
+    error: str = ""
+
+    @property
+    def exit_code(self) -> int:
+        """0 all done, 1 some failed, 130 interrupted and resumable."""
+        if self.interrupted:
+            return 130
+        return 1 if self.failed or self.error else 0
+
+
+def run_sweep(
+    spec: SweepSpec, out: str, *, address: str | None = None, console: Console
+) -> SweepOutcome:
+    """Train every trial of `spec` that `<out>/<name>` lacks; call it again after anything.
+
+    Raises `SweepError` if the input or the machine does not allow a start.
+    """
+    try:
+        with _terminate_is_interrupt():
+            ledger = Ledger(check_out(out), spec.name)
+            check_machine(spec, address)
+            identify = identifier()
+            check_same_data(ledger, identify)
+            prepare_data(spec, identify, say=lambda text: console.print(text, highlight=False))
+            ledger.trials_folder.mkdir(parents=True, exist_ok=True)
+            with SweepLock(ledger.folder / LOCK):
+                check_same_sweep(ledger.folder, spec)
+                return _run(spec, ledger, identify, address, console)
+    except (Locked, runner.ClusterError) as error:
+        raise SweepError(str(error)) from error
+    except KeyboardInterrupt:
+        return SweepOutcome(0, interrupted=True)
+
+
+def _run(
+    spec: SweepSpec,
+    ledger: Ledger,
+    identify: Callable[[TrainConfig], dict[str, Any]],
+    address: str | None,
+    console: Console,
+) -> SweepOutcome:
+    """The straight path, with the sweep's lock held."""
+    progress = make_progress(console)
+    picture = SweepPicture(spec.name, spec.question)
+    projection = Projection(spec.tracking.uri, ledger.folder.parent, picture)
+    tracker = Tracker(projection, ledger, progress.say)
+    tracker.start()
+    interrupted, error = False, ""
+    scheduler = runner.make_scheduler(spec, ledger)
+    suggestions = Suggestions(ledger.folder, spec)
+    handout = Handout(spec, suggestions, ledger, identify, _budget(spec, progress))
+    if handout.done or handout.begun:
+        progress.say(f"kept {handout.done} ended trials, {handout.begun} go on where they stopped")
+    try:
+        if handout.has_next():
+            with _log_to(ledger.folder / LOG), runner.cluster(spec.resources, address) as places:
+                runner.run(spec, handout, scheduler, places, progress, tracker.changed)
+        error = handout.error
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        progress.close()
+        outcome = _outcome(ledger, handout.trial_ids, interrupted, error)
+        tracker.close(_MLFLOW_STATUS.get(outcome.exit_code, "FAILED"), handout.trial_ids)
+    return outcome
+
+
+def _outcome(
+    ledger: Ledger, trial_ids: list[str], interrupted: bool, error: str
+) -> SweepOutcome:
+    ends = {name: ledger.end(name) or {} for name in trial_ids}
+    failed = {n: end.get("reason", "") for n, end in ends.items() if end.get("status") == "failed"}
+    return SweepOutcome(len(ends), failed, interrupted, error)
+
+
+def _budget(spec: SweepSpec, progress: Progress) -> Callable[[], bool]:
+    """Whether another configuration may be begun: `budget.hours` of this run are not over."""
+    hours = spec.budget.hours
+    end = time.monotonic() + 3600 * hours if hours is not None else None
+    said: list[str] = []
+
+    def may_ask() -> bool:
+        if end is None or time.monotonic() < end:
+            return True
+        if not said:
+            said.append(f"budget: {hours:g} h are over, no more configurations are begun")
+            progress.say(said[0])
+        return False
+
+    return may_ask
+
+
+@contextlib.contextmanager
+def _terminate_is_interrupt() -> Iterator[None]:
+    """SIGTERM stops like SIGINT, with KeyboardInterrupt."""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, interrupt)
+    except ValueError:  # not the main thread: signals are the caller's
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextlib.contextmanager
+def _log_to(path: Path) -> Iterator[None]:
+    """Our own warnings with their tracebacks go to a file, which is made by the first of them."""
+    ours = logging.getLogger("orchestrator")
+    handler = logging.FileHandler(path, delay=True, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    ours.addHandler(handler)
+    before, ours.propagate = ours.propagate, False
+    try:
+        yield
+    finally:
+        ours.propagate = before
+        ours.removeHandler(handler)
+        handler.close()

@@ -1,0 +1,162 @@
+"""MLflow shows what the ledger says: once, with the right status, and without stopping anybody."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ledgers import epoch, write_trial
+from mlflow import MlflowClient
+
+from orchestrator.ledger import Ledger
+from orchestrator.tracking import Projection, SweepPicture, Tracker, resolve_uri, sync
+
+URI = "sqlite:///mlflow.db"
+PICTURE = SweepPicture("s", "Is it so?")
+
+
+def runs(out: Path) -> tuple[MlflowClient, Any, dict[str, Any]]:
+    """The client, the parent run and the child runs by trial id; fails if one stands twice."""
+    client = MlflowClient(resolve_uri(URI, out))
+    experiment = client.get_experiment_by_name("s")
+    found = list(client.search_runs([experiment.experiment_id]))
+    (parent,) = [run for run in found if run.data.tags["kind"] == "sweep"]
+    children = [run for run in found if run.data.tags["kind"] == "trial"]
+    by_id = {run.data.tags["trial_id"]: run for run in children}
+    assert len(by_id) == len(children)
+    return client, parent, by_id
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """A database with its tables made: that takes seconds, and every test needs one."""
+    out = tmp_path_factory.mktemp("tables")
+    MlflowClient(resolve_uri(URI, out)).search_experiments()
+    return (out / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def out(tmp_path: Path, database: bytes) -> Path:
+    (tmp_path / "mlflow.db").write_bytes(database)
+    return tmp_path
+
+
+def test_a_trial_becomes_a_child_run_with_its_acting_parameters(out: Path) -> None:
+    name = write_trial(out / "s", [0.4, 0.5], sampler="arrp", B=64, seed=7, **{"lambda": 0.5})
+    other = write_trial(out / "s", [0.4], sampler="round_robin")
+    assert sync(URI, out, PICTURE) == 2
+    client, parent, children = runs(out)
+    run = children[name]
+    assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert {k: run.data.tags[k] for k in ("sampler", "seed")} == {"sampler": "arrp", "seed": "7"}
+    assert run.data.params["lambda"] == "0.5" and run.data.params["data.source"] == "synthetic"
+    assert "lambda" not in children[other].data.params  # does not act there
+    history = client.get_metric_history(run.info.run_id, "dev/score")
+    assert [(m.step, m.value) for m in history] == [(1, 0.4), (2, 0.5)]
+    names = {"dev/sst_accuracy", "dev/mean", "time/minutes_per_epoch", "train/sst_loss"}
+    assert names <= set(run.data.metrics)
+    assert parent.data.tags["mlflow.note.content"] == "Is it so?"
+
+
+@pytest.mark.parametrize(
+    ("status", "shown"),
+    [("complete", "FINISHED"), ("pruned", "KILLED"), ("failed", "FAILED"), (None, "SCHEDULED")],
+)
+def test_a_run_has_its_trials_status(out: Path, status: str | None, shown: str) -> None:
+    name = write_trial(out / "s", [0.4], status=status)
+    sync(URI, out, PICTURE)
+    assert runs(out)[2][name].info.status == shown
+
+
+def test_projecting_again_adds_nothing_and_going_on_adds_the_rest(out: Path) -> None:
+    name = write_trial(out / "s", [0.4], status=None)
+    ledger = Ledger(out, "s")
+    sync(URI, out, PICTURE)
+    sync(URI, out, PICTURE)
+    ledger.directory(name).commit(epoch(2, 0.6, 1.0, False), {})
+    ledger.close(name, "complete", "")
+    sync(URI, out, PICTURE)
+    sync(URI, out, PICTURE)
+    client, parent, children = runs(out)
+    assert children[name].info.status == "FINISHED" and parent.info.status == "FINISHED"
+    for metric in ("dev/score", "time/minutes_per_epoch", "dev/sts_pearson"):
+        history = client.get_metric_history(children[name].info.run_id, metric)
+        assert [m.step for m in history] == [1, 2], metric
+
+
+def test_a_projection_that_died_between_its_calls_is_completed(out: Path) -> None:
+    """Every call that MLflow answers may be the last one before a crash."""
+    name = write_trial(out / "s", [0.4, 0.5])
+    for calls in range(12):
+        projection = Projection(URI, out, PICTURE)
+        left = [calls]
+        try:
+            projection.connect()
+            client = projection._client
+            assert client is not None
+            for method in ("create_run", "log_batch", "set_tag", "set_terminated", "update_run"):
+                setattr(client, method, _dying(getattr(client, method), left))
+            trial = Ledger(out, "s").trial(name)
+            assert trial is not None
+            projection.trial(trial, running=False)
+        except ConnectionError:
+            continue
+    sync(URI, out, PICTURE)
+    client, _, children = runs(out)
+    run = children[name]
+    assert run.info.status == "FINISHED" and run.data.params["encoder"] == "tiny"
+    history = client.get_metric_history(run.info.run_id, "dev/score")
+    assert [(m.step, m.value) for m in history] == [(1, 0.4), (2, 0.5)]
+
+
+def _dying(method: Any, left: list[int]) -> Any:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        if left[0] == 0:
+            raise ConnectionError
+        left[0] -= 1
+        return method(*args, **kwargs)
+
+    return call
+
+
+def test_an_outage_is_said_once_and_caught_up(out: Path) -> None:
+    name = write_trial(out / "s", [0.4, 0.5])
+    said: list[str] = []
+    away = Projection("http://127.0.0.1:9", out, PICTURE)
+    tracker = Tracker(away, Ledger(out, "s"), said.append)
+    started = time.monotonic()
+    tracker.start()
+    tracker.changed(name)
+    assert time.monotonic() - started < 0.5  # nobody waits for MLflow
+    assert not tracker.close("FINISHED", [name])
+    assert len(said) == 1 and "http://127.0.0.1:9" in said[0] and "caught up" in said[0]
+    sync(URI, out, PICTURE)
+    assert runs(out)[2][name].info.status == "FINISHED"
+
+
+def test_the_tracker_projects_while_the_sweep_runs(out: Path) -> None:
+    name = write_trial(out / "s", [0.4], status=None)
+    said: list[str] = []
+    seen = threading.Event()
+    projection = Projection(URI, out, PICTURE)
+    tracker = Tracker(projection, Ledger(out, "s"), said.append)
+    tracker.start()
+    tracker.changed(name)
+    for _ in range(100):
+        if projection._status.get(name) == "RUNNING":
+            seen.set()
+            break
+        time.sleep(0.1)
+    assert seen.is_set()
+    Ledger(out, "s").close(name, "pruned", "stopped")
+    assert tracker.close("FINISHED", [name]) and said == []
+    assert runs(out)[2][name].info.status == "KILLED"
+
+
+def test_a_relative_database_lies_in_the_folder_of_the_sweeps(tmp_path: Path) -> None:
+    assert resolve_uri("sqlite:///mlflow.db", tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
+    for uri in ("sqlite:////var/mlflow.db", "http://host:5000"):
+        assert resolve_uri(uri, tmp_path) == uri
