@@ -19,12 +19,19 @@ class NotFound(Exception):
 
 
 def find_sweep(name: str, out: str) -> Ledger:
-    """The sweep of that name below `out`, or in the folder that `name` is."""
+    """The sweep of that name below `out`, or in the folder that `name` is.
+
+    `arrp` also finds the sweep of a profile, `arrp-embedded`, if it is the only one there.
+    """
     given = Path(name).expanduser()
     for parent, folder in ((Path(out), name), (given.resolve().parent, given.resolve().name)):
         if (parent / folder / "sweep.yaml").is_file() or (parent / folder / "trials").is_dir():
             return Ledger(parent, folder)
-    known = ", ".join(sweep_names(out)) or "there is none"
+    names = sweep_names(out)
+    profiles = [known for known in names if known.startswith(f"{name}-")]
+    if len(profiles) == 1:
+        return Ledger(Path(out), profiles[0])
+    known = ", ".join(profiles or names) or "there is none"
     raise NotFound(f"no sweep {name!r} in {out}; known: {known}")
 
 

@@ -222,6 +222,16 @@ def test_a_name_the_hub_lacks_is_one_clear_error(hub: None) -> None:
         find_checkpoint("no/such")
 
 
+def test_a_hub_that_does_not_answer_is_said_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants = pytest.importorskip("huggingface_hub.constants", reason="the test extra has it")
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")  # the discard port: closed
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(EncoderError, match="the Hub does not answer"):
+        find_checkpoint("some/bert")
+
+
 def test_an_incomplete_folder_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(EncoderError, match=r"no model.safetensors there; found: config.json"):

@@ -25,6 +25,7 @@ TIMINGS = {
     "contended",
     "foreign_load",
     "examples_per_second",
+    "finished_at",
     "peak_memory_mb",
     "phases",
 }

@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import urllib.error
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +121,7 @@ def _hub_folder(name: str) -> Path:
             f"encoder {name!r}: not a preset, package or folder, and downloading from the Hub "
             f"needs: pip install -c constraints.txt -e '.[hub]'; {_allowed()}"
         ) from None
+    _require_hub(name)
     found: list[Path] = []
     for file in HUB_FILES:
         try:
@@ -133,6 +136,23 @@ def _hub_folder(name: str) -> Path:
     if not found:
         raise EncoderError(f"encoder {name!r}: the Hub has no BERT checkpoint there; {_allowed()}")
     return found[0].parent
+
+
+def _require_hub(name: str) -> None:
+    """Ask once, briefly, whether the Hub answers at all: its own client retries for minutes."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return
+    try:
+        urllib.request.urlopen(constants.ENDPOINT, timeout=10).close()
+    except urllib.error.HTTPError:
+        return  # it answered
+    except OSError as error:
+        raise EncoderError(
+            f"encoder {name!r}: not a preset, package or folder, and the Hub does not answer "
+            f"({getattr(error, 'reason', error)}); {_allowed()}"
+        ) from error
 
 
 def _read(folder: Path) -> Checkpoint:

@@ -8,6 +8,7 @@ import resource
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
@@ -276,9 +277,11 @@ class Run:
                 "dev_loss": made.loss,
             }
         examples = sum(phase["examples"] for phase in phases)
+        losses = [values["train_loss"] for values in tasks.values() if values["updates"]]
         return {
             "epoch": number,
             **overall(metrics, list(self.tasks.values())),
+            "train_loss": sum(losses) / len(losses),
             "tasks": tasks,
             **tally.conflicts(),
             "phases": phases,
@@ -292,6 +295,7 @@ class Run:
             "contended": contended,
             "foreign_load": foreign_load,
             "peak_memory_mb": peak_memory_mb(self.device),
+            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
 
 
