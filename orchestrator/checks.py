@@ -35,7 +35,9 @@ class SweepError(Exception):
 def check_out(out: str) -> Path:
     """The folder of all sweeps, absolute and writable."""
     if "://" in out:
-        raise SweepError(f"--out {out}: must be a folder (it holds the study's journal and the lock)")
+        raise SweepError(
+            f"--out {out}: must be a folder (it holds the study's journal and the lock)"
+        )
     folder = Path(out).expanduser().resolve()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -72,7 +74,7 @@ def identifier() -> Identify:
     return identify
 
 
-def prepare_data(spec: SweepSpec, identify: Identify, say: Callable[[str], None]) -> None:
+def prepare_data(spec: SweepSpec, identify: Identify) -> None:
     """Find every encoder and read every corpus that the sweep names, building caches once."""
     seen = set()
     try:
@@ -102,8 +104,8 @@ def check_same_data(ledger: Ledger, identify: Identify) -> None:
         if recorded != present:
             raise SweepError(
                 f"{ledger.folder}: the data have changed since {trial.trial_id} was trained "
-                f"(fingerprint {str(recorded)[:12]}, now {present[:12]}); restore them, or give the "
-                "sweep another name or another --out"
+                f"(fingerprint {str(recorded)[:12]}, now {present[:12]}); restore them, or give "
+                "the sweep another name or another --out"
             )
 
 

@@ -93,7 +93,7 @@ class Ledger:
         return [trial for trial in found if trial is not None]
 
     def close(self, trial_id: str, status: str, reason: str) -> None:
-        """End a trial from outside the trainer (pruned, or its process died); the first end stays."""
+        """End a trial from outside the trainer (pruned, its process died); the first end stays."""
         directory = self.directory(trial_id)
         if directory.end() is None:
             directory.write_end(status, reason, summarise(directory.records()))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from orchestrator.handout import Job
@@ -27,7 +28,6 @@ class Progress(Protocol):
     def epoch(self, job: Job, result: Mapping[str, Any]) -> None: ...
     def retried(self, job: Job, reason: str) -> None: ...
     def ended(self, job: Job, status: str, reason: str) -> None: ...
-    def say(self, text: str) -> None: ...
     def total(self, done: int, planned: int) -> None: ...
     def close(self) -> None: ...
 
@@ -35,6 +35,11 @@ class Progress(Protocol):
 def make_progress(console: Console) -> Progress:
     """The live table if `console` is a terminal, else plain lines."""
     return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+
+
+def say(console: Console, text: str) -> None:
+    """A line as it is; a live table stays below it."""
+    console.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 def method(config: TrainConfig) -> str:
@@ -70,18 +75,12 @@ class PlainProgress:
     def ended(self, job: Job, status: str, reason: str) -> None:
         self._line(job, f"{status}: {reason}" if reason else status)
 
-    def say(self, text: str) -> None:
-        self._print(text)
-
     def close(self) -> None:
         return
 
     def _line(self, job: Job, text: str) -> None:
         width = len(str(self._planned))
-        self._print(f"[{self._done:>{width}}/{self._planned}] {job.trial_id} {text}")
-
-    def _print(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        say(self._console, f"[{self._done:>{width}}/{self._planned}] {job.trial_id} {text}")
 
 
 @dataclass
@@ -128,9 +127,6 @@ class LiveProgress:
         row.status, row.note = status, reason
         self._rows[job.trial_id] = row  # newest ended last
 
-    def say(self, text: str) -> None:
-        self._console.print(text, markup=False, highlight=False)
-
     def close(self) -> None:
         self._live.stop()
 
@@ -154,6 +150,6 @@ class LiveProgress:
                 f"{row.epoch}/{row.job.config.epochs}",
                 "" if row.dev_score is None else f"{row.dev_score:.3f}",
                 "" if row.minutes is None else f"{row.minutes:.3f}",
-                f"[{_STYLES[row.status]}]{state.replace('[', '(')}",
+                Text(state, style=_STYLES.get(row.status, "")),
             )
         return table

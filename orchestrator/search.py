@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,11 +34,15 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 @dataclass(frozen=True)
 class Suggestion:
-    """One configuration to try; `params` holds dotted config keys, conditional ones when they act."""
+    """One configuration to try; `params` are dotted config keys, conditional ones if they act."""
 
     number: int
     params: dict[str, Any]
     finished: bool = False
+
+
+class StudyError(Exception):
+    """The journal is damaged; the text says where and what to do."""
 
 
 class Suggestions:
@@ -51,13 +55,19 @@ class Suggestions:
         search = spec.search
         self.sampler = _sampler(search.algorithm, search.seed)
         directions = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
-        self.study: Study = optuna.create_study(
-            storage=JournalStorage(JournalFileBackend(str(path))),
-            study_name=spec.name,
-            sampler=self.sampler,
-            directions=[directions[goal] for goal in search.objectives.values()],
-            load_if_exists=True,
-        )
+        try:
+            self.study: Study = optuna.create_study(
+                storage=JournalStorage(JournalFileBackend(str(path))),
+                study_name=spec.name,
+                sampler=self.sampler,
+                directions=[directions[goal] for goal in search.objectives.values()],
+                load_if_exists=True,
+            )
+        except (ValueError, KeyError, AssertionError) as error:
+            raise StudyError(
+                f"{path}: cannot be read ({error}); move it away: trials keep their results, and "
+                "list, grid and random searches find them again"
+            ) from error
         self._enqueue_missing()
 
     def earlier(self) -> list[Suggestion]:
@@ -89,7 +99,7 @@ class Suggestions:
         return self._suggest(self.study.ask())
 
     def tell(self, number: int, states: Sequence[str], values: Sequence[Sequence[float]]) -> None:
-        """End a suggestion from the ends of its trials, one a seed (`complete`, `pruned`, `failed`).
+        """End a suggestion as its trials did, one a seed (`complete`, `pruned`, `failed`).
 
         `values` are each trial's objectives in their order; the suggestion's are the means.  One
         failed seed fails it, and so does a mean that is not finite: a mean over fewer seeds would

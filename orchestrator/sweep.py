@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -27,15 +29,14 @@ from orchestrator.checks import (
 from orchestrator.handout import Handout
 from orchestrator.ledger import Ledger
 from orchestrator.lock import Locked, SweepLock
-from orchestrator.progress import Progress, make_progress
-from orchestrator.search import Suggestions
+from orchestrator.progress import make_progress, say
+from orchestrator.search import StudyError, Suggestions
 from orchestrator.spec import SweepSpec
-from orchestrator.tracking import Projection, SweepPicture, Tracker
+from orchestrator.tracker import Tracker
+from orchestrator.tracking import Projection, SweepPicture
 from trainer.config import TrainConfig
 
 __all__ = ["SweepError", "SweepOutcome", "run_sweep"]
-
-logger = logging.getLogger(__name__)
 
 LOCK, LOG = "lock", "driver.log"
 _MLFLOW_STATUS = {0: "FINISHED", 130: "KILLED"}
@@ -71,12 +72,12 @@ def run_sweep(
             check_machine(spec, address)
             identify = identifier()
             check_same_data(ledger, identify)
-            prepare_data(spec, identify, say=lambda text: console.print(text, highlight=False))
+            prepare_data(spec, identify)
             ledger.trials_folder.mkdir(parents=True, exist_ok=True)
             with SweepLock(ledger.folder / LOCK):
                 check_same_sweep(ledger.folder, spec)
                 return _run(spec, ledger, identify, address, console)
-    except (Locked, runner.ClusterError) as error:
+    except (Locked, StudyError, runner.ClusterError) as error:
         raise SweepError(str(error)) from error
     except KeyboardInterrupt:
         return SweepOutcome(0, interrupted=True)
@@ -90,51 +91,50 @@ def _run(
     console: Console,
 ) -> SweepOutcome:
     """The straight path, with the sweep's lock held."""
-    progress = make_progress(console)
+    tell = partial(say, console)
     picture = SweepPicture(spec.name, spec.question)
     projection = Projection(spec.tracking.uri, ledger.folder.parent, picture)
-    tracker = Tracker(projection, ledger, progress.say)
+    tracker = Tracker(projection, ledger, tell)
     tracker.start()
-    interrupted, error = False, ""
     scheduler = runner.make_scheduler(spec, ledger)
     suggestions = Suggestions(ledger.folder, spec)
-    handout = Handout(spec, suggestions, ledger, identify, _budget(spec, progress))
+    handout = Handout(spec, suggestions, ledger, identify, _budget(spec, tell))
     if handout.done or handout.begun:
-        progress.say(f"kept {handout.done} ended trials, {handout.begun} go on where they stopped")
+        tell(f"kept {handout.done} ended trials, {handout.begun} go on where they stopped")
+    progress = make_progress(console)
+    interrupted = False
     try:
         if handout.has_next():
             with _log_to(ledger.folder / LOG), runner.cluster(spec.resources, address) as places:
                 runner.run(spec, handout, scheduler, places, progress, tracker.changed)
-        error = handout.error
     except KeyboardInterrupt:
         interrupted = True
     finally:
         progress.close()
-        outcome = _outcome(ledger, handout.trial_ids, interrupted, error)
+        outcome = _outcome(ledger, handout, interrupted)
         tracker.close(_MLFLOW_STATUS.get(outcome.exit_code, "FAILED"), handout.trial_ids)
     return outcome
 
 
-def _outcome(
-    ledger: Ledger, trial_ids: list[str], interrupted: bool, error: str
-) -> SweepOutcome:
-    ends = {name: ledger.end(name) or {} for name in trial_ids}
+def _outcome(ledger: Ledger, handout: Handout, interrupted: bool) -> SweepOutcome:
+    ends = {name: ledger.end(name) or {} for name in handout.trial_ids}
     failed = {n: end.get("reason", "") for n, end in ends.items() if end.get("status") == "failed"}
-    return SweepOutcome(len(ends), failed, interrupted, error)
+    return SweepOutcome(len(ends), failed, interrupted, handout.error)
 
 
-def _budget(spec: SweepSpec, progress: Progress) -> Callable[[], bool]:
+def _budget(spec: SweepSpec, tell: Callable[[str], None]) -> Callable[[], bool]:
     """Whether another configuration may be begun: `budget.hours` of this run are not over."""
     hours = spec.budget.hours
-    end = time.monotonic() + 3600 * hours if hours is not None else None
-    said: list[str] = []
+    end = time.monotonic() + 3600 * hours if hours is not None else math.inf
+    said = False
 
     def may_ask() -> bool:
-        if end is None or time.monotonic() < end:
+        nonlocal said
+        if time.monotonic() < end:
             return True
         if not said:
-            said.append(f"budget: {hours:g} h are over, no more configurations are begun")
-            progress.say(said[0])
+            tell(f"budget: {hours:g} h are over, no more configurations are begun")
+        said = True
         return False
 
     return may_ask

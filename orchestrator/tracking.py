@@ -1,17 +1,15 @@
 """MLflow as a projection of the ledger.  The only module that imports mlflow.
 
 What stands here can be thrown away and built again: each trial is one child run found by its
-`trial_id` tag, and an epoch is logged unless the run has that step already.  While a sweep runs,
-one thread does this beside it; an outage costs a line of text and is caught up later.
+`trial_id` tag, and an epoch is logged unless the run has that step already.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -21,8 +19,6 @@ from orchestrator.ledger import Ledger, TrialRecord
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-logger = logging.getLogger(__name__)
 
 #: Status of a child run; SCHEDULED is a trial that waits to be gone on with.
 STATUSES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
@@ -43,8 +39,6 @@ METRICS = {
 }
 #: Logged last in an epoch's batch; a run that has it at a step has the whole epoch.
 _MARKER = METRICS["dev_score"]
-_PAUSE_S = 1.0
-_RETRY_S = 30.0
 _MAX_PARAMETER = 6000
 _MAX_RUNS = 50_000
 
@@ -215,86 +209,6 @@ def epoch_metrics(record: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
 
 
-class Tracker:
-    """Projects in a thread of its own while a sweep runs; nothing here can stop training."""
-
-    def __init__(self, projection: Projection, ledger: Ledger, say: Callable[[str], None]):
-        self._projection = projection
-        self._ledger = ledger
-        self._say = say
-        self._changed: set[str] = set()
-        self._wake = threading.Condition()
-        self._closing = False
-        self._out_of_order = False
-        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def changed(self, trial_id: str) -> None:
-        """Note that a trial has a new epoch or its end; returns at once."""
-        with self._wake:
-            self._changed.add(trial_id)
-            self._wake.notify()
-
-    def close(self, status: str, trial_ids: Iterable[str]) -> bool:
-        """Stop the thread and project everything once more; False if MLflow could not be reached."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._thread.join()
-        return self._try(lambda: _project_all(self._projection, self._ledger, trial_ids, status))
-
-    def _run(self) -> None:
-        delay = 0.0
-        reached = self._try(lambda: self._projection.parent("RUNNING"))
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._changed)
-                if self._closing:
-                    return
-                delay = _PAUSE_S if reached else _RETRY_S
-                self._wake.wait_for(lambda: self._closing, timeout=delay)
-                if self._closing:
-                    return
-                batch, self._changed = self._changed, set()
-            reached = self._try(lambda names=batch: self._project(names))
-            if not reached:
-                with self._wake:
-                    self._changed |= batch
-
-    def _project(self, trial_ids: set[str]) -> None:
-        for trial_id in sorted(trial_ids):
-            trial = self._ledger.trial(trial_id)
-            if trial is not None:
-                self._projection.trial(trial, running=True)
-
-    def _try(self, action: Callable[[], None]) -> bool:
-        """Whether `action` went through; the first failure of a series is said."""
-        try:
-            action()
-        except Exception as error:  # whatever MLflow or its database raises
-            logger.debug("tracking", exc_info=error)
-            if not self._out_of_order:
-                self._say(
-                    f"tracking: {self._projection.uri} does not answer ({_root(error)}); "
-                    "training goes on, MLflow is caught up later"
-                )
-            self._out_of_order = True
-            return False
-        if self._out_of_order:
-            self._say("tracking: MLflow answers again")
-        self._out_of_order = False
-        return True
-
-
-def _root(error: BaseException) -> str:
-    """What lies below the layers of clients and retries, on one line."""
-    while (inner := error.__cause__ or error.__context__) is not None:
-        error = inner
-    return str(error).strip().partition("\n")[0] or type(error).__name__
-
-
 def sync(uri: str, out: str | Path, picture: SweepPicture) -> int:
     """Project a whole sweep now; returns its number of trials.  Raises what MLflow raises."""
     ledger = Ledger(out, picture.name)
@@ -302,13 +216,14 @@ def sync(uri: str, out: str | Path, picture: SweepPicture) -> int:
     states = {trial.status for trial in trials}
     status = "KILLED" if "unfinished" in states else "FAILED" if "failed" in states else "FINISHED"
     names = [trial.trial_id for trial in trials]
-    _project_all(Projection(uri, out, picture), ledger, names, status)
+    project_all(Projection(uri, out, picture), ledger, names, status)
     return len(trials)
 
 
-def _project_all(
+def project_all(
     projection: Projection, ledger: Ledger, trial_ids: Iterable[str], status: str
 ) -> None:
+    """Project these trials, then the sweep's own run with `status`."""
     for trial_id in trial_ids:
         trial = ledger.trial(trial_id)
         if trial is not None:

@@ -6,8 +6,8 @@ import math
 from pathlib import Path
 
 import pytest
-from ledgers import epoch, write_trial
 
+from ledgers import epoch, write_trial
 from orchestrator.ledger import Ledger
 from trainer.store import TrialDirectory
 

@@ -34,7 +34,8 @@ def test_a_second_driver_is_told_who_holds_it(tmp_path: Path) -> None:
 def test_the_lock_of_a_killed_process_is_broken(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     code = (
-        "import os, signal, sys; from pathlib import Path; from orchestrator.lock import SweepLock\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from orchestrator.lock import SweepLock\n"
         "SweepLock(Path(sys.argv[1])).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, str(path)], cwd=Path(__file__).parent.parent)

@@ -1,4 +1,4 @@
-"""Suggestions and trials: as many as were asked for, each once, and nothing forgotten in a crash."""
+"""As many suggestions as were asked for, each trial once, nothing forgotten in a crash."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import Any
 
 import optuna
 import pytest
-from ledgers import epoch
 
+from ledgers import epoch
 from orchestrator.handout import Handout, Job
 from orchestrator.identity import config_id, trial_id
 from orchestrator.ledger import Ledger
-from orchestrator.search import JOURNAL, Suggestions
+from orchestrator.search import JOURNAL, StudyError, Suggestions
 from orchestrator.spec import SweepSpec
 from trainer.config import TrainConfig
 
@@ -180,7 +180,9 @@ def test_crashes_anywhere_lose_and_repeat_nothing(
     tmp_path: Path, algorithm: str, seed: int
 ) -> None:
     """Killed between any two of: give out, train, tell; with two trials running at a time."""
-    spec = make_spec(search={"algorithm": algorithm, "num_trials": 9}, enqueue=[{"sampler": "arrp"}])
+    spec = make_spec(
+        search={"algorithm": algorithm, "num_trials": 9}, enqueue=[{"sampler": "arrp"}]
+    )
     dice = random.Random(seed)
     trained: Counter[str] = Counter()
     for _ in range(200):
@@ -260,3 +262,11 @@ def test_optuna_reads_the_journal_under_the_sweeps_name(tmp_path: Path) -> None:
     backend = optuna.storages.journal.JournalFileBackend(path)
     storage = optuna.storages.JournalStorage(backend)
     assert optuna.get_all_study_names(storage) == ["s"]
+
+
+def test_a_damaged_journal_is_named(tmp_path: Path) -> None:
+    handout = open_handout(tmp_path, make_spec(search={"num_trials": 2}))
+    path = handout.ledger.folder / JOURNAL
+    path.write_text("damaged\n" + path.read_text())
+    with pytest.raises(StudyError, match="optuna.journal: cannot be read"):
+        open_handout(tmp_path, make_spec(search={"num_trials": 2}))

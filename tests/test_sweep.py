@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,6 +21,8 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from orchestrator.checks import SweepError, check_same_sweep
+from orchestrator.identity import trial_id
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.lock import SweepLock
 from orchestrator.search import JOURNAL
@@ -218,7 +220,7 @@ def test_failures_are_named_and_do_not_stop_the_others(start: Callable[..., Driv
     workers = [
         process
         for process in psutil.Process(first.process.pid).children(recursive=True)
-        if "TrialTrainable" in " ".join(process.cmdline())
+        if "Trainable" in " ".join(process.cmdline())
     ]
     assert workers
     workers[0].kill()
@@ -234,35 +236,28 @@ def test_failures_are_named_and_do_not_stop_the_others(start: Callable[..., Driv
     assert optuna_states(first.out)["PRUNED"] == statuses["pruned"]
 
     # Another trial's config in a new trial's directory is a failure inside the trainer.
-    victim, other = [n for n, trial in found.items() if trial.status == "complete"][0], None
-    config = json.loads((first.out / "s" / "trials" / victim / "config.json").read_text())
-    seeded = {**sweep, "search": {**sweep["search"], "seeds": [1, 2]}, "tracking": {}}
+    wrong = next(trial for trial in found.values() if trial.status == "complete")
+    seeded = sweep | {"search": sweep["search"] | {"seeds": [1, 2]}, "tracking": {}}
     spec = load_spec(str(_written(first.out.parent / "seeded.yaml", seeded)))
-    other = _trial_id(spec, {"sampler": "round_robin"}, 2, config["fingerprint"])
-    folder = first.out / "s" / "trials" / other
+    victim = trial_id(spec.config_for({"sampler": "round_robin"}, 2), wrong.identity["fingerprint"])
+    folder = first.out / "s" / "trials" / victim
     folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(config))
+    shutil.copy(Path(wrong.path) / "config.json", folder)
 
     second = start(seeded)
     assert second.wait() == 1, second.text
-    assert f"failed: {other}: StoreError: " in second.text
+    assert f"failed: {victim}: StoreError: " in second.text
     assert "Traceback" not in second.text
     log = (folder / "log.txt").read_text()
     assert "Traceback" in log and "holds another trial" in log
-    statuses = mlflow_statuses(first.out)
-    assert len(statuses) == 10 and statuses[other] == "FAILED"
-    assert "RUNNING" not in statuses.values()
+    shown = mlflow_statuses(first.out)
+    assert len(shown) == 10 and shown[victim] == "FAILED"
+    assert "RUNNING" not in shown.values()
 
 
 def _written(path: Path, sweep: dict[str, Any]) -> Path:
     path.write_text(yaml.safe_dump(sweep, sort_keys=False))
     return path
-
-
-def _trial_id(spec: Any, params: dict[str, Any], seed: int, fingerprint: str) -> str:
-    from orchestrator.identity import trial_id
-
-    return trial_id(spec.config_for(params, seed), fingerprint)
 
 
 @pytest.mark.parametrize(
@@ -293,8 +288,6 @@ def test_a_folder_that_cannot_be_written_is_named(start: Callable[..., Driver]) 
 
 
 def test_a_changed_sweep_is_refused_with_its_changes(tmp_path: Path) -> None:
-    from orchestrator.checks import SweepError, check_same_sweep
-
     def spec(**search: Any) -> Any:
         sweep = SWEEP | {"search": SWEEP["search"] | search}
         return load_spec(str(_written(tmp_path / "f.yaml", sweep)))

@@ -1,4 +1,4 @@
-"""MLflow shows what the ledger says: once, with the right status, and without stopping anybody."""
+"""MLflow shows what the ledger says: once, with its status, and without stopping anybody."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledgers import epoch, write_trial
 from mlflow import MlflowClient
 
+from ledgers import epoch, write_trial
 from orchestrator.ledger import Ledger
-from orchestrator.tracking import Projection, SweepPicture, Tracker, resolve_uri, sync
+from orchestrator.tracker import Tracker
+from orchestrator.tracking import Projection, SweepPicture, resolve_uri, sync
 
 URI = "sqlite:///mlflow.db"
 PICTURE = SweepPicture("s", "Is it so?")

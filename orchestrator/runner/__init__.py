@@ -11,9 +11,7 @@ import logging
 import os
 import shutil
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -40,8 +38,9 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 from orchestrator.runner.asha import LedgerASHA  # noqa: E402
-from orchestrator.runner.cluster import ClusterError, cluster  # noqa: E402
+from orchestrator.runner.cluster import ClusterError, cluster, temp_folder  # noqa: E402
 from orchestrator.runner.trainable import TrialTrainable  # noqa: E402
+from orchestrator.spec_models import METRICS  # noqa: E402
 
 if TYPE_CHECKING:
     from orchestrator.handout import Handout, Job
@@ -65,7 +64,7 @@ def make_scheduler(spec: SweepSpec, ledger: Ledger) -> TrialScheduler:
     asha = LedgerASHA(
         time_attr="epoch",
         metric=metric,
-        mode=spec.search.objectives.get(metric, "max"),
+        mode=spec.search.objectives.get(metric) or METRICS[metric],
         max_t=max(spec.config_for({}, spec.search.seeds[0]).epochs, spec.scheduler.grace_epochs),
         grace_period=spec.scheduler.grace_epochs,
         reduction_factor=spec.scheduler.reduction_factor,
@@ -97,7 +96,7 @@ def run(
     steps; a second one interrupts at once.  Trials keep their committed epochs either way.
     """
     searcher = _LedgerSearcher(spec, handout, concurrent, progress, on_change)
-    storage = Path(tempfile.mkdtemp(prefix="orch-tune-"))
+    storage = temp_folder()
     trainable = tune.with_resources(
         TrialTrainable, {"cpu": spec.resources.cpu, "gpu": spec.resources.gpu}
     )

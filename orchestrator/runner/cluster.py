@@ -12,7 +12,6 @@ import signal
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +37,7 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
     """
     for name in ("ray", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    folder = _temp_folder() if address is None else None
+    folder = temp_folder() if address is None else None
     on_terminate = signal.getsignal(signal.SIGTERM)
     try:
         try:
@@ -90,8 +89,8 @@ def _fitting(wanted: ResourcesSpec) -> int:
     return max(1, int(fits)) if math.isfinite(fits) else 1
 
 
-def _temp_folder() -> Path:
-    """A short path for Ray's sockets; what drivers that were killed left is swept away first."""
+def temp_folder() -> Path:
+    """A short path (for Ray's sockets); what drivers that were killed left is swept away first."""
     root = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
     for old in root.glob(f"{_TEMP_PREFIX}*"):
         pid = old.name.removeprefix(_TEMP_PREFIX).split("-")[0]

@@ -9,9 +9,13 @@ import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import tune
+
+if TYPE_CHECKING:
+    from trainer.store import TrialDirectory
+    from trainer.train import EpochResult
 
 #: Lines of a traceback kept in a failed trial's log.txt.
 LOG_LINES = 60
@@ -19,6 +23,11 @@ LOG_LINES = 60
 
 class TrialTrainable(tune.Trainable):
     """Trains into the trial's directory and resumes from it; Tune itself keeps no state of it."""
+
+    _job: dict[str, Any]
+    _epochs: Iterator[EpochResult] | None
+    _failures: int
+    _last_error: str
 
     def setup(self, config: dict[str, Any]) -> None:
         if os.path.isdir(config["cwd"]):
@@ -37,7 +46,8 @@ class TrialTrainable(tune.Trainable):
         """Train one epoch.  A trial whose training fails for good reports itself finished.
 
         An error is tried again from the last committed epoch, `retries` times at most, and not if
-        the same error returns without an epoch in between: that is not a passing one.
+        the same error returns without an epoch in between: that is not a passing one.  (Two lacks
+        of memory are the same error, whatever sizes they name.)
         """
         from trainer.train import Diverged
 
@@ -47,10 +57,11 @@ class TrialTrainable(tune.Trainable):
             except Diverged:
                 return self._report(finished=True)  # the trainer has written the end itself
             except Exception as error:
-                text = f"{type(error).__name__}: {error}"
+                lacks_memory = type(error).__name__ == "OutOfMemoryError"
+                text = "out of memory" if lacks_memory else f"{type(error).__name__}: {error}"
                 self._failures += 1
                 if text == self._last_error or self._failures > self._job["retries"]:
-                    self._fail(text)
+                    self._fail(f"{text}: {error}" if lacks_memory else text)
                     return self._report(finished=True)
                 self._last_error = text
                 self._epochs = None
@@ -66,7 +77,7 @@ class TrialTrainable(tune.Trainable):
 
     def _begin(self, job: dict[str, Any]) -> None:
         self._job = job
-        self._epochs: Iterator[Any] | None = None
+        self._epochs = None
         self._failures = 0
         self._last_error = ""
 
@@ -76,13 +87,13 @@ class TrialTrainable(tune.Trainable):
 
         job = self._job
         config = TrainConfig.from_dict(self._with_threads(job))
-        if self._epochs is None:
-            self._epochs = iter(train(config, job["directory"], identity=job["identity"]))
-        result = next(self._epochs, None)
+        epochs = self._epochs or train(config, job["directory"], identity=job["identity"])
+        self._epochs = epochs
+        result = next(epochs, None)
         if result is not None:
             self._last_error = ""
         if result is None or result.epoch >= config.epochs:
-            for _ in self._epochs:  # lets the trainer write the end
+            for _ in epochs:  # lets the trainer write the end
                 pass
             self._epochs = None
             return self._report(finished=True)
@@ -104,7 +115,7 @@ class TrialTrainable(tune.Trainable):
         if directory.end() is None:
             directory.write_end("failed", text, summarise(directory.records()))
 
-    def _directory(self) -> Any:
+    def _directory(self) -> TrialDirectory:
         from trainer.store import TrialDirectory
 
         return TrialDirectory(self._job["directory"])
