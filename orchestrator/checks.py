@@ -15,13 +15,16 @@ import yaml
 from orchestrator.identity import config_id, trial_id
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec
-from trainer.checkpoints import EncoderError, find_checkpoint
+from trainer.checkpoints import EncoderError
+from trainer.combiners import CombinerError
 from trainer.config import TrainConfig
 from trainer.corpus import DataError, fingerprint, prepare
+from trainer.freeze import FreezeError
+from trainer.train import check_methods
 
 RESOLVED = "sweep.yaml"
 #: May change from one run of a sweep to the next.
-_FREE = ("question", "resources", "budget", "tracking")
+_FREE = ("question", "published", "resources", "budget", "tracking")
 #: May only grow: more configurations, more seeds, more entries at the end.
 _GROWING = ("search.num_trials", "search.seeds", "enqueue")
 
@@ -80,14 +83,15 @@ def prepare_data(spec: SweepSpec, identify: Identify) -> None:
     try:
         for config in _examples(spec):
             plain = config.to_dict()
-            key = json.dumps([plain[k] for k in ("data", "tasks", "task_declarations", "encoder")])
+            check_methods(config)
+            parts = ("data", "tasks", "task_declarations", "encoder", "pair")
+            key = json.dumps([plain[k] for k in parts])
             if key in seen:
                 continue
             seen.add(key)
-            find_checkpoint(config.encoder)
             identify(config)
             prepare(config)
-    except (DataError, EncoderError) as error:
+    except (DataError, EncoderError, CombinerError, FreezeError) as error:
         raise SweepError(str(error)) from error
     except OSError as error:
         raise SweepError(f"the corpus cannot be prepared: {error}") from error

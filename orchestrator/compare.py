@@ -92,7 +92,7 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
     minutes = [statistics.fmean(r["minutes_per_epoch"] for r in t.records) for t in group]
     examples = [statistics.fmean(r["examples"] for r in t.records) for t in group]
     contended = {record["contended"] for trial in group for record in trial.records}
-    names = list(last[0]["tasks"])
+    names = [name for name, values in last[0]["tasks"].items() if "dev_metric" in values]
     return Row(
         config_id=config_id,
         label=label,

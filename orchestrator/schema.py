@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 import typing
 from typing import Any
 
 from orchestrator.spec_models import SweepSpec, searchable
-from trainer.config import DataConfig, TrainConfig, fields_of
+from trainer.config import DataConfig, TrainConfig, field_at, fields_of
 
 _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
@@ -28,7 +29,7 @@ def sweep_schema() -> dict[str, Any]:
         "properties": {key: {"$ref": "#/$defs/Dimension"} for key in searchable()},
         # Keys of mappings: `data.limit.qqp`, `batch_size.sst`.
         "patternProperties": {
-            r"^(data\.(limit|dev_limit)|batch_size)\.\w+$": {"$ref": "#/$defs/Dimension"}
+            rf"^({'|'.join(map(re.escape, _mappings()))})\.\w+$": {"$ref": "#/$defs/Dimension"}
         },
         "additionalProperties": False,
     }
@@ -45,6 +46,11 @@ def sweep_schema() -> dict[str, Any]:
         **schema,
         "title": "Sweep file of orch-mtl",
     }
+
+
+def _mappings() -> list[str]:
+    """Keys whose entries can be searched one by one."""
+    return [key for key in searchable() if (f := field_at(key)) and "dict" in str(f.type)]
 
 
 def _config(cls: type, leave_out: tuple[str, ...] = ()) -> dict[str, Any]:

@@ -186,6 +186,25 @@ class TrackingSpec(_Model):
         return uri
 
 
+class PublishedRow(_Model):
+    """A paper's figures for the entry of `enqueue` at the same place."""
+
+    method: str
+    sst: float | None = None
+    qqp: float | None = None
+    sts: float | None = None
+    dev_score: float | None = None
+    dev_mean: float | None = None
+    minutes_per_epoch: float | None = None
+
+
+class PublishedSpec(_Model):
+    """Figures to stand beside ours; rows beyond the last entry stand alone."""
+
+    source: str
+    rows: list[PublishedRow]
+
+
 class SweepSpec(_Model):
     """A whole sweep.  Build it from a file with `spec.load_spec`, which checks much more."""
 
@@ -195,6 +214,7 @@ class SweepSpec(_Model):
     space: dict[str, Dimension] = Field(default_factory=dict)
     search: SearchSpec = Field(default_factory=SearchSpec)
     enqueue: list[dict[str, Any]] = Field(default_factory=list)
+    published: PublishedSpec | None = None
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     budget: BudgetSpec = Field(default_factory=BudgetSpec)

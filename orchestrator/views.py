@@ -122,7 +122,8 @@ def trial_details(trial: TrialRecord) -> dict[str, Any]:
 
 
 def epochs_table(trial: TrialRecord) -> Table:
-    names = list(trial.records[-1]["tasks"]) if trial.records else []
+    tasks = trial.records[-1]["tasks"] if trial.records else {}
+    names = [name for name, values in tasks.items() if "dev_metric" in values]
     table = _table(
         *(">epoch", ">dev_score", ">dev_mean", *(f">{name}" for name in names)),
         *(">min", ">updates", ">examples", ">conflicts"),

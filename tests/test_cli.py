@@ -133,7 +133,7 @@ def test_what_is_read_can_be_had_as_json(arguments: str, place: Path) -> None:
             "unknown value 'arpp' (did you mean 'arrp'?); allowed: proportional, annealed",
         ),
         ("validate {file} --set base.epochs=0", "base.epochs: 0 is outside its range"),
-        ("show arrp", "no sweep 'arrp' in sweeps; known: arrp-embedded"),
+        ("show nothing", "no sweep 'nothing' in sweeps; known: arrp-embedded"),
         ("show arrp-embedded cycle", "no trial 'cycle' in arrp-embedded; known: annealed-"),
         ("compare nothing", "no sweep 'nothing'"),
         ("ui --out nowhere", "no such database yet"),

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.combiners import combiner, conflicts
+from trainer.combiners import CombinerError, combiner, conflicts
 
 torchjd_aggregation = pytest.importorskip("torchjd.aggregation", reason="the test extra has it")
 
@@ -15,9 +15,27 @@ def jacobian(seed: int, tasks: int = 3, size: int = 40) -> Tensor:
     return torch.randn(tasks, size, generator=torch.Generator().manual_seed(seed)).double()
 
 
+#: torchjd's methods that need the Gramian alone, with the options that some of them want.
+TORCHJD: dict[str, dict[str, float]] = {
+    "torchjd.UPGrad": {},
+    "torchjd.DualProj": {},
+    "torchjd.MGDA": {},
+    "torchjd.IMTLG": {},
+    "torchjd.AlignedMTL": {},
+    "torchjd.PCGrad": {},
+}
+PLAIN = ["sum", "mean", "pcgrad", "sequential_step"]
+ALL = [*PLAIN, *TORCHJD]
+
+
+def weights_of(name: str, J: Tensor, seed: int = 0, reduction: str = "sum") -> Tensor:
+    torch.manual_seed(seed)  # torchjd's own randomness
+    made = combiner(name, reduction, TORCHJD.get(name))
+    return made.weights(J @ J.T, torch.Generator().manual_seed(seed))
+
+
 def combined(name: str, J: Tensor, seed: int = 0, reduction: str = "sum") -> Tensor:
-    weights = combiner(name, reduction).weights(J @ J.T, torch.Generator().manual_seed(seed))
-    return weights.to(J) @ J
+    return weights_of(name, J, seed, reduction).to(J) @ J
 
 
 def paper_pcgrad(J: Tensor, orders: list[list[int]]) -> Tensor:
@@ -70,19 +88,84 @@ def test_two_conflicting_gradients_no_longer_conflict() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-10, 1.0, 1e10])
-@pytest.mark.parametrize("name", ["sum", "mean", "pcgrad"])
+@pytest.mark.parametrize("name", ALL)
 def test_the_update_scales_with_the_gradients(name: str, scale: float) -> None:
     J = jacobian(5)
-    assert torch.allclose(combined(name, J * scale), combined(name, J) * scale, rtol=1e-9, atol=0)
+    expected = combined(name, J) * scale
+    assert torch.allclose(combined(name, J * scale), expected, rtol=1e-6, atol=1e-6 * scale)
 
 
-@pytest.mark.parametrize("name", ["sum", "mean", "pcgrad"])
-def test_zero_gradients_and_a_single_task_do_no_harm(name: str) -> None:
+@pytest.mark.parametrize("name", ALL)
+def test_zero_gradients_do_no_harm(name: str) -> None:
     J = jacobian(6)
     J[1] = 0
     assert torch.isfinite(combined(name, J)).all()
     assert torch.equal(combined(name, torch.zeros(3, 5).double()), torch.zeros(5).double())
-    assert torch.allclose(combined(name, jacobian(7, tasks=1)), jacobian(7, tasks=1)[0])
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_single_task_keeps_its_gradient(name: str) -> None:
+    J = jacobian(7, tasks=1)
+    assert torch.allclose(combined(name, J), J[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sum", "pcgrad", "sequential_step", "torchjd.PCGrad"])
+def test_without_conflict_the_update_is_the_plain_sum(name: str) -> None:
+    J = jacobian(8).abs()
+    assert torch.allclose(combined(name, J), J.sum(0))
+
+
+@pytest.mark.parametrize("name", ["torchjd.UPGrad", "torchjd.DualProj"])
+def test_without_conflict_the_update_is_the_plain_mean(name: str) -> None:
+    J = jacobian(8).abs()
+    assert torch.allclose(combined(name, J), J.mean(0), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("seed", range(5))
+def test_the_update_never_conflicts_more_than_the_sum_did(name: str, seed: int) -> None:
+    """Cosine of the most opposed task: not below zero, or not below the plain joint loss's."""
+    J = jacobian(seed, tasks=2)
+    before, after = J.sum(0), combined(name, J, seed)
+
+    def worst(update: Tensor) -> float:
+        return float((J @ update / (J.norm(dim=1) * update.norm()).clamp(min=1e-30)).min())
+
+    assert worst(after) >= min(worst(before), 0.0) - 1e-3
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if "pcgrad" not in n.lower()])
+def test_permuted_tasks_get_permuted_weights(name: str) -> None:
+    """Of the methods that treat tasks alike; PCGrad's random orders do not."""
+    J, order = jacobian(9, tasks=4), [2, 0, 3, 1]
+    expected = weights_of(name, J)[order]
+    assert torch.allclose(weights_of(name, J[order]), expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TORCHJD)
+def test_torchjds_methods_are_torchjds(name: str) -> None:
+    J = jacobian(10)
+    torch.manual_seed(0)
+    theirs = getattr(torchjd_aggregation, name.removeprefix("torchjd."))()(J)
+    assert torch.allclose(combined(name, J), theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_sequential_step_makes_every_draw_a_step() -> None:
+    assert combiner("sequential_step").splits_steps
+    assert not any(combiner(name).splits_steps for name in ("sum", "mean", "pcgrad"))
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("torchjd.Nothing", "allowed: .*torchjd.UPGrad"),
+        ("torchjd.GradVac", "not usable"),  # keeps a state between steps
+        ("torchjd.CAGrad", "torchjd.CAGrad: .*'c'"),
+    ],
+)
+def test_unusable_methods_are_one_clear_error(name: str, expected: str) -> None:
+    with pytest.raises(CombinerError, match=expected):
+        combiner(name)
 
 
 def test_conflicts_names_opposed_pairs_and_survives_zero_gradients() -> None:

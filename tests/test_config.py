@@ -19,7 +19,7 @@ def test_every_mistake_is_reported_at_once_with_what_is_allowed() -> None:
     )
     assert set(found) == {"samplr", "sampler", "B", "data.sauce", "data.max_length", "lambda"}
     assert "did you mean 'sampler'?" in found["samplr"]
-    assert found["sampler"].endswith("allowed: proportional, annealed, round_robin, arrp")
+    assert "allowed: proportional, annealed, round_robin, arrp, cycle" in found["sampler"]
     assert found["lambda"].endswith("allowed: 0 < value <= 1")
     assert "not a whole number" in found["B"]
     assert "did you mean 'source'?" in found["data.sauce"]
@@ -28,6 +28,16 @@ def test_every_mistake_is_reported_at_once_with_what_is_allowed() -> None:
 @pytest.mark.parametrize(
     ("mapping", "key"),
     [
+        ({"sampler": "single_task"}, "train_task"),
+        ({"sampler": "single_task", "train_task": "cola"}, "train_task"),
+        ({"sampler": "annealed", "B": {"qqp": 5}}, "B"),
+        ({"sampler": "arrp", "B": {"cola": 5}}, "B.cola"),
+        ({"sampler": "arrp", "B": 5, "lambda": {"qqp": 0.5}}, "lambda"),
+        ({"task_order": ["sst"]}, "task_order"),
+        ({"combiner": "pcgradd"}, "combiner"),
+        ({"surgery_groups": {"cola": "main"}}, "surgery_groups.cola"),
+        ({"tasks": ["yelp"]}, "tasks"),
+        ({"shared_layer": 1}, "shared_layer"),
         ({"lambda": 0}, "lambda"),
         ({"epochs": True}, "epochs"),
         ({"epochs": "3"}, "epochs"),
@@ -103,7 +113,7 @@ def test_inactive_keys_have_reasons() -> None:
 def test_dotted_keys_find_their_field() -> None:
     for key in ("lambda", "data.size", "data.limit.qqp", "batch_size.sst"):
         assert field_at(key) is not None
-    for key in ("lambda.x", "data.nothing", "data.size.x", "nothing"):
+    for key in ("epochs.x", "data.nothing", "data.size.x", "nothing"):
         assert field_at(key) is None
 
 

@@ -68,7 +68,10 @@ def test_held_out_rows_do_not_depend_on_size(corpus: Corpus) -> None:
 def test_sizes_keep_the_papers_proportions(size: int) -> None:
     corpus = synthetic.generate(0, size)
     counts = {task: len(corpus[task]["train"]) for task in corpus}
-    assert counts == {"sst": round(1.4145 * size), "qqp": round(46.86 * size), "sts": size}
+    sizes = {"sst": 8544, "qqp": 283_010, "sts": 6040, "cfimdb": 1707, "yelp": 2500}
+    assert counts == {
+        task: pytest.approx(papers / 6040 * size, rel=2e-4, abs=1) for task, papers in sizes.items()
+    }
     for task in corpus:
         assert list(corpus[task]) == ["train", "dev", "test"]
         assert len(corpus[task]["dev"]) == synthetic.DEV_SIZES[task]

@@ -43,7 +43,10 @@ class Reference(nn.Module):
             {name: nn.Linear(shape.hidden, task.outputs) for name, task in run.tasks.items()}
         )
         run.model.encoder.load_state_dict(self.encoder_weights())
-        run.model.heads.load_state_dict(self.heads.state_dict())
+        run.model.heads.load_state_dict(self.head_weights())
+
+    def head_weights(self) -> dict[str, Tensor]:
+        return {k.replace(".", ".linear.", 1): t for k, t in self.heads.state_dict().items()}
 
     def encoder_weights(self) -> dict[str, Tensor]:
         layers = self.bert.config.num_hidden_layers
@@ -137,7 +140,7 @@ def test_an_epoch_ends_with_the_weights_of_the_usual_loop(cache: Path, changes: 
     trained = run.model.encoder.state_dict()
     for name, expected in reference.encoder_weights().items():
         assert torch.allclose(trained[name], expected, atol=2e-4), name
-    for name, expected in reference.heads.state_dict().items():
+    for name, expected in reference.head_weights().items():
         assert torch.allclose(run.model.heads.state_dict()[name], expected, atol=2e-4), name
 
 
@@ -223,7 +226,7 @@ def test_a_linear_schedule_warms_up_and_ends_near_zero(cache: Path) -> None:
     run = Run(small_config(cache, schedule="linear", warmup_steps=4, sampler="round_robin"))
     rates = []
     for _ in range(8):  # two epochs of four steps
-        run._schedule()
-        rates.append(run.optimizer.param_groups[0]["lr"] / run.config.learning_rate)
+        run._schedule(run.optimizer("main"))
+        rates.append(run.optimizer("main").param_groups[0]["lr"] / run.config.learning_rate)
         run.updates += 1
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25])

@@ -11,8 +11,10 @@ from pathlib import Path
 from types import FrameType
 
 from trainer.checkpoints import EncoderError
+from trainer.combiners import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.corpus import DataError
+from trainer.freeze import FreezeError
 from trainer.store import StoreError, TrialDirectory
 from trainer.train import Diverged, EpochResult, train
 
@@ -53,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
     except json.JSONDecodeError as error:
         print(f"{options.config}: line {error.lineno}: not JSON: {error.msg}", file=sys.stderr)
         return 2
-    except (DataError, EncoderError, StoreError, OSError) as error:
+    except (DataError, EncoderError, CombinerError, FreezeError, StoreError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     except Diverged as error:
@@ -71,7 +73,9 @@ def _interrupt(signum: int, frame: FrameType | None) -> None:
 def _line(result: EpochResult, config: TrainConfig) -> str:
     record = result.record
     tasks = "  ".join(
-        f"{name} {values['dev_metric']:.3f}" for name, values in record["tasks"].items()
+        f"{name} {values['dev_metric']:.3f}"
+        for name, values in record["tasks"].items()
+        if "dev_metric" in values
     )
     return (
         f"epoch {result.epoch}/{config.epochs}  dev_score {record['dev_score']:.4f}  {tasks}  "

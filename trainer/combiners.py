@@ -7,11 +7,15 @@ update is w^T J.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+class CombinerError(ValueError):
+    """A combiner that cannot be used; the text says what is allowed."""
 
 
 @dataclass(frozen=True)
@@ -20,12 +24,14 @@ class Combiner:
 
     `weights(gramian, generator)` maps a (K, K) Gramian to K float64 weights.  When
     `needs_gramian` is false the weights depend on K alone, and the loop accumulates all
-    gradients in one row instead of keeping them apart.
+    gradients in one row instead of keeping them apart.  When `splits_steps` is true every draw of
+    a step becomes a step of its own.
     """
 
     name: str
     needs_gramian: bool
     weights: Callable[[Tensor, torch.Generator], Tensor]
+    splits_steps: bool = False
 
 
 def sum_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
@@ -67,11 +73,61 @@ def pcgrad_mean_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
     return pcgrad_weights(gramian, generator) / gramian.shape[0]
 
 
-def combiner(name: str, reduction: str = "sum") -> Combiner:
-    """The combiner a config names; `reduction` acts on `pcgrad` only."""
+def torchjd_weights(
+    method: str, options: Mapping[str, float]
+) -> Callable[[Tensor, torch.Generator], Tensor]:
+    """A published method by torchjd's weighting of the Gramian: `UPGrad`, `CAGrad`, `MGDA`, ...
+
+    Raises `CombinerError` if torchjd is not installed, the method is none of those that need the
+    Gramian alone, keeps a state between steps (a resume would not be exact), or the options do
+    not fit.
+    """
+    try:
+        from torchjd import aggregation
+        from torchjd.aggregation import GramianWeightedAggregator
+    except ImportError:
+        raise CombinerError(
+            f"combiner torchjd.{method}: torchjd is not installed; "
+            "install it with: pip install -c constraints.txt -e '.[torchjd]'"
+        ) from None
+    usable = {
+        name: kind
+        for name, kind in vars(aggregation).items()
+        if isinstance(kind, type)
+        and issubclass(kind, GramianWeightedAggregator)
+        and kind is not GramianWeightedAggregator
+        and not hasattr(kind, "reset")
+    }
+    if method not in usable:
+        raise CombinerError(
+            f"combiner torchjd.{method}: unknown or not usable method; "
+            f"allowed: {', '.join('torchjd.' + name for name in sorted(usable))}"
+        )
+    try:
+        weighting = usable[method](**options).gramian_weighting
+    except (TypeError, ValueError, ImportError) as error:
+        raise CombinerError(f"combiner torchjd.{method}: {error}") from error
+
+    def weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
+        # Their solvers have absolute tolerances: hand them a Gramian of order one.
+        scale = gramian.diagonal().max().clamp(min=torch.finfo(torch.float64).tiny)
+        return weighting((gramian.double() / scale).cpu()).double()
+
+    return weights
+
+
+def combiner(
+    name: str, reduction: str = "sum", options: Mapping[str, float] | None = None
+) -> Combiner:
+    """The combiner a config names; `reduction` acts on `pcgrad`, `options` on torchjd's."""
+    if name.startswith("torchjd."):
+        weights = torchjd_weights(name.removeprefix("torchjd."), options or {})
+        return Combiner(name, True, weights)
     if name == "pcgrad":
         weights = pcgrad_weights if reduction == "sum" else pcgrad_mean_weights
         return Combiner(name, True, weights)
+    if name == "sequential_step":  # P3's triple-batch baseline: one optimizer step a task batch
+        return Combiner(name, False, sum_weights, splits_steps=True)
     return Combiner(name, False, {"sum": sum_weights, "mean": mean_weights}[name])
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
+import re
 import types
 import typing
 from dataclasses import dataclass, field
@@ -20,11 +21,24 @@ from typing import Any
 
 from trainer.tasks import DEFAULT_TASKS, Task, TaskError, declared_tasks
 
-SAMPLERS = ("proportional", "annealed", "round_robin", "arrp")
-COMBINERS = ("sum", "mean", "pcgrad")
-FREEZE_SETS = ("none", "encoder")
-PAIR_MODES = ("cross",)
-ENCODER_PRESETS = ("tiny", "mini", "base")
+SAMPLERS = (
+    "proportional",
+    "annealed",
+    "round_robin",
+    "arrp",
+    "cycle",
+    "sequential",
+    "interleaved",
+    "single_task",
+    "rr_pretrain",
+)
+COMBINERS = ("sum", "mean", "pcgrad", "sequential_step")
+#: Prefix of combiners that the torchjd package brings (extra of that name).
+TORCHJD = "torchjd."
+PAIR_MODES = ("cross", "concat", "concat_sep", "siamese")
+HEADS = ("linear", "cosine")
+_FREEZE_WORDS = "none, encoder, embeddings, pooler, layers:3, layers:0-5, several joined by +"
+_FREEZE_PART = re.compile(r"encoder|embeddings|pooler|layers:(\d+)(-(\d+))?")
 
 
 @dataclass(frozen=True)
@@ -96,26 +110,62 @@ class TrainConfig:
     #: A random preset (`tiny`, `mini`, `base`), `minilm` (extra of that name), a folder with a
     #: Hugging Face BERT checkpoint, or the name of one on the Hub (extra `hub`).
     encoder: str = "bert-base-uncased"
-    pair: str = field(default="cross", metadata=_one_of(*PAIR_MODES))
+    #: How a pair of sentences meets the encoder; a mapping gives single tasks their own.
+    pair: str | dict[str, str] = field(default="cross", metadata=_one_of(*PAIR_MODES))
+    #: What stands on the sentence vectors; `cosine` needs `pair: siamese`.
+    head: str | dict[str, str] = field(default="linear", metadata=_one_of(*HEADS))
+    #: One linear layer and a ReLU between the encoder and all heads (P2).
+    shared_layer: bool = False
+    #: The same for `qqp` and `sts` alone (P4).
+    relational_layer: bool = False
 
     sampler: str = field(default="round_robin", metadata=_one_of(*SAMPLERS))
-    #: Examples an epoch (`proportional`, `annealed`) or in the epoch's second phase (`arrp`).
-    B: int = field(default=24_000, metadata=_range(1))
+    #: Examples an epoch (`proportional`, `annealed`) or in the epoch's second phase (`arrp`, where
+    #: a mapping names the tasks that the phase visits, each with its own B).
+    B: int | dict[str, int] = field(default=24_000, metadata=_range(1))
+    #: Steps an epoch of `proportional` and `annealed` instead of B examples; 0: B decides.
+    steps_per_epoch: int = field(default=0, metadata=_range(0))
     #: Task draws a step of `proportional` and `annealed`; 0: as many as there are tasks.
     draws_per_step: int = field(default=0, metadata=_range(0, 1000))
     #: Loss penalty of ARRP's second phase (P0, section 4.2).  `lambda` in files.
-    lambda_: float = field(default=1.0, metadata=_range(0, 1, open_low=True))
-    combiner: str = field(default="pcgrad", metadata=_one_of(*COMBINERS))
+    lambda_: float | dict[str, float] = field(default=1.0, metadata=_range(0, 1, open_low=True))
+    #: The task of `single_task`, the data-rich one of `rr_pretrain` (empty: the largest).
+    train_task: str = ""
+    #: Order of the tasks in `sequential`; empty: that of `tasks`.
+    task_order: tuple[str, ...] = ()
+    #: How many epochs, from the first, `rr_pretrain` opens with the data-rich task.
+    pretrain_epochs: int = field(default=1, metadata=_range(1))
+    #: A name of ours, or `torchjd.UPGrad`, `torchjd.CAGrad`, ... (extra `torchjd`).
+    combiner: str = "pcgrad"
+    #: Arguments of a torchjd method, such as `{c: 0.5}` for CAGrad.
+    combiner_options: dict[str, float] = field(default_factory=dict)
+    #: Tasks with the same group name have their gradients summed before they are combined (P1's
+    #: second way with an auxiliary task); a task without an entry is a group of its own.
+    surgery_groups: dict[str, str] = field(default_factory=dict)
     #: What PCGrad does with the projected gradients: the paper's sum, or the ports' mean.
     reduction: str = field(default="sum", metadata=_one_of("sum", "mean"))
     #: Frozen parameters: in ARRP's second phase, or for the whole run under other samplers.
-    freeze: str = field(default="none", metadata=_one_of(*FREEZE_SETS))
+    freeze: str = "none"
+
+    #: SMART (P4): weight of the adversarial term, 0 for none; size and norm of the perturbation,
+    #: ascent steps, their length, and the deviation of its random start.
+    smart_weight: float = field(default=0.0, metadata=_range(0))
+    smart_epsilon: float = field(default=1e-5, metadata=_range(0, open_low=True))
+    smart_norm: str = field(default="inf", metadata=_one_of("inf", "l2"))
+    smart_steps: int = field(default=1, metadata=_range(1, 100))
+    smart_step_size: float = field(default=1e-3, metadata=_range(0, open_low=True))
+    smart_noise: float = field(default=1e-5, metadata=_range(0, open_low=True))
+    #: SMART's Bregman proximal term: weight mu (0 for none) and momentum beta of the slow copy.
+    bregman_weight: float = field(default=0.0, metadata=_range(0))
+    bregman_momentum: float = field(default=0.99, metadata=_range(0, 1))
 
     epochs: int = field(default=10, metadata=_range(1, 10_000))
     #: Examples of a task's batch; a mapping gives each task its own.
     batch_size: int | dict[str, int] = field(default=8, metadata=_range(1, 100_000))
     learning_rate: float = field(default=1e-5, metadata=_range(0, 1, open_low=True))
     weight_decay: float = field(default=0.0, metadata=_range(0, 1))
+    #: `per_task` keeps AdamW's moments for each task of `sequential` apart (P1).
+    optimizer_state: str = field(default="shared", metadata=_one_of("shared", "per_task"))
     schedule: str = field(default="constant", metadata=_one_of("constant", "linear"))
     warmup_steps: int = field(default=0, metadata=_range(0))
     dropout: float = field(default=0.3, metadata=_range(0, 0.9))
@@ -149,17 +199,43 @@ class TrainConfig:
     def batch_size_of(self, task: str) -> int:
         return self.batch_size if isinstance(self.batch_size, int) else self.batch_size[task]
 
+    def pair_of(self, task: str) -> str:
+        return self.pair if isinstance(self.pair, str) else self.pair.get(task, "cross")
+
+    def head_of(self, task: str) -> str:
+        return self.head if isinstance(self.head, str) else self.head.get(task, "linear")
+
     def inactive(self) -> dict[str, str]:
         """Keys that do not act in this config, each with the reason."""
         reasons: dict[str, str] = {}
-        if self.sampler not in ("proportional", "annealed", "arrp"):
+        drawn = self.sampler in ("proportional", "annealed")
+        if not drawn and self.sampler != "arrp":
             reasons["B"] = f"sampler {self.sampler} takes no B"
-        if self.sampler not in ("proportional", "annealed"):
-            reasons["draws_per_step"] = f"sampler {self.sampler} draws every task in a step"
+        elif drawn and self.steps_per_epoch:
+            reasons["B"] = "steps_per_epoch is given"
+        if not drawn:
+            for key in ("draws_per_step", "steps_per_epoch"):
+                reasons[key] = f"sampler {self.sampler} does not draw its tasks"
         if self.sampler != "arrp":
             reasons["lambda"] = "only arrp penalises a loss"
+        if self.sampler not in ("single_task", "rr_pretrain"):
+            reasons["train_task"] = f"sampler {self.sampler} picks out no task"
+        if self.sampler != "rr_pretrain":
+            reasons["pretrain_epochs"] = f"sampler {self.sampler} has no opening phase"
+        if self.sampler != "sequential":
+            for key in ("task_order", "optimizer_state"):
+                reasons[key] = f"sampler {self.sampler} does not take task after task"
         if self.combiner != "pcgrad":
             reasons["reduction"] = f"combiner {self.combiner} has no reduction"
+        if not self.combiner.startswith(TORCHJD):
+            reasons["combiner_options"] = f"combiner {self.combiner} has no options"
+        if self.combiner in ("sum", "mean", "sequential_step"):
+            reasons["surgery_groups"] = f"combiner {self.combiner} does no surgery"
+        if not self.smart_weight:
+            for name in ("epsilon", "norm", "steps", "step_size", "noise"):
+                reasons[f"smart_{name}"] = "smart_weight is 0"
+        if not self.bregman_weight:
+            reasons["bregman_momentum"] = "bregman_weight is 0"
         if self.data.source != "synthetic":
             reasons["data.seed"] = reasons["data.size"] = "data are read, not generated"
         else:
@@ -282,7 +358,7 @@ def _check_scalar(
         with contextlib.suppress(ValueError):
             value = float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        words = {int: "a whole number", float: "a number", str: "text"}
+        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
         problems.append(Problem(key, f"{value!r} is not {words[hint]}", describe(limits)))
         return value
     choices = limits.get("choices")
@@ -290,7 +366,7 @@ def _check_scalar(
         near = get_close_matches(str(value), choices, n=1)
         hint_text = f" (did you mean {near[0]!r}?)" if near else ""
         problems.append(Problem(key, f"unknown value {value!r}{hint_text}", ", ".join(choices)))
-    if "low" in limits and isinstance(value, int | float):
+    if "low" in limits and isinstance(value, int | float) and hint is not bool:
         too_low = value <= limits["low"] if limits["open_low"] else value < limits["low"]
         if too_low or value > limits["high"] or not math.isfinite(value):
             problems.append(Problem(key, f"{value!r} is outside its range", describe(limits)))
@@ -318,22 +394,78 @@ def _check_tasks(values: dict[str, Any], problems: list[Problem]) -> None:
         return
     if not names:
         problems.append(Problem("tasks", "no task is named", ", ".join(sorted(declared))))
+    if not any(declared[name].scored for name in names if name in declared):
+        problems.append(Problem("tasks", "no task of them is scored"))
     for name in names:
         if name not in declared:
             problems.append(Problem("tasks", f"unknown task {name!r}", ", ".join(sorted(declared))))
     if len(set(names)) != len(names):
         problems.append(Problem("tasks", "a task is named twice"))
+    _check_per_task(values, names, problems)
+    _check_methods(values, names, declared, problems)
+
+
+def _check_per_task(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
+    """Mappings by task must name tasks of this trial."""
     batch_size = values.get("batch_size")
     if isinstance(batch_size, dict) and set(batch_size) != set(names):
-        problems.append(
-            Problem(
-                "batch_size",
-                "must give every task its size",
-                "one entry each for " + ", ".join(names),
-            )
-        )
+        allowed = "one entry each for " + ", ".join(names)
+        problems.append(Problem("batch_size", "must give every task its size", allowed))
     data = values.get("data") or DataConfig()
-    for key in ("limit", "dev_limit"):
-        for task in getattr(data, key):
-            if task not in names:
-                problems.append(unknown_key(task, f"data.{key}.", names))
+    mappings = {"data.limit": data.limit, "data.dev_limit": data.dev_limit}
+    for f in ("pair", "head", "B", "lambda_", "surgery_groups"):
+        if isinstance(values.get(f), dict):
+            mappings[f.rstrip("_")] = values[f]
+    for key, mapping in mappings.items():
+        problems += [unknown_key(task, f"{key}.", names) for task in mapping if task not in names]
+    for key in ("task_order",):
+        if values.get(key) and sorted(values[key]) != sorted(names):
+            problems.append(Problem(key, "must name every task once", ", ".join(names)))
+
+
+def _check_methods(
+    values: dict[str, Any], names: Any, declared: dict[str, Task], problems: list[Problem]
+) -> None:
+    """What only makes sense together."""
+    sampler, task = values.get("sampler", "round_robin"), values.get("train_task", "")
+    if task and task not in names:
+        problems.append(Problem("train_task", f"unknown task {task!r}", ", ".join(names)))
+    if sampler == "single_task" and not task and len(names) > 1:
+        problems.append(Problem("train_task", "single_task needs to know which", ", ".join(names)))
+    if sampler != "arrp":
+        for key in ("B", "lambda_"):
+            if isinstance(values.get(key), dict):
+                message = f"a mapping by task is arrp's, not {sampler}'s"
+                problems.append(Problem(key.rstrip("_"), message, "one number"))
+    if isinstance(values.get("lambda_"), dict):
+        phases = values.get("B")
+        if not isinstance(phases, dict) or set(phases) != set(values["lambda_"]):
+            problems.append(Problem("lambda", "as a mapping it goes with a B for the same tasks"))
+    combiner = values.get("combiner", "pcgrad")
+    if combiner not in COMBINERS and not combiner.startswith(TORCHJD):
+        near = get_close_matches(combiner, COMBINERS, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        allowed = ", ".join(COMBINERS) + f", {TORCHJD}<method>"
+        problems.append(Problem("combiner", f"unknown value {combiner!r}{hint}", allowed))
+    freeze = values.get("freeze", "none")
+    if freeze != "none" and not all(_freezable(part) for part in freeze.split("+")):
+        problems.append(Problem("freeze", f"unknown set {freeze!r}", _FREEZE_WORDS))
+    for name in names:
+        if name in declared and _of(values.get("head", "linear"), name, "linear") == "cosine":
+            pair = _of(values.get("pair", "cross"), name, "cross")
+            if declared[name].is_pair and pair != "siamese":
+                problems.append(
+                    Problem("head", f"cosine compares two sentence vectors of {name}",
+                            f"pair: siamese for {name}")
+                )  # fmt: skip
+            if isinstance(values.get("head"), dict) and not declared[name].is_pair:
+                problems.append(Problem("head", f"{name} has one sentence, nothing to compare"))
+
+
+def _freezable(part: str) -> bool:
+    match = _FREEZE_PART.fullmatch(part)
+    return match is not None and (not match[3] or int(match[1]) <= int(match[3]))
+
+
+def _of(value: Any, task: str, default: str) -> Any:
+    return value.get(task, default) if isinstance(value, dict) else value

@@ -29,7 +29,7 @@ from trainer.tasks import Task
 
 __all__ = ["Corpus", "DataError", "Split", "fingerprint", "prepare", "stats"]
 
-_FORMAT = 1  # of the cache files; raise it when their content changes
+_FORMAT = 2  # of the cache files; raise it when their content changes
 _SPLITS = ("train", "dev", "test")
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 #: Random presets have no vocabulary of their own: the corpus's most frequent words become one.
@@ -46,6 +46,7 @@ class Split:
     """
 
     task: Task
+    pair: str
     table: pa.Table
     tokens: np.ndarray
     offsets: np.ndarray
@@ -75,13 +76,19 @@ class Split:
         return self.all_labels[self.rows[chosen]].astype(np.float32)
 
     def packed(self, chosen: np.ndarray) -> Packed:
-        """The examples with these numbers (0 .. len - 1), packed in that order."""
+        """The examples with these numbers (0 .. len - 1), packed in that order.
+
+        In pair mode `siamese` an example is two sentences, one after the other.
+        """
         rows = self.rows[chosen]
         starts = self.offsets[rows].astype(np.int64)
         lengths = self.offsets[rows + 1] - starts
         ends = np.cumsum(lengths)
         where = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
-        return pack(self.tokens[where], lengths, self.first_lengths[rows])
+        first = self.first_lengths[rows]
+        if self.task.is_pair and self.pair == "siamese":
+            lengths = first = np.stack([first, lengths - first], axis=1).reshape(-1)
+        return pack(self.tokens[where], lengths, first, restart=self.pair.startswith("concat"))
 
 
 @dataclass(frozen=True)
@@ -110,8 +117,8 @@ def fingerprint(config: TrainConfig) -> str:
             path = _path(config, task, split)
             if path is not None and path.is_file():
                 parts[task.name][split] = _file_hash(path)
-            elif split != "test":
-                problems.append(missing_file(path or Path(config.data.root), task))
+            elif path is not None and split != "test":
+                problems.append(missing_file(path, task))
     if problems:
         raise DataError("\n".join(problems))
     return _digest(parts)
@@ -199,13 +206,17 @@ def synthetic_corpus(seed: int, size: int) -> dict[str, dict[str, list[dict[str,
 
 
 def _source_key(config: TrainConfig, task: Task, split: str) -> Any:
+    """What a split's content depends on; None if the task has no such split."""
+    if not getattr(task, split):
+        return None
     if config.data.source == "synthetic":
         return [synthetic.VERSION, config.data.seed, config.data.size]
     path = _path(config, task, split)
-    if path is None or not path.is_file():
-        if split == "test":
-            return None
-        raise DataError(missing_file(path or Path(config.data.root), task))
+    assert path is not None
+    if not path.is_file() and split == "test":
+        return None
+    if not path.is_file():
+        raise DataError(missing_file(path, task))
     return [path.suffix, _file_hash(path)]
 
 
@@ -267,7 +278,8 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
     if source is None:
         return None
     words = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
-    key = [_FORMAT, source, asdict(task), words, config.pair, config.data.max_length, split]
+    pair = config.pair_of(task.name) if task.is_pair else "cross"
+    key = [_FORMAT, source, asdict(task), words, pair, config.data.max_length, split]
     path = _cache_folder(config) / f"{task.name}-{split}-{_digest(key)}.arrow"
     if not path.is_file():
         examples = _examples(config, task, split)
@@ -278,10 +290,11 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
                 f"task {task.name}: no usable row in its {split} split; "
                 f"left out: {dict(examples.dropped) or 'none'}"
             )
-        _write_once(path, _arrow_file(_encode(examples, tokenizer, config.data.max_length)))
+        table = _encode(examples, tokenizer, config.data.max_length, pair)
+        _write_once(path, _arrow_file(table))
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     limit = {"train": config.data.limit, "dev": config.data.dev_limit, "test": {}}[split]
-    return _split_of(task, table, limit.get(task.name))
+    return _split_of(task, pair, table, limit.get(task.name))
 
 
 def _arrow_file(table: pa.Table) -> bytes:
@@ -291,8 +304,20 @@ def _arrow_file(table: pa.Table) -> bytes:
     return sink.getvalue().to_pybytes()
 
 
-def _encode(examples: Examples, tokenizer: Tokenizer, max_length: int) -> pa.Table:
-    """Pair mode `cross`: [CLS] s1 [SEP] or [CLS] s1 [SEP] s2 [SEP] (P1)."""
+#: Which special tokens stand before, between and behind two sentences; `|` is where the second
+#: begins.
+_LAYOUTS = {
+    "cross": "C 1 S | 2 S",  # P1
+    "concat": "C 1 | 2 S",  # P3
+    "concat_sep": "C 1 S | 2 S",  # P3, the separator between them
+    "siamese": "C 1 S | C 2 S",  # P1, P3: each sentence alone
+}
+
+
+def _encode(
+    examples: Examples, tokenizer: Tokenizer, max_length: int, pair: str = "cross"
+) -> pa.Table:
+    """[CLS] s1 [SEP], or a pair as its mode lays it out."""
     opening, closing = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     if opening is None or closing is None:
         raise DataError("the encoder's tokenizer has no [CLS] or no [SEP] token")
@@ -300,19 +325,25 @@ def _encode(examples: Examples, tokenizer: Tokenizer, max_length: int) -> pa.Tab
         [e.ids for e in tokenizer.encode_batch_fast(list(column), add_special_tokens=False)]
         for column in zip(*examples.texts, strict=True)
     ]
+    layout = _LAYOUTS[pair].split() if len(parts) == 2 else ["C", "1", "S"]
+    special = {"C": [opening], "S": [closing]}
+    room = max_length - sum(mark in special for mark in layout)
     tokens: list[list[int]] = []
     first_lengths: list[int] = []
     cut = 0
     for sentences in zip(*parts, strict=True):
-        room = max_length - 1 - len(sentences)
         kept = _shorten([len(s) for s in sentences], room)
         cut += sum(kept) < sum(len(s) for s in sentences)
-        row = [opening]
-        for sentence, length in zip(sentences, kept, strict=True):
-            row += sentence[:length]
-            row.append(closing)
+        shortened = [s[:length] for s, length in zip(sentences, kept, strict=True)]
+        row: list[int] = []
+        first = 0
+        for mark in layout:
+            if mark == "|":
+                first = len(row)
+            else:
+                row += special.get(mark) or shortened[int(mark) - 1]
         tokens.append(row)
-        first_lengths.append(2 + kept[0])
+        first_lengths.append(first or len(row))
     noted = dict(examples.noted) | ({f"cut to {max_length} tokens": cut} if cut else {})
     labels = examples.labels or [float("nan")] * len(tokens)
     columns = {
@@ -342,7 +373,7 @@ def _shorten(lengths: list[int], room: int) -> list[int]:
     return kept
 
 
-def _split_of(task: Task, table: pa.Table, limit: int | None) -> Split:
+def _split_of(task: Task, pair: str, table: pa.Table, limit: int | None) -> Split:
     (tokens,) = table["tokens"].chunks
     rows = np.arange(table.num_rows)
     if limit is not None and limit < len(rows):
@@ -350,6 +381,7 @@ def _split_of(task: Task, table: pa.Table, limit: int | None) -> Split:
         rows = np.sort(np.random.default_rng(0).permutation(len(rows))[:limit])
     return Split(
         task=task,
+        pair=pair,
         table=table,
         tokens=tokens.values.to_numpy(zero_copy_only=True),
         offsets=tokens.offsets.to_numpy(zero_copy_only=True),

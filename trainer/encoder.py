@@ -106,19 +106,27 @@ class Packed:
         )
 
 
-def pack(ids: np.ndarray, lengths: np.ndarray, first_lengths: np.ndarray) -> Packed:
+def pack(
+    ids: np.ndarray, lengths: np.ndarray, first_lengths: np.ndarray, *, restart: bool = False
+) -> Packed:
     """Describe sentences that already lie end to end.
 
     Args:
         ids: int (T,), token ids of all sentences, special tokens included.
         lengths: int (n,), tokens of each sentence (or pair); their sum is T.
-        first_lengths: int (n,), how many of them have token type 0.
+        first_lengths: int (n,), how many of them belong to the first sentence.
+        restart: the second sentence is embedded as if it stood alone: its positions start at 0
+            again and its token type is 0.
     """
     ends = np.cumsum(lengths)
     starts = ends - lengths
     longest = int(lengths.max())
     positions = np.arange(len(ids)) - np.repeat(starts, lengths)
-    rows = np.repeat(np.arange(len(lengths)), lengths)
+    slots = np.repeat(np.arange(len(lengths)) * longest, lengths) + positions
+    second = positions >= np.repeat(first_lengths, lengths)
+    if restart:
+        positions = positions - np.where(second, np.repeat(first_lengths, lengths), 0)
+        second = np.zeros_like(second)
     mask = None
     if longest * len(lengths) != len(ids):
         inside = np.arange(longest)[None, :] < lengths[:, None]
@@ -126,10 +134,8 @@ def pack(ids: np.ndarray, lengths: np.ndarray, first_lengths: np.ndarray) -> Pac
     return Packed(
         ids=torch.from_numpy(ids.astype(np.int64)),
         positions=torch.from_numpy(positions),
-        token_types=torch.from_numpy(
-            (positions >= np.repeat(first_lengths, lengths)).astype(np.int64)
-        ),
-        slots=torch.from_numpy(rows * longest + positions),
+        token_types=torch.from_numpy(second.astype(np.int64)),
+        slots=torch.from_numpy(slots),
         first=torch.from_numpy(starts.astype(np.int64)),
         mask=mask,
         longest=longest,
@@ -188,7 +194,10 @@ class _Lookup(torch.autograd.Function):
 
 
 class Embeddings(nn.Module):
-    """Word + position + token-type embeddings, norm, dropout: (T,) -> (T, hidden)."""
+    """Word + position + token-type embeddings, norm, dropout: (T,) -> (T, hidden).
+
+    `shift` (T, hidden) is added to the word embeddings (SMART's perturbation).
+    """
 
     def __init__(self, shape: EncoderShape, dropout: float):
         super().__init__()
@@ -198,12 +207,14 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
         self.dropout = Dropout(dropout)
 
-    def forward(self, packed: Packed) -> Tensor:
+    def forward(self, packed: Packed, shift: Tensor | None = None) -> Tensor:
         embedded = (
             _Lookup.apply(self.word.weight, packed.ids)
             + self.token_type(packed.token_types)
             + self.position(packed.positions)
         )
+        if shift is not None:
+            embedded = embedded + shift
         return self.dropout(self.norm(embedded))
 
 
@@ -275,9 +286,9 @@ class Encoder(nn.Module):
         if isinstance(module, nn.Linear):
             nn.init.zeros_(module.bias)
 
-    def forward(self, packed: Packed) -> tuple[Tensor, Tensor]:
+    def forward(self, packed: Packed, shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Hidden states (T, hidden) and pooled [CLS] vectors (n, hidden)."""
-        hidden = self.embeddings(packed)
+        hidden = self.embeddings(packed, shift)
         for layer in self.layers:
             hidden = layer(hidden, packed)
         pooled = torch.tanh(self.pooler(hidden.index_select(0, packed.first)))

@@ -19,7 +19,10 @@ from trainer.tasks import Task
 
 @dataclass(frozen=True)
 class Predictions:
-    """A task's outputs on one split, in the split's order; all arrays float (n,)."""
+    """A task's outputs on one split, in the split's order; all arrays float (n,).
+
+    Labels and loss of a test split are NaN.
+    """
 
     task: Task
     labels: np.ndarray
@@ -73,7 +76,8 @@ def evaluate(
             outputs.append(forward(split.task.name, packed))
         output = torch.cat(outputs)
         labels = torch.from_numpy(split.labels[order]).float().to(device)
-        loss = float(task_loss(split.task, output, labels))
+        labelled = not torch.isnan(labels).any()
+        loss = float(task_loss(split.task, output, labels)) if labelled else float("nan")
         prediction, score = predict(split.task, output)
     model.train(was_training)
     back = np.empty_like(order)

@@ -1,8 +1,8 @@
-"""From pooled sentence vectors to task outputs, losses and predictions."""
+"""From sentence vectors to task outputs, losses and predictions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -12,22 +12,89 @@ from trainer.dropout import Dropout
 from trainer.encoder import Encoder, Packed
 from trainer.tasks import Task
 
+#: The tasks that P4's relational layer serves.
+RELATED = ("qqp", "sts")
+
+
+class LinearHead(nn.Module):
+    """Linear layer on one vector, or on two side by side (P1; `siamese`: P1, P3)."""
+
+    def __init__(self, width: int, vectors: int, task: Task):
+        super().__init__()
+        self.linear = nn.Linear(width * vectors, task.outputs)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(n, vectors, width) -> (n, outputs)."""
+        return self.linear(vectors.flatten(1))
+
+
+class CosineHead(nn.Module):
+    """Cosine of two sentence vectors -> linear -> scaled to the label's range (P1, P3).
+
+    A regression's logit goes through a sigmoid onto the range; a classification's stays a logit.
+    """
+
+    def __init__(self, task: Task):
+        super().__init__()
+        self.linear = nn.Linear(1, task.outputs)
+        self.range = task.label_range if task.loss == "mse" else None
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(n, 2, width) -> (n, outputs)."""
+        first, second = vectors.float().unbind(1)
+        logit = self.linear(F.cosine_similarity(first, second, dim=-1)[:, None])
+        if self.range is None:
+            return logit
+        low, high = self.range
+        return low + (high - low) * torch.sigmoid(logit)
+
 
 class MultitaskModel(nn.Module):
-    """One encoder, one linear head a task on the dropped-out pooled [CLS] (P1, pair mode cross)."""
+    """One encoder, optional layers between it and the heads, one head a task.
 
-    def __init__(self, encoder: Encoder, tasks: Sequence[Task], dropout: float):
+    Args:
+        pairs: how many vectors each task's example has: 2 in pair mode `siamese`, else 1.
+        cosine: the tasks whose head is `cosine`.
+        shared_layer: a linear layer and a ReLU for all tasks (P2, Figure 3).
+        relational_layer: the same for `qqp` and `sts` alone (P4, Figure 2).
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        tasks: Sequence[Task],
+        dropout: float,
+        *,
+        vectors: Mapping[str, int] | None = None,
+        cosine: Sequence[str] = (),
+        shared_layer: bool = False,
+        relational_layer: bool = False,
+    ):
         super().__init__()
+        width = encoder.shape.hidden
         self.encoder = encoder
         self.dropout = Dropout(dropout)
+        self.vectors = {task.name: (vectors or {}).get(task.name, 1) for task in tasks}
         self.heads = nn.ModuleDict(
-            {task.name: nn.Linear(encoder.shape.hidden, task.outputs) for task in tasks}
+            {
+                task.name: CosineHead(task)
+                if task.name in cosine
+                else LinearHead(width, self.vectors[task.name], task)
+                for task in tasks
+            }
         )
+        self.shared_layer = nn.Linear(width, width) if shared_layer else None
+        self.relational_layer = nn.Linear(width, width) if relational_layer else None
 
-    def forward(self, task: str, packed: Packed) -> Tensor:
+    def forward(self, task: str, packed: Packed, shift: Tensor | None = None) -> Tensor:
         """Outputs (n, classes) for cross-entropy, (n,) for one logit or one real value; fp32."""
-        _, pooled = self.encoder(packed)
-        return self.heads[task](self.dropout(pooled)).float().squeeze(-1)
+        _, pooled = self.encoder(packed, shift)
+        if self.shared_layer is not None:
+            pooled = torch.relu(self.shared_layer(pooled))
+        if self.relational_layer is not None and task in RELATED:
+            pooled = torch.relu(self.relational_layer(pooled))
+        vectors = self.dropout(pooled).unflatten(0, (-1, self.vectors[task]))
+        return self.heads[task](vectors).float().squeeze(-1)
 
 
 def task_loss(task: Task, output: Tensor, labels: Tensor) -> Tensor:

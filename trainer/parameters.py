@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.heads import MultitaskModel
+from trainer.heads import RELATED, MultitaskModel
 
 
 @dataclass
@@ -21,13 +21,15 @@ class Segment:
     """A stretch of parameters that is frozen or trained as one.
 
     `values` (size,) is the optimizer's tensor.  `gradients` are the rows that parameters may
-    accumulate into: K rows for a shared segment, one for a head.
+    accumulate into: K rows for a shared segment, one for a head.  `tasks` are those that use it,
+    None for all; in a step that draws none of them it does not move.
     """
 
     name: str
     values: Tensor
     gradients: Tensor
     parameters: list[tuple[nn.Parameter, int]]
+    tasks: frozenset[str] | None = None
     frozen: bool = False
 
     def point_at(self, row: int) -> None:
@@ -59,6 +61,7 @@ class FlatParameters:
         heads = {name: parts for name, parts in named.items() if name.startswith("head.")}
         self.shared, self.jacobian = _flatten(shared, rows)
         self.heads, self._head_gradients = _flatten(heads, 1)
+        self._idle: set[str] = set()
 
     @property
     def segments(self) -> list[Segment]:
@@ -77,17 +80,16 @@ class FlatParameters:
         return not all(segment.frozen for segment in self.shared)
 
     def begin_step(self, rows: int, tasks: Sequence[str]) -> None:
-        """Zero the gradients of `rows` rows and of the drawn tasks' heads."""
+        """Zero the gradients of `rows` rows and of the heads."""
         if self.any_shared_trains:
             self.jacobian[:rows].zero_()
         self._head_gradients.zero_()
-        for segment in self.segments:
-            drawn = segment.name.removeprefix("head.") in tasks
-            segment.values.grad = None
-            if segment in self.heads:
-                segment.point_at(0)
-                if drawn and not segment.frozen:
-                    segment.values.grad = segment.gradients[0]
+        drawn = set(tasks)
+        self._idle = {s.name for s in self.segments if s.tasks is not None and not s.tasks & drawn}
+        for segment in self.heads:
+            segment.point_at(0)
+            moves = not segment.frozen and segment.name not in self._idle
+            segment.values.grad = segment.gradients[0] if moves else None
 
     def point_at(self, row: int) -> None:
         """Let the next backward accumulate shared gradients into this row of J."""
@@ -110,17 +112,26 @@ class FlatParameters:
         start = 0
         for segment in self.shared:
             end = start + segment.values.numel()
-            segment.values.grad = None if segment.frozen else update[start:end]
+            moves = not segment.frozen and segment.name not in self._idle
+            segment.values.grad = update[start:end] if moves else None
             start = end
 
 
 def _segments(model: MultitaskModel) -> dict[str, list[nn.Parameter]]:
     encoder = model.encoder
-    modules: dict[str, nn.Module] = {"embeddings": encoder.embeddings}
+    modules: dict[str, nn.Module | None] = {"embeddings": encoder.embeddings}
     modules |= {f"layers.{index}": layer for index, layer in enumerate(encoder.layers)}
     modules["pooler"] = encoder.pooler
+    modules |= {"shared_layer": model.shared_layer, "relational_layer": model.relational_layer}
     modules |= {f"head.{name}": head for name, head in model.heads.items()}
-    return {name: list(module.parameters()) for name, module in modules.items()}
+    return {name: list(module.parameters()) for name, module in modules.items() if module}
+
+
+def _users(segment: str) -> frozenset[str] | None:
+    """The tasks that use a segment; None for all."""
+    if segment == "relational_layer":
+        return frozenset(RELATED)
+    return frozenset([segment.removeprefix("head.")]) if segment.startswith("head.") else None
 
 
 def _flatten(named: dict[str, list[nn.Parameter]], rows: int) -> tuple[list[Segment], Tensor]:
@@ -131,7 +142,9 @@ def _flatten(named: dict[str, list[nn.Parameter]], rows: int) -> tuple[list[Segm
     start = 0
     for name, parameters in named.items():
         size = sum(parameter.numel() for parameter in parameters)
-        segment = Segment(name, flat[start : start + size], gradients[:, start : start + size], [])
+        segment = Segment(
+            name, flat[start : start + size], gradients[:, start : start + size], [], _users(name)
+        )
         offset = 0
         for parameter in parameters:
             part = segment.values[offset : offset + parameter.numel()]

@@ -6,6 +6,8 @@ that a resumed trial sees exactly what an undisturbed one would have.
 
 from __future__ import annotations
 
+import dataclasses
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -25,12 +27,16 @@ Step = tuple[Draw, ...]
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps under one frozen set; `loss_scale` multiplies every loss (ARRP's lambda)."""
+    """Steps under one frozen set; `loss_scale` multiplies every loss (ARRP's lambda).
+
+    `optimizer` names the optimizer state that the phase uses: phases with the same name share it.
+    """
 
     name: str
     steps: Sequence[Step]
     frozen: str = "none"
     loss_scale: float = 1.0
+    optimizer: str = "main"
 
     @property
     def examples(self) -> int:
@@ -46,10 +52,15 @@ class Epoch:
     number: int
     epochs: int
     seed: int
-    B: int = 0
+    B: int | dict[str, int] = 0
+    steps_per_epoch: int = 0
     draws_per_step: int = 0
-    loss_penalty: float = 1.0
+    loss_penalty: float | dict[str, float] = 1.0
     frozen: str = "none"
+    train_task: str = ""
+    task_order: Sequence[str] = ()
+    pretrain_epochs: int = 1
+    optimizer_per_task: bool = False
 
     def generator(self, *purpose: int) -> np.random.Generator:
         """A stream of its own for every (seed, purpose)."""
@@ -57,6 +68,16 @@ class Epoch:
 
     def task_number(self, task: str) -> int:
         return list(self.sizes).index(task)
+
+    @property
+    def largest(self) -> str:
+        """The task with most data."""
+        return max(self.sizes, key=lambda name: self.sizes[name])
+
+
+def split_steps(phase: Phase) -> Phase:
+    """The same draws, each a step of its own."""
+    return dataclasses.replace(phase, steps=[(draw,) for step in phase.steps for draw in step])
 
 
 # Purposes of the random streams: fixed numbers, because a changed one changes every trial.
@@ -85,18 +106,23 @@ def _drawn(epoch: Epoch, alpha: float) -> list[Phase]:
     probabilities = weights / weights.sum()
     choice = epoch.generator(_CHOICE, epoch.number)
     rows = {task: _Rows(epoch, task) for task in tasks}
+    draws = epoch.draws_per_step or len(tasks)
     steps: list[Step] = []
-    left = epoch.B
-    while left > 0:
+    left = sys.maxsize if epoch.steps_per_epoch else single_number(epoch.B)
+    while left > 0 and len(steps) < (epoch.steps_per_epoch or sys.maxsize):
         taken = dict.fromkeys(tasks, 0)
-        for drawn in choice.choice(
-            len(tasks), size=epoch.draws_per_step or len(tasks), p=probabilities
-        ):
+        for drawn in choice.choice(len(tasks), size=draws, p=probabilities):
             count = min(left, epoch.batch_sizes[tasks[drawn]])
             taken[tasks[drawn]] += count
             left -= count
         steps.append(tuple(Draw(t, rows[t].take(n)) for t, n in taken.items() if n))
     return [Phase("main", steps, epoch.frozen)]
+
+
+def single_number(B: int | dict[str, int]) -> int:
+    """B where it cannot be a mapping (the config's check has refused one)."""
+    assert isinstance(B, int)
+    return B
 
 
 class _Rows:
@@ -166,16 +192,96 @@ def arrp(epoch: Epoch) -> list[Phase]:
 
     Phase 2 draws B examples (or all that are left) of that task without replacement from those
     that phase 1 did not use; its loss is multiplied by lambda and the set Theta' is frozen.  B
-    counts examples (docs/methods.md).
+    counts examples (docs/methods.md).  Where several tasks are large (P0's future work), B is a
+    mapping and phase 2 visits each of its tasks in that order, with its own B and lambda.
     """
     first = Phase("round_robin", _round_robin_steps(epoch))
-    task = max(epoch.sizes, key=lambda name: epoch.sizes[name])
-    used = np.concatenate([d.rows for step in first.steps for d in step if d.task == task])
-    left = np.setdiff1d(np.arange(epoch.sizes[task]), used, assume_unique=True)
-    chosen = epoch.generator(_EXTRA, epoch.number).permutation(left)[: epoch.B]
+    budgets = epoch.B if isinstance(epoch.B, dict) else {epoch.largest: epoch.B}
+    phases = [first]
+    for task, budget in budgets.items():
+        used = np.concatenate([d.rows for step in first.steps for d in step if d.task == task])
+        left = np.setdiff1d(np.arange(epoch.sizes[task]), used, assume_unique=True)
+        purpose = (_EXTRA, epoch.number, epoch.task_number(task))
+        chosen = epoch.generator(*purpose).permutation(left)[:budget]
+        penalty = epoch.loss_penalty
+        scale = penalty[task] if isinstance(penalty, dict) else penalty
+        name = "alternating" if len(budgets) == 1 else f"alternating.{task}"
+        phases.append(Phase(name, _alone(epoch, task, chosen), epoch.frozen, scale))
+    return phases
+
+
+def _alone(epoch: Epoch, task: str, rows: np.ndarray) -> list[Step]:
+    """Batches of one task, a batch a step."""
     size = epoch.batch_sizes[task]
-    steps = [(Draw(task, chosen[start : start + size]),) for start in range(0, len(chosen), size)]
-    return [first, Phase("alternating", steps, epoch.frozen, epoch.loss_penalty)]
+    return [(Draw(task, rows[start : start + size]),) for start in range(0, len(rows), size)]
+
+
+def _whole(epoch: Epoch, task: str) -> list[Step]:
+    """Every example of a task once, shuffled."""
+    return _alone(epoch, task, _Rows(epoch, task).take(epoch.sizes[task]))
+
+
+def cycle(epoch: Epoch) -> list[Phase]:
+    """P1's finetune-mix (max_size_cycle): one batch of every task each step until the task with
+    most batches is exhausted; the others start over, reshuffled."""
+    counts = {task: -(-size // epoch.batch_sizes[task]) for task, size in epoch.sizes.items()}
+    longest = max(counts.values())
+    rows = {task: _Rows(epoch, task) for task in epoch.sizes}
+    steps = []
+    for index in range(longest):
+        draws = []
+        for task, size in epoch.sizes.items():
+            batch = epoch.batch_sizes[task]
+            # Only the task that ends the epoch has a short last batch: it is seen exactly once.
+            left = size - index * batch if counts[task] == longest else batch
+            draws.append(Draw(task, rows[task].take(min(batch, left))))
+        steps.append(tuple(draws))
+    return [Phase("cycle", steps, epoch.frozen)]
+
+
+def sequential(epoch: Epoch) -> list[Phase]:
+    """P1's finetune-seq: each task in turn, whole, in the given order (P1: qqp, sst, sts)."""
+    return [
+        Phase(
+            task,
+            _whole(epoch, task),
+            epoch.frozen,
+            optimizer=task if epoch.optimizer_per_task else "main",
+        )
+        for task in epoch.task_order or epoch.sizes
+    ]
+
+
+def interleaved(epoch: Epoch) -> list[Phase]:
+    """P4's rrobin-full: one batch of every task each step, all tasks finishing together.
+
+    The smallest task keeps its batch size; the others' grow in proportion to their data.
+    """
+    smallest = min(epoch.sizes, key=lambda name: epoch.sizes[name])
+    count = -(-epoch.sizes[smallest] // epoch.batch_sizes[smallest])
+    parts = {
+        task: np.array_split(_Rows(epoch, task).take(size), count)
+        for task, size in epoch.sizes.items()
+    }
+    steps = [tuple(Draw(task, parts[task][i]) for task in epoch.sizes) for i in range(count)]
+    return [Phase("interleaved", steps, epoch.frozen)]
+
+
+def single_task(epoch: Epoch) -> list[Phase]:
+    """One task only, each example once (P0's, P2's and P4's baselines)."""
+    task = epoch.train_task or epoch.largest
+    return [Phase(task, _whole(epoch, task), epoch.frozen)]
+
+
+def rr_pretrain(epoch: Epoch) -> list[Phase]:
+    """P4's rrobin-pre: the data-rich task whole, then round robin.
+
+    The first `pretrain_epochs` epochs open with that phase; the others are plain round robin.
+    """
+    rich = epoch.train_task or epoch.largest
+    opening = [Phase("pretrain", _whole(epoch, rich), epoch.frozen)]
+    phase = Phase("round_robin", _round_robin_steps(epoch), epoch.frozen)
+    return [*(opening if epoch.number <= epoch.pretrain_epochs else []), phase]
 
 
 Sampler = Callable[[Epoch], list[Phase]]
@@ -185,4 +291,9 @@ SAMPLERS: dict[str, Sampler] = {
     "annealed": annealed,
     "round_robin": round_robin,
     "arrp": arrp,
+    "cycle": cycle,
+    "sequential": sequential,
+    "interleaved": interleaved,
+    "single_task": single_task,
+    "rr_pretrain": rr_pretrain,
 }

@@ -14,18 +14,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer.analysis import analysis_file, leaderboard_file
 from trainer.checkpoints import find_checkpoint
 from trainer.clock import Clock
 from trainer.combiners import combiner
 from trainer.config import TrainConfig
-from trainer.corpus import Corpus, fingerprint, prepare
+from trainer.corpus import Corpus, Split, fingerprint, prepare
 from trainer.encoder import Encoder, Packed, preset_shape
 from trainer.evaluate import Predictions, evaluate, overall, predictions_file
 from trainer.freeze import frozen_segments
 from trainer.heads import MultitaskModel, task_loss
 from trainer.parameters import FlatParameters
 from trainer.provenance import describe_run
-from trainer.samplers import SAMPLERS, Epoch, Phase, Step
+from trainer.samplers import SAMPLERS, Epoch, Phase, Step, split_steps
+from trainer.smart import Smart
 from trainer.state import restore, snapshot
 from trainer.store import StoreError, TrialDirectory, predictions_name
 from trainer.tally import Tally
@@ -59,18 +61,20 @@ def train(
 
     Raises:
         StoreError: the directory holds another trial.
-        DataError, EncoderError: the data or the encoder cannot be used.
+        DataError, EncoderError, CombinerError, FreezeError: something named in the config
+            cannot be used here.
         Diverged: a loss is not finite; end.json says so.
     """
     store = TrialDirectory(directory)
     if store.end() is not None:
         return
     data = fingerprint(config)  # first: it names every missing file at once
+    check_methods(config)
     run = Run(config)
     run.describe(store, {"fingerprint": data, **(identity or {})})
     records = store.resume_point()
     if records:
-        restore(store, records[-1]["epoch"], run.model, run.optimizer, run.parameters)
+        restore(store, records[-1]["epoch"], run)
         run.updates = sum(record["updates"] for record in records)
     for number in range(len(records) + 1, config.epochs + 1):
         try:
@@ -81,6 +85,8 @@ def train(
         record = store.commit(record, files)
         records.append(record)
         yield EpochResult(number, record)
+    for name, content in run.final_files().items():
+        store.write(name, content)
     store.write_end("complete", "", summarise(records))
 
 
@@ -99,15 +105,12 @@ class Run:
             self.precision = resolve_precision(config.precision, self.device)
             torch.manual_seed(config.seed)
             self.model = build_model(config, self.corpus).to(self.device)
-            self.combiner = combiner(config.combiner, config.reduction)
-            rows = len(self.tasks) if self.combiner.needs_gramian else 1
+            self.combiner = combiner(config.combiner, config.reduction, config.combiner_options)
+            groups = {config.surgery_groups.get(name, name) for name in self.tasks}
+            rows = len(groups) if self.combiner.needs_gramian else 1
             self.parameters = FlatParameters(self.model, rows)
-            self.optimizer = torch.optim.AdamW(
-                [segment.values for segment in self.parameters.segments],
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                fused=True,
-            )
+            self.smart = Smart(config, self.model, self.forward_of)
+            self.optimizers: dict[str, torch.optim.AdamW] = {}
         self.updates = 0
         self._order = torch.Generator()
         self._total_steps = 0
@@ -132,6 +135,17 @@ class Run:
                     "choose another folder"
                 )
 
+    def optimizer(self, name: str) -> torch.optim.AdamW:
+        """The optimizer state of that name; all act on the same parameters."""
+        if name not in self.optimizers:
+            self.optimizers[name] = torch.optim.AdamW(
+                [segment.values for segment in self.parameters.segments],
+                lr=self.config.learning_rate,
+                weight_decay=self.config.weight_decay,
+                fused=True,
+            )
+        return self.optimizers[name]
+
     def plan(self, number: int) -> list[Phase]:
         """The phases of an epoch: a function of config, sizes and seed alone."""
         config = self.config
@@ -143,11 +157,17 @@ class Run:
             epochs=config.epochs,
             seed=config.seed,
             B=config.B,
+            steps_per_epoch=config.steps_per_epoch,
             draws_per_step=config.draws_per_step,
             loss_penalty=config.lambda_,
             frozen=config.freeze,
+            train_task=config.train_task,
+            task_order=config.task_order,
+            pretrain_epochs=config.pretrain_epochs,
+            optimizer_per_task=config.optimizer_state == "per_task",
         )
-        return SAMPLERS[config.sampler](epoch)
+        phases = SAMPLERS[config.sampler](epoch)
+        return [split_steps(phase) for phase in phases] if self.combiner.splits_steps else phases
 
     def epoch(self, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:
         """Train and evaluate one epoch; returns its record and the files to commit with it."""
@@ -177,33 +197,42 @@ class Run:
         with self.clock.part("evaluation"):
             predictions = self.evaluate("dev")
         with self.clock.part("checkpoint"):
-            files = snapshot(number, self.model, self.optimizer, self.parameters)
-            dev = {name: splits["dev"] for name, splits in self.corpus.splits.items()}
-            files[predictions_name(number)] = predictions_file(predictions, dev)
+            files = snapshot(number, self)
+            files[predictions_name(number)] = predictions_file(predictions, self._splits("dev"))
         return self._record(number, tally, phases, predictions), files
 
     def step(self, phase: Phase, step: Step, tally: Tally) -> None:
         """One update: a loss for every task drawn, their gradients combined."""
-        apart = self.combiner.needs_gramian and len(step) > 1 and self.parameters.any_shared_trains
+        group_of = self.config.surgery_groups
+        groups = list(dict.fromkeys(group_of.get(draw.task, draw.task) for draw in step))
+        apart = (
+            self.combiner.needs_gramian and len(groups) > 1 and self.parameters.any_shared_trains
+        )
         fixed = None if apart else self._fixed_weights(len(step))
-        self.parameters.begin_step(len(step) if apart else 1, [draw.task for draw in step])
-        for row, draw in enumerate(step):
+        self.parameters.begin_step(len(groups) if apart else 1, [draw.task for draw in step])
+        for index, draw in enumerate(step):
             task = self.tasks[draw.task]
             split = self.corpus.splits[draw.task]["train"]
+            packed = split.packed(draw.rows).to(self.device)
             labels = torch.from_numpy(split.labels_of(draw.rows)).to(self.device)
-            output = self.forward(draw.task, split.packed(draw.rows).to(self.device))
-            loss = task_loss(task, output, labels) * phase.loss_scale
-            self.parameters.point_at(row if apart else 0)
-            (loss if fixed is None else loss * fixed[row]).backward()
+            output = self.forward(draw.task, packed)
+            loss = task_loss(task, output, labels)
+            penalty = self.smart.penalty(task, packed)
+            loss = (loss if penalty is None else loss + penalty) * phase.loss_scale
+            row = groups.index(group_of.get(draw.task, draw.task)) if apart else 0
+            self.parameters.point_at(row)
+            (loss if fixed is None else loss * fixed[index]).backward()
             tally.add(draw, loss.detach(), output.detach(), labels)
         weights = None
         if apart:
-            gramian = self.parameters.gramian(len(step))
+            gramian = self.parameters.gramian(len(groups))
             weights = self.combiner.weights(gramian, self._order)
-            tally.add_gramian([draw.task for draw in step], gramian)
+            tally.add_gramian(groups, gramian)
         self.parameters.combine(weights)
-        self._schedule()
-        self.optimizer.step()
+        optimizer = self.optimizer(phase.optimizer)
+        self._schedule(optimizer)
+        optimizer.step()
+        self.smart.after_update()
         self.updates += 1
 
     def _fixed_weights(self, count: int) -> list[float]:
@@ -214,15 +243,21 @@ class Run:
 
     def forward(self, task: str, packed: Packed) -> Tensor:
         """The model under the trial's precision."""
+        return self.forward_of(self.model, task, packed)
+
+    def forward_of(
+        self, model: MultitaskModel, task: str, packed: Packed, shift: Tensor | None = None
+    ) -> Tensor:
+        """This or another model (SMART's slow copy) under the trial's precision."""
         with self._autocast():
-            return self.model(task, packed)
+            return model(task, packed, shift)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _schedule(self) -> None:
+    def _schedule(self, optimizer: torch.optim.AdamW) -> None:
         """Set the learning rate of this update (`constant` or `linear`, after a warm-up)."""
         config = self.config
         factor = 1.0
@@ -234,7 +269,7 @@ class Run:
                 self._total_steps = sum(len(phase.steps) for plan in plans for phase in plan)
             left = self._total_steps - self.updates
             factor = left / max(1, self._total_steps - config.warmup_steps)
-        for group in self.optimizer.param_groups:
+        for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * factor
 
     def _check(self, tally: Tally, number: int) -> None:
@@ -247,13 +282,24 @@ class Run:
         return {
             name: evaluate(
                 self.model,
-                splits[split],
+                part,
                 batch_size=self.config.eval_batch_size,
                 device=self.device,
                 forward=self.forward,
             )
-            for name, splits in self.corpus.splits.items()
+            for name, part in self._splits(split).items()
         }
+
+    def _splits(self, split: str) -> dict[str, Split]:
+        return {name: parts[split] for name, parts in self.corpus.splits.items() if split in parts}
+
+    def final_files(self) -> dict[str, bytes]:
+        """What is written once, behind the last epoch: the dev set's errors taken apart and the
+        test predictions in the leaderboard's format."""
+        files = {"analysis.json": analysis_file(self.evaluate("dev"), self.corpus)}
+        for name, made in self.evaluate("test").items():
+            files[f"test/{name}.csv"] = leaderboard_file(made, self.corpus.splits[name]["test"])
+        return files
 
     def _segment_names(self) -> list[str]:
         return [segment.name for segment in self.parameters.segments]
@@ -295,7 +341,7 @@ class Run:
             "contended": contended,
             "foreign_load": foreign_load,
             "peak_memory_mb": peak_memory_mb(self.device),
-            "finished_at": datetime.now(UTC).isoformat(timespec="seconds"),
+            "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
 
 
@@ -307,7 +353,7 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
         "epochs": last["epoch"],
         "dev_score": last["dev_score"],
         "dev_mean": last["dev_mean"],
-        "tasks": {name: values["dev_metric"] for name, values in last["tasks"].items()},
+        "tasks": {n: v["dev_metric"] for n, v in last["tasks"].items() if "dev_metric" in v},
         "minutes_per_epoch": sum(r["minutes_per_epoch"] for r in records) / len(records),
         "examples_per_epoch": sum(r["examples"] for r in records) / len(records),
         "contended": None
@@ -327,7 +373,26 @@ def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
         weights = checkpoint.weights()
         pooler = {k: v for k, v in encoder.state_dict().items() if k.startswith("pooler.")}
         encoder.load_state_dict(pooler | weights)
-    return MultitaskModel(encoder, config.task_list, config.dropout)
+    pairs = [task.name for task in config.task_list if task.is_pair]
+    return MultitaskModel(
+        encoder,
+        config.task_list,
+        config.dropout,
+        vectors={name: 2 for name in pairs if config.pair_of(name) == "siamese"},
+        cosine=[name for name in pairs if config.head_of(name) == "cosine"],
+        shared_layer=config.shared_layer,
+        relational_layer=config.relational_layer,
+    )
+
+
+def check_methods(config: TrainConfig) -> None:
+    """Raise now what building the trial would raise: `EncoderError`, `CombinerError` or
+    `FreezeError`."""
+    checkpoint = find_checkpoint(config.encoder)
+    shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, vocabulary=0)
+    combiner(config.combiner, config.reduction, config.combiner_options)
+    layers = [f"layers.{index}" for index in range(shape.layers)]
+    frozen_segments(config.freeze, ["embeddings", *layers, "pooler"])
 
 
 def choose_device(name: str) -> torch.device:

@@ -13,7 +13,19 @@ import sys
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
+
+from orchestrator.cli.data import data_app
+from orchestrator.cli.terminal import (
+    File,
+    Json,
+    Out,
+    Overrides,
+    Profile,
+    Sweep,
+    UserError,
+    console,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
@@ -25,26 +37,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     help="Sweeps that compare ways of training one model on several tasks.",
 )
-data_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Look at the data.")
 app.add_typer(data_app, name="data")
-
-File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file.")]
-Sweep = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name, or its folder.")]
-Profile = Annotated[
-    str | None, typer.Option("--profile", metavar="P", help="Lay this profile over the file.")
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Set a dotted key to a YAML value; repeatable."
-    ),
-]
-Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The folder of all sweeps.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-class UserError(Exception):
-    """A mistake of the user's; the text is the whole message."""
 
 
 def main() -> NoReturn:
@@ -86,12 +79,12 @@ def sweep(
     from orchestrator.sweep import SweepError, run_sweep
 
     try:
-        outcome = run_sweep(spec, out, address=address, console=_console(stderr=as_json))
+        outcome = run_sweep(spec, out, address=address, console=console(stderr=as_json))
     except SweepError as error:
         raise UserError(str(error)) from error
     comparison = compare(Ledger(out, spec.name).trials())
     if as_json:
-        _print_json(
+        print_json(
             {
                 "name": spec.name,
                 "trials": outcome.trials,
@@ -129,7 +122,7 @@ def validate(
         except SpecError as error:
             problems += [p for p in error.problems if p not in problems]
     if as_json:
-        _print_json({"valid": not problems, "problems": [vars(problem) for problem in problems]})
+        print_json({"valid": not problems, "problems": [vars(problem) for problem in problems]})
         raise typer.Exit(2 if problems else 0)
     if problems:
         raise SpecError(problems)
@@ -142,7 +135,7 @@ def schema() -> None:
     """Print the JSON Schema of the sweep file, for editor completion."""
     from orchestrator.schema import sweep_schema
 
-    _print_json(sweep_schema())
+    print_json(sweep_schema())
 
 
 @app.command("ls", epilog="Example: orch ls --json")
@@ -152,9 +145,9 @@ def list_sweeps(out: Out = "sweeps", as_json: Json = False) -> None:
 
     found = [views.sweep_summary(views.find_sweep(name, out)) for name in views.sweep_names(out)]
     if as_json:
-        _print_json(found)
+        print_json(found)
     elif found:
-        _console().print(views.sweeps_table(found))
+        console().print(views.sweeps_table(found))
     else:
         print(f"no sweep in {out}")
 
@@ -174,32 +167,42 @@ def show(
         summary = views.sweep_summary(ledger)
         rows = [views.trial_summary(each) for each in ledger.trials()]
         if as_json:
-            _print_json({**summary, "trials": rows, "spec": views.resolved_spec(ledger)})
+            print_json({**summary, "trials": rows, "spec": views.resolved_spec(ledger)})
             return
         print(f"{summary['name']}: {summary['question']}\n{summary['folder']}")
-        _console().print(views.trials_table(rows))
+        console().print(views.trials_table(rows))
         return
     try:
         found = views.find_trial(ledger, trial)
     except views.NotFound as error:
         raise UserError(str(error)) from error
     if as_json:
-        _print_json(views.trial_details(found))
+        print_json(views.trial_details(found))
         return
     print(f"{found.trial_id}: {found.status}" + (f" ({found.reason})" if found.reason else ""))
     print(found.path)
     print("config: " + json.dumps(found.config, sort_keys=True))
-    _console().print(views.epochs_table(found))
+    console().print(views.epochs_table(found))
 
 
 @app.command(epilog="Example: orch compare arrp-embedded")
-def compare(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
+def compare(
+    name: Sweep,
+    out: Out = "sweeps",
+    published: Annotated[
+        bool, typer.Option("--published", help="Our figures beside the paper's.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Rank configurations by dev_score; the first line answers ARRP against annealed PCGrad."""
     from orchestrator.compare import compare as compare_trials
 
-    comparison = compare_trials(_find(name, out).trials())
-    if as_json:
-        _print_json(comparison.to_dict())
+    ledger = _find(name, out)
+    comparison = compare_trials(ledger.trials())
+    if published:
+        _print_published(ledger, comparison, as_json)
+    elif as_json:
+        print_json(comparison.to_dict())
     else:
         _print_comparison(comparison)
 
@@ -220,7 +223,7 @@ def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
         first = str(error).strip().partition("\n")[0]
         raise UserError(f"{uri}: does not answer: {first}") from error
     if as_json:
-        _print_json({"name": ledger.folder.name, "uri": uri, "trials": count})
+        print_json({"name": ledger.folder.name, "uri": uri, "trials": count})
     else:
         print(f"{ledger.folder.name}: {count} trials in {uri}")
 
@@ -251,28 +254,6 @@ def ui(
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     os.execve(sys.executable, command, {**os.environ, **quiet})
-
-
-@data_app.command(epilog="Example: orch data stats search_spaces/arrp.yaml --profile embedded")
-def stats(
-    file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
-) -> None:
-    """Rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
-    spec = _load(file, profile, overrides)
-    from orchestrator import views
-    from trainer import corpus
-    from trainer.checkpoints import EncoderError
-
-    try:
-        config = spec.config_for({}, spec.search.seeds[0])
-        corpus.fingerprint(config)  # missing files are named before an encoder is looked for
-        found = corpus.stats(config)
-    except (corpus.DataError, EncoderError) as error:
-        raise UserError(str(error)) from error
-    if as_json:
-        _print_json(found)
-    else:
-        _console().print(views.stats_table(found))
 
 
 def _load(file: str, profile: str | None, overrides: list[str] | None) -> SweepSpec:
@@ -308,7 +289,7 @@ def _print_plan(spec: SweepSpec, as_json: bool) -> None:
     from orchestrator import plan
 
     if as_json:
-        _print_json(plan.plan(spec))
+        print_json(plan.plan(spec))
     else:
         print("\n".join(plan.lines(spec)))
 
@@ -318,15 +299,19 @@ def _print_comparison(comparison: Any) -> None:
 
     print(comparison.answer)
     if comparison.rows:
-        _console().print(table(comparison))
+        console().print(table(comparison))
     print("\n".join(footnotes(comparison)), flush=True)
 
 
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+def _print_published(ledger: Any, comparison: Any, as_json: bool) -> None:
+    from orchestrator import published
 
-
-def _console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal; wide enough for every table where there is none."""
-    console = Console(stderr=stderr)
-    return console if console.is_terminal else Console(stderr=stderr, width=200)
+    try:
+        rows, source = published.side_by_side(ledger, comparison)
+    except published.NotPublished as error:
+        raise UserError(str(error)) from error
+    if as_json:
+        print_json({"source": source, "rows": rows})
+        return
+    print(f"{source} beside our means over seeds")
+    console().print(published.table(rows))

@@ -1,0 +1,114 @@
+"""`orch data`: fetch, prepare and look at the sentences."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.terminal import File, Json, Overrides, Profile, UserError, console, print_json
+
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Get the data and look at them."
+)
+
+
+@data_app.command(epilog="Example: orch data stats search_spaces/arrp.yaml --profile embedded")
+def stats(
+    file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
+) -> None:
+    """Rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
+    from orchestrator import views
+    from orchestrator.spec import load_spec
+    from trainer import corpus
+    from trainer.checkpoints import EncoderError
+
+    spec = load_spec(file, profile, overrides or ())
+    try:
+        config = spec.config_for({}, spec.search.seeds[0])
+        corpus.fingerprint(config)  # missing files are named before an encoder is looked for
+        found = corpus.stats(config)
+    except (corpus.DataError, EncoderError) as error:
+        raise UserError(str(error)) from error
+    if as_json:
+        print_json(found)
+    else:
+        console().print(views.stats_table(found))
+
+
+@data_app.command(epilog="Example: orch data fetch --to data")
+def fetch(
+    to: Annotated[str, typer.Option(metavar="DIR", help="Where the files go.")] = "data",
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="FILE", help="Just this file.")
+    ] = None,
+    base: Annotated[str, typer.Option(help="Another address of the folder (a mirror).")] = "",
+    as_json: Json = False,
+) -> None:
+    """Download the course's files, each verified; run it again after a broken download."""
+    from orchestrator import fetch as fetching
+
+    unknown = [name for name in only or [] if name not in fetching.BLOBS]
+    if unknown:
+        raise UserError(f"unknown file {unknown[0]!r}; allowed: {', '.join(fetching.BLOBS)}")
+    terminal = console(stderr=True)
+    try:
+        with terminal.status("") as status:
+            outcome = fetching.fetch(
+                Path(to),
+                only or list(fetching.BLOBS),
+                base=base or fetching.BASE,
+                report=lambda name, done, size: status.update(_download_line(name, done, size)),
+            )
+    except fetching.FetchError as error:
+        print(error, file=sys.stderr)
+        raise typer.Exit(1) from error
+    except OSError as error:
+        raise UserError(f"{to}: {error.strerror}") from error
+    if as_json:
+        print_json(outcome)
+        return
+    for name, how in outcome.items():
+        print(f"{how}  {os.path.join(to, name)}")
+    print(fetching.TERMS)
+
+
+@data_app.command(epilog="Example: orch data prepare ~/minbert/data --to data")
+def prepare(
+    source: Annotated[str, typer.Argument(metavar="DIR", help="A folder with the course's files.")],
+    to: Annotated[str, typer.Option(metavar="DIR", help="Where the files go.")] = "data",
+    yelp: Annotated[
+        str, typer.Option(metavar="FILE", help="Yelp's review file, for the auxiliary task.")
+    ] = "",
+    as_json: Json = False,
+) -> None:
+    """Take over files that you have, each read and checked first."""
+    from orchestrator import fetch as fetching
+    from trainer.reading import DataError
+
+    try:
+        taken = fetching.prepare(Path(source), Path(to))
+        if yelp:
+            taken.append(fetching.prepare_yelp(Path(yelp), Path(to)))
+    except DataError as error:
+        raise UserError(str(error)) from error
+    except OSError as error:
+        raise UserError(f"{to}: {error.strerror}") from error
+    if as_json:
+        print_json([dataclasses.asdict(file) for file in taken])
+        return
+    kinds = {True: "the published file", False: "not the published file", None: ""}
+    for file in taken:
+        left_out = ", ".join(f"{n} left out: {why}" for why, n in file.dropped.items())
+        notes = "; ".join(filter(None, (kinds[file.published], left_out)))
+        print(f"{file.file}: {file.rows:,} rows" + (f" ({notes})" if notes else ""))
+
+
+def _download_line(name: str, done: int, size: int | None) -> str:
+    """`quora-train.csv 3.2 of 19.0 MB`."""
+    total = f" of {size / 1e6:.1f}" if size else ""
+    return f"{name} {done / 1e6:.1f}{total} MB"

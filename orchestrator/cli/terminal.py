@@ -1,0 +1,37 @@
+"""What every command shares: its arguments, the user's mistakes, printing."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file.")]
+Sweep = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name, or its folder.")]
+Profile = Annotated[
+    str | None, typer.Option("--profile", metavar="P", help="Lay this profile over the file.")
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Set a dotted key to a YAML value; repeatable."
+    ),
+]
+Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The folder of all sweeps.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class UserError(Exception):
+    """A mistake of the user's; the text is the whole message."""
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def console(*, stderr: bool = False) -> Console:
+    """A console as wide as the terminal; wide enough for every table where there is none."""
+    made = Console(stderr=stderr)
+    return made if made.is_terminal else Console(stderr=stderr, width=200)
