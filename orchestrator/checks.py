@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -17,14 +16,19 @@ from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec
 from trainer.checkpoints import EncoderError
 from trainer.combiners import CombinerError
-from trainer.config import TrainConfig
+from trainer.config import ConfigError, TrainConfig
 from trainer.corpus import DataError, fingerprint, prepare
 from trainer.freeze import FreezeError
+from trainer.store import write_whole
 from trainer.train import check_methods
 
 RESOLVED = "sweep.yaml"
 #: May change from one run of a sweep to the next.
 _FREE = ("question", "published", "resources", "budget", "tracking")
+#: Says where and on what a sweep runs, not what it trains.
+_WHERE = tuple(
+    f"base.{key}" for key in ("data.root", "data.cache", "device", "threads", "eval_batch_size")
+)
 #: May only grow: more configurations, more seeds, more entries at the end.
 _GROWING = ("search.num_trials", "search.seeds", "enqueue")
 
@@ -91,18 +95,23 @@ def prepare_data(spec: SweepSpec, identify: Identify) -> None:
             seen.add(key)
             identify(config)
             prepare(config)
-    except (DataError, EncoderError, CombinerError, FreezeError) as error:
+    except (ConfigError, DataError, EncoderError, CombinerError, FreezeError) as error:
         raise SweepError(str(error)) from error
     except OSError as error:
         raise SweepError(f"the corpus cannot be prepared: {error}") from error
 
 
-def check_same_data(ledger: Ledger, identify: Identify) -> None:
-    """The data of earlier trials must not have changed: old and new ones would not compare."""
+def check_same_data(ledger: Ledger, spec: SweepSpec, identify: Identify) -> None:
+    """The data of earlier trials must not have changed: old and new ones would not compare.
+
+    They may have moved: today's `data.root` and cache are looked at, not the recorded ones.
+    """
+    today = {key: spec.base_value(f"data.{key}") for key in ("root", "cache")}
     for trial in ledger.trials():
         recorded = trial.identity.get("fingerprint")
+        config = {**trial.config, "data": {**trial.config["data"], **today}}
         try:
-            present = identify(trial.train_config)["fingerprint"]
+            present = identify(TrainConfig.from_dict(config))["fingerprint"]
         except DataError as error:
             raise SweepError(str(error)) from error
         if recorded != present:
@@ -117,7 +126,12 @@ def check_same_sweep(folder: Path, spec: SweepSpec) -> None:
     """Write `sweep.yaml`, or check that the one there is this sweep, grown at most."""
     path = folder / RESOLVED
     if path.exists():
-        before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            before = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise SweepError(f"{path}: cannot be read: {error}; restore or delete it") from error
+        if not isinstance(before, dict):
+            raise SweepError(f"{path}: holds no sweep; restore or delete it")
         changes = list(_changes(before, spec.to_dict()))
         if changes:
             raise SweepError(
@@ -126,9 +140,7 @@ def check_same_sweep(folder: Path, spec: SweepSpec) -> None:
                 + "\ngive the sweep another name (--set name=...) or another --out; "
                 f"free to change are {', '.join(_FREE)}, and {', '.join(_GROWING)} may grow"
             )
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(spec.to_yaml(), encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, spec.to_yaml().encode())
 
 
 def _examples(spec: SweepSpec) -> Iterator[TrainConfig]:
@@ -136,7 +148,7 @@ def _examples(spec: SweepSpec) -> Iterator[TrainConfig]:
     seed = spec.search.seeds[0]
     if spec.search.algorithm != "list":
         yield spec.config_for({}, seed)
-    for key in ("encoder", "data.source", "data.root", "tasks", "pair"):
+    for key in ("encoder", "data.source", "data.root", "tasks", "pair", "combiner", "freeze"):
         for choice in spec.space[key].choices or [] if key in spec.space else []:
             yield spec.config_for({key: choice}, seed)
     for entry in spec.enqueue:
@@ -147,7 +159,8 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
     old, new = dict(_flat(before)), dict(_flat(after))
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key), new.get(key)
-        if was == now or key.split(".")[0] in _FREE or _grew(key, was, now):
+        free = key.split(".")[0] in _FREE or key in _WHERE
+        if was == now or free or _grew(key, was, now):
             continue
         yield f"{key}: {_short(was)} -> {_short(now)}"
 

@@ -114,9 +114,14 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
 def _labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
     """`arrp F=encoder λ=0.5 B=24000`, and whatever else tells the configurations apart."""
     flat = {key: dict(_flatten(config.canonical())) for key, config in configs.items()}
-    own = {"sampler", "freeze", "lambda", "B", "combiner", "seed"}
-    names = sorted({name for values in flat.values() for name in values} - own)
+    own = ("sampler", "freeze", "lambda", "B", "combiner", "seed")
+    names = sorted(
+        {n for values in flat.values() for n in values if n.partition(".")[0] not in own}
+    )
     varying = [n for n in names if len({repr(v[n]) for v in flat.values() if n in v}) > 1]
+    # Entries of a mapping tell apart by being there at all.
+    some = [n for n in names if "." in n and any(n not in values for values in flat.values())]
+    varying += [n for n in some if n not in varying and not n.startswith("data.")]
     labels = {}
     for key, config in configs.items():
         idle = config.inactive()
@@ -126,15 +131,17 @@ def _labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
         if config.freeze != "none" or config.sampler == "arrp":
             parts.append(f"F={config.freeze}")
         if "lambda" not in idle:
-            parts.append(f"λ={config.lambda_:.3g}")
+            parts.append(f"λ={_short(config.lambda_)}")
         if "B" not in idle:
-            parts.append(f"B={config.B}")
+            parts.append(f"B={_short(config.B)}")
         parts += [f"{name}={_short(flat[key][name])}" for name in varying if name in flat[key]]
         labels[key] = " ".join(parts)
     return labels
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "+".join(f"{key}:{_short(inner)}" for key, inner in value.items())
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
@@ -152,6 +159,12 @@ def _answer(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
     arrp = _best([r for r in rows if r.sampler == "arrp" and r.combiner == "pcgrad"])
     annealed = _best([r for r in rows if r.sampler == "annealed" and r.combiner == "pcgrad"])
     missing = [name for name, row in (("arrp", arrp), ("annealed", annealed)) if row is None]
+    if arrp is None and annealed is None and rows:  # a sweep with another question
+        best = rows[0]
+        return (
+            f"Best: {best.label}, dev_score {best.dev_score.text(4)} ({_seeds(best)}).",
+            {"best": best.config_id},
+        )
     if arrp is None or annealed is None:
         return f"{question}: cannot be said, no complete trial of {' and '.join(missing)}.", {}
     score = arrp.dev_score.mean - annealed.dev_score.mean

@@ -88,6 +88,11 @@ def fetch(
         if target.is_file() and blob_hash(target) == BLOBS[name]:
             outcome[name] = "present"
             continue
+        if target.exists():
+            raise FetchError(
+                f"{target}: is there and is not the published file; move it away, or fetch into "
+                "another folder"
+            )
         part = folder / f"{name}.part"
         _download(f"{base}/{name}", name, part, report, pause_seconds)
         found = blob_hash(part)
@@ -118,6 +123,10 @@ def _download(url: str, name: str, part: Path, report: Report, pause_seconds: fl
             elif error.code < 500:
                 raise FetchError(f"{name}: the server answers {error.code} for {url}") from error
             problem = error
+        except PermissionError:
+            raise
+        except ValueError as error:
+            raise FetchError(f"{name}: {url}: {error}") from error
         except (OSError, http.client.HTTPException) as error:
             problem = error
     reason = problem or "the connection broke off"
@@ -231,5 +240,7 @@ def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
                     yield json.loads(line)
                 except ValueError as error:
                     raise DataError(f"{path}: line {number} is not JSON: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text: {error}") from error
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from error

@@ -8,6 +8,7 @@ that host knows whether the process lives.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -15,6 +16,8 @@ import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+from trainer.store import write_whole
 
 
 class Locked(Exception):
@@ -29,7 +32,8 @@ class SweepLock:
 
     def __enter__(self) -> SweepLock:
         mine = self.path.with_name(f".{self.path.name}.{os.getpid()}")
-        mine.write_text(json.dumps(_holder()), encoding="utf-8")
+        self._content = json.dumps(_holder())
+        write_whole(mine, self._content.encode())
         try:
             self._claim(mine)
         finally:
@@ -42,7 +46,9 @@ class SweepLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # somebody deleted it by hand
+            if self.path.read_text(encoding="utf-8") == self._content:
+                self.path.unlink()
 
     def _claim(self, mine: Path) -> None:
         for _ in range(10):  # each round breaks one stale lock; rivals may interleave
@@ -60,7 +66,8 @@ class SweepLock:
         except FileNotFoundError:
             return  # its holder has just finished
         holder = _parse(content)
-        if holder.get("host") != socket.gethostname() or _alive(holder):
+        here = (holder.get("host"), holder.get("pids")) == (socket.gethostname(), _pids())
+        if not here or _alive(holder):
             raise Locked(
                 f"{self.path}: held by process {holder.get('pid')} on {holder.get('host')} since "
                 f"{holder.get('started')}; wait for it, or if that host is lost, delete this file"
@@ -71,7 +78,8 @@ class SweepLock:
         except FileNotFoundError:
             return  # a rival broke it first
         if aside.read_text(encoding="utf-8") != content:
-            os.link(aside, self.path)  # a rival broke it and holds a fresh one: put that back
+            with contextlib.suppress(FileExistsError):  # a third one holds it now
+                os.link(aside, self.path)  # a rival broke it and holds a fresh one: put it back
         aside.unlink()
 
 
@@ -79,9 +87,18 @@ def _holder() -> dict[str, Any]:
     return {
         "host": socket.gethostname(),
         "pid": os.getpid(),
+        "pids": _pids(),
         "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "process_start": _process_start(os.getpid()),
     }
+
+
+def _pids() -> str:
+    """Which numbering of processes this one lives in: containers may share a host's name."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
 
 
 def _parse(content: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from orchestrator.spec_models import (
     SweepSpec,
     TrackingSpec,
 )
+from trainer.config import ConfigError
 
 __all__ = [
     "METRICS",
@@ -91,7 +92,11 @@ def _grid(spec: SweepSpec, keys: Sequence[str], params: dict[str, Any]) -> Itera
 def _distinct(spec: SweepSpec, entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     kept: dict[str, dict[str, Any]] = {}
     for entry in entries:
-        config = spec.config_for(entry, spec.search.seeds[0])
+        try:
+            config = spec.config_for(entry, spec.search.seeds[0])
+        except ConfigError as error:
+            message = f"the grid's point {entry} is no valid config: {error.problems[0]}"
+            raise SpecError([SpecProblem("", None, "space", message)]) from error
         kept.setdefault(repr(config.canonical()), entry)
         if len(kept) > MAX_GRID:
             message = f"the grid has more than {MAX_GRID} points"

@@ -183,7 +183,10 @@ def _check_values(draft: Draft, key: str, dimension: Dimension, sketch: SweepSpe
         tried = [((*path, end), getattr(dimension, end)) for end in ("low", "high")]
     params = _params_that_enable(key, sketch)
     for place, value in tried:
-        for problem in _problems_with(sketch, {**params, key: value}):
+        whole = _with_enabled(sketch, {**params, key: value})
+        for problem in _problems_with(sketch, whole):
+            if problem.key in whole and problem.key not in params and problem.key != key:
+                continue  # said at that dimension's own place
             message = problem.message
             if problem.key != key:
                 message = f"with {key} = {value!r}, {problem.key}: {message}"
@@ -205,6 +208,16 @@ def _params_that_enable(key: str, sketch: SweepSpec) -> dict[str, Any]:
     return params
 
 
+def _with_enabled(sketch: SweepSpec, params: dict[str, Any]) -> dict[str, Any]:
+    """Also the first value of every conditional dimension that these params enable."""
+    params = dict(params)
+    for name, dimension in sketch.space.items():
+        if name not in params and dimension.when and sketch.acts(name, params):
+            choices = dimension.choices
+            params[name] = choices[0] if choices is not None else dimension.low
+    return params
+
+
 def _problems_with(sketch: SweepSpec, params: dict[str, Any]) -> list[Problem]:
     """What the trainer says against base + params, beyond what it says against base alone."""
     _, problems = trainer_config.check(nest(sketch.base, params.items()))
@@ -218,6 +231,10 @@ def _check_entries(draft: Draft, sketch: SweepSpec) -> None:
         if not isinstance(entry, dict):
             continue
         for key in entry:
+            for dimension in sketch.space:
+                if dimension.startswith(f"{key}."):
+                    message = f"sets the searched key {dimension} inside a mapping"
+                    draft.report(("enqueue", i, key), message, f"write it as {dimension}: ...")
             f = trainer_config.field_at(str(key))
             if str(key) == "seed" or (f is not None and f.metadata.get("runtime")):
                 draft.report(("enqueue", i, key), "is not part of a configuration; not used here")

@@ -104,8 +104,9 @@ def _read_file(file: str) -> Draft:
 
 def _apply_profile(draft: Draft, profiles: Mapping[str, Any], name: str) -> None:
     if name not in profiles:
-        known = ", ".join(sorted(profiles)) or "none is declared"
-        near = get_close_matches(name, profiles, n=1)
+        names = [str(known) for known in profiles]
+        known = ", ".join(sorted(names)) or "none is declared"
+        near = get_close_matches(name, names, n=1)
         hint = f" (did you mean {near[0]!r}?)" if near else ""
         problem = SpecProblem(
             draft.file, None, "--profile", f"unknown profile {name!r}{hint}", known

@@ -243,15 +243,6 @@ class SweepSpec(_Model):
                 return False
         return True
 
-    def active(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """The params whose `when` holds, in the space's order; then those outside the space."""
-        kept = {key: value for key, value in params.items() if key not in self.space}
-        ordered: dict[str, Any] = {}
-        for key in self.space:
-            if key in params and self.acts(key, {**kept, **ordered}):
-                ordered[key] = params[key]
-        return {**ordered, **kept}
-
     def base_value(self, key: str) -> Any:
         """What `base` says of a dotted key, or the trainer's default."""
         for source in (self.base, TrainConfig().to_dict()):
@@ -263,8 +254,11 @@ class SweepSpec(_Model):
         return None
 
     def mapping_for(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """`base` with the acting params laid over it, before any check."""
-        return nest(self.base, self.active(params).items())
+        """`base` with `params` laid over it, before any check.
+
+        `when` says what is searched; what an entry sets explicitly is kept.
+        """
+        return nest(self.base, params.items())
 
     def config_for(self, params: Mapping[str, Any], seed: int) -> TrainConfig:
         """The trial of `params` and `seed`; raises `trainer.config.ConfigError`."""

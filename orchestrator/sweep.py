@@ -39,7 +39,6 @@ from trainer.config import TrainConfig
 __all__ = ["SweepError", "SweepOutcome", "run_sweep"]
 
 LOCK, LOG = "lock", "driver.log"
-_MLFLOW_STATUS = {0: "FINISHED", 130: "KILLED"}
 
 
 @dataclass(frozen=True)
@@ -71,12 +70,14 @@ def run_sweep(
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, address)
             identify = identifier()
-            check_same_data(ledger, identify)
+            check_same_data(ledger, spec, identify)
             prepare_data(spec, identify)
             ledger.trials_folder.mkdir(parents=True, exist_ok=True)
             with SweepLock(ledger.folder / LOCK):
                 check_same_sweep(ledger.folder, spec)
                 return _run(spec, ledger, identify, address, console)
+    except OSError as error:
+        raise SweepError(f"{error.filename or out}: {error.strerror or error}") from error
     except (Locked, StudyError, runner.ClusterError) as error:
         raise SweepError(str(error)) from error
     except KeyboardInterrupt:
@@ -95,24 +96,25 @@ def _run(
     picture = SweepPicture(spec.name, spec.question)
     projection = Projection(spec.tracking.uri, ledger.folder.parent, picture)
     tracker = Tracker(projection, ledger, tell)
-    tracker.start()
     scheduler = runner.make_scheduler(spec, ledger)
     suggestions = Suggestions(ledger.folder, spec)
     handout = Handout(spec, suggestions, ledger, identify, _budget(spec, tell))
     if handout.done or handout.begun:
         tell(f"kept {handout.done} ended trials, {handout.begun} go on where they stopped")
     progress = make_progress(console)
-    interrupted = False
+    tracker.start()
+    interrupted, status = False, "FAILED"  # what MLflow is told if this is left by an exception
     try:
         if handout.has_next():
             with _log_to(ledger.folder / LOG), runner.cluster(spec.resources, address) as places:
                 runner.run(spec, handout, scheduler, places, progress, tracker.changed)
+        status = "FINISHED"
     except KeyboardInterrupt:
-        interrupted = True
+        interrupted, status = True, "KILLED"
     finally:
         progress.close()
         outcome = _outcome(ledger, handout, interrupted)
-        tracker.close(_MLFLOW_STATUS.get(outcome.exit_code, "FAILED"), handout.trial_ids)
+        tracker.close("FAILED" if outcome.exit_code == 1 else status, handout.trial_ids)
     return outcome
 
 

@@ -79,6 +79,7 @@ class Projection:
         """Open the database, making experiment and parent run if they are not there."""
         if self._client is None:
             client = _client(self.uri)
+            self._parent, self._steps, self._status, self._described = "", {}, {}, set()
             self._experiment = self._find_experiment(client)
             children = {}
             for run in _all_runs(client, self._experiment):
@@ -100,7 +101,17 @@ class Projection:
             self._parent = run.info.run_id
 
     def trial(self, trial: TrialRecord, *, running: bool) -> None:
-        """Bring one trial's run up to its directory; `running` is for those without an end."""
+        """Bring one trial's run up to its directory; `running` is for those without an end.
+
+        After a failure nobody knows what the database took: the next call reads it again.
+        """
+        try:
+            self._trial(trial, running=running)
+        except Exception:
+            self._client = None
+            raise
+
+    def _trial(self, trial: TrialRecord, *, running: bool) -> None:
         self.connect()
         assert self._client is not None
         name = trial.trial_id

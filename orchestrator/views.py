@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.yaml_lines import YamlError, read
@@ -111,7 +112,7 @@ def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
             f"{row['epochs']}/{row['epochs_wanted']}",
             _number(row["dev_score"], 4),
             _number(row["minutes_per_epoch"], 3),
-            str(row["reason"]).partition("\n")[0],
+            Text(str(row["reason"]).partition("\n")[0]),
         )
     return table
 

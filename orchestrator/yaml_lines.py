@@ -79,8 +79,8 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 def read(text: str) -> Document:
     """Parse one document; raises `YamlError` where it is not YAML."""
-    loader = _Loader(text)
     try:
+        loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
             return Document(None)
@@ -89,6 +89,9 @@ def read(text: str) -> Document:
             document.lines.setdefault(path, line)
         document.value = loader.construct_document(node)
         return document
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise YamlError(line, f"the character {error.character!r} is not allowed") from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         reason = " ".join(part for part in (error.context, error.problem) if part)

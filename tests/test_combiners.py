@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from trainer.combiners import TORCHJD as OFFERED
 from trainer.combiners import CombinerError, combiner, conflicts
 
 torchjd_aggregation = pytest.importorskip("torchjd.aggregation", reason="the test extra has it")
@@ -23,15 +24,23 @@ TORCHJD: dict[str, dict[str, float]] = {
     "torchjd.IMTLG": {},
     "torchjd.AlignedMTL": {},
     "torchjd.PCGrad": {},
+    "torchjd.GradVac": {},
+    "torchjd.CAGrad": {"c": 0.5},
+    "torchjd.FairGrad": {"alpha": 1.0},
+    "torchjd.NashMTL": {"max_norm": 0.0, "update_weights_every": 1, "optim_niter": 20},
 }
 PLAIN = ["sum", "mean", "pcgrad", "sequential_step"]
 ALL = [*PLAIN, *TORCHJD]
+#: By their definition the update's length does not follow that of the gradients.
+OWN_LENGTH = ["torchjd.FairGrad", "torchjd.NashMTL"]
+#: Their random projection orders treat tasks alike only on average.
+RANDOM = ["pcgrad", "torchjd.PCGrad", "torchjd.GradVac"]
 
 
 def weights_of(name: str, J: Tensor, seed: int = 0, reduction: str = "sum") -> Tensor:
     torch.manual_seed(seed)  # torchjd's own randomness
     made = combiner(name, reduction, TORCHJD.get(name))
-    return made.weights(J @ J.T, torch.Generator().manual_seed(seed))
+    return made.weights(J @ J.T, torch.Generator().manual_seed(seed), ())
 
 
 def combined(name: str, J: Tensor, seed: int = 0, reduction: str = "sum") -> Tensor:
@@ -88,11 +97,20 @@ def test_two_conflicting_gradients_no_longer_conflict() -> None:
 
 
 @pytest.mark.parametrize("scale", [1e-10, 1.0, 1e10])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [n for n in ALL if n not in OWN_LENGTH])
 def test_the_update_scales_with_the_gradients(name: str, scale: float) -> None:
     J = jacobian(5)
     expected = combined(name, J) * scale
     assert torch.allclose(combined(name, J * scale), expected, rtol=1e-6, atol=1e-6 * scale)
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e4])
+@pytest.mark.parametrize("name", OWN_LENGTH)
+def test_the_direction_does_not_depend_on_the_gradients_scale(name: str, scale: float) -> None:
+    J = jacobian(5)
+    update, scaled = combined(name, J), combined(name, J * scale)
+    cosine = torch.nn.functional.cosine_similarity(update, scaled, dim=0)
+    assert cosine.item() == pytest.approx(1.0, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -134,9 +152,8 @@ def test_the_update_never_conflicts_more_than_the_sum_did(name: str, seed: int) 
     assert worst(after) >= min(worst(before), 0.0) - 1e-3
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if "pcgrad" not in n.lower()])
+@pytest.mark.parametrize("name", [n for n in ALL if n not in RANDOM])
 def test_permuted_tasks_get_permuted_weights(name: str) -> None:
-    """Of the methods that treat tasks alike; PCGrad's random orders do not."""
     J, order = jacobian(9, tasks=4), [2, 0, 3, 1]
     expected = weights_of(name, J)[order]
     assert torch.allclose(weights_of(name, J[order]), expected, rtol=1e-3, atol=1e-4)
@@ -146,8 +163,51 @@ def test_permuted_tasks_get_permuted_weights(name: str) -> None:
 def test_torchjds_methods_are_torchjds(name: str) -> None:
     J = jacobian(10)
     torch.manual_seed(0)
-    theirs = getattr(torchjd_aggregation, name.removeprefix("torchjd."))()(J)
+    options = {k: int(v) if v == int(v) else v for k, v in TORCHJD[name].items()}
+    options |= {"n_tasks": 3} if name.endswith("NashMTL") else {}
+    theirs = getattr(torchjd_aggregation, name.removeprefix("torchjd."))(**options)(J)
     assert torch.allclose(combined(name, J), theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_a_stateful_method_starts_anew_in_every_epoch() -> None:
+    made = combiner("torchjd.GradVac")
+
+    def epoch() -> list[Tensor]:
+        torch.manual_seed(0)
+        made.begin_epoch()
+        return [
+            made.weights(J @ J.T, torch.Generator(), ())
+            for J in (jacobian(seed) for seed in range(4))
+        ]
+
+    for first, again in zip(epoch(), epoch(), strict=True):
+        assert torch.equal(first, again)
+
+
+def test_steps_may_differ_in_their_number_of_tasks() -> None:
+    for name, options in TORCHJD.items():
+        made = combiner(name, options=options)
+        for tasks in (3, 2, 3):
+            J = jacobian(tasks, tasks)
+            assert len(made.weights(J @ J.T, torch.Generator(), ())) == tasks
+
+
+def test_every_torchjd_method_offered_stands_under_the_contract() -> None:
+    assert {f"torchjd.{name}" for name in OFFERED} == set(TORCHJD)
+
+
+def test_a_state_belongs_to_the_tasks_it_was_made_with() -> None:
+    """GradVac remembers a target similarity of every pair: not of whoever comes first."""
+
+    def second(first: tuple[str, ...]) -> Tensor:
+        made = combiner("torchjd.GradVac")
+        for seed, names in ((0, first), (1, ("qqp", "sts"))):
+            torch.manual_seed(0)
+            J = jacobian(0, 2).abs() if seed == 0 else jacobian(1, 2)  # alike, then less alike
+            weights = made.weights(J @ J.T, torch.Generator(), names)
+        return weights
+
+    assert not torch.equal(second(("qqp", "sts")), second(("sst", "qqp")))
 
 
 def test_sequential_step_makes_every_draw_a_step() -> None:
@@ -159,7 +219,7 @@ def test_sequential_step_makes_every_draw_a_step() -> None:
     ("name", "expected"),
     [
         ("torchjd.Nothing", "allowed: .*torchjd.UPGrad"),
-        ("torchjd.GradVac", "not usable"),  # keeps a state between steps
+        ("torchjd.TrimmedMean", "needs more than the Gramian"),
         ("torchjd.CAGrad", "torchjd.CAGrad: .*'c'"),
     ],
 )

@@ -132,3 +132,17 @@ def test_the_table_marks_contended_minutes(tmp_path: Path) -> None:
     result = compared(tmp_path)
     assert "1.250*" in rendered(result)
     assert any(note.startswith("* contended") for note in footnotes(result))
+
+
+def test_mappings_by_task_have_labels(tmp_path: Path) -> None:
+    many = {"B": {"qqp": 24000, "sst": 2000}, "lambda": {"qqp": 0.1, "sst": 0.5}}
+    write_trial(tmp_path / "s", [0.5], sampler="arrp", **many)
+    (row,) = compare(Ledger(tmp_path, "s").trials()).rows
+    assert row.label == "arrp F=none λ=qqp:0.1+sst:0.5 B=qqp:24000+sst:2000"
+
+
+def test_a_sweep_with_another_question_names_its_best(tmp_path: Path) -> None:
+    for score, name in ((0.6, "sum"), (0.7, "mean")):
+        write_trial(tmp_path / "s", [score], sampler="round_robin", combiner=name)
+    answer = compare(Ledger(tmp_path, "s").trials()).answer
+    assert answer == "Best: round_robin mean, dev_score 0.7000 (1 seed)."

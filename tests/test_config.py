@@ -117,6 +117,28 @@ def test_dotted_keys_find_their_field() -> None:
         assert field_at(key) is None
 
 
+def test_mistakes_of_both_kinds_are_reported_together() -> None:
+    found = problems(samplr=1, combiner="pcgradd", freeze="all", batch_size={"sst": 1})
+    assert set(found) == {"samplr", "combiner", "freeze", "batch_size"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"columns": 3},
+        {"columns": ["a", 1]},
+        {"label_range": 5},
+        {"label_range": ["a", 1]},
+        {"train": 3},
+        {"scored": "yes"},
+        {"classes": "5"},
+    ],
+)
+def test_a_declaration_of_the_wrong_type_is_a_problem_not_an_exception(entry: dict) -> None:
+    (key,) = problems(task_declarations={"sst": entry})
+    assert key == f"task_declarations.sst.{next(iter(entry))}"
+
+
 def test_all_mistakes_make_one_error() -> None:
     with pytest.raises(ConfigError) as error:
         TrainConfig.from_dict({"a": 1, "b": 2})

@@ -35,6 +35,7 @@ def write(path: Path, rows: list[tuple[str, ...]], header: str = "is_duplicate")
         writer.writerow(["", "id", "sentence1", "sentence2", header])
         writer.writerows([(str(number), *row) for number, row in enumerate(rows)])
         stream.write("9\tshort row\n")
+        stream.write("9\ta\tone\ttwo\tthree\t1.0\n")
 
 
 def config(root: Path, declaration: dict[str, Any] | None = None, **data: Any) -> TrainConfig:
@@ -64,6 +65,7 @@ def test_malformed_rows_are_counted_by_reason_and_odd_ones_kept(root: Path) -> N
         "the label is not a number": 1,
         "the label is outside 0..1": 1,
         "the label is not a whole number": 1,
+        "more fields than the header": 1,
     }
     assert train["noted"] == {"empty sentence, kept": 1}
     assert train["labels"] == {"0": 1, "1": 1}

@@ -57,8 +57,7 @@ def test_the_perturbation_stays_in_its_ball_and_is_worse_than_chance(
     random *= (sizes / torch.linalg.vector_norm(random, ord=order, dim=-1))[:, None]
     with torch.no_grad():
         worst, chance = (
-            divergence(task, run.forward_of(run.model, "sst", packed, s), output)
-            for s in (shift, random)
+            divergence(task, run.model("sst", packed, s), output) for s in (shift, random)
         )
     assert worst > 2 * chance
 

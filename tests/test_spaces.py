@@ -43,12 +43,19 @@ def test_the_embedded_profile_trains_every_row(file: Path, tmp_path: Path, cache
     assert {trial.status for trial in trials} == {"complete"}
     if spec.published is None:
         return
+    assert all(row.method in done.stdout for row in spec.published.rows)
     shown = orch("compare", spec.name, "--out", str(tmp_path), "--published", "--json")
     rows = json.loads(shown.stdout)["rows"]
     assert len(rows) == len(spec.published.rows)
+    scores = {t.identity["config_id"]: t.summary["dev_score"] for t in trials}
+    configs = {t.identity["config_id"]: t.train_config for t in trials}
     for index, row in enumerate(rows):
-        ours = [value for value in row["ours"].values() if value is not None]
-        assert bool(ours) == (index < len(spec.enqueue)), row["method"]
+        if index >= len(spec.enqueue):
+            assert set(row["ours"].values()) == {None}
+            continue
+        wanted = spec.config_for(spec.enqueue[index], spec.search.seeds[0]).canonical()
+        (mine,) = [key for key, config in configs.items() if config.canonical() == wanted]
+        assert row["ours"]["dev_score"] == pytest.approx(scores[mine]), row["method"]
 
 
 def test_published_figures_are_asked_for_in_vain_where_none_are_quoted(

@@ -237,16 +237,44 @@ def test_a_missing_file_is_named() -> None:
         load_spec("nowhere.yaml")
 
 
-def test_only_params_whose_condition_holds_act(tmp_path: Path) -> None:
+def test_a_dimension_acts_where_its_condition_holds(tmp_path: Path) -> None:
     spec = load(tmp_path, GOOD)
-    params = {"lambda": 0.5, "B": 320, "sampler": "round_robin", "reduction": "mean"}
-    assert spec.active(params) == {"sampler": "round_robin", "reduction": "mean"}
-    params["sampler"] = "arrp"
-    assert list(spec.active(params)) == ["sampler", "B", "lambda", "reduction"]
-    config = spec.config_for(params, seed=2)
-    assert (config.sampler, config.lambda_, config.B, config.seed) == ("arrp", 0.5, 320, 2)
+    assert not spec.acts("lambda", {"sampler": "round_robin"})
+    assert spec.acts("lambda", {"sampler": "arrp"})
+    assert spec.acts("reduction", {})
     no_surgery = load(tmp_path, GOOD, "base.combiner=sum")
-    assert "reduction" not in no_surgery.active(params)  # `when` on a key of base
+    assert not no_surgery.acts("reduction", {})  # `when` on a key of base
+
+
+def test_what_an_entry_sets_explicitly_is_kept_whatever_is_searched(tmp_path: Path) -> None:
+    spec = load(tmp_path, GOOD)
+    config = spec.config_for({"sampler": "round_robin", "freeze": "encoder", "lambda": 0.5}, 2)
+    assert (config.freeze, config.lambda_, config.seed) == ("encoder", 0.5, 2)
+
+
+def test_a_nested_entry_may_not_hide_a_searched_key(tmp_path: Path) -> None:
+    space = "{batch_size.sst: {choices: [2, 4]}}"
+    base = "base.batch_size={sst: 2, qqp: 8, sts: 8}"
+    entry = "enqueue=[{batch_size: {sst: 8, qqp: 24, sts: 8}}]"
+    with pytest.raises(SpecError, match=r"sets the searched key batch_size.sst inside a mapping"):
+        load(tmp_path, GOOD, f"space={space}", base, entry)
+
+
+def test_a_choice_is_tried_with_what_it_enables(tmp_path: Path) -> None:
+    space = (
+        "space={sampler: {choices: [round_robin, single_task]}, "
+        "train_task: {choices: [sst, qqp], when: {sampler: single_task}}}"
+    )
+    assert load(tmp_path, GOOD, space, "enqueue=[]").space["train_task"].choices == ["sst", "qqp"]
+
+
+def test_a_grid_with_an_impossible_point_is_one_message(tmp_path: Path) -> None:
+    space = (
+        "space={tasks: {choices: [[sst, qqp, sts], [sst]]}, "
+        "pair: {choices: [cross, {sts: siamese}]}}"
+    )
+    with pytest.raises(SpecError, match="is no valid config: pair.sts"):
+        load(tmp_path, GOOD, space, "search={algorithm: grid}", "enqueue=[]")
 
 
 def test_dotted_params_reach_nested_keys_and_leave_the_base_alone(tmp_path: Path) -> None:

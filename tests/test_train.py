@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
@@ -176,7 +178,7 @@ def test_minutes_per_epoch_hold_training_alone(
     one, two = trained(small_config(cache), tmp_path / "t")
     # Every reading of this clock takes a second: a phase is a fixed number of readings, whatever
     # evaluation and checkpoints do meanwhile.
-    assert one["minutes_per_epoch"] == two["minutes_per_epoch"]
+    assert one["minutes_per_epoch"] == two["minutes_per_epoch"] < 0.2
     assert sum(p["minutes"] for p in one["phases"]) == pytest.approx(one["minutes_per_epoch"])
     assert one["setup_minutes"] > 0 and two["setup_minutes"] == 0
     assert one["evaluation_minutes"] > 0 and one["checkpoint_minutes"] > 0
@@ -204,6 +206,21 @@ def test_another_trials_folder_is_refused(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "t" / "end.json").unlink()
     with pytest.raises(StoreError, match="holds another trial"):
         trained(small_config(cache, epochs=1, seed=4), tmp_path / "t")
+    TrialDirectory(tmp_path / "t").write_end("complete")
+    with pytest.raises(StoreError, match="holds another trial"):  # a finished one too
+        trained(small_config(cache, epochs=1, seed=4), tmp_path / "t")
+
+
+def test_a_config_key_that_came_later_does_not_stop_a_resume(cache: Path, tmp_path: Path) -> None:
+    config = small_config(cache, epochs=1)
+    trained(config, tmp_path / "t")
+    (tmp_path / "t" / "end.json").unlink()
+    path = tmp_path / "t" / "config.json"
+    stored = json.loads(path.read_text())
+    del stored["config"]["smart_weight"], stored["canonical"]["smart_weight"]
+    path.write_text(json.dumps(stored))
+    assert trained(config, tmp_path / "t") == []
+    assert (TrialDirectory(tmp_path / "t").end() or {})["status"] == "complete"
 
 
 def test_a_diverging_trial_fails_with_that_word(cache: Path, tmp_path: Path) -> None:
@@ -222,11 +239,75 @@ def test_a_diverging_trial_fails_with_that_word(cache: Path, tmp_path: Path) -> 
     assert end is not None and (end["status"], end["reason"]) == ("failed", "diverged")
 
 
+def test_divergence_in_the_last_update_is_divergence(cache: Path, tmp_path: Path) -> None:
+    """The losses before it were finite; the dev loss behind it is not."""
+    config = small_config(cache, epochs=1)
+    evaluate = Run.evaluate
+
+    def broken(run: Run, split: str):
+        with torch.no_grad():
+            run.model.encoder.pooler.weight.fill_(float("nan"))
+        return evaluate(run, split)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Diverged, match="dev loss"):
+        patch.setattr(Run, "evaluate", broken)
+        trained(config, tmp_path / "t")
+    assert (TrialDirectory(tmp_path / "t").end() or {})["reason"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schedule": "linear", "warmup_steps": 3},
+        {"sampler": "sequential", "optimizer_state": "per_task", "schedule": "linear"},
+        {"combiner": "torchjd.GradVac", "sampler": "annealed", "B": 100},
+    ],
+    ids=["schedule", "schedules by task", "a method with a state"],
+)
+def test_one_epoch_a_process_ends_like_one_process(
+    cache: Path, tmp_path: Path, changes: dict
+) -> None:
+    config = small_config(cache, epochs=3, **changes)
+    whole = [record["files"] for record in trained(config, tmp_path / "a")]
+    parts = []
+    for _ in range(3):
+        parts.append(next(iter(train(config, str(tmp_path / "b")))).record["files"])
+    assert parts == whole
+
+
+def test_surgery_groups_are_combined_as_one_gradient(cache: Path, tmp_path: Path) -> None:
+    groups = {"sst": "main", "qqp": "main"}
+    (record,) = trained(small_config(cache, epochs=1, surgery_groups=groups), tmp_path / "t")
+    assert set(record["cosines"]) == {"main|sts"}
+
+
+def test_sequential_step_updates_once_a_batch(cache: Path, tmp_path: Path) -> None:
+    config = small_config(cache, epochs=1, sampler="round_robin", combiner="sequential_step")
+    (record,) = trained(config, tmp_path / "t")
+    assert record["updates"] == 3 * 4
+
+
+def test_each_task_of_a_sequential_trial_has_its_own_moments(cache: Path, tmp_path: Path) -> None:
+    config = small_config(cache, epochs=1, sampler="sequential", optimizer_state="per_task")
+    trained(config, tmp_path / "t")
+    state = load_file(tmp_path / "t/checkpoints/001/optimizer.safetensors")
+    assert {key.split("|")[0] for key in state} == {"sst", "qqp", "sts"}
+    steps = {task: state[f"{task}|pooler|step"].item() for task in ("sst", "qqp", "sts")}
+    assert steps == {"sst": 6, "qqp": 188, "sts": 4}  # ceil(45, 1500, 32 over 8)
+
+
+def test_smart_changes_what_is_trained(cache: Path, tmp_path: Path) -> None:
+    plain = trained(small_config(cache, epochs=1), tmp_path / "a")
+    for name in ("smart_weight", "bregman_weight"):
+        smart = trained(small_config(cache, epochs=1, **{name: 5.0}), tmp_path / name)
+        assert smart[0]["files"] != plain[0]["files"]
+
+
 def test_a_linear_schedule_warms_up_and_ends_near_zero(cache: Path) -> None:
     run = Run(small_config(cache, schedule="linear", warmup_steps=4, sampler="round_robin"))
     rates = []
     for _ in range(8):  # two epochs of four steps
-        run._schedule(run.optimizer("main"))
+        run._schedule("main")
         rates.append(run.optimizer("main").param_groups[0]["lr"] / run.config.learning_rate)
-        run.updates += 1
+        run.updates["main"] += 1
     assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25])

@@ -15,6 +15,7 @@ from trainer.combiners import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.corpus import DataError
 from trainer.freeze import FreezeError
+from trainer.samplers import SamplerError
 from trainer.store import StoreError, TrialDirectory
 from trainer.train import Diverged, EpochResult, train
 
@@ -28,6 +29,11 @@ with config.json:
 exit codes: 0 trained, 1 the training failed, 2 the input is wrong, 130 interrupted
 (run the same command again to go on).
 """
+
+
+_MISTAKES = (
+    DataError, EncoderError, CombinerError, FreezeError, SamplerError, StoreError, OSError,
+)  # fmt: skip
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     except json.JSONDecodeError as error:
         print(f"{options.config}: line {error.lineno}: not JSON: {error.msg}", file=sys.stderr)
         return 2
-    except (DataError, EncoderError, CombinerError, FreezeError, StoreError, OSError) as error:
+    except _MISTAKES as error:
         print(error, file=sys.stderr)
         return 2
     except Diverged as error:

@@ -7,8 +7,10 @@ update is w^T J.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,33 +20,41 @@ class CombinerError(ValueError):
     """A combiner that cannot be used; the text says what is allowed."""
 
 
+def _no_state() -> None:
+    """For combiners that keep nothing from one step to the next."""
+
+
 @dataclass(frozen=True)
 class Combiner:
     """How task gradients become one update.
 
-    `weights(gramian, generator)` maps a (K, K) Gramian to K float64 weights.  When
+    `weights(gramian, generator, names)` maps a (K, K) Gramian to K float64 weights; `names` says
+    whose gradients they are, for methods that remember pairs of tasks.  When
     `needs_gramian` is false the weights depend on K alone, and the loop accumulates all
     gradients in one row instead of keeping them apart.  When `splits_steps` is true every draw of
-    a step becomes a step of its own.
+    a step becomes a step of its own.  `begin_epoch` forgets what earlier steps left behind.
     """
 
     name: str
     needs_gramian: bool
-    weights: Callable[[Tensor, torch.Generator], Tensor]
+    weights: Callable[[Tensor, torch.Generator, Sequence[str]], Tensor]
     splits_steps: bool = False
+    begin_epoch: Callable[[], None] = _no_state
 
 
-def sum_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
+def sum_weights(gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
     """Plain joint loss: the sum of the task losses."""
     return torch.ones(gramian.shape[0], dtype=torch.float64)
 
 
-def mean_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
+def mean_weights(gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
     """Plain joint loss: the mean of the task losses."""
     return torch.full((gramian.shape[0],), 1.0 / gramian.shape[0], dtype=torch.float64)
 
 
-def pcgrad_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
+def pcgrad_weights(
+    gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()
+) -> Tensor:
     """Yu et al. 2020, Algorithm 1 (P0 section 3.1), on the Gramian.
 
     Row i of the projected gradients is sum_j c_ij g_j.  For each j in a random order, when
@@ -62,58 +72,99 @@ def pcgrad_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
             if j == i:
                 continue
             product = sum(c * g for c, g in zip(row, inner[j], strict=True))
-            if product < 0.0:
+            if product < 0.0 < inner[j][j]:
                 row[j] -= product / inner[j][j]
         total = [a + b for a, b in zip(total, row, strict=True)]
     return torch.tensor(total, dtype=torch.float64)
 
 
-def pcgrad_mean_weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
+def pcgrad_mean_weights(
+    gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()
+) -> Tensor:
     """The mean of the projected gradients, as the widely used ports of PCGrad take it."""
     return pcgrad_weights(gramian, generator) / gramian.shape[0]
 
 
-def torchjd_weights(
-    method: str, options: Mapping[str, float]
-) -> Callable[[Tensor, torch.Generator], Tensor]:
+def torchjd_combiner(method: str, options: Mapping[str, float]) -> Combiner:
     """A published method by torchjd's weighting of the Gramian: `UPGrad`, `CAGrad`, `MGDA`, ...
 
-    Raises `CombinerError` if torchjd is not installed, the method is none of those that need the
-    Gramian alone, keeps a state between steps (a resume would not be exact), or the options do
-    not fit.
+    A method that keeps a state between steps (GradVac's moving targets, NashMTL's last solution)
+    starts anew in every epoch, so that a resumed trial equals an undisturbed one.
+
+    Raises `CombinerError` if torchjd or a solver is not installed, the method needs more than the
+    Gramian, or the options do not fit.
     """
     try:
         from torchjd import aggregation
-        from torchjd.aggregation import GramianWeightedAggregator
     except ImportError:
         raise CombinerError(
             f"combiner torchjd.{method}: torchjd is not installed; "
             "install it with: pip install -c constraints.txt -e '.[torchjd]'"
         ) from None
-    usable = {
-        name: kind
-        for name, kind in vars(aggregation).items()
-        if isinstance(kind, type)
-        and issubclass(kind, GramianWeightedAggregator)
-        and kind is not GramianWeightedAggregator
-        and not hasattr(kind, "reset")
-    }
-    if method not in usable:
+    if method not in TORCHJD:
         raise CombinerError(
-            f"combiner torchjd.{method}: unknown or not usable method; "
-            f"allowed: {', '.join('torchjd.' + name for name in sorted(usable))}"
+            f"combiner torchjd.{method}: no such method, or one that needs more than the Gramian; "
+            f"allowed: {', '.join('torchjd.' + name for name in TORCHJD)}"
         )
+    kind = getattr(aggregation, method)
+    whole = {k: int(v) if float(v).is_integer() else v for k, v in options.items()}
+    counts_tasks = "n_tasks" in inspect.signature(kind).parameters
+    made: dict[tuple[str, ...], Any] = {}  # a state belongs to the tasks that it was made with
+
+    def aggregator(names: tuple[str, ...]) -> Any:
+        if names not in made:
+            made[names] = kind(**whole | ({"n_tasks": len(names)} if counts_tasks else {}))
+        return made[names]
+
+    def weights(gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
+        gramian = gramian.double().cpu()
+        names = names or [str(number) for number in range(len(gramian))]
+        # A vanished gradient has nothing to say, and some solvers divide by its length.
+        alive = gramian.diagonal() > 0
+        found = torch.ones(len(gramian), dtype=torch.float64)
+        if alive.sum() > 1:
+            kept = tuple(name for name, lives in zip(names, alive.tolist(), strict=True) if lives)
+            found[alive] = solve(gramian[alive][:, alive], kept)
+        return found
+
+    def solve(gramian: Tensor, names: tuple[str, ...]) -> Tensor:
+        if method in _THROUGH_ROOT:
+            return aggregator(names).weighting(_root(gramian)).double()
+        # The solvers have absolute tolerances: hand them a Gramian of order one.
+        scale = 1.0 if method in _OWN_LENGTH else float(gramian.diagonal().max())
+        return aggregator(names).gramian_weighting(gramian / scale).double()
+
     try:
-        weighting = usable[method](**options).gramian_weighting
+        aggregator(("", " "))
     except (TypeError, ValueError, ImportError) as error:
         raise CombinerError(f"combiner torchjd.{method}: {error}") from error
+    return Combiner(f"torchjd.{method}", True, weights, begin_epoch=made.clear)
 
-    def weights(gramian: Tensor, generator: torch.Generator) -> Tensor:
-        # Their solvers have absolute tolerances: hand them a Gramian of order one.
-        scale = gramian.diagonal().max().clamp(min=torch.finfo(torch.float64).tiny)
-        return weighting((gramian.double() / scale).cpu()).double()
 
-    return weights
+#: torchjd's methods that are arithmetic on the Gramian and fit any number of tasks.
+TORCHJD = (
+    "AlignedMTL",
+    "CAGrad",
+    "DualProj",
+    "FairGrad",
+    "GradVac",
+    "IMTLG",
+    "MGDA",
+    "NashMTL",
+    "PCGrad",
+    "UPGrad",
+)
+#: Methods whose weights depend on J through its Gramian alone although torchjd computes it itself:
+#: they are handed a square root of G in J's place.
+_THROUGH_ROOT = ("NashMTL",)
+#: Methods whose update has a length of its own, whatever that of the gradients.
+_OWN_LENGTH = ("NashMTL", "FairGrad")
+
+
+def _root(gramian: Tensor) -> Tensor:
+    """R (K, K) with R R^T = G."""
+    values, vectors = torch.linalg.eigh(gramian)
+    return vectors * values.clamp(min=0.0).sqrt()
 
 
 def combiner(
@@ -121,8 +172,7 @@ def combiner(
 ) -> Combiner:
     """The combiner a config names; `reduction` acts on `pcgrad`, `options` on torchjd's."""
     if name.startswith("torchjd."):
-        weights = torchjd_weights(name.removeprefix("torchjd."), options or {})
-        return Combiner(name, True, weights)
+        return torchjd_combiner(name.removeprefix("torchjd."), options or {})
     if name == "pcgrad":
         weights = pcgrad_weights if reduction == "sum" else pcgrad_mean_weights
         return Combiner(name, True, weights)

@@ -293,8 +293,9 @@ def check(mapping: Any) -> tuple[TrainConfig | None, list[Problem]]:
     """Build a config or list every problem; never both."""
     problems: list[Problem] = []
     values = _check_fields(TrainConfig, mapping, "", problems)
-    if not problems:
-        _check_tasks(values, problems)
+    wrong = {problem.key.partition(".")[0] for problem in problems}
+    if not wrong & {"config", "tasks", "task_declarations"}:
+        _check_tasks({k: v for k, v in values.items() if k.rstrip("_") not in wrong}, problems)
     if problems:
         return None, problems
     return TrainConfig(**values), []
@@ -313,8 +314,10 @@ def _check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem])
             continue
         f = known[key]
         if f.name == "data":
+            before = len(problems)
             inner = _check_fields(DataConfig, value, "data.", problems)
-            values["data"] = DataConfig(**inner) if not problems else None
+            if len(problems) == before:
+                values["data"] = DataConfig(**inner)
         else:
             values[f.name] = _check_value(hints[f.name], f.metadata, prefix + key, value, problems)
     return values

@@ -10,7 +10,6 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
 from collections import Counter
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,8 +22,9 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from trainer import synthetic
 from trainer.checkpoints import find_checkpoint
 from trainer.config import TrainConfig
-from trainer.encoder import Packed, pack
+from trainer.encoder import PRESETS, Packed, pack
 from trainer.reading import DataError, Examples, collect, missing_file, read_examples
+from trainer.store import write_whole
 from trainer.tasks import Task
 
 __all__ = ["Corpus", "DataError", "Split", "fingerprint", "prepare", "stats"]
@@ -104,8 +104,14 @@ class Corpus:
 
 
 def fingerprint(config: TrainConfig) -> str:
-    """Hex digest of the data that a config reads; raises `DataError` naming every missing file."""
+    """Hex digest of the data that a config reads, and of its encoder if that is a folder.
+
+    Raises `DataError` naming every missing file.
+    """
     parts: dict[str, Any] = {"source": config.data.source}
+    weights = Path(config.encoder).expanduser() / "model.safetensors"
+    if config.encoder not in PRESETS and weights.is_file():
+        parts["encoder"] = _file_hash(weights)
     problems = []
     if config.data.source == "synthetic":
         parts |= {"version": synthetic.VERSION, "seed": config.data.seed, "size": config.data.size}
@@ -115,9 +121,11 @@ def fingerprint(config: TrainConfig) -> str:
             continue
         for split in _SPLITS:
             path = _path(config, task, split)
-            if path is not None and path.is_file():
+            if path is None or split == "test":  # test files change nothing that is compared
+                continue
+            if path.is_file():
                 parts[task.name][split] = _file_hash(path)
-            elif path is not None and split != "test":
+            else:
                 problems.append(missing_file(path, task))
     if problems:
         raise DataError("\n".join(problems))
@@ -225,19 +233,6 @@ def _cache_folder(config: TrainConfig) -> Path:
     return Path(chosen).expanduser()
 
 
-def _write_once(path: Path, content: bytes) -> None:
-    """Temporary name, then rename: trials that build the same file at once do no harm."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
 def _tokenizer(config: TrainConfig) -> Tokenizer:
     checkpoint = find_checkpoint(config.encoder)
     if checkpoint is not None:
@@ -248,7 +243,7 @@ def _tokenizer(config: TrainConfig) -> Tokenizer:
     ]
     path = _cache_folder(config) / f"words-{_digest([_FORMAT, sources])}.json"
     if not path.is_file():
-        _write_once(path, _word_tokenizer(config).to_str().encode())
+        write_whole(path, _word_tokenizer(config).to_str().encode())
     return Tokenizer.from_file(str(path))
 
 
@@ -291,7 +286,7 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
                 f"left out: {dict(examples.dropped) or 'none'}"
             )
         table = _encode(examples, tokenizer, config.data.max_length, pair)
-        _write_once(path, _arrow_file(table))
+        write_whole(path, _arrow_file(table))
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     limit = {"train": config.data.limit, "dev": config.data.dev_limit, "test": {}}[split]
     return _split_of(task, pair, table, limit.get(task.name))

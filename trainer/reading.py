@@ -22,6 +22,10 @@ class DataError(ValueError):
     """Data that cannot be used; the text names the file, what was wanted and what was found."""
 
 
+#: Key of a row that has more fields than the header: which of them is which cannot be known.
+TOO_MANY = "\0"
+
+
 @dataclass
 class Examples:
     """Columns of one split.  `labels` is None for a test split.
@@ -93,7 +97,10 @@ def _text_rows(path: Path) -> tuple[list[str], Iterator[dict[str, Any]]]:
         with stream:
             try:
                 for values in reader:
-                    yield dict(zip(header, values, strict=False))
+                    if len(values) > len(header):
+                        yield {TOO_MANY: True}
+                    else:
+                        yield dict(zip(header, values, strict=False))
             except (UnicodeDecodeError, csv.Error) as error:
                 raise DataError(f"{path}: line {reader.line_num}: {error}") from error
 
@@ -104,6 +111,9 @@ def collect(rows: Iterable[dict[str, Any]], task: Task, *, labelled: bool) -> Ex
     """Check every row against the task's declaration."""
     examples = Examples(labels=[] if labelled else None)
     for number, row in enumerate(rows):
+        if TOO_MANY in row:
+            examples.dropped["more fields than the header"] += 1
+            continue
         texts = [row.get(column) for column in task.columns]
         if any(text is None for text in texts):
             examples.dropped["a sentence column is missing"] += 1

@@ -14,6 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 
+class SamplerError(ValueError):
+    """Data with which a sampler cannot keep its promise."""
+
+
 @dataclass(frozen=True)
 class Draw:
     """Examples of one task in one step: `rows` are int64 row numbers of its training set."""
@@ -193,16 +197,24 @@ def arrp(epoch: Epoch) -> list[Phase]:
     Phase 2 draws B examples (or all that are left) of that task without replacement from those
     that phase 1 did not use; its loss is multiplied by lambda and the set Theta' is frozen.  B
     counts examples (docs/methods.md).  Where several tasks are large (P0's future work), B is a
-    mapping and phase 2 visits each of its tasks in that order, with its own B and lambda.
+    mapping and phase 2 visits each of its tasks, in the order of the trial's tasks, with its own B
+    and lambda.
     """
     first = Phase("round_robin", _round_robin_steps(epoch))
     budgets = epoch.B if isinstance(epoch.B, dict) else {epoch.largest: epoch.B}
     phases = [first]
-    for task, budget in budgets.items():
+    for task in epoch.sizes:
+        if task not in budgets:
+            continue
         used = np.concatenate([d.rows for step in first.steps for d in step if d.task == task])
         left = np.setdiff1d(np.arange(epoch.sizes[task]), used, assume_unique=True)
+        if not len(left):
+            raise SamplerError(
+                f"sampler arrp: round robin uses all {epoch.sizes[task]} examples of {task}, so "
+                "the second phase has none; give it a task with more data than the smallest"
+            )
         purpose = (_EXTRA, epoch.number, epoch.task_number(task))
-        chosen = epoch.generator(*purpose).permutation(left)[:budget]
+        chosen = epoch.generator(*purpose).permutation(left)[: budgets[task]]
         penalty = epoch.loss_penalty
         scale = penalty[task] if isinstance(penalty, dict) else penalty
         name = "alternating" if len(budgets) == 1 else f"alternating.{task}"

@@ -8,7 +8,6 @@ the Bregman term with a slow copy of the parameters.  Dropout is off in both (P4
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -18,9 +17,6 @@ from trainer.config import TrainConfig
 from trainer.encoder import Packed
 from trainer.heads import MultitaskModel
 from trainer.tasks import Task
-
-#: The model under the trial's precision: (model, task, packed, shift) -> output.
-Forward = Callable[[MultitaskModel, str, Packed, Tensor | None], Tensor]
 
 
 def divergence(task: Task, output: Tensor, other: Tensor) -> Tensor:
@@ -34,12 +30,15 @@ def divergence(task: Task, output: Tensor, other: Tensor) -> Tensor:
 
 
 class Smart:
-    """Adds lambda_s R_s + mu D_Breg to a task's loss; does nothing where both weights are 0."""
+    """Adds lambda_s R_s + mu D_Breg to a task's loss; does nothing where both weights are 0.
 
-    def __init__(self, config: TrainConfig, model: MultitaskModel, forward: Forward):
+    Both are computed in fp32 whatever the trial's precision: they measure differences of outputs
+    that bf16 rounds away.
+    """
+
+    def __init__(self, config: TrainConfig, model: MultitaskModel):
         self.config = config
         self.model = model
-        self.forward = forward
         #: theta~, the slow copy; None without the Bregman term.
         self.slow = copy.deepcopy(model).requires_grad_(False) if config.bregman_weight else None
 
@@ -51,15 +50,15 @@ class Smart:
         was_training = self.model.training
         self.model.eval()
         try:
-            output = self.forward(self.model, task.name, packed, None)
+            output = self.model(task.name, packed, None)
             terms: list[Tensor] = []
             if config.smart_weight:
                 shift = self._worst_shift(task, packed, output.detach())
-                moved = self.forward(self.model, task.name, packed, shift)
+                moved = self.model(task.name, packed, shift)
                 terms.append(config.smart_weight * divergence(task, moved, output))
             if self.slow is not None:
                 with torch.no_grad():
-                    slow = self.forward(self.slow.eval(), task.name, packed, None)
+                    slow = self.slow.eval()(task.name, packed, None)
                 terms.append(config.bregman_weight * divergence(task, output, slow))
         finally:
             self.model.train(was_training)
@@ -72,7 +71,7 @@ class Smart:
         shift = torch.randn(len(packed.ids), width, device=packed.ids.device) * config.smart_noise
         for _ in range(config.smart_steps):
             shift.requires_grad_(True)
-            moved = self.forward(self.model, task.name, packed, shift)
+            moved = self.model(task.name, packed, shift)
             (gradient,) = torch.autograd.grad(divergence(task, moved, output), shift)
             with torch.no_grad():
                 length = _norm(gradient, config.smart_norm).clamp(min=1e-12)

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import re
-import tempfile
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +28,32 @@ class StoreError(RuntimeError):
     """A trial directory that cannot be used; the text says where and why."""
 
 
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a local file under a temporary name, then rename: whole or not at all, also when
+    several processes write the same file or the power fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".writing-{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
 class TrialDirectory:
     """One trial's files below `path`: a folder or any URI that pyarrow knows (`s3://...`)."""
 
     def __init__(self, path: str | os.PathLike[str]):
         self.path = str(path)
         if "://" in self.path:
-            self._fs, self._root = fs.FileSystem.from_uri(self.path)
+            try:
+                self._fs, self._root = fs.FileSystem.from_uri(self.path)
+            except (ValueError, OSError) as error:
+                raise StoreError(f"{self.path}: not a place to write to: {error}") from error
         else:
             self._fs, self._root = fs.LocalFileSystem(), os.path.abspath(self.path)
         self._local = isinstance(self._fs, fs.LocalFileSystem)
@@ -45,18 +64,7 @@ class TrialDirectory:
         """Write a file whole or not at all; returns its sha256."""
         target = f"{self._root}/{name}"
         if self._local:
-            folder = os.path.dirname(target)
-            os.makedirs(folder, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=".writing-")
-            try:
-                with os.fdopen(handle, "wb") as stream:
-                    stream.write(content)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                os.replace(temporary, target)
-            except BaseException:
-                Path(temporary).unlink(missing_ok=True)
-                raise
+            write_whole(Path(target), content)
         else:
             with self._fs.open_output_stream(target) as stream:
                 stream.write(content)

@@ -127,8 +127,15 @@ def _declare(name: str, entry: Any, known: Task | None) -> Task:
     missing = [key for key in needed if not merged.get(key)]
     if missing:
         raise TaskError(name, "missing " + ", ".join(missing))
+    for key in ("label", "loss", "metric", "train", "dev", "test"):
+        if not isinstance(merged.get(key, ""), str):
+            raise TaskError(f"{name}.{key}", f"{merged[key]!r} is not text")
+    if not isinstance(merged.get("scored", True), bool):
+        raise TaskError(f"{name}.scored", f"{merged['scored']!r} is not true or false")
     columns = merged["columns"]
-    merged["columns"] = (columns,) if isinstance(columns, str) else tuple(columns)
+    columns = [columns] if isinstance(columns, str) else columns
+    texts = isinstance(columns, list | tuple) and all(isinstance(c, str) for c in columns)
+    merged["columns"] = tuple(columns) if texts else ()
     if len(merged["columns"]) not in (1, 2):
         raise TaskError(f"{name}.columns", "one sentence or a pair", "1 or 2 column names")
     for key, choices in (("loss", LOSSES), ("metric", METRICS)):
@@ -136,7 +143,9 @@ def _declare(name: str, entry: Any, known: Task | None) -> Task:
             raise TaskError(f"{name}.{key}", f"unknown value {merged[key]!r}", ", ".join(choices))
     if not isinstance(merged.get("classes", 2), int) or merged.get("classes", 2) < 2:
         raise TaskError(f"{name}.classes", "needs at least 2 classes")
-    bounds = tuple(merged.get("label_range", (0.0, 1.0)))
+    bounds = merged.get("label_range", (0.0, 1.0))
+    numbers = isinstance(bounds, list | tuple) and all(isinstance(b, int | float) for b in bounds)
+    bounds = tuple(bounds) if numbers else ()
     if len(bounds) != 2 or not bounds[0] < bounds[1]:
         raise TaskError(f"{name}.label_range", "needs two numbers, the smaller first")
     merged["label_range"] = bounds

@@ -6,19 +6,21 @@ import contextlib
 import math
 import resource
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.analysis import analysis_file, leaderboard_file
 from trainer.checkpoints import find_checkpoint
 from trainer.clock import Clock
 from trainer.combiners import combiner
-from trainer.config import TrainConfig
+from trainer.config import ConfigError, Problem, TrainConfig, check
 from trainer.corpus import Corpus, Split, fingerprint, prepare
 from trainer.encoder import Encoder, Packed, preset_shape
 from trainer.evaluate import Predictions, evaluate, overall, predictions_file
@@ -61,21 +63,27 @@ def train(
 
     Raises:
         StoreError: the directory holds another trial.
+        SamplerError: the data leave nothing for a phase of the sampler.
         DataError, EncoderError, CombinerError, FreezeError: something named in the config
             cannot be used here.
         Diverged: a loss is not finite; end.json says so.
     """
     store = TrialDirectory(directory)
+    told = {"canonical": config.canonical(), "fingerprint": fingerprint(config)}
+    check_same_trial(store, told)
     if store.end() is not None:
         return
-    data = fingerprint(config)  # first: it names every missing file at once
     check_methods(config)
     run = Run(config)
-    run.describe(store, {"fingerprint": data, **(identity or {})})
+    told["precision"] = run.precision
+    check_same_trial(store, told)
+    run.plan(1)  # raises what a sampler cannot do with these data
+    if store.config() is None:
+        store.write_config({**run.description(), **told, **(identity or {})})
     records = store.resume_point()
     if records:
         restore(store, records[-1]["epoch"], run)
-        run.updates = sum(record["updates"] for record in records)
+        run.count_updates(len(records))
     for number in range(len(records) + 1, config.epochs + 1):
         try:
             record, files = run.epoch(number)
@@ -90,12 +98,29 @@ def train(
     store.write_end("complete", "", summarise(records))
 
 
+def check_same_trial(store: TrialDirectory, told: dict[str, Any]) -> None:
+    """Raise `StoreError` if the directory's config.json says otherwise."""
+    present = store.config()
+    if present is None:
+        return
+    # Read through today's config: a key that came later has its default there, on both sides.
+    found, _ = check(present.get("config"))
+    recorded = {**present, "canonical": found.canonical() if found else None}
+    for key, value in told.items():
+        if recorded.get(key) != value:
+            raise StoreError(
+                f"{store.path}: holds another trial (its {key} differs from this one's); "
+                "choose another folder"
+            )
+
+
 class Run:
     """Everything that lives while a trial trains: corpus, model, optimizer, clock."""
 
     def __init__(self, config: TrainConfig):
         self.config = config
         self.device = choose_device(config.device)
+        reset_peak_memory(self.device)
         if config.threads:
             torch.set_num_threads(config.threads)
         self.clock = Clock(self.device)
@@ -109,31 +134,20 @@ class Run:
             groups = {config.surgery_groups.get(name, name) for name in self.tasks}
             rows = len(groups) if self.combiner.needs_gramian else 1
             self.parameters = FlatParameters(self.model, rows)
-            self.smart = Smart(config, self.model, self.forward_of)
+            self.smart = Smart(config, self.model)
             self.optimizers: dict[str, torch.optim.AdamW] = {}
-        self.updates = 0
         self._order = torch.Generator()
-        self._total_steps = 0
+        #: Updates so far by optimizer state.
+        self.updates: Counter[str] = Counter()
+        self._total_updates: Counter[str] = Counter()
 
-    def describe(self, store: TrialDirectory, identity: dict[str, Any]) -> None:
-        """Write config.json, or check that the directory's trial is this one."""
-        description = {
-            "config": self.config.to_dict(),
-            "canonical": self.config.canonical(),
-            "precision": self.precision,
-            **describe_run(self.device),
-            **identity,
+    def description(self) -> dict[str, Any]:
+        """config.json: config, data as they were read, versions, device."""
+        rows = {
+            name: {part: {"rows": len(split), **split.report} for part, split in splits.items()}
+            for name, splits in self.corpus.splits.items()
         }
-        present = store.config()
-        if present is None:
-            store.write_config(description)
-            return
-        for key in ("canonical", "fingerprint"):
-            if present.get(key) != description[key]:
-                raise StoreError(
-                    f"{store.path}: holds another trial (its {key} differs from this config's); "
-                    "choose another folder"
-                )
+        return {"config": self.config.to_dict(), "rows": rows, **describe_run(self.device)}
 
     def optimizer(self, name: str) -> torch.optim.AdamW:
         """The optimizer state of that name; all act on the same parameters."""
@@ -174,6 +188,7 @@ class Run:
         # All randomness of an epoch starts from (seed, epoch): resume needs no saved generators.
         torch.manual_seed(self.config.seed * 1_000_003 + number)
         self._order.manual_seed(self.config.seed * 1_000_003 + number)
+        self.combiner.begin_epoch()
         tally = Tally(list(self.tasks.values()), self.corpus.sizes())
         phases = []
         self.model.train()
@@ -196,6 +211,9 @@ class Run:
             )
         with self.clock.part("evaluation"):
             predictions = self.evaluate("dev")
+        for name, made in predictions.items():
+            if not math.isfinite(made.loss):
+                raise Diverged(f"the dev loss of {name} is {made.loss} behind epoch {number}")
         with self.clock.part("checkpoint"):
             files = snapshot(number, self)
             files[predictions_name(number)] = predictions_file(predictions, self._splits("dev"))
@@ -226,51 +244,58 @@ class Run:
         weights = None
         if apart:
             gramian = self.parameters.gramian(len(groups))
-            weights = self.combiner.weights(gramian, self._order)
+            weights = self.combiner.weights(gramian, self._order, groups)
             tally.add_gramian(groups, gramian)
         self.parameters.combine(weights)
-        optimizer = self.optimizer(phase.optimizer)
-        self._schedule(optimizer)
-        optimizer.step()
+        self._schedule(phase.optimizer)
+        self.optimizer(phase.optimizer).step()
         self.smart.after_update()
-        self.updates += 1
+        self.updates[phase.optimizer] += 1
 
     def _fixed_weights(self, count: int) -> list[float]:
         """Weights that depend on the number of tasks alone scale the losses instead."""
         if self.combiner.needs_gramian:
             return [1.0] * count
-        return self.combiner.weights(torch.zeros(count, count), self._order).tolist()
+        return self.combiner.weights(torch.zeros(count, count), self._order, ()).tolist()
 
     def forward(self, task: str, packed: Packed) -> Tensor:
         """The model under the trial's precision."""
-        return self.forward_of(self.model, task, packed)
-
-    def forward_of(
-        self, model: MultitaskModel, task: str, packed: Packed, shift: Tensor | None = None
-    ) -> Tensor:
-        """This or another model (SMART's slow copy) under the trial's precision."""
         with self._autocast():
-            return model(task, packed, shift)
+            return self.model(task, packed)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.precision == "fp32":
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=torch.bfloat16)
 
-    def _schedule(self, optimizer: torch.optim.AdamW) -> None:
-        """Set the learning rate of this update (`constant` or `linear`, after a warm-up)."""
-        config = self.config
+    def _schedule(self, name: str) -> None:
+        """Set the rate of this update (`constant` or `linear`, after a warm-up).
+
+        Each optimizer state has a schedule of its own (P1's separate optimizers).
+        """
+        config, done = self.config, self.updates[name]
         factor = 1.0
-        if config.warmup_steps and self.updates < config.warmup_steps:
-            factor = (self.updates + 1) / config.warmup_steps
+        if done < config.warmup_steps:
+            factor = (done + 1) / config.warmup_steps
         elif config.schedule == "linear":
-            if not self._total_steps:
-                plans = (self.plan(number) for number in range(1, config.epochs + 1))
-                self._total_steps = sum(len(phase.steps) for plan in plans for phase in plan)
-            left = self._total_steps - self.updates
-            factor = left / max(1, self._total_steps - config.warmup_steps)
-        for group in optimizer.param_groups:
+            if not self._total_updates:
+                self._total_updates = self._planned(config.epochs)
+            total = self._total_updates[name]
+            factor = (total - done) / max(1, total - config.warmup_steps)
+        for group in self.optimizer(name).param_groups:
             group["lr"] = config.learning_rate * factor
+
+    def count_updates(self, epochs: int) -> None:
+        """Take note that so many epochs are behind a resumed trial."""
+        self.updates = self._planned(epochs)
+
+    def _planned(self, epochs: int) -> Counter[str]:
+        """Updates of the first epochs by optimizer state."""
+        found: Counter[str] = Counter()
+        for number in range(1, epochs + 1):
+            for phase in self.plan(number):
+                found[phase.optimizer] += len(phase.steps)
+        return found
 
     def _check(self, tally: Tally, number: int) -> None:
         for task, loss in tally.last_losses().items():
@@ -386,10 +411,21 @@ def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
 
 
 def check_methods(config: TrainConfig) -> None:
-    """Raise now what building the trial would raise: `EncoderError`, `CombinerError` or
-    `FreezeError`."""
+    """Raise now what building the trial would raise: `ConfigError`, `EncoderError`,
+    `CombinerError` or `FreezeError`."""
+    problems = []
+    if config.device == "cuda" and not torch.cuda.is_available():
+        problems.append(Problem("device", "there is no CUDA device here", "auto, cpu"))
+    for name in config.tasks:
+        if hasattr(nn.ModuleDict, name):
+            problems.append(Problem("tasks", f"{name!r} cannot name a task", "another name"))
     checkpoint = find_checkpoint(config.encoder)
     shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, vocabulary=0)
+    if config.data.max_length > shape.positions:
+        message = f"{config.data.max_length} is more than the encoder's positions"
+        problems.append(Problem("data.max_length", message, f"up to {shape.positions}"))
+    if problems:
+        raise ConfigError(problems)
     combiner(config.combiner, config.reduction, config.combiner_options)
     layers = [f"layers.{index}" for index in range(shape.layers)]
     frozen_segments(config.freeze, ["embeddings", *layers, "pooler"])
@@ -413,9 +449,23 @@ def resolve_precision(name: str, device: torch.device) -> str:
     return "bf16" if checks.get(device.type, lambda: False)() else "fp32"
 
 
+def reset_peak_memory(device: torch.device) -> None:
+    """Let `peak_memory_mb` count from now on: a process may train one trial after another."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return
+    with contextlib.suppress(OSError):  # not Linux, or not allowed
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory ever used: the device's (CUDA) or this process's resident set (CPU), in MB."""
+    """Most memory since `reset_peak_memory`, in MB: the device's (CUDA), or this process's
+    resident set (CPU; where that cannot be reset, since the process began)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
-    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+    except OSError:
+        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10

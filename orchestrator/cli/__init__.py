@@ -96,6 +96,9 @@ def sweep(
         )
     else:
         _print_comparison(comparison)
+        if spec.published is not None and comparison.rows:
+            print()
+            _print_published(Ledger(out, spec.name), comparison, as_json=False)
     for trial, reason in outcome.failed.items():
         print(f"failed: {trial}: {reason}", file=sys.stderr)
     if outcome.error:
@@ -211,14 +214,17 @@ def compare(
 def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
     """Bring MLflow's picture of a sweep up to date with its trial directories."""
     from orchestrator import tracking, views
+    from orchestrator.lock import Locked, SweepLock
 
     ledger = _find(name, out)
     question = views.resolved_spec(ledger).get("question", "")
     uri = _tracking_uri(name, out)
+    picture = tracking.SweepPicture(ledger.folder.name, question)
     try:
-        count = tracking.sync(
-            uri, ledger.folder.parent, tracking.SweepPicture(ledger.folder.name, question)
-        )
+        with SweepLock(ledger.folder / "lock"):  # a running sweep does this itself
+            count = tracking.sync(uri, ledger.folder.parent, picture)
+    except Locked as error:
+        raise UserError(str(error)) from error
     except Exception as error:  # whatever MLflow or its database raises: one line for the user
         first = str(error).strip().partition("\n")[0]
         raise UserError(f"{uri}: does not answer: {first}") from error

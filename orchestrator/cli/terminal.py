@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Annotated, Any
 
 import typer
@@ -19,7 +20,12 @@ Overrides = Annotated[
         "--set", metavar="KEY=VALUE", help="Set a dotted key to a YAML value; repeatable."
     ),
 ]
-Out = Annotated[str, typer.Option("--out", metavar="DIR", help="The folder of all sweeps.")]
+Out = Annotated[
+    str,
+    typer.Option(
+        "--out", metavar="DIR", help="The folder of all sweeps.", callback=os.path.expanduser
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -162,13 +162,18 @@ class _LedgerSearcher(Searcher):
             return None
         try:
             job = None if self.handout.error else self.handout.next()
+            if job is None:
+                return Searcher.FINISHED
+            self.progress.total(self.handout.done, self.handout.planned)
+            order = self._order(job)
         except Exception as error:
             self.give_up("no trial could be handed out", error)
-            job = None
-        if job is None:
             return Searcher.FINISHED
         self.active[trial_id] = job
-        self.progress.total(self.handout.done, self.handout.planned)
+        return order
+
+    def _order(self, job: Job) -> dict[str, Any]:
+        """What a worker is told of a trial."""
         return {
             "trial_id": job.trial_id,
             "config": job.config.to_dict(),
