@@ -14,13 +14,13 @@ import yaml
 from orchestrator.identity import config_id, trial_id
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec
+from trainer.build import check_methods
 from trainer.checkpoints import EncoderError
 from trainer.combiners import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.corpus import DataError, fingerprint, prepare
 from trainer.freeze import FreezeError
 from trainer.store import write_whole
-from trainer.train import check_methods
 
 RESOLVED = "sweep.yaml"
 #: May change from one run of a sweep to the next.
@@ -87,13 +87,13 @@ def prepare_data(spec: SweepSpec, identify: Identify) -> None:
     try:
         for config in _examples(spec):
             plain = config.to_dict()
+            identify(config)  # names missing files, whatever else is missing
             check_methods(config)
             parts = ("data", "tasks", "task_declarations", "encoder", "pair")
             key = json.dumps([plain[k] for k in parts])
             if key in seen:
                 continue
             seen.add(key)
-            identify(config)
             prepare(config)
     except (ConfigError, DataError, EncoderError, CombinerError, FreezeError) as error:
         raise SweepError(str(error)) from error

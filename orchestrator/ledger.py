@@ -10,6 +10,7 @@ from typing import Any
 
 from trainer.config import TrainConfig
 from trainer.store import TrialDirectory
+from trainer.summary import summarise as of_complete_trial
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")
 
@@ -103,8 +104,6 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
     """The summary of a trial that has run so far as `records`; empty without any."""
     if not records:
         return {}
-    from trainer.train import summarise as of_complete_trial  # imports torch
-
     return of_complete_trial(records)
 
 

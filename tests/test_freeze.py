@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from small import small_config
+from trainer.build import check_methods
 from trainer.config import check
 from trainer.freeze import FreezeError, frozen_segments
 from trainer.tally import Tally
-from trainer.train import Run, check_methods
+from trainer.train import Run
 
 LAYERS = ["layers.0", "layers.1"]
 #: Set -> the segments of the tiny model (2 layers) that it freezes.

@@ -9,17 +9,35 @@ runs (`device`, `threads`, folders) are not part of it.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import math
 import re
-import types
-import typing
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
 from trainer.tasks import DEFAULT_TASKS, Task, TaskError, declared_tasks
+from trainer.values import (
+    ConfigError,
+    Problem,
+    check_fields,
+    describe,
+    file_fields,
+    in_range,
+    one_of,
+    unknown_key,
+)
+
+__all__ = [
+    "ConfigError",
+    "DataConfig",
+    "Problem",
+    "TrainConfig",
+    "check",
+    "describe",
+    "field_at",
+    "fields_of",
+    "unknown_key",
+]
 
 SAMPLERS = (
     "proportional",
@@ -42,61 +60,24 @@ _FREEZE_PART = re.compile(r"encoder|embeddings|pooler|layers:(\d+)(-(\d+))?")
 
 
 @dataclass(frozen=True)
-class Problem:
-    """One mistake: the dotted key, what is wrong with it, and what is allowed there."""
-
-    key: str
-    message: str
-    allowed: str = ""
-
-    def __str__(self) -> str:
-        tail = f"; allowed: {self.allowed}" if self.allowed else ""
-        return f"{self.key}: {self.message}{tail}"
-
-
-class ConfigError(ValueError):
-    """Every problem of a config, in the order of its keys."""
-
-    def __init__(self, problems: list[Problem]):
-        self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
-
-
-def unknown_key(key: str, prefix: str, allowed: typing.Iterable[str]) -> Problem:
-    """The problem for a key that nobody reads, with the nearest known one named."""
-    allowed = sorted(allowed)
-    near = get_close_matches(key, allowed, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return Problem(prefix + key, f"unknown key{hint}", ", ".join(allowed))
-
-
-def _one_of(*choices: str) -> dict[str, Any]:
-    return {"choices": choices}
-
-
-def _range(low: float, high: float = math.inf, *, open_low: bool = False) -> dict[str, Any]:
-    return {"low": low, "high": high, "open_low": open_low}
-
-
-@dataclass(frozen=True)
 class DataConfig:
     """Where the sentences come from and how many of them are used."""
 
     #: `synthetic` is generated from `seed`; `cs224n` are the course's file names below `root`;
     #: `files` takes every path from the tasks' declarations (relative ones below `root`).
-    source: str = field(default="cs224n", metadata=_one_of("synthetic", "cs224n", "files"))
+    source: str = field(default="cs224n", metadata=one_of("synthetic", "cs224n", "files"))
     root: str = "data"
     #: Folder of the tokenised corpus; empty: `~/.cache/orch-mtl`.
     cache: str = field(default="", metadata={"runtime": True})
     #: Tokens of a sentence or pair, special tokens included; longer ones are cut.
-    max_length: int = field(default=128, metadata=_range(8, 512))
+    max_length: int = field(default=128, metadata=in_range(8, 512))
     #: At most so many training examples of a task (a fixed draw, the same for every seed).
-    limit: dict[str, int] = field(default_factory=dict, metadata=_range(1))
+    limit: dict[str, int] = field(default_factory=dict, metadata=in_range(1))
     #: The same for dev examples.
-    dev_limit: dict[str, int] = field(default_factory=dict, metadata=_range(1))
+    dev_limit: dict[str, int] = field(default_factory=dict, metadata=in_range(1))
     #: Seed and size of the synthetic corpus: `size` training examples of its smallest task.
-    seed: int = field(default=0, metadata=_range(0, 2**31))
-    size: int = field(default=700, metadata=_range(16, 100_000))
+    seed: int = field(default=0, metadata=in_range(0, 2**31))
+    size: int = field(default=700, metadata=in_range(16, 100_000))
 
 
 @dataclass(frozen=True)
@@ -111,30 +92,30 @@ class TrainConfig:
     #: Hugging Face BERT checkpoint, or the name of one on the Hub (extra `hub`).
     encoder: str = "bert-base-uncased"
     #: How a pair of sentences meets the encoder; a mapping gives single tasks their own.
-    pair: str | dict[str, str] = field(default="cross", metadata=_one_of(*PAIR_MODES))
+    pair: str | dict[str, str] = field(default="cross", metadata=one_of(*PAIR_MODES))
     #: What stands on the sentence vectors; `cosine` needs `pair: siamese`.
-    head: str | dict[str, str] = field(default="linear", metadata=_one_of(*HEADS))
+    head: str | dict[str, str] = field(default="linear", metadata=one_of(*HEADS))
     #: One linear layer and a ReLU between the encoder and all heads (P2).
     shared_layer: bool = False
     #: The same for `qqp` and `sts` alone (P4).
     relational_layer: bool = False
 
-    sampler: str = field(default="round_robin", metadata=_one_of(*SAMPLERS))
+    sampler: str = field(default="round_robin", metadata=one_of(*SAMPLERS))
     #: Examples an epoch (`proportional`, `annealed`) or in the epoch's second phase (`arrp`, where
     #: a mapping names the tasks that the phase visits, each with its own B).
-    B: int | dict[str, int] = field(default=24_000, metadata=_range(1))
+    B: int | dict[str, int] = field(default=24_000, metadata=in_range(1))
     #: Steps an epoch of `proportional` and `annealed` instead of B examples; 0: B decides.
-    steps_per_epoch: int = field(default=0, metadata=_range(0))
+    steps_per_epoch: int = field(default=0, metadata=in_range(0))
     #: Task draws a step of `proportional` and `annealed`; 0: as many as there are tasks.
-    draws_per_step: int = field(default=0, metadata=_range(0, 1000))
+    draws_per_step: int = field(default=0, metadata=in_range(0, 1000))
     #: Loss penalty of ARRP's second phase (P0, section 4.2).  `lambda` in files.
-    lambda_: float | dict[str, float] = field(default=1.0, metadata=_range(0, 1, open_low=True))
+    lambda_: float | dict[str, float] = field(default=1.0, metadata=in_range(0, 1, open_low=True))
     #: The task of `single_task`, the data-rich one of `rr_pretrain` (empty: the largest).
     train_task: str = ""
     #: Order of the tasks in `sequential`; empty: that of `tasks`.
     task_order: tuple[str, ...] = ()
     #: How many epochs, from the first, `rr_pretrain` opens with the data-rich task.
-    pretrain_epochs: int = field(default=1, metadata=_range(1))
+    pretrain_epochs: int = field(default=1, metadata=in_range(1))
     #: A name of ours, or `torchjd.UPGrad`, `torchjd.CAGrad`, ... (extra `torchjd`).
     combiner: str = "pcgrad"
     #: Arguments of a torchjd method, such as `{c: 0.5}` for CAGrad.
@@ -143,40 +124,40 @@ class TrainConfig:
     #: second way with an auxiliary task); a task without an entry is a group of its own.
     surgery_groups: dict[str, str] = field(default_factory=dict)
     #: What PCGrad does with the projected gradients: the paper's sum, or the ports' mean.
-    reduction: str = field(default="sum", metadata=_one_of("sum", "mean"))
+    reduction: str = field(default="sum", metadata=one_of("sum", "mean"))
     #: Frozen parameters: in ARRP's second phase, or for the whole run under other samplers.
     freeze: str = "none"
 
     #: SMART (P4): weight of the adversarial term, 0 for none; size and norm of the perturbation,
     #: ascent steps, their length, and the deviation of its random start.
-    smart_weight: float = field(default=0.0, metadata=_range(0))
-    smart_epsilon: float = field(default=1e-5, metadata=_range(0, open_low=True))
-    smart_norm: str = field(default="inf", metadata=_one_of("inf", "l2"))
-    smart_steps: int = field(default=1, metadata=_range(1, 100))
-    smart_step_size: float = field(default=1e-3, metadata=_range(0, open_low=True))
-    smart_noise: float = field(default=1e-5, metadata=_range(0, open_low=True))
+    smart_weight: float = field(default=0.0, metadata=in_range(0))
+    smart_epsilon: float = field(default=1e-5, metadata=in_range(0, open_low=True))
+    smart_norm: str = field(default="inf", metadata=one_of("inf", "l2"))
+    smart_steps: int = field(default=1, metadata=in_range(1, 100))
+    smart_step_size: float = field(default=1e-3, metadata=in_range(0, open_low=True))
+    smart_noise: float = field(default=1e-5, metadata=in_range(0, open_low=True))
     #: SMART's Bregman proximal term: weight mu (0 for none) and momentum beta of the slow copy.
-    bregman_weight: float = field(default=0.0, metadata=_range(0))
-    bregman_momentum: float = field(default=0.99, metadata=_range(0, 1))
+    bregman_weight: float = field(default=0.0, metadata=in_range(0))
+    bregman_momentum: float = field(default=0.99, metadata=in_range(0, 1))
 
-    epochs: int = field(default=10, metadata=_range(1, 10_000))
+    epochs: int = field(default=10, metadata=in_range(1, 10_000))
     #: Examples of a task's batch; a mapping gives each task its own.
-    batch_size: int | dict[str, int] = field(default=8, metadata=_range(1, 100_000))
-    learning_rate: float = field(default=1e-5, metadata=_range(0, 1, open_low=True))
-    weight_decay: float = field(default=0.0, metadata=_range(0, 1))
+    batch_size: int | dict[str, int] = field(default=8, metadata=in_range(1, 100_000))
+    learning_rate: float = field(default=1e-5, metadata=in_range(0, 1, open_low=True))
+    weight_decay: float = field(default=0.0, metadata=in_range(0, 1))
     #: `per_task` keeps AdamW's moments for each task of `sequential` apart (P1).
-    optimizer_state: str = field(default="shared", metadata=_one_of("shared", "per_task"))
-    schedule: str = field(default="constant", metadata=_one_of("constant", "linear"))
-    warmup_steps: int = field(default=0, metadata=_range(0))
-    dropout: float = field(default=0.3, metadata=_range(0, 0.9))
-    attention_dropout: float = field(default=0.1, metadata=_range(0, 0.9))
-    precision: str = field(default="fp32", metadata=_one_of("fp32", "bf16", "auto"))
-    eval_batch_size: int = field(default=64, metadata=_range(1, 100_000) | {"runtime": True})
+    optimizer_state: str = field(default="shared", metadata=one_of("shared", "per_task"))
+    schedule: str = field(default="constant", metadata=one_of("constant", "linear"))
+    warmup_steps: int = field(default=0, metadata=in_range(0))
+    dropout: float = field(default=0.3, metadata=in_range(0, 0.9))
+    attention_dropout: float = field(default=0.1, metadata=in_range(0, 0.9))
+    precision: str = field(default="fp32", metadata=one_of("fp32", "bf16", "auto"))
+    eval_batch_size: int = field(default=64, metadata=in_range(1, 100_000) | {"runtime": True})
 
-    seed: int = field(default=0, metadata=_range(0, 2**31))
-    device: str = field(default="auto", metadata=_one_of("auto", "cpu", "cuda") | {"runtime": True})
+    seed: int = field(default=0, metadata=in_range(0, 2**31))
+    device: str = field(default="auto", metadata=one_of("auto", "cpu", "cuda") | {"runtime": True})
     #: CPU threads; 0 leaves torch's choice.  Resume is bit-exact for a fixed number.
-    threads: int = field(default=0, metadata=_range(0, 1024) | {"runtime": True})
+    threads: int = field(default=0, metadata=in_range(0, 1024) | {"runtime": True})
 
     @classmethod
     def from_dict(cls, mapping: Any) -> TrainConfig:
@@ -273,7 +254,7 @@ def _plain(value: Any, *, runtime: bool = True) -> Any:
 
 def fields_of(cls: type = TrainConfig) -> dict[str, dataclasses.Field[Any]]:
     """File name -> dataclass field, one level."""
-    return {f.name.rstrip("_"): f for f in dataclasses.fields(cls)}
+    return file_fields(cls)
 
 
 def field_at(key: str) -> dataclasses.Field[Any] | None:
@@ -292,99 +273,13 @@ def field_at(key: str) -> dataclasses.Field[Any] | None:
 def check(mapping: Any) -> tuple[TrainConfig | None, list[Problem]]:
     """Build a config or list every problem; never both."""
     problems: list[Problem] = []
-    values = _check_fields(TrainConfig, mapping, "", problems)
+    values = check_fields(TrainConfig, mapping, "", problems)
     wrong = {problem.key.partition(".")[0] for problem in problems}
     if not wrong & {"config", "tasks", "task_declarations"}:
         _check_tasks({k: v for k, v in values.items() if k.rstrip("_") not in wrong}, problems)
     if problems:
         return None, problems
     return TrainConfig(**values), []
-
-
-def _check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
-    known = fields_of(cls)
-    if not isinstance(mapping, dict):
-        problems.append(Problem(prefix.rstrip(".") or "config", "not a mapping of keys to values"))
-        return {}
-    hints = typing.get_type_hints(cls)
-    values: dict[str, Any] = {}
-    for key, value in mapping.items():
-        if key not in known:
-            problems.append(unknown_key(str(key), prefix, known))
-            continue
-        f = known[key]
-        if f.name == "data":
-            before = len(problems)
-            inner = _check_fields(DataConfig, value, "data.", problems)
-            if len(problems) == before:
-                values["data"] = DataConfig(**inner)
-        else:
-            values[f.name] = _check_value(hints[f.name], f.metadata, prefix + key, value, problems)
-    return values
-
-
-def _check_value(
-    hint: Any, limits: typing.Mapping[str, Any], key: str, value: Any, problems: list[Problem]
-) -> Any:
-    if isinstance(hint, types.UnionType):
-        options = typing.get_args(hint)
-        hint = next((o for o in options if _container(o) == isinstance(value, dict)), options[0])
-    origin = typing.get_origin(hint) or hint
-    if origin is dict:
-        if not isinstance(value, dict):
-            problems.append(Problem(key, f"{value!r} is not a mapping"))
-            return {}
-        inner = (typing.get_args(hint) or (str, Any))[1]
-        return {
-            str(k): _check_value(inner, limits, f"{key}.{k}", v, problems) for k, v in value.items()
-        }
-    if origin is tuple:
-        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
-            problems.append(Problem(key, f"{value!r} is not a list of names"))
-            return ()
-        return tuple(value)
-    if hint is Any:
-        return value
-    return _check_scalar(hint, limits, key, value, problems)
-
-
-def _container(hint: Any) -> bool:
-    return (typing.get_origin(hint) or hint) is dict
-
-
-def _check_scalar(
-    hint: type, limits: typing.Mapping[str, Any], key: str, value: Any, problems: list[Problem]
-) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-5 as text
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-        problems.append(Problem(key, f"{value!r} is not {words[hint]}", describe(limits)))
-        return value
-    choices = limits.get("choices")
-    if choices and value not in choices:
-        near = get_close_matches(str(value), choices, n=1)
-        hint_text = f" (did you mean {near[0]!r}?)" if near else ""
-        problems.append(Problem(key, f"unknown value {value!r}{hint_text}", ", ".join(choices)))
-    if "low" in limits and isinstance(value, int | float) and hint is not bool:
-        too_low = value <= limits["low"] if limits["open_low"] else value < limits["low"]
-        if too_low or value > limits["high"] or not math.isfinite(value):
-            problems.append(Problem(key, f"{value!r} is outside its range", describe(limits)))
-    return value
-
-
-def describe(limits: typing.Mapping[str, Any]) -> str:
-    """What a field allows, in words: `round_robin, arrp` or `0 < value <= 1`."""
-    if "choices" in limits:
-        return ", ".join(limits["choices"])
-    if "low" in limits:
-        sign = "<" if limits["open_low"] else "<="
-        high = f" <= {limits['high']:g}" if math.isfinite(limits["high"]) else ""
-        return f"{limits['low']:g} {sign} value{high}"
-    return ""
 
 
 def _check_tasks(values: dict[str, Any], problems: list[Problem]) -> None:

@@ -4,34 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import math
-import resource
-import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from trainer.analysis import analysis_file, leaderboard_file
-from trainer.checkpoints import find_checkpoint
+from trainer.build import build_model, check_methods
 from trainer.clock import Clock
 from trainer.combiners import combiner
-from trainer.config import ConfigError, Problem, TrainConfig, check
-from trainer.corpus import Corpus, Split, fingerprint, prepare
-from trainer.encoder import Encoder, Packed, preset_shape
+from trainer.config import TrainConfig, check
+from trainer.corpus import Split, fingerprint, prepare
+from trainer.device import (
+    choose_device,
+    peak_memory_mb,
+    reset_peak_memory,
+    resolve_precision,
+)
+from trainer.encoder import Packed
 from trainer.evaluate import Predictions, evaluate, overall, predictions_file
 from trainer.freeze import frozen_segments
-from trainer.heads import MultitaskModel, task_loss
+from trainer.heads import task_loss
 from trainer.parameters import FlatParameters
 from trainer.provenance import describe_run
 from trainer.samplers import SAMPLERS, Epoch, Phase, Step, split_steps
 from trainer.smart import Smart
 from trainer.state import restore, snapshot
 from trainer.store import StoreError, TrialDirectory, predictions_name
+from trainer.summary import summarise
 from trainer.tally import Tally
 
 #: Steps between two looks at the losses; each look waits for the device.
@@ -368,104 +372,3 @@ class Run:
             "peak_memory_mb": peak_memory_mb(self.device),
             "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
         }
-
-
-def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """end.json's summary: the last epoch's scores, and the mean minutes an epoch."""
-    last = records[-1]
-    best = max(records, key=lambda record: record["dev_score"])
-    return {
-        "epochs": last["epoch"],
-        "dev_score": last["dev_score"],
-        "dev_mean": last["dev_mean"],
-        "tasks": {n: v["dev_metric"] for n, v in last["tasks"].items() if "dev_metric" in v},
-        "minutes_per_epoch": sum(r["minutes_per_epoch"] for r in records) / len(records),
-        "examples_per_epoch": sum(r["examples"] for r in records) / len(records),
-        "contended": None
-        if any(r["contended"] is None for r in records)
-        else any(r["contended"] for r in records),
-        "best_epoch": best["epoch"],
-        "best_dev_score": best["dev_score"],
-    }
-
-
-def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
-    """The encoder a config names, loaded or random, with fresh heads."""
-    checkpoint = find_checkpoint(config.encoder)
-    shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, corpus.vocabulary)
-    encoder = Encoder(shape, config.dropout, config.attention_dropout)
-    if checkpoint:
-        weights = checkpoint.weights()
-        pooler = {k: v for k, v in encoder.state_dict().items() if k.startswith("pooler.")}
-        encoder.load_state_dict(pooler | weights)
-    pairs = [task.name for task in config.task_list if task.is_pair]
-    return MultitaskModel(
-        encoder,
-        config.task_list,
-        config.dropout,
-        vectors={name: 2 for name in pairs if config.pair_of(name) == "siamese"},
-        cosine=[name for name in pairs if config.head_of(name) == "cosine"],
-        shared_layer=config.shared_layer,
-        relational_layer=config.relational_layer,
-    )
-
-
-def check_methods(config: TrainConfig) -> None:
-    """Raise now what building the trial would raise: `ConfigError`, `EncoderError`,
-    `CombinerError` or `FreezeError`."""
-    problems = []
-    if config.device == "cuda" and not torch.cuda.is_available():
-        problems.append(Problem("device", "there is no CUDA device here", "auto, cpu"))
-    for name in config.tasks:
-        if hasattr(nn.ModuleDict, name):
-            problems.append(Problem("tasks", f"{name!r} cannot name a task", "another name"))
-    checkpoint = find_checkpoint(config.encoder)
-    shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, vocabulary=0)
-    if config.data.max_length > shape.positions:
-        message = f"{config.data.max_length} is more than the encoder's positions"
-        problems.append(Problem("data.max_length", message, f"up to {shape.positions}"))
-    if problems:
-        raise ConfigError(problems)
-    combiner(config.combiner, config.reduction, config.combiner_options)
-    layers = [f"layers.{index}" for index in range(shape.layers)]
-    frozen_segments(config.freeze, ["embeddings", *layers, "pooler"])
-
-
-def choose_device(name: str) -> torch.device:
-    """`auto`: the GPU if there is one."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
-
-
-def resolve_precision(name: str, device: torch.device) -> str:
-    """`auto`: bf16 where the device multiplies it natively, else fp32."""
-    if name != "auto":
-        return name
-    checks: dict[str, Callable[[], bool]] = {
-        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-        "cpu": lambda: bool(torch.cpu.get_capabilities().get("avx512_bf16", False)),
-    }
-    return "bf16" if checks.get(device.type, lambda: False)() else "fp32"
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory_mb` count from now on: a process may train one trial after another."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return
-    with contextlib.suppress(OSError):  # not Linux, or not allowed
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """Most memory since `reset_peak_memory`, in MB: the device's (CUDA), or this process's
-    resident set (CPU; where that cannot be reset, since the process began)."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-    except OSError:
-        kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return kilobytes / (2**20 if sys.platform == "darwin" else 2**10)
-    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 2**10

@@ -1,0 +1,148 @@
+"""Checking plain values against a dataclass: types, choices, ranges, nested groups.
+
+Knows nothing of what is configured; every mistake is collected, none is raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+import types
+import typing
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One mistake: the dotted key, what is wrong with it, and what is allowed there."""
+
+    key: str
+    message: str
+    allowed: str = ""
+
+    def __str__(self) -> str:
+        tail = f"; allowed: {self.allowed}" if self.allowed else ""
+        return f"{self.key}: {self.message}{tail}"
+
+
+class ConfigError(ValueError):
+    """Every problem of a config, in the order of its keys."""
+
+    def __init__(self, problems: list[Problem]):
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+def unknown_key(key: str, prefix: str, allowed: typing.Iterable[str]) -> Problem:
+    """The problem for a key that nobody reads, with the nearest known one named."""
+    allowed = sorted(allowed)
+    near = get_close_matches(key, allowed, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return Problem(prefix + key, f"unknown key{hint}", ", ".join(allowed))
+
+
+def one_of(*choices: str) -> dict[str, Any]:
+    return {"choices": choices}
+
+
+def in_range(low: float, high: float = math.inf, *, open_low: bool = False) -> dict[str, Any]:
+    return {"low": low, "high": high, "open_low": open_low}
+
+
+def file_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
+    """Name in files -> dataclass field; a trailing `_` keeps clear of Python's own words."""
+    return {f.name.rstrip("_"): f for f in dataclasses.fields(cls)}
+
+
+def check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
+    """Field name -> checked value for a mapping that describes the dataclass `cls`.
+
+    What is wrong is appended to `problems` under the key as files spell it, behind `prefix`.
+    """
+    known = file_fields(cls)
+    if not isinstance(mapping, dict):
+        problems.append(Problem(prefix.rstrip(".") or "config", "not a mapping of keys to values"))
+        return {}
+    hints = typing.get_type_hints(cls)
+    values: dict[str, Any] = {}
+    for key, value in mapping.items():
+        if key not in known:
+            problems.append(unknown_key(str(key), prefix, known))
+            continue
+        f = known[key]
+        nested = hints[f.name]
+        if dataclasses.is_dataclass(nested) and isinstance(nested, type):
+            before = len(problems)
+            inner = check_fields(nested, value, f"{prefix}{key}.", problems)
+            if len(problems) == before:
+                values[f.name] = nested(**inner)
+        else:
+            values[f.name] = _check_value(hints[f.name], f.metadata, prefix + key, value, problems)
+    return values
+
+
+def _check_value(
+    hint: Any, limits: typing.Mapping[str, Any], key: str, value: Any, problems: list[Problem]
+) -> Any:
+    if isinstance(hint, types.UnionType):
+        options = typing.get_args(hint)
+        hint = next((o for o in options if _container(o) == isinstance(value, dict)), options[0])
+    origin = typing.get_origin(hint) or hint
+    if origin is dict:
+        if not isinstance(value, dict):
+            problems.append(Problem(key, f"{value!r} is not a mapping"))
+            return {}
+        inner = (typing.get_args(hint) or (str, Any))[1]
+        return {
+            str(k): _check_value(inner, limits, f"{key}.{k}", v, problems) for k, v in value.items()
+        }
+    if origin is tuple:
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
+            problems.append(Problem(key, f"{value!r} is not a list of names"))
+            return ()
+        return tuple(value)
+    if hint is Any:
+        return value
+    return _check_scalar(hint, limits, key, value, problems)
+
+
+def _container(hint: Any) -> bool:
+    return (typing.get_origin(hint) or hint) is dict
+
+
+def _check_scalar(
+    hint: type, limits: typing.Mapping[str, Any], key: str, value: Any, problems: list[Problem]
+) -> Any:
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-5 as text
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+        problems.append(Problem(key, f"{value!r} is not {words[hint]}", describe(limits)))
+        return value
+    choices = limits.get("choices")
+    if choices and value not in choices:
+        near = get_close_matches(str(value), choices, n=1)
+        hint_text = f" (did you mean {near[0]!r}?)" if near else ""
+        problems.append(Problem(key, f"unknown value {value!r}{hint_text}", ", ".join(choices)))
+    if "low" in limits and isinstance(value, int | float) and hint is not bool:
+        too_low = value <= limits["low"] if limits["open_low"] else value < limits["low"]
+        if too_low or value > limits["high"] or not math.isfinite(value):
+            problems.append(Problem(key, f"{value!r} is outside its range", describe(limits)))
+    return value
+
+
+def describe(limits: typing.Mapping[str, Any]) -> str:
+    """What a field allows, in words: `round_robin, arrp` or `0 < value <= 1`."""
+    if "choices" in limits:
+        return ", ".join(limits["choices"])
+    if "low" in limits:
+        sign = "<" if limits["open_low"] else "<="
+        high = f" <= {limits['high']:g}" if math.isfinite(limits["high"]) else ""
+        return f"{limits['low']:g} {sign} value{high}"
+    return ""
