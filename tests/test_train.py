@@ -126,6 +126,8 @@ def reference_steps(reference: Reference, run: Run, number: int, combine: str) -
         {"sampler": "round_robin", "combiner": "pcgrad"},
         {"sampler": "round_robin", "combiner": "sum"},
         {"sampler": "round_robin", "combiner": "mean"},
+        {"sampler": "round_robin", "combiner": "mean", "record_conflicts": True},
+        {"sampler": "round_robin", "combiner": "sum", "record_conflicts": True},
         {"sampler": "annealed", "combiner": "pcgrad", "B": 120},
         {"sampler": "arrp", "combiner": "pcgrad", "freeze": "none"},
         {"sampler": "arrp", "combiner": "pcgrad", "freeze": "encoder"},
@@ -279,6 +281,14 @@ def test_surgery_groups_are_combined_as_one_gradient(cache: Path, tmp_path: Path
     groups = {"sst": "main", "qqp": "main"}
     (record,) = trained(small_config(cache, epochs=1, surgery_groups=groups), tmp_path / "t")
     assert set(record["cosines"]) == {"main|sts"}
+
+
+def test_conflicts_under_the_plain_sum_are_recorded_on_request(cache: Path, tmp_path: Path) -> None:
+    for asked in (False, True):
+        config = small_config(cache, epochs=1, combiner="sum", record_conflicts=asked)
+        (record,) = trained(config, tmp_path / str(asked))
+        assert set(record["cosines"]) == ({"qqp|sst", "qqp|sts", "sst|sts"} if asked else set())
+        assert (record["conflict_share"] is not None) == asked
 
 
 def test_sequential_step_updates_once_a_batch(cache: Path, tmp_path: Path) -> None:

@@ -123,6 +123,9 @@ class TrainConfig:
     #: Tasks with the same group name have their gradients summed before they are combined (P1's
     #: second way with an auxiliary task); a task without an entry is a group of its own.
     surgery_groups: dict[str, str] = field(default_factory=dict)
+    #: Keep task gradients apart under `sum` and `mean` too, so that their conflicts are recorded;
+    #: it costs what surgery costs.
+    record_conflicts: bool = False
     #: What PCGrad does with the projected gradients: the paper's sum, or the ports' mean.
     reduction: str = field(default="sum", metadata=one_of("sum", "mean"))
     #: Frozen parameters: in ARRP's second phase, or for the whole run under other samplers.
@@ -208,6 +211,8 @@ class TrainConfig:
                 reasons[key] = f"sampler {self.sampler} does not take task after task"
         if self.combiner != "pcgrad":
             reasons["reduction"] = f"combiner {self.combiner} has no reduction"
+        if self.combiner not in ("sum", "mean"):
+            reasons["record_conflicts"] = f"combiner {self.combiner} decides that itself"
         if not self.combiner.startswith(TORCHJD):
             reasons["combiner_options"] = f"combiner {self.combiner} has no options"
         if self.combiner in ("sum", "mean", "sequential_step"):

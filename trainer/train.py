@@ -136,7 +136,8 @@ class Run:
             self.model = build_model(config, self.corpus).to(self.device)
             self.combiner = combiner(config.combiner, config.reduction, config.combiner_options)
             groups = {config.surgery_groups.get(name, name) for name in self.tasks}
-            rows = len(groups) if self.combiner.needs_gramian else 1
+            self.keeps_apart = self.combiner.needs_gramian or config.record_conflicts
+            rows = len(groups) if self.keeps_apart else 1
             self.parameters = FlatParameters(self.model, rows)
             self.smart = Smart(config, self.model)
             self.optimizers: dict[str, torch.optim.AdamW] = {}
@@ -227,10 +228,9 @@ class Run:
         """One update: a loss for every task drawn, their gradients combined."""
         group_of = self.config.surgery_groups
         groups = list(dict.fromkeys(group_of.get(draw.task, draw.task) for draw in step))
-        apart = (
-            self.combiner.needs_gramian and len(groups) > 1 and self.parameters.any_shared_trains
-        )
-        fixed = None if apart else self._fixed_weights(len(step))
+        apart = self.keeps_apart and len(groups) > 1 and self.parameters.any_shared_trains
+        surgery = apart and self.combiner.needs_gramian
+        fixed = None if surgery else self._fixed_weights(len(step))
         self.parameters.begin_step(len(groups) if apart else 1, [draw.task for draw in step])
         for index, draw in enumerate(step):
             task = self.tasks[draw.task]
@@ -248,7 +248,9 @@ class Run:
         weights = None
         if apart:
             gramian = self.parameters.gramian(len(groups))
-            weights = self.combiner.weights(gramian, self._order, groups)
+            weights = torch.ones(len(groups))
+            if surgery:
+                weights = self.combiner.weights(gramian, self._order, groups)
             tally.add_gramian(groups, gramian)
         self.parameters.combine(weights)
         self._schedule(phase.optimizer)
