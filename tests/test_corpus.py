@@ -83,16 +83,16 @@ def test_pairs_are_laid_out_for_the_cross_encoder(root: Path) -> None:
     # [CLS] six words [SEP] [SEP], then [CLS] is the cat old ? [SEP] say " no " to it [SEP]
     assert packed.first.tolist() == [0, 9]
     assert packed.ids[[0, 7, 8, 9, 15]].tolist() == [2, 3, 3, 2, 3]
-    assert packed.token_types.tolist() == [0] * 8 + [1] + [0] * 7 + [1] * 7
-    assert packed.positions.tolist() == [*range(9), *range(14)]
-    assert packed.longest == 14 and packed.slots.tolist() == [*range(9), *range(14, 28)]
+    assert packed.token_types.tolist()[:23] == [0] * 8 + [1] + [0] * 7 + [1] * 7
+    assert packed.positions.tolist()[:23] == [*range(9), *range(14)]
+    assert packed.longest == 14 and packed.starts.tolist() == [0, 9]
 
 
 def test_long_pairs_lose_the_end_of_the_longer_sentence(root: Path) -> None:
     split = prepare(config(root, max_length=8)).splits["mine"]["train"]
     assert split.lengths.tolist() == [8, 8]
     packed = split.packed(np.array([1]))
-    assert packed.token_types.tolist() == [0] * 7 + [1]
+    assert packed.token_types.tolist()[:8] == [0] * 7 + [1]
     assert split.report["noted"]["cut to 8 tokens"] == 2
 
 

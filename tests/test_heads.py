@@ -30,12 +30,13 @@ def a_run(cache: Path, **changes: object) -> Run:
 
 
 def backward(run: Run, task: str) -> None:
-    run.parameters.begin_step(1, [task])
-    run.parameters.point_at(0)
     split = run.corpus.splits[task]["train"]
     rows = np.arange(8)
-    output = run.forward(task, split.packed(rows))
+    packed = split.packed(rows)
+    run.parameters.begin_step(1, [task], packed.words)
+    output = run.forward(task, packed)
     task_loss(run.tasks[task], output, torch.from_numpy(split.labels_of(rows))).backward()
+    run.parameters.combine(None)
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -46,7 +47,7 @@ def test_gradients_reach_what_they_should(cache: Path, mode: str, task: str) -> 
     expected = {"embeddings", "layers.0", "layers.1", "pooler", f"head.{task}"}
     expected |= {"shared_layer"} if mode == "shared layer" else set()
     expected |= {"relational_layer"} if mode == "relational layer" and task != "sst" else set()
-    reached = {s.name for s in run.parameters.segments if s.gradients[0].abs().sum() > 0}
+    reached = {s.name for s in run.parameters.segments if s.update.abs().sum() > 0}
     assert reached == expected
 
 
@@ -71,22 +72,25 @@ def test_an_examples_output_does_not_depend_on_its_neighbours(cache: Path, mode:
 
 
 def test_pair_modes_lay_sentences_out_as_documented(cache: Path) -> None:
-    layouts = {}
+    layouts, tokens = {}, {}
     for mode in ("cross", "concat", "concat_sep", "siamese"):
         split = a_run(cache, pair=mode).corpus.splits["qqp"]["train"]
         layouts[mode] = split.packed(np.array([0]))
+        tokens[mode] = slice(0, layouts[mode].lengths.sum())  # fillers stand behind
     special = {2, 3}  # [CLS], [SEP]
-    marks = {m: [i for i in p.ids.tolist() if i in special] for m, p in layouts.items()}
+    marks = {m: [i for i in p.ids[tokens[m]].tolist() if i in special] for m, p in layouts.items()}
     assert marks == {
         "cross": [2, 3, 3], "concat": [2, 3], "concat_sep": [2, 3, 3], "siamese": [2, 3, 2, 3],
     }  # fmt: skip
-    assert layouts["cross"].positions.tolist() == list(range(len(layouts["cross"].ids)))
+    positions = {mode: packed.positions[tokens[mode]] for mode, packed in layouts.items()}
+    assert positions["cross"].tolist() == list(range(layouts["cross"].lengths.sum()))
     assert layouts["cross"].token_types.sum() > 0
     for mode in ("concat", "concat_sep", "siamese"):
         assert layouts[mode].token_types.sum() == 0
-        assert (layouts[mode].positions == 0).sum() == 2  # each sentence begins anew
+        assert (positions[mode] == 0).sum() == 2  # each sentence begins anew
     assert layouts["siamese"].sentences == 2 and layouts["concat"].sentences == 1
-    assert sorted(layouts["cross"].ids.tolist()) == sorted(layouts["concat_sep"].ids.tolist())
+    words = {mode: sorted(packed.ids[tokens[mode]].tolist()) for mode, packed in layouts.items()}
+    assert words["cross"] == words["concat_sep"]
 
 
 def test_a_cosine_head_stays_within_the_labels_range(cache: Path) -> None:

@@ -56,12 +56,13 @@ class Reference(nn.Module):
 
     def loss(self, run: Run, task: str, rows: Tensor) -> Tensor:
         split = run.corpus.splits[task]["train"]
-        texts = [split.packed(rows[i : i + 1]) for i in range(len(rows))]
+        texts = [split.part(rows[i : i + 1]) for i in range(len(rows))]
         longest = max(len(text.ids) for text in texts)
         ids, mask, types = (torch.zeros(len(rows), longest, dtype=torch.long) for _ in range(3))
         for i, text in enumerate(texts):
-            ids[i, : len(text.ids)], mask[i, : len(text.ids)] = text.ids, 1
-            types[i, : len(text.ids)] = text.token_types
+            length = len(text.ids)
+            ids[i, :length], mask[i, :length] = torch.from_numpy(text.ids), 1
+            types[i, int(text.first_lengths[0]) : length] = 1
         pooled = self.bert(ids, attention_mask=mask, token_type_ids=types).pooler_output
         output = self.heads[task](pooled)
         labels = torch.from_numpy(split.labels_of(rows))

@@ -22,7 +22,8 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from trainer import synthetic
 from trainer.checkpoints import find_checkpoint
 from trainer.config import TrainConfig
-from trainer.encoder import PRESETS, Packed, pack
+from trainer.encoder import PRESETS
+from trainer.packed import Packed, Part, pack
 from trainer.reading import DataError, Examples, collect, missing_file, read_examples
 from trainer.store import write_whole
 from trainer.tasks import Task
@@ -76,7 +77,11 @@ class Split:
         return self.all_labels[self.rows[chosen]].astype(np.float32)
 
     def packed(self, chosen: np.ndarray) -> Packed:
-        """The examples with these numbers (0 .. len - 1), packed in that order.
+        """The examples with these numbers (0 .. len - 1), packed in that order."""
+        return pack([self.part(chosen)])
+
+    def part(self, chosen: np.ndarray) -> Part:
+        """The tokens of the examples with these numbers, in that order.
 
         In pair mode `siamese` an example is two sentences, one after the other.
         """
@@ -88,7 +93,7 @@ class Split:
         first = self.first_lengths[rows]
         if self.task.is_pair and self.pair == "siamese":
             lengths = first = np.stack([first, lengths - first], axis=1).reshape(-1)
-        return pack(self.tokens[where], lengths, first, restart=self.pair.startswith("concat"))
+        return Part(self.tokens[where], lengths, first, restart=self.pair.startswith("concat"))
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def fingerprint(config: TrainConfig) -> str:
 
 def prepare(config: TrainConfig) -> Corpus:
     """Open the corpus of a config, building what its cache lacks.  Raises `DataError`."""
-    tokenizer = _tokenizer(config)
+    tokenizer = tokenizer_of(config)
     splits: dict[str, dict[str, Split]] = {}
     for task in config.task_list:
         splits[task.name] = {}
@@ -233,7 +238,7 @@ def _cache_folder(config: TrainConfig) -> Path:
     return Path(chosen).expanduser()
 
 
-def _tokenizer(config: TrainConfig) -> Tokenizer:
+def tokenizer_of(config: TrainConfig) -> Tokenizer:
     checkpoint = find_checkpoint(config.encoder)
     if checkpoint is not None:
         return checkpoint.tokenizer()

@@ -9,7 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.dropout import Dropout
-from trainer.encoder import Encoder, Packed
+from trainer.encoder import Encoder
+from trainer.packed import Packed, Span
+from trainer.rows import linear
 from trainer.tasks import Task
 
 #: The tasks that P4's relational layer serves.
@@ -41,7 +43,7 @@ class CosineHead(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(n, 2, width) -> (n, outputs)."""
-        first, second = vectors.float().unbind(1)
+        first, second = vectors.unbind(1)
         logit = self.linear(F.cosine_similarity(first, second, dim=-1)[:, None])
         if self.range is None:
             return logit
@@ -73,7 +75,7 @@ class MultitaskModel(nn.Module):
         super().__init__()
         width = encoder.shape.hidden
         self.encoder = encoder
-        self.dropout = Dropout(dropout)
+        self.dropout = Dropout(dropout, encoder.masks)
         self.vectors = {task.name: (vectors or {}).get(task.name, 1) for task in tasks}
         self.heads = nn.ModuleDict(
             {
@@ -88,13 +90,26 @@ class MultitaskModel(nn.Module):
 
     def forward(self, task: str, packed: Packed, shift: Tensor | None = None) -> Tensor:
         """Outputs (n, classes) for cross-entropy, (n,) for one logit or one real value; fp32."""
+        return self.outputs([task], packed, shift)[0]
+
+    def outputs(
+        self, tasks: Sequence[str], packed: Packed, shift: Tensor | None = None
+    ) -> list[Tensor]:
+        """The outputs of several tasks from one pass through the encoder.
+
+        `packed` has the sentences of one part a task, in the order of `tasks`.
+        """
         _, pooled = self.encoder(packed, shift)
         if self.shared_layer is not None:
-            pooled = torch.relu(self.shared_layer(pooled))
-        if self.relational_layer is not None and task in RELATED:
-            pooled = torch.relu(self.relational_layer(pooled))
-        vectors = self.dropout(pooled).unflatten(0, (-1, self.vectors[task]))
-        return self.heads[task](vectors).float().squeeze(-1)
+            pooled = torch.relu(linear(self.shared_layer, pooled, packed.sentence_spans))
+        found = []
+        for task, row, part in zip(tasks, packed.rows, pooled.split(packed.counts), strict=True):
+            if self.relational_layer is not None and task in RELATED:
+                own = [Span(row, 0, len(part))]
+                part = torch.relu(linear(self.relational_layer, part, own))
+            vectors = self.dropout(part).unflatten(0, (-1, self.vectors[task]))
+            found.append(self.heads[task](vectors).squeeze(-1))
+        return found
 
 
 def task_loss(task: Task, output: Tensor, labels: Tensor) -> Tensor:

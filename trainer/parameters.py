@@ -1,67 +1,99 @@
 """Parameters as one flat tensor per segment, task gradients as rows of one matrix.
 
-The model's parameters are views into `values`; their `.grad` are views into row k of J while task
-k runs backward.  Combining is then one matrix-vector product and the optimizer sees a handful of
-long tensors instead of a hundred short ones.
+The model's parameters are views into `values`; backward puts their gradients of task k into row k
+of J (`trainer.rows`).  Combining is then one matrix-vector product and the optimizer sees a
+handful of long tensors instead of a hundred short ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from trainer.heads import RELATED, MultitaskModel
+from trainer.rows import Rows, RowState, rows_of
+
+#: Columns of J that are multiplied at a time, so that all rows of them fit a core's cache.
+_CHUNK = 2**16
 
 
 @dataclass
 class Segment:
     """A stretch of parameters that is frozen or trained as one.
 
-    `values` (size,) is the optimizer's tensor.  `gradients` are the rows that parameters may
-    accumulate into: K rows for a shared segment, one for a head.  `tasks` are those that use it,
-    None for all; in a step that draws none of them it does not move.
+    `values` (size,) is the optimizer's tensor, `update` (size,) its gradient.  `tasks` are those
+    that use it, None for all; in a step that draws none of them it does not move.
     """
 
     name: str
     values: Tensor
-    gradients: Tensor
-    parameters: list[tuple[nn.Parameter, int]]
+    update: Tensor
+    parameters: list[nn.Parameter]
     tasks: frozenset[str] | None = None
     frozen: bool = False
-
-    def point_at(self, row: int) -> None:
-        """Let backward accumulate into this row (into nothing when frozen)."""
-        for parameter, start in self.parameters:
-            if self.frozen:
-                parameter.grad = None
-            else:
-                part = self.gradients[row, start : start + parameter.numel()]
-                parameter.grad = part.view_as(parameter)
-
-    def freeze(self, frozen: bool) -> None:
-        self.frozen = frozen
-        for parameter, _ in self.parameters:
-            parameter.requires_grad_(not frozen)
 
 
 class FlatParameters:
     """Moves a model's parameters into flat storage and hands out rows for task gradients.
 
+    Of the word embeddings a step touches a few hundred rows out of tens of thousands: their
+    gradients are kept for the step's distinct words alone and only the update is dense.
+
     Args:
         model: its parameters become views; their values are kept.
         rows: K, the most task gradients that are kept apart in one step.
+        dtype: the precision of the computation; where it is not fp32 every shared parameter but
+            the word embeddings has a copy in it, made anew in `begin_step` and `refresh`.
     """
 
-    def __init__(self, model: MultitaskModel, rows: int):
+    def __init__(self, model: MultitaskModel, rows: int, dtype: torch.dtype = torch.float32):
         named = _segments(model)
+        self._word = model.encoder.embeddings.word.weight
         shared = {name: parts for name, parts in named.items() if not name.startswith("head.")}
         heads = {name: parts for name, parts in named.items() if name.startswith("head.")}
-        self.shared, self.jacobian = _flatten(shared, rows)
-        self.heads, self._head_gradients = _flatten(heads, 1)
+        self.shared, values, self._update = _flatten(shared)
+        self.heads, _, self._head_update = _flatten(heads)
+        self.state = RowState()
+        size = self._word.numel()  # the first of all: `_segments` begins with the embeddings
+        #: J without the word embeddings, (K, P); K = 0 where no gradients are kept apart.
+        self.jacobian = values.new_zeros(rows if rows > 1 else 0, len(values) - size)
+        self._values, self._alone = values[size:], self._update[size:]
+        self._low = self._values.to(dtype) if dtype != values.dtype else None
+        self._words: Tensor | None = None
         self._idle: set[str] = set()
+        self._give_rows()
+
+    def _give_rows(self) -> None:
+        """Tell every shared parameter where its gradients go and where its low copy is."""
+        self._word.rows = Rows(self.state, None, None, sparse=True)  # type: ignore[attr-defined]
+        start = 0
+        for segment, parameter in self._dense():
+            end = start + parameter.numel()
+            parameter.rows = Rows(  # type: ignore[attr-defined]
+                self.state,
+                self.jacobian[:, start:end].view(-1, *parameter.shape),
+                self._alone[start:end].view(parameter.shape),
+                adds=segment.tasks is not None,
+            )
+            if self._low is not None:
+                parameter.low = self._low[start:end].view(parameter.shape)  # type: ignore[attr-defined]
+            start = end
+        for segment in self.heads:
+            start = 0
+            for parameter in segment.parameters:
+                end = start + parameter.numel()
+                parameter.grad = segment.update[start:end].view(parameter.shape)
+                start = end
+
+    def _dense(self) -> Iterator[tuple[Segment, nn.Parameter]]:
+        """The shared parameters but the word embeddings, in the order of J's columns."""
+        for segment in self.shared:
+            for parameter in segment.parameters:
+                if parameter is not self._word:
+                    yield segment, parameter
 
     @property
     def segments(self) -> list[Segment]:
@@ -72,49 +104,92 @@ class FlatParameters:
         weight decay nor momentum moves it."""
         names = set(names)
         for segment in self.segments:
-            segment.freeze(segment.name in names)
-            segment.values.grad = None
+            segment.frozen = segment.name in names
+            for parameter in segment.parameters:
+                parameter.requires_grad_(not segment.frozen)
+        self.jacobian.zero_()  # nothing writes the rows of what is frozen
 
     @property
     def any_shared_trains(self) -> bool:
         return not all(segment.frozen for segment in self.shared)
 
-    def begin_step(self, rows: int, tasks: Sequence[str]) -> None:
-        """Zero the gradients of `rows` rows and of the heads."""
-        if self.any_shared_trains:
-            self.jacobian[:rows].zero_()
-        self._head_gradients.zero_()
+    def refresh(self) -> None:
+        """Bring the copies in the computation's precision up to date with the values."""
+        if self._low is not None:
+            self._low.copy_(self._values)
+
+    def begin_step(
+        self, rows: int, tasks: Sequence[str], words: Tensor, *, adding: bool = False
+    ) -> None:
+        """Get ready for the backward of a step.
+
+        Args:
+            rows: how many task gradients are kept apart, 1 for none.
+            tasks: those drawn.
+            words: int64 (U,), the distinct words of the step.
+            adding: backward runs through the shared parameters more than once.
+        """
+        self.refresh()
+        self.state.alone, self.state.adding = rows == 1, adding
         drawn = set(tasks)
         self._idle = {s.name for s in self.segments if s.tasks is not None and not s.tasks & drawn}
-        for segment in self.heads:
-            segment.point_at(0)
-            moves = not segment.frozen and segment.name not in self._idle
-            segment.values.grad = segment.gradients[0] if moves else None
-
-    def point_at(self, row: int) -> None:
-        """Let the next backward accumulate shared gradients into this row of J."""
-        for segment in self.shared:
-            segment.point_at(row)
+        self._head_update.zero_()
+        if not self.any_shared_trains:
+            return
+        for _, parameter in self._dense():
+            found = rows_of(parameter)
+            if found is not None and found.adding:
+                for row in range(rows):
+                    found[row].zero_()
+        if not self._word.requires_grad:
+            self.state.words = None
+            return
+        table = self._update[: self._word.numel()].view_as(self._word)
+        if self._words is not None:
+            table.index_fill_(0, self._words, 0.0)
+        self._words = words
+        self.state.words = table.new_zeros(rows, len(words), table.shape[1])
 
     def gramian(self, rows: int) -> Tensor:
         """G = J J^T of the first rows, (K, K)."""
-        return self.jacobian[:rows] @ self.jacobian[:rows].T
+        parts = [self.jacobian[:rows]]
+        if self.state.words is not None:
+            parts.append(self.state.words.flatten(1))
+        gramian = self._update.new_zeros(rows, rows)
+        if gramian.is_cuda:
+            for part in parts:
+                gramian += part @ part.T
+            return gramian
+        # A library's product of so flat a matrix is slower than reading it; so are whole rows,
+        # each of which is read K times, beside stretches that stay in the cache.
+        pairs = [(i, j) for i in range(rows) for j in range(i, rows)]
+        products = [
+            torch.dot(chunk[i], chunk[j])
+            for part in parts
+            for chunk in part.split(_CHUNK, dim=1)
+            for i, j in pairs
+        ]
+        sums = torch.stack(products).view(-1, len(pairs)).sum(0, dtype=torch.float64)
+        upper, lower = zip(*pairs, strict=True)
+        gramian[upper, lower] = sums.to(gramian.dtype)
+        gramian[lower, upper] = sums.to(gramian.dtype)
+        return gramian
 
     def combine(self, weights: Tensor | None) -> None:
-        """Set the shared update to w^T J, built in row 0 (left as it is without weights)."""
-        update = self.jacobian[0]
+        """Set the shared update to w^T J (to the only row without weights)."""
+        if not self.any_shared_trains:
+            weights = None
         if weights is not None:
-            update, *others = self.jacobian[: len(weights)]
-            first, *rest = weights.tolist()
-            update.mul_(first)
-            for weight, row in zip(rest, others, strict=True):
-                update.add_(row, alpha=weight)
-        start = 0
-        for segment in self.shared:
-            end = start + segment.values.numel()
+            weights = weights.to(self._alone)
+            torch.mv(self.jacobian[: len(weights)].T, weights, out=self._alone)
+        words = self.state.words
+        if words is not None and self._words is not None:
+            table = self._update[: self._word.numel()].view_as(self._word)
+            update = words[0] if weights is None else torch.tensordot(weights, words, 1)
+            table.index_copy_(0, self._words, update)
+        for segment in self.segments:
             moves = not segment.frozen and segment.name not in self._idle
-            segment.values.grad = update[start:end] if moves else None
-            start = end
+            segment.values.grad = segment.update if moves else None
 
 
 def _segments(model: MultitaskModel) -> dict[str, list[nn.Parameter]]:
@@ -134,23 +209,19 @@ def _users(segment: str) -> frozenset[str] | None:
     return frozenset([segment.removeprefix("head.")]) if segment.startswith("head.") else None
 
 
-def _flatten(named: dict[str, list[nn.Parameter]], rows: int) -> tuple[list[Segment], Tensor]:
+def _flatten(named: dict[str, list[nn.Parameter]]) -> tuple[list[Segment], Tensor, Tensor]:
+    """Segments, and the values and updates of all of them end to end."""
     everything = [parameter for parameters in named.values() for parameter in parameters]
     flat = torch.cat([parameter.detach().reshape(-1).float() for parameter in everything])
-    gradients = torch.zeros(rows, flat.numel(), device=flat.device)
+    updates = torch.zeros_like(flat)
     segments = []
     start = 0
     for name, parameters in named.items():
-        size = sum(parameter.numel() for parameter in parameters)
-        segment = Segment(
-            name, flat[start : start + size], gradients[:, start : start + size], [], _users(name)
-        )
-        offset = 0
+        end = start + sum(parameter.numel() for parameter in parameters)
+        values, update = flat[start:end], updates[start:end]
+        segments.append(Segment(name, values, update, parameters, _users(name)))
         for parameter in parameters:
-            part = segment.values[offset : offset + parameter.numel()]
+            part = flat[start : start + parameter.numel()]
             parameter.data = part.view_as(parameter)
-            segment.parameters.append((parameter, offset))
-            offset += parameter.numel()
-        segments.append(segment)
-        start += size
-    return segments, gradients
+            start += parameter.numel()
+    return segments, flat, updates

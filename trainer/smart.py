@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.config import TrainConfig
-from trainer.encoder import Packed
 from trainer.heads import MultitaskModel
+from trainer.packed import Packed
+from trainer.rows import RowState
 from trainer.tasks import Task
 
 
@@ -36,30 +37,38 @@ class Smart:
     that bf16 rounds away.
     """
 
-    def __init__(self, config: TrainConfig, model: MultitaskModel):
+    def __init__(self, config: TrainConfig, model: MultitaskModel, rows: RowState):
         self.config = config
         self.model = model
+        self._rows = rows
         #: theta~, the slow copy; None without the Bregman term.
         self.slow = copy.deepcopy(model).requires_grad_(False) if config.bregman_weight else None
+        if self.slow is not None:
+            self.slow.encoder.dtype = torch.float32
 
-    def penalty(self, task: Task, packed: Packed) -> Tensor | None:
-        """The weighted sum of both terms for one batch, or None where there is nothing to add."""
+    @property
+    def acts(self) -> bool:
+        """Whether there is anything to add to a loss."""
+        return bool(self.config.smart_weight or self.slow)
+
+    def penalty(self, task: Task, packed: Packed) -> Tensor:
+        """The weighted sum of both terms for one batch."""
         config = self.config
-        if not (config.smart_weight or self.slow):
-            return None
         was_training = self.model.training
         self.model.eval()
         try:
-            output = self.model(task.name, packed, None)
-            terms: list[Tensor] = []
-            if config.smart_weight:
-                shift = self._worst_shift(task, packed, output.detach())
-                moved = self.model(task.name, packed, shift)
-                terms.append(config.smart_weight * divergence(task, moved, output))
-            if self.slow is not None:
-                with torch.no_grad():
-                    slow = self.slow.eval()(task.name, packed, None)
-                terms.append(config.bregman_weight * divergence(task, output, slow))
+            with self.model.encoder.computing_in(torch.float32):
+                output = self.model(task.name, packed, None)
+                terms: list[Tensor] = []
+                if config.smart_weight:
+                    with self._rows.kept():
+                        shift = self._worst_shift(task, packed, output.detach())
+                    moved = self.model(task.name, packed, shift)
+                    terms.append(config.smart_weight * divergence(task, moved, output))
+                if self.slow is not None:
+                    with torch.no_grad():
+                        slow = self.slow.eval()(task.name, packed, None)
+                    terms.append(config.bregman_weight * divergence(task, output, slow))
         finally:
             self.model.train(was_training)
         return torch.stack(terms).sum()

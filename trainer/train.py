@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,10 +25,10 @@ from trainer.device import (
     reset_peak_memory,
     resolve_precision,
 )
-from trainer.encoder import Packed
 from trainer.evaluate import Predictions, evaluate, overall, predictions_file
 from trainer.freeze import frozen_segments
 from trainer.heads import task_loss
+from trainer.packed import Packed, pack
 from trainer.parameters import FlatParameters
 from trainer.provenance import describe_run
 from trainer.samplers import SAMPLERS, Epoch, Phase, Step, split_steps
@@ -38,6 +38,7 @@ from trainer.store import StoreError, TrialDirectory, predictions_name
 from trainer.summary import summarise
 from trainer.tally import Tally
 
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 #: Steps between two looks at the losses; each look waits for the device.
 _STEPS_BETWEEN_CHECKS = 50
 
@@ -138,8 +139,9 @@ class Run:
             groups = {config.surgery_groups.get(name, name) for name in self.tasks}
             self.keeps_apart = self.combiner.needs_gramian or config.record_conflicts
             rows = len(groups) if self.keeps_apart else 1
-            self.parameters = FlatParameters(self.model, rows)
-            self.smart = Smart(config, self.model)
+            self.model.encoder.dtype = _DTYPES[self.precision]
+            self.parameters = FlatParameters(self.model, rows, self.model.encoder.dtype)
+            self.smart = Smart(config, self.model, self.parameters.state)
             self.optimizers: dict[str, torch.optim.AdamW] = {}
         self._order = torch.Generator()
         #: Updates so far by optimizer state.
@@ -193,6 +195,7 @@ class Run:
         # All randomness of an epoch starts from (seed, epoch): resume needs no saved generators.
         torch.manual_seed(self.config.seed * 1_000_003 + number)
         self._order.manual_seed(self.config.seed * 1_000_003 + number)
+        self.model.encoder.masks.redraw()
         self.combiner.begin_epoch()
         tally = Tally(list(self.tasks.values()), self.corpus.sizes())
         phases = []
@@ -231,20 +234,31 @@ class Run:
         apart = self.keeps_apart and len(groups) > 1 and self.parameters.any_shared_trains
         surgery = apart and self.combiner.needs_gramian
         fixed = None if surgery else self._fixed_weights(len(step))
-        self.parameters.begin_step(len(groups) if apart else 1, [draw.task for draw in step])
-        for index, draw in enumerate(step):
+        rows = [groups.index(group_of.get(d.task, d.task)) if apart else 0 for d in step]
+        order = sorted(range(len(step)), key=rows.__getitem__)
+        draws = [step[index] for index in order]
+        splits = [self.corpus.splits[draw.task]["train"] for draw in draws]
+        parts = [split.part(draw.rows) for split, draw in zip(splits, draws, strict=True)]
+        packed = pack(parts, [rows[index] for index in order]).to(self.device)
+        self.parameters.begin_step(
+            len(groups) if apart else 1,
+            [draw.task for draw in step],
+            packed.words,
+            adding=self.smart.acts,
+        )
+        outputs = self.model.outputs([draw.task for draw in draws], packed)
+        losses = []
+        for place, (index, draw, output) in enumerate(zip(order, draws, outputs, strict=True)):
             task = self.tasks[draw.task]
-            split = self.corpus.splits[draw.task]["train"]
-            packed = split.packed(draw.rows).to(self.device)
-            labels = torch.from_numpy(split.labels_of(draw.rows)).to(self.device)
-            output = self.forward(draw.task, packed)
+            labels = self._on_device(splits[place].labels_of(draw.rows))
             loss = task_loss(task, output, labels)
-            penalty = self.smart.penalty(task, packed)
-            loss = (loss if penalty is None else loss + penalty) * phase.loss_scale
-            row = groups.index(group_of.get(draw.task, draw.task)) if apart else 0
-            self.parameters.point_at(row)
-            (loss if fixed is None else loss * fixed[index]).backward()
+            if self.smart.acts:
+                alone = pack([parts[place]], [rows[index]], packed.words).to(self.device)
+                loss = loss + self.smart.penalty(task, alone)
+            loss = loss * phase.loss_scale
+            losses.append(loss if fixed is None else loss * fixed[index])
             tally.add(draw, loss.detach(), output.detach(), labels)
+        torch.stack(losses).sum().backward()
         weights = None
         if apart:
             gramian = self.parameters.gramian(len(groups))
@@ -258,6 +272,9 @@ class Run:
         self.smart.after_update()
         self.updates[phase.optimizer] += 1
 
+    def _on_device(self, labels: np.ndarray) -> Tensor:
+        return torch.from_numpy(labels).to(self.device)
+
     def _fixed_weights(self, count: int) -> list[float]:
         """Weights that depend on the number of tasks alone scale the losses instead."""
         if self.combiner.needs_gramian:
@@ -266,13 +283,8 @@ class Run:
 
     def forward(self, task: str, packed: Packed) -> Tensor:
         """The model under the trial's precision."""
-        with self._autocast():
-            return self.model(task, packed)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.precision == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        output: Tensor = self.model(task, packed)
+        return output
 
     def _schedule(self, name: str) -> None:
         """Set the rate of this update (`constant` or `linear`, after a warm-up).
@@ -310,6 +322,7 @@ class Run:
 
     def evaluate(self, split: str) -> dict[str, Predictions]:
         """Predictions of every task that has this split."""
+        self.parameters.refresh()
         return {
             name: evaluate(
                 self.model,

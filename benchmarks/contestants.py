@@ -1,0 +1,190 @@
+"""One optimisation step, the usual way and ours, on the same rows of the same corpus."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from trainer.checkpoints import PACKAGED, EncoderError, find_checkpoint
+from trainer.config import TrainConfig
+from trainer.corpus import tokenizer_of
+from trainer.encoder import EncoderShape
+from trainer.freeze import frozen_segments
+from trainer.samplers import Phase, Step
+from trainer.tally import Tally
+from trainer.train import Run
+
+#: BERT's vocabulary, whatever words the corpus at hand has.
+VOCABULARY = 30_522
+#: The encoders that are timed; their weights are random, which costs the same as trained ones.
+SHAPES = {
+    "six": EncoderShape(VOCABULARY, hidden=384, layers=6, heads=12, intermediate=1536),
+    "base": EncoderShape(VOCABULARY, hidden=768, layers=12, heads=12, intermediate=3072),
+    "tiny": EncoderShape(VOCABULARY, hidden=64, layers=2, heads=2, intermediate=128),
+}
+DROPOUT = 0.1
+
+
+def random_checkpoint(shape: EncoderShape, data: dict[str, Any], folder: Path) -> Path:
+    """A checkpoint folder of this shape: random weights, MiniLM's word pieces if that is installed,
+    else the words of the data."""
+    from transformers import BertModel
+
+    words = "tiny"
+    for name in PACKAGED:
+        try:
+            find_checkpoint(name)
+        except EncoderError:
+            continue
+        words = name
+    torch.manual_seed(0)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = bert_config(shape)
+    (folder / "config.json").write_text(json.dumps(config.to_dict()))
+    save_file(BertModel(config).state_dict(), folder / "model.safetensors")
+    tokenizer_of(TrainConfig.from_dict({"data": data, "encoder": words})).save(
+        str(folder / "tokenizer.json")
+    )
+    return folder
+
+
+def bert_config(shape: EncoderShape) -> Any:
+    from transformers import BertConfig
+
+    return BertConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        intermediate_size=shape.intermediate,
+        hidden_dropout_prob=DROPOUT,
+        attention_probs_dropout_prob=DROPOUT,
+        attn_implementation="sdpa",
+    )
+
+
+def run_of(encoder: Path, data: dict[str, Any], batch_size: int, **changes: Any) -> Run:
+    """A trial of round-robin PCGrad, ready to take steps."""
+    mapping = {
+        "data": data, "encoder": str(encoder), "sampler": "round_robin", "combiner": "pcgrad",
+        "batch_size": batch_size, "dropout": DROPOUT, "precision": "fp32",
+    } | changes  # fmt: skip
+    return Run(TrainConfig.from_dict(mapping))
+
+
+class Ours:
+    """`Run.step`, as a trial calls it: batches are packed within the timed step."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        run.model.train()
+        segments = [segment.name for segment in run.parameters.segments]
+        run.parameters.freeze(frozen_segments(run.config.freeze, segments))
+        self.phase: Phase = run.plan(1)[0]
+
+    def prepare(self, step: Step) -> Callable[[], None]:
+        tally = Tally(list(self.run.tasks.values()), self.run.corpus.sizes())
+        return lambda: self.run.step(self.phase, step, tally)
+
+
+class Usual(nn.Module):
+    """transformers' BertModel on padded batches, torchjd's aggregator, torch's fused AdamW.
+
+    The batches are padded beforehand, outside the timed step, as a DataLoader's workers would.
+
+    Args:
+        surgery: `none` (one backward of the summed losses), `rows` (a backward a task, the
+            gradients handed to torchjd as one matrix: the fastest use of it that was found), or
+            `mtl_backward` (torchjd's own loop).
+    """
+
+    def __init__(self, run: Run, surgery: str, precision: str = "fp32"):
+        from torchjd.aggregation import PCGrad
+        from transformers import BertModel
+
+        super().__init__()
+        self.corpus, self.tasks, self.device = run.corpus, run.tasks, run.device
+        self.surgery, self.precision = surgery, precision
+        shape = run.model.encoder.shape
+        self.bert = BertModel(bert_config(shape))
+        self.dropout = nn.Dropout(DROPOUT)
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(shape.hidden, task.outputs) for name, task in run.tasks.items()}
+        )
+        self.to(self.device).train()
+        self.shared = list(self.bert.parameters())
+        self.aggregator = PCGrad()
+        self.optimizer = torch.optim.AdamW(
+            self.parameters(), lr=run.config.learning_rate, fused=True
+        )
+
+    def prepare(self, step: Step) -> Callable[[], None]:
+        batches = [(draw.task, *self._padded(draw.task, draw.rows)) for draw in step]
+        return lambda: self._step(batches)
+
+    def _padded(self, task: str, rows: Any) -> tuple[dict[str, Tensor], Tensor]:
+        split = self.corpus.splits[task]["train"]
+        packed = [split.packed(rows[i : i + 1]) for i in range(len(rows))]
+        pad = nn.utils.rnn.pad_sequence
+        batch = {
+            "input_ids": pad([p.ids for p in packed], batch_first=True),
+            "token_type_ids": pad([p.token_types for p in packed], batch_first=True),
+            "attention_mask": pad([torch.ones_like(p.ids) for p in packed], batch_first=True),
+        }
+        labels = torch.from_numpy(split.labels_of(rows)).to(self.device)
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}, labels
+
+    def _pooled(self, batch: dict[str, Tensor]) -> Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return self.bert(**batch).pooler_output
+
+    def _loss(self, task: str, pooled: Tensor, labels: Tensor) -> Tensor:
+        output = self.heads[task](self.dropout(pooled.float()))
+        kind = self.tasks[task].loss
+        if kind == "cross_entropy":
+            return F.cross_entropy(output, labels.long())
+        if kind == "bce":
+            return F.binary_cross_entropy_with_logits(output[:, 0], labels)
+        return F.mse_loss(output[:, 0], labels)
+
+    def _step(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
+        self.optimizer.zero_grad(set_to_none=True)
+        getattr(self, "_" + self.surgery)(batches)
+        self.optimizer.step()
+
+    def _none(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
+        for task, batch, labels in batches:
+            self._loss(task, self._pooled(batch), labels).backward()
+
+    def _rows(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
+        rows = []
+        for task, batch, labels in batches:
+            self._loss(task, self._pooled(batch), labels).backward()
+            rows.append(torch.cat([p.grad.reshape(-1) for p in self.shared]))  # type: ignore[union-attr]
+            for parameter in self.shared:
+                parameter.grad = None
+        update = self.aggregator(torch.stack(rows))
+        sizes = [parameter.numel() for parameter in self.shared]
+        for parameter, part in zip(self.shared, update.split(sizes), strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def _mtl_backward(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
+        from torchjd.autojac import jac_to_grad, mtl_backward
+
+        features = [self._pooled(batch) for _, batch, _ in batches]
+        losses = [
+            self._loss(task, pooled, labels)
+            for (task, _, labels), pooled in zip(batches, features, strict=True)
+        ]
+        heads = [list(self.heads[task].parameters()) for task, _, _ in batches]
+        mtl_backward(
+            losses, features, tasks_params=heads, shared_params=self.shared, parallel_chunk_size=1
+        )
+        jac_to_grad(self.shared, self.aggregator)

@@ -1,0 +1,68 @@
+"""The hardware's limit: operations of a packed step, and the rate of matrix products."""
+
+from __future__ import annotations
+
+import statistics
+import time
+
+import numpy as np
+import torch
+
+from trainer.corpus import Corpus
+from trainer.encoder import EncoderShape
+from trainer.samplers import Step
+
+
+def step_operations(shape: EncoderShape, corpus: Corpus, step: Step) -> float:
+    """Floating-point operations of one step's matrix products over real tokens: forward once,
+    backward twice (activations and weights).
+
+    A token costs 2 (4 h^2 + 2 h m) a layer, a sentence of n tokens 4 n^2 h for attention.
+    """
+    lengths = np.concatenate(
+        [corpus.splits[draw.task]["train"].lengths[draw.rows] for draw in step]
+    ).astype(float)
+    linear = 2 * (4 * shape.hidden**2 + 2 * shape.hidden * shape.intermediate) * lengths.sum()
+    attention = 4 * shape.hidden * (lengths**2).sum()
+    return float(3 * shape.layers * (linear + attention))
+
+
+def padded_share(corpus: Corpus, step: Step) -> float:
+    """Real tokens over the slots of padded batches."""
+    real = slots = 0
+    for draw in step:
+        lengths = corpus.splits[draw.task]["train"].lengths[draw.rows]
+        real += int(lengths.sum())
+        slots += int(lengths.max()) * len(lengths)
+    return real / slots
+
+
+class MatrixRate:
+    """Operations a second of square matrix products, measured between the steps."""
+
+    def __init__(self, dtype: torch.dtype, device: torch.device, size: int):
+        self._a, self._b, self._c = (
+            torch.randn(size, size, device=device).to(dtype) for _ in range(3)
+        )
+        self._device = device
+        self._operations = 2.0 * size**3
+        self._rates: list[float] = []
+
+    def measure(self, repeats: int = 4) -> None:
+        torch.mm(self._a, self._b, out=self._c)
+        _wait(self._device)
+        started = time.perf_counter()
+        for _ in range(repeats):
+            torch.mm(self._a, self._b, out=self._c)
+        _wait(self._device)
+        self._rates.append(self._operations * repeats / (time.perf_counter() - started))
+
+    @property
+    def rate(self) -> float:
+        """Median, operations a second."""
+        return statistics.median(self._rates)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

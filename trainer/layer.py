@@ -1,0 +1,175 @@
+"""One post-norm transformer layer on packed tokens, forward and backward written out.
+
+Written out because autograd cannot do three things: compute every task's weight gradients in one
+backward (`trainer.rows`), write them where they belong, and reuse what is no longer needed.
+`test_encoder.py` holds it against transformers' layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainer.attention import attend, attend_backward
+from trainer.dropout import Masks
+from trainer.packed import Packed
+from trainer.rows import compute_weight, linear_gradients, norm_gradients
+
+
+class Layer(nn.Module):
+    """One post-norm transformer layer, (T, hidden) -> (T, hidden) in the dtype of its input.
+
+    hidden' = norm(hidden + dropout(attention)), then norm(hidden' + dropout(feed-forward)); norms
+    and softmax compute in fp32 inside whatever the dtype.
+    """
+
+    def __init__(
+        self,
+        hidden: int,
+        heads: int,
+        intermediate: int,
+        norm_eps: float,
+        dropout: float,
+        attention_dropout: float,
+        masks: Masks,
+    ):
+        super().__init__()
+        self.heads = heads
+        self.p = dropout
+        self.attention_p = attention_dropout
+        self.masks = masks
+        self.query_key_value = nn.Linear(hidden, 3 * hidden)
+        self.attention_output = nn.Linear(hidden, hidden)
+        self.attention_norm = nn.LayerNorm(hidden, eps=norm_eps)
+        self.intermediate = nn.Linear(hidden, intermediate)
+        self.output = nn.Linear(intermediate, hidden)
+        self.output_norm = nn.LayerNorm(hidden, eps=norm_eps)
+
+    def forward(self, hidden: Tensor, packed: Packed) -> Tensor:
+        parameters = list(self.parameters())
+        grows = hidden.requires_grad or any(p.requires_grad for p in parameters)
+        if torch.is_grad_enabled() and grows:
+            output: Tensor = _Layer.apply(hidden, self, packed, *parameters)
+            return output
+        return _forward(self, hidden.detach(), packed)[0]
+
+
+@dataclass
+class _Saved:
+    """What backward needs; `(T, .)` in the layer's dtype, means and scales (T, 1) fp32."""
+
+    x: Tensor
+    attention: Any
+    mixed: Tensor
+    attention_mask: Tensor | None
+    attention_sum: Tensor
+    attention_mean: Tensor
+    attention_scale: Tensor
+    middle: Tensor
+    inner: Tensor
+    activated: Tensor
+    output_mask: Tensor | None
+    output_sum: Tensor
+    output_mean: Tensor
+    output_scale: Tensor
+
+
+def _apply(module: nn.Linear, x: Tensor) -> Tensor:
+    weight = compute_weight(module.weight, x.dtype)
+    return torch.addmm(compute_weight(module.bias, x.dtype), x, weight.t())
+
+
+def _add_and_norm(
+    layer: Layer, norm: nn.LayerNorm, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
+    """norm(x + dropout(y)); y is overwritten.  Also the mask, the sum, its mean and scale."""
+    mask = None
+    if layer.training and layer.p > 0:
+        mask = layer.masks.take(tuple(y.shape), layer.p, y)
+        torch.addcmul(x, y, mask, out=y)
+    else:
+        y.add_(x)
+    normed, mean, scale = torch.native_layer_norm(
+        y, norm.normalized_shape, norm.weight, norm.bias, norm.eps
+    )
+    return normed, mask, y, mean, scale
+
+
+def _forward(layer: Layer, x: Tensor, packed: Packed) -> tuple[Tensor, _Saved]:
+    drop = layer.attention_p if layer.training else 0.0
+    qkv = _apply(layer.query_key_value, x)
+    mixed, attention = attend(qkv, packed, layer.heads, layer.masks, drop)
+    attended = _apply(layer.attention_output, mixed)
+    middle, *of_attention = _add_and_norm(layer, layer.attention_norm, x, attended)
+    inner = _apply(layer.intermediate, middle)
+    activated = F.gelu(inner)
+    fed = _apply(layer.output, activated)
+    y, *of_output = _add_and_norm(layer, layer.output_norm, middle, fed)
+    return y, _Saved(x, attention, mixed, *of_attention, middle, inner, activated, *of_output)
+
+
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, layer: Layer, packed: Packed, *parameters: Tensor) -> Tensor:
+        ctx.layer, ctx.packed = layer, packed
+        y, ctx.saved = _forward(layer, x, packed)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        layer, packed, saved = ctx.layer, ctx.packed, ctx.saved
+        del ctx.saved  # a second backward through the same graph is nobody's wish
+        of_x, *of_parameters = _backward(layer, packed, saved, gradient, ctx.needs_input_grad[0])
+        return of_x, None, None, *of_parameters
+
+
+def _masked(gradient: Tensor, mask: Tensor | None) -> Tensor:
+    return gradient if mask is None else gradient * mask
+
+
+def _backward(
+    layer: Layer, packed: Packed, saved: _Saved, gradient: Tensor, needs_x: bool
+) -> tuple[Tensor | None, ...]:
+    """Gradient of x, and of the parameters in their order where they have no rows."""
+    spans = packed.spans
+    dtype = saved.x.dtype
+
+    def into(module: nn.Linear, of_output: Tensor, residual: Tensor | None = None) -> Tensor:
+        weight = compute_weight(module.weight, dtype)
+        return of_output @ weight if residual is None else torch.addmm(residual, of_output, weight)
+
+    of_sum, *output_norm = norm_gradients(
+        layer.output_norm, gradient.contiguous(), saved.output_sum,
+        saved.output_mean, saved.output_scale, spans,
+    )  # fmt: skip
+    of_fed = _masked(of_sum, saved.output_mask)
+    output = linear_gradients(*_both(layer.output), of_fed, saved.activated, spans)
+    of_inner = into(layer.output, of_fed)
+    torch.ops.aten.gelu_backward.grad_input(of_inner, saved.inner, grad_input=of_inner)
+    intermediate = linear_gradients(*_both(layer.intermediate), of_inner, saved.middle, spans)
+    of_middle = into(layer.intermediate, of_inner, of_sum)
+
+    of_sum, *attention_norm = norm_gradients(
+        layer.attention_norm, of_middle, saved.attention_sum,
+        saved.attention_mean, saved.attention_scale, spans,
+    )  # fmt: skip
+    of_attended = _masked(of_sum, saved.attention_mask)
+    attention_output = linear_gradients(
+        *_both(layer.attention_output), of_attended, saved.mixed, spans
+    )
+    of_mixed = into(layer.attention_output, of_attended)
+    of_qkv = attend_backward(of_mixed, saved.attention, packed, layer.heads)
+    query_key_value = linear_gradients(*_both(layer.query_key_value), of_qkv, saved.x, spans)
+    of_x = into(layer.query_key_value, of_qkv, of_sum) if needs_x else None
+    return (
+        of_x, *query_key_value, *attention_output, *attention_norm,
+        *intermediate, *output, *output_norm,
+    )  # fmt: skip
+
+
+def _both(module: nn.Linear) -> tuple[Tensor, Tensor]:
+    return module.weight, module.bias
