@@ -25,37 +25,39 @@ GRID_COST = 4000.0
 
 @dataclass(frozen=True)
 class Grid:
-    """`count` sentences of at most `longest` tokens, in the slots from `start` on.
+    """`count` sentences of at most `longest` tokens with `queries` queries each.
 
-    `bias` (count * heads, 1, longest) is 0 where a key counts and -inf where it is padding; None
-    where no slot is.
+    `rows` and `mixed_rows` are its stretches of the rows of all grids.  `bias` (count * heads, 1,
+    longest) is 0 where a key counts and -inf where it is padding; None where no slot is.
     """
 
-    start: int
     count: int
     longest: int
+    queries: int
+    rows: slice
+    mixed_rows: slice
     bias: Tensor | None
 
 
 @dataclass(frozen=True)
 class GridLayout:
-    """How packed rows of one head's d values go into grids and back; S slots, T tokens.
+    """How rows of one head's d values go into grids and back.
 
-    `to_grids` (3 S heads,): from (T * 3 * heads, d) to each grid's (3, count, heads, longest, d).
-    `from_grids` (3 T heads,): the inverse.  `mixed_from_grids` (T heads,) and `mixed_to_grids`
-    (S heads,) are the same for attention's output; a slot of padding takes a filler token's row.
+    `to_grids`: from the source's rows to, grid by grid, those of Q (count, heads, queries, d), K
+    and V (count, heads, longest, d).  `from_grids`: the inverse.  `mixed_from_grids`: from the
+    output's (count, heads, queries, d) of all grids to (queries, heads); `mixed_to_grids` the
+    inverse, where a slot of padding takes a filler token's row.
     """
 
     grids: tuple[Grid, ...]
-    slots: int
     to_grids: Tensor
     from_grids: Tensor
     mixed_from_grids: Tensor
     mixed_to_grids: Tensor
 
 
-def grid_lengths(lengths: np.ndarray) -> list[int]:
-    """Where to cut sentences, sorted by falling length, into grids: the counts of each grid.
+def grid_counts(lengths: np.ndarray) -> list[int]:
+    """How many sentences each grid takes, for lengths in falling order.
 
     Least sum of slots x keys plus `GRID_COST` a grid, by dynamic programming over the distinct
     (rounded) lengths.
@@ -80,68 +82,76 @@ def grid_lengths(lengths: np.ndarray) -> list[int]:
     return found[::-1]
 
 
-def _layout(packed: Packed, heads: int, like: Tensor) -> GridLayout:
-    key = (heads, like.dtype)
+def _layout(packed: Packed, heads: int, like: Tensor, first_only: bool) -> GridLayout:
+    key = (heads, like.dtype, first_only)
     if key not in packed.layouts:
-        packed.layouts[key] = _make_layout(packed, heads, like)
+        packed.layouts[key] = _make_layout(packed, heads, like, first_only)
     made: GridLayout = packed.layouts[key]
     return made
 
 
-def _make_layout(packed: Packed, heads: int, like: Tensor) -> GridLayout:
+def _make_layout(packed: Packed, heads: int, like: Tensor, first_only: bool) -> GridLayout:
     order = np.argsort(-packed.lengths, kind="stable")
     starts, lengths = packed.starts[order], packed.lengths[order]
+    head = np.arange(heads)
+    # The source has (T, 3 heads) rows, or (n, heads) of queries and then (T, 2 heads).
+    parts = 2 if first_only else 3
+    before = packed.sentences * heads if first_only else 0
+    source = before + packed.tokens * parts * heads
+    from_grids = np.zeros(source, dtype=np.int64)
+    queries_in_all = packed.sentences if first_only else packed.tokens
+    mixed_from_grids = np.zeros(queries_in_all * heads, dtype=np.int64)
     filler = packed.fillers[-1][0]
-    head, three = np.arange(heads), np.arange(3)
-    # Of each token: its place among the rows (3, count, heads, longest) of all grids, and the
-    # distance there between two heads and between Q, K and V.
-    first = np.zeros(packed.tokens, dtype=np.int64)
-    first_mixed = np.zeros(packed.tokens, dtype=np.int64)
-    head_step = np.zeros(packed.tokens, dtype=np.int64)
-    three_step = np.zeros(packed.tokens, dtype=np.int64)
-    grids, to_grids, mixed_to_grids = [], [], []
-    begin = slot = 0
-    for count in grid_lengths(lengths):
+    grids: list[Grid] = []
+    to_grids, mixed_to_grids = [], []
+    begin = row = mixed_row = 0
+    for count in grid_counts(lengths):
         members = slice(begin, begin + count)
         longest = int(-(-lengths[begin] // GRID_ALIGNMENT) * GRID_ALIGNMENT)
         place = np.arange(longest)
         real = place[None, :] < lengths[members, None]
         token = starts[members, None] + np.where(real, place[None, :], 0)
-        to_grids.append(
-            (
-                token[None, :, None, :] * (3 * heads)
-                + three[:, None, None, None] * heads
-                + head[None, None, :, None]
-            ).ravel()
-        )
-        out = np.where(real, token, filler)
-        mixed_to_grids.append((out[:, None, :] * heads + head[None, :, None]).ravel())
-        row = np.arange(count)[:, None] * (heads * longest) + place[None, :]
-        tokens = token[real]
-        first[tokens] = (3 * heads * slot + row)[real]
-        first_mixed[tokens] = (heads * slot + row)[real]
-        head_step[tokens] = longest
-        three_step[tokens] = count * heads * longest
+        query = order[members, None] if first_only else token
+        asks = np.ones_like(query, dtype=bool) if first_only else real
+
+        def spread(of: np.ndarray, columns: int, part: int, start: int = 0) -> np.ndarray:
+            """(count, heads, places): the rows of part `part` of the things in (count, places)."""
+            return start + (of[:, None, :] * columns + part) * heads + head[None, :, None]
+
+        sources = [
+            spread(query, 1, 0) if first_only else spread(token, 3, 0),
+            spread(token, parts, parts - 2, before),
+            spread(token, parts, parts - 1, before),
+        ]
+        for rows, valid in zip(sources, (asks, real, real), strict=True):
+            chosen = np.broadcast_to(valid[:, None, :], rows.shape)
+            from_grids[rows[chosen]] = (row + np.arange(rows.size)).reshape(rows.shape)[chosen]
+            to_grids.append(rows.ravel())
+            row += rows.size
+        out = spread(np.where(asks, query, filler), 1, 0)
+        chosen = np.broadcast_to(asks[:, None, :], out.shape)
+        places = (mixed_row + np.arange(out.size)).reshape(out.shape)
+        mixed_from_grids[out[chosen]] = places[chosen]
+        mixed_to_grids.append(out.ravel())
+        mixed_row += out.size
         bias = None
         if not real.all():
             outside = np.where(real, 0.0, -np.inf).repeat(heads, axis=0)[:, None, :]
             bias = torch.from_numpy(outside).to(like)
-        grids.append(Grid(slot, count, longest, bias))
+        taken = sum(rows.size for rows in sources)
+        grids.append(
+            Grid(
+                count, longest, query.shape[1],
+                slice(row - taken, row), slice(mixed_row - out.size, mixed_row), bias,
+            )
+        )  # fmt: skip
         begin += count
-        slot += count * longest
-    from_grids = (
-        first[:, None, None]
-        + three[None, :, None] * three_step[:, None, None]
-        + head[None, None, :] * head_step[:, None, None]
-    ).ravel()
-    mixed_from_grids = (first_mixed[:, None] + head[None, :] * head_step[:, None]).ravel()
 
     def tensor(array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(like.device)
 
     return GridLayout(
         grids=tuple(grids),
-        slots=slot,
         to_grids=tensor(np.concatenate(to_grids)),
         from_grids=tensor(from_grids),
         mixed_from_grids=tensor(mixed_from_grids),
@@ -149,38 +159,52 @@ def _make_layout(packed: Packed, heads: int, like: Tensor) -> GridLayout:
     )
 
 
+def _parts(rows: Tensor, grid: Grid, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The grid's Q, K and V, (count * heads, queries or longest, d), as views."""
+    batch, width = grid.count * heads, rows.shape[1]
+    asks, keys = batch * grid.queries, batch * grid.longest
+    query, key, value = rows[grid.rows].split([asks, keys, keys])
+    shape = (batch, grid.longest, width)
+    return query.view(batch, grid.queries, width), key.view(shape), value.view(shape)
+
+
 def attend(
-    qkv: Tensor, packed: Packed, heads: int, masks: Masks, drop: float
+    source: Tensor, packed: Packed, heads: int, masks: Masks, drop: float, first_only: bool = False
 ) -> tuple[Tensor, Any]:
-    """Attention's output (T, hidden) for Q, K and V side by side (T, 3 * hidden).
+    """Attention's output, (T, hidden), or (n, hidden) for the queries of [CLS] tokens alone.
+
+    Args:
+        source: Q, K and V side by side, flat: (T, 3, heads, d); with `first_only` Q (n, heads, d)
+            and behind it K and V side by side (T, 2, heads, d).
+        drop: the share of attention weights that is dropped.
 
     Also returns what `attend_backward` needs.  Rows of fillers are finite and without meaning.
     """
-    if qkv.is_cuda and qkv.dtype == torch.bfloat16:
-        return _varlen(qkv, packed, heads, drop)
-    return _grids(qkv, packed, heads, masks, drop)
+    if source.is_cuda and source.dtype == torch.bfloat16:
+        return _varlen(source, packed, heads, drop, first_only)
+    return _grids(source, packed, heads, masks, drop, first_only)
 
 
-def attend_backward(gradient: Tensor, saved: Any, packed: Packed, heads: int) -> Tensor:
-    """Gradient (T, 3 * hidden) of Q, K and V; zero for fillers if it was zero there."""
+def attend_backward(
+    gradient: Tensor, saved: Any, packed: Packed, heads: int, first_only: bool = False
+) -> Tensor:
+    """Gradient of the source; zero for fillers if it was zero there."""
     if gradient.is_cuda and gradient.dtype == torch.bfloat16:
-        return _varlen_backward(gradient, saved, packed, heads)
-    return _grids_backward(gradient, saved, packed, heads)
+        return _varlen_backward(gradient, saved, packed, first_only)
+    return _grids_backward(gradient, saved, packed, heads, first_only)
 
 
 def _grids(
-    qkv: Tensor, packed: Packed, heads: int, masks: Masks, drop: float
+    source: Tensor, packed: Packed, heads: int, masks: Masks, drop: float, first_only: bool
 ) -> tuple[Tensor, Any]:
-    layout = _layout(packed, heads, qkv)
-    width = qkv.shape[1] // (3 * heads)
-    rows = qkv.view(-1, width).index_select(0, layout.to_grids)
-    mixed = qkv.new_empty(layout.slots * heads, width)
-    unused = qkv.new_zeros(1, 1, 1)
+    layout = _layout(packed, heads, source, first_only)
+    width = _width(source, packed, heads, first_only)
+    rows = source.view(-1, width).index_select(0, layout.to_grids)
+    mixed = source.new_empty(len(layout.mixed_to_grids), width)
+    unused = source.new_zeros(1, 1, 1)
     kept = []
     for grid in layout.grids:
-        query, key, value = _of_grid(rows, grid, 3 * heads).view(
-            3, grid.count * heads, grid.longest, width
-        )
+        query, key, value = _parts(rows, grid, heads)
         biased = grid.bias is not None
         scores = torch.baddbmm(
             grid.bias if biased else unused,
@@ -194,25 +218,25 @@ def _grids(
         if drop > 0:
             mask = masks.take(tuple(weights.shape), drop, weights)
             dropped = weights * mask
-        out = _of_grid(mixed, grid, heads).view(grid.count * heads, grid.longest, width)
-        torch.bmm(dropped, value, out=out)
+        torch.bmm(dropped, value, out=mixed[grid.mixed_rows].view(query.shape))
         kept.append((weights, dropped, mask))
-    packed_again = mixed.index_select(0, layout.mixed_from_grids).view(qkv.shape[0], -1)
-    return packed_again, (rows, kept)
+    output = mixed.index_select(0, layout.mixed_from_grids).view(-1, heads * width)
+    return output, (rows, kept)
 
 
-def _grids_backward(gradient: Tensor, saved: Any, packed: Packed, heads: int) -> Tensor:
-    layout = _layout(packed, heads, gradient)
+def _grids_backward(
+    gradient: Tensor, saved: Any, packed: Packed, heads: int, first_only: bool
+) -> Tensor:
+    layout = _layout(packed, heads, gradient, first_only)
     width = gradient.shape[1] // heads
     rows, kept = saved
     of_mixed = gradient.view(-1, width).index_select(0, layout.mixed_to_grids)
     of_rows = torch.empty_like(rows)
     scale = width**-0.5
     for grid, (weights, dropped, mask) in zip(layout.grids, kept, strict=True):
-        shape = (3, grid.count * heads, grid.longest, width)
-        query, key, value = _of_grid(rows, grid, 3 * heads).view(shape)
-        of_query, of_key, of_value = _of_grid(of_rows, grid, 3 * heads).view(shape)
-        of_out = _of_grid(of_mixed, grid, heads).view(shape[1:])
+        query, key, value = _parts(rows, grid, heads)
+        of_query, of_key, of_value = _parts(of_rows, grid, heads)
+        of_out = of_mixed[grid.mixed_rows].view(query.shape)
         torch.bmm(dropped.transpose(1, 2), of_out, out=of_value)
         of_weights = torch.bmm(of_out, value.transpose(1, 2))
         if mask is not None:
@@ -220,48 +244,49 @@ def _grids_backward(gradient: Tensor, saved: Any, packed: Packed, heads: int) ->
         of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
         torch.baddbmm(of_query, of_scores, key, beta=0.0, alpha=scale, out=of_query)
         torch.baddbmm(of_key, of_scores.transpose(1, 2), query, beta=0.0, alpha=scale, out=of_key)
-    of_qkv = of_rows.index_select(0, layout.from_grids).view(gradient.shape[0], -1)
+    of_source = of_rows.index_select(0, layout.from_grids)
+    before, parts = (packed.sentences * heads, 2) if first_only else (0, 3)
     for start, end in packed.fillers:
-        of_qkv[start:end] = 0.0
-    return of_qkv
+        of_source[before + start * parts * heads : before + end * parts * heads] = 0.0
+    return of_source
 
 
-def _of_grid(rows: Tensor, grid: Grid, per_slot: int) -> Tensor:
-    """The grid's stretch of (S * per_slot, d)."""
-    end = grid.start + grid.count * grid.longest
-    return rows[grid.start * per_slot : end * per_slot]
+def _width(source: Tensor, packed: Packed, heads: int, first_only: bool) -> int:
+    """d, the width of a head."""
+    rows = packed.tokens * 3 if not first_only else packed.sentences + packed.tokens * 2
+    return source.numel() // (rows * heads)
 
 
-def _varlen(qkv: Tensor, packed: Packed, heads: int, drop: float) -> tuple[Tensor, Any]:
+def _varlen(
+    source: Tensor, packed: Packed, heads: int, drop: float, first_only: bool
+) -> tuple[Tensor, Any]:
     """Flash attention with the sentences' bounds; fillers are sentences of their own."""
-    query, key, value = qkv.view(qkv.shape[0], 3, heads, -1).unbind(1)
-    longest = _varlen_longest(packed)
+    width = _width(source, packed, heads, first_only)
+    if first_only:
+        count = packed.sentences * heads * width
+        query = source.view(-1)[:count].view(-1, heads, width)
+        key, value = source.view(-1)[count:].view(-1, 2, heads, width).unbind(1)
+    else:
+        query, key, value = source.view(-1, 3, heads, width).unbind(1)
+    bounds = packed.first_bounds if first_only else packed.bounds
+    longest = packed.longest_bound
+    asks = 1 if first_only else longest
     mixed, normalizer, seed, offset, _ = torch.ops.aten._flash_attention_forward(
-        query, key, value, packed.bounds, packed.bounds, longest, longest, drop, False, False
+        query, key, value, bounds, packed.bounds, asks, longest, drop, False, False
     )
-    return mixed.reshape(qkv.shape[0], -1), (
-        query,
-        key,
-        value,
-        mixed,
-        normalizer,
-        seed,
-        offset,
-        drop,
-    )
+    saved = (query, key, value, mixed, normalizer, seed, offset, asks, longest, drop)
+    return mixed.reshape(-1, heads * width), saved
 
 
-def _varlen_backward(gradient: Tensor, saved: Any, packed: Packed, heads: int) -> Tensor:
-    query, key, value, mixed, normalizer, seed, offset, drop = saved
-    longest = _varlen_longest(packed)
-    parts = torch.ops.aten._flash_attention_backward(
+def _varlen_backward(gradient: Tensor, saved: Any, packed: Packed, first_only: bool) -> Tensor:
+    query, key, value, mixed, normalizer, seed, offset, asks, longest, drop = saved
+    bounds = packed.first_bounds if first_only else packed.bounds
+    of_query, of_key, of_value = torch.ops.aten._flash_attention_backward(
         gradient.view_as(mixed), query, key, value, mixed, normalizer,
-        packed.bounds, packed.bounds, longest, longest, drop, False, seed, offset,
+        bounds, packed.bounds, asks, longest, drop, False, seed, offset,
     )  # fmt: skip
-    return torch.stack(parts, dim=1).view(gradient.shape[0], -1)
-
-
-def _varlen_longest(packed: Packed) -> int:
-    """An upper bound, coarse so that a recorded graph serves many batches."""
-    longest = max(packed.longest, max(end - start for start, end in packed.fillers))
-    return -(-longest // 128) * 128
+    width = query.shape[-1]
+    if not first_only:
+        return torch.stack((of_query, of_key, of_value), dim=1).view(-1, width)
+    pair = torch.stack((of_key, of_value), dim=1)
+    return torch.cat([of_query.reshape(-1, width), pair.view(-1, width)])

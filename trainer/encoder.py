@@ -141,13 +141,23 @@ class Encoder(nn.Module):
         finally:
             self.dtype = before
 
-    def forward(self, packed: Packed, shift: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Hidden states (T, hidden) and pooled [CLS] vectors (n, hidden)."""
+    def forward(self, packed: Packed, shift: Tensor | None = None) -> Tensor:
+        """Pooled [CLS] vectors (n, hidden), fp32.
+
+        The last layer is computed for the [CLS] tokens alone.
+        """
         hidden = self.embeddings(packed, shift).to(self.dtype)
+        last = len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            hidden = layer(hidden, packed, first_only=number == last)
+        return torch.tanh(linear(self.pooler, hidden.float(), packed.sentence_spans))
+
+    def states(self, packed: Packed) -> Tensor:
+        """The last layer's states of all tokens, (T, hidden) in `dtype`."""
+        hidden = self.embeddings(packed).to(self.dtype)
         for layer in self.layers:
             hidden = layer(hidden, packed)
-        first = hidden.index_select(0, packed.first).float()
-        return hidden, torch.tanh(linear(self.pooler, first, packed.sentence_spans))
+        return hidden
 
 
 def from_hugging_face_names(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:

@@ -99,7 +99,7 @@ class MultitaskModel(nn.Module):
 
         `packed` has the sentences of one part a task, in the order of `tasks`.
         """
-        _, pooled = self.encoder(packed, shift)
+        pooled = self.encoder(packed, shift)
         if self.shared_layer is not None:
             pooled = torch.relu(linear(self.shared_layer, pooled, packed.sentence_spans))
         found = []

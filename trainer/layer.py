@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from trainer.attention import attend, attend_backward
 from trainer.dropout import Masks
 from trainer.packed import Packed
-from trainer.rows import compute_weight, linear_gradients, norm_gradients
+from trainer.rows import compute_weight, joined, linear_gradients, norm_gradients
 
 
 class Layer(nn.Module):
@@ -43,26 +43,33 @@ class Layer(nn.Module):
         self.attention_p = attention_dropout
         self.masks = masks
         self.query_key_value = nn.Linear(hidden, 3 * hidden)
+        self.query, self.key_value = slice(0, hidden), slice(hidden, 3 * hidden)
         self.attention_output = nn.Linear(hidden, hidden)
         self.attention_norm = nn.LayerNorm(hidden, eps=norm_eps)
         self.intermediate = nn.Linear(hidden, intermediate)
         self.output = nn.Linear(intermediate, hidden)
         self.output_norm = nn.LayerNorm(hidden, eps=norm_eps)
 
-    def forward(self, hidden: Tensor, packed: Packed) -> Tensor:
+    def forward(self, hidden: Tensor, packed: Packed, first_only: bool = False) -> Tensor:
+        """With `first_only` the output is (n, hidden), that of the [CLS] tokens alone: the rest of
+        a last layer would be computed for nobody."""
         parameters = list(self.parameters())
         grows = hidden.requires_grad or any(p.requires_grad for p in parameters)
         if torch.is_grad_enabled() and grows:
-            output: Tensor = _Layer.apply(hidden, self, packed, *parameters)
+            output: Tensor = _Layer.apply(hidden, self, packed, first_only, *parameters)
             return output
-        return _forward(self, hidden.detach(), packed)[0]
+        return _forward(self, hidden.detach(), packed, first_only)[0]
 
 
 @dataclass
 class _Saved:
-    """What backward needs; `(T, .)` in the layer's dtype, means and scales (T, 1) fp32."""
+    """What backward needs; `(T, .)` in the layer's dtype, means and scales (T, 1) fp32.
+
+    From `asking` on, the rows that have queries, it is (n, .) in a layer for [CLS] tokens alone.
+    """
 
     x: Tensor
+    asking: Tensor
     attention: Any
     mixed: Tensor
     attention_mask: Tensor | None
@@ -78,9 +85,10 @@ class _Saved:
     output_scale: Tensor
 
 
-def _apply(module: nn.Linear, x: Tensor) -> Tensor:
-    weight = compute_weight(module.weight, x.dtype)
-    return torch.addmm(compute_weight(module.bias, x.dtype), x, weight.t())
+def _apply(module: nn.Linear, x: Tensor, at: slice = slice(None)) -> Tensor:
+    """x @ weight[at]^T + bias[at]."""
+    weight = compute_weight(module.weight, x.dtype)[at]
+    return torch.addmm(compute_weight(module.bias, x.dtype)[at], x, weight.t())
 
 
 def _add_and_norm(
@@ -99,48 +107,73 @@ def _add_and_norm(
     return normed, mask, y, mean, scale
 
 
-def _forward(layer: Layer, x: Tensor, packed: Packed) -> tuple[Tensor, _Saved]:
+def _forward(layer: Layer, x: Tensor, packed: Packed, first_only: bool) -> tuple[Tensor, _Saved]:
     drop = layer.attention_p if layer.training else 0.0
-    qkv = _apply(layer.query_key_value, x)
-    mixed, attention = attend(qkv, packed, layer.heads, layer.masks, drop)
+    if first_only:
+        asking = x.index_select(0, packed.first)
+        query, key_value = layer.query, layer.key_value
+        source = torch.cat(
+            [
+                _apply(layer.query_key_value, asking, query).view(-1),
+                _apply(layer.query_key_value, x, key_value).view(-1),
+            ]
+        )
+    else:
+        asking, source = x, _apply(layer.query_key_value, x)
+    mixed, attention = attend(source, packed, layer.heads, layer.masks, drop, first_only)
     attended = _apply(layer.attention_output, mixed)
-    middle, *of_attention = _add_and_norm(layer, layer.attention_norm, x, attended)
+    middle, *of_attention = _add_and_norm(layer, layer.attention_norm, asking, attended)
     inner = _apply(layer.intermediate, middle)
     activated = F.gelu(inner)
     fed = _apply(layer.output, activated)
     y, *of_output = _add_and_norm(layer, layer.output_norm, middle, fed)
-    return y, _Saved(x, attention, mixed, *of_attention, middle, inner, activated, *of_output)
+    saved = _Saved(
+        x, asking, attention, mixed, *of_attention, middle, inner, activated, *of_output
+    )  # fmt: skip
+    return y, saved
 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, layer: Layer, packed: Packed, *parameters: Tensor) -> Tensor:
-        ctx.layer, ctx.packed = layer, packed
-        y, ctx.saved = _forward(layer, x, packed)
+    def forward(
+        ctx: Any, x: Tensor, layer: Layer, packed: Packed, first_only: bool, *parameters: Tensor
+    ) -> Tensor:
+        ctx.layer, ctx.packed, ctx.first_only = layer, packed, first_only
+        y, ctx.saved = _forward(layer, x, packed, first_only)
         return y
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        layer, packed, saved = ctx.layer, ctx.packed, ctx.saved
+        saved = ctx.saved
         del ctx.saved  # a second backward through the same graph is nobody's wish
-        of_x, *of_parameters = _backward(layer, packed, saved, gradient, ctx.needs_input_grad[0])
-        return of_x, None, None, *of_parameters
+        of_x, *of_parameters = _backward(
+            ctx.layer, ctx.packed, ctx.first_only, saved, gradient, ctx.needs_input_grad[0]
+        )
+        return of_x, None, None, None, *of_parameters
 
 
 def _masked(gradient: Tensor, mask: Tensor | None) -> Tensor:
     return gradient if mask is None else gradient * mask
 
 
+def _back(
+    module: nn.Linear, gradient: Tensor, residual: Tensor | None = None, at: slice = slice(None)
+) -> Tensor:
+    """Gradient of the module's input; added to the residual's in place."""
+    weight = compute_weight(module.weight, gradient.dtype)[at]
+    return gradient @ weight if residual is None else residual.addmm_(gradient, weight)
+
+
 def _backward(
-    layer: Layer, packed: Packed, saved: _Saved, gradient: Tensor, needs_x: bool
+    layer: Layer,
+    packed: Packed,
+    first_only: bool,
+    saved: _Saved,
+    gradient: Tensor,
+    needs_x: bool,
 ) -> tuple[Tensor | None, ...]:
     """Gradient of x, and of the parameters in their order where they have no rows."""
-    spans = packed.spans
-    dtype = saved.x.dtype
-
-    def into(module: nn.Linear, of_output: Tensor, residual: Tensor | None = None) -> Tensor:
-        weight = compute_weight(module.weight, dtype)
-        return of_output @ weight if residual is None else torch.addmm(residual, of_output, weight)
+    spans = packed.sentence_spans if first_only else packed.spans
 
     of_sum, *output_norm = norm_gradients(
         layer.output_norm, gradient.contiguous(), saved.output_sum,
@@ -148,10 +181,10 @@ def _backward(
     )  # fmt: skip
     of_fed = _masked(of_sum, saved.output_mask)
     output = linear_gradients(*_both(layer.output), of_fed, saved.activated, spans)
-    of_inner = into(layer.output, of_fed)
+    of_inner = _back(layer.output, of_fed)
     torch.ops.aten.gelu_backward.grad_input(of_inner, saved.inner, grad_input=of_inner)
     intermediate = linear_gradients(*_both(layer.intermediate), of_inner, saved.middle, spans)
-    of_middle = into(layer.intermediate, of_inner, of_sum)
+    of_middle = _back(layer.intermediate, of_inner, of_sum)
 
     of_sum, *attention_norm = norm_gradients(
         layer.attention_norm, of_middle, saved.attention_sum,
@@ -161,10 +194,29 @@ def _backward(
     attention_output = linear_gradients(
         *_both(layer.attention_output), of_attended, saved.mixed, spans
     )
-    of_mixed = into(layer.attention_output, of_attended)
-    of_qkv = attend_backward(of_mixed, saved.attention, packed, layer.heads)
-    query_key_value = linear_gradients(*_both(layer.query_key_value), of_qkv, saved.x, spans)
-    of_x = into(layer.query_key_value, of_qkv, of_sum) if needs_x else None
+    of_mixed = _back(layer.attention_output, of_attended)
+    of_source = attend_backward(of_mixed, saved.attention, packed, layer.heads, first_only)
+
+    projection, both = layer.query_key_value, _both(layer.query_key_value)
+    of_x: Tensor | None = None
+    if first_only:
+        hidden = saved.x.shape[1]
+        of_query, of_key_value = of_source.view(-1).split(
+            [saved.asking.numel(), 2 * saved.x.numel()]
+        )
+        of_query, of_key_value = of_query.view(-1, hidden), of_key_value.view(-1, 2 * hidden)
+        query_key_value = joined(
+            linear_gradients(*both, of_query, saved.asking, spans, layer.query),
+            linear_gradients(*both, of_key_value, saved.x, packed.spans, layer.key_value),
+        )
+        if needs_x:
+            of_x = _back(projection, of_key_value, None, layer.key_value)
+            of_x.index_add_(0, packed.first, _back(projection, of_query, of_sum, layer.query))
+    else:
+        of_qkv = of_source.view(len(saved.x), -1)
+        query_key_value = linear_gradients(*both, of_qkv, saved.x, spans)
+        if needs_x:
+            of_x = _back(projection, of_qkv, of_sum)
     return (
         of_x, *query_key_value, *attention_output, *attention_norm,
         *intermediate, *output, *output_norm,

@@ -10,10 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: The tokens of every span are filled up to a multiple of this.  On a CPU, products in bf16 are
-#: compiled for their shape (a new one costs eight times a known one); on a GPU the shape is what
-#: a recorded graph is found by.
-ALIGNMENT = 64
+#: The tokens of every span are filled up to a multiple of this; see `alignment`.
+ALIGNMENT = 16
+
+
+def alignment(device: torch.device, dtype: torch.dtype) -> int:
+    """To what multiple of tokens it pays to fill up a span.
+
+    On a CPU, products in bf16 are compiled for their shape: one that was not seen before costs
+    eight times a known one.  On a GPU the shape is what a recorded graph is found by.
+    """
+    if device.type == "cuda":
+        return 128
+    return 64 if dtype == torch.bfloat16 else ALIGNMENT
 
 
 @dataclass(frozen=True)
@@ -43,13 +52,14 @@ class Span:
 
 @dataclass
 class Packed:
-    """T tokens in n sentences; behind the tokens of every span stand fillers up to `ALIGNMENT`.
+    """T tokens in n sentences; behind the tokens of every span stand fillers.
 
     Nothing reads what is computed for a filler, so its gradient is zero.
 
     `ids`, `positions`, `token_types`: int64 (T,).  `first`: int64 (n,), the place of each
     sentence's [CLS] token.  `bounds`: int32 (m + 1,), where sentences begin and end, the fillers
-    of a span counted as a sentence of their own.  `words`: int64 (U,), distinct ids in rising
+    of a span counted as a sentence of their own; `first_bounds` the same over `first`, where
+    fillers have nothing.  `words`: int64 (U,), distinct ids in rising
     order; `word_rows`: int64 (T,), row * U + the place of a token's id among them.
     `spans` (tokens, fillers included) and `sentence_spans` say which row of J is whose.
     `counts` and `rows`: sentences and row of J of every part.  `starts`, `lengths`: int (n,), the
@@ -61,6 +71,7 @@ class Packed:
     token_types: Tensor
     first: Tensor
     bounds: Tensor
+    first_bounds: Tensor
     words: Tensor
     word_rows: Tensor
     spans: tuple[Span, ...]
@@ -85,8 +96,16 @@ class Packed:
     def longest(self) -> int:
         return int(self.lengths.max())
 
+    @property
+    def longest_bound(self) -> int:
+        """At least the longest sentence, fillers included; coarse, so that a recorded graph
+        serves many batches."""
+        fillers = max(end - start for start, end in self.fillers)
+        return -(-max(self.longest, fillers) // 128) * 128
+
     def tensors(self) -> dict[str, Tensor]:
-        names = ("ids", "positions", "token_types", "first", "bounds", "words", "word_rows")
+        names = ("ids", "positions", "token_types", "first", "bounds", "first_bounds")
+        names += ("words", "word_rows")
         return {name: getattr(self, name) for name in names}
 
     def to(self, device: torch.device) -> Packed:
@@ -100,7 +119,12 @@ class Packed:
         return replace(self, **moved, layouts={})
 
 
-def pack(parts: Sequence[Part], rows: Sequence[int] = (), words: Tensor | None = None) -> Packed:
+def pack(
+    parts: Sequence[Part],
+    rows: Sequence[int] = (),
+    words: Tensor | None = None,
+    align: int = ALIGNMENT,
+) -> Packed:
     """Lay the parts end to end.
 
     Args:
@@ -108,6 +132,7 @@ def pack(parts: Sequence[Part], rows: Sequence[int] = (), words: Tensor | None =
             one row share a span.
         words: the distinct ids of a whole step, where this is a part of one; they must hold all
             ids of the parts.
+        align: the tokens of every span are filled up to a multiple of it.
     """
     rows = list(rows) or [0] * len(parts)
     ids: list[np.ndarray] = []
@@ -118,6 +143,7 @@ def pack(parts: Sequence[Part], rows: Sequence[int] = (), words: Tensor | None =
     sentence_spans: list[Span] = []
     fillers: list[tuple[int, int]] = []
     bounds = [np.zeros(1, dtype=np.int64)]
+    first_bounds = [np.zeros(1, dtype=np.int64)]
     token = sentence = 0
     for number, (part, row) in enumerate(zip(parts, rows, strict=True)):
         lengths = part.lengths.astype(np.int64)
@@ -133,6 +159,7 @@ def pack(parts: Sequence[Part], rows: Sequence[int] = (), words: Tensor | None =
         second.append(is_second)
         starts.append(begins + token)
         bounds.append(ends + token)
+        first_bounds.append(sentence + 1 + np.arange(len(lengths)))
         if not spans or spans[-1].row != row:
             spans.append(Span(row, token, token))
             sentence_spans.append(Span(row, sentence, sentence))
@@ -141,13 +168,14 @@ def pack(parts: Sequence[Part], rows: Sequence[int] = (), words: Tensor | None =
         sentence_spans[-1] = replace(sentence_spans[-1], end=sentence)
         if number + 1 == len(parts) or rows[number + 1] != row:
             # One filler at least: attention's padding takes its gradient from it.
-            count = ALIGNMENT - (token - spans[-1].start) % ALIGNMENT
+            count = align - (token - spans[-1].start) % align
             empty = np.zeros(count, dtype=np.int64)
             ids.append(empty)
             positions.append(empty)
             second.append(empty.astype(bool))
             fillers.append((token, token + count))
             bounds.append(np.array([token + count]))
+            first_bounds.append(np.array([sentence]))
             token += count
         spans[-1] = replace(spans[-1], end=token)
     all_ids = np.concatenate(ids)
@@ -160,6 +188,7 @@ def pack(parts: Sequence[Part], rows: Sequence[int] = (), words: Tensor | None =
         token_types=torch.from_numpy(np.concatenate(second).astype(np.int64)),
         first=torch.from_numpy(all_starts),
         bounds=torch.from_numpy(np.concatenate(bounds).astype(np.int32)),
+        first_bounds=torch.from_numpy(np.concatenate(first_bounds).astype(np.int32)),
         words=torch.from_numpy(distinct),
         word_rows=torch.from_numpy(
             row_of_token * len(distinct) + np.searchsorted(distinct, all_ids)

@@ -77,15 +77,17 @@ class Rows:
         else:
             self[row].copy_(value)
 
-    def put_product(self, row: int, left: Tensor, right: Tensor) -> None:
-        """left @ right, written in place where the dtypes allow."""
-        target = self[row].view(left.shape[0], right.shape[1])
-        if left.dtype != target.dtype:
-            self.put(row, (left @ right).view_as(self[row]))
-        elif self.adding:
+    def put_product(self, row: int, left: Tensor, right: Tensor, at: slice = slice(None)) -> None:
+        """left @ right into the part `at` of the row, in place where the dtypes allow."""
+        target = self[row][at].view(left.shape[0], right.shape[1])
+        if left.dtype == target.dtype and self.adding:
             target.addmm_(left, right)
-        else:
+        elif left.dtype == target.dtype:
             torch.mm(left, right, out=target)
+        elif self.adding:
+            target.add_(left @ right)
+        else:
+            target.copy_(left @ right)
 
 
 def rows_of(parameter: Tensor) -> Rows | None:
@@ -109,9 +111,14 @@ def compute_weight(parameter: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def linear_gradients(
-    weight: Tensor, bias: Tensor, gradient: Tensor, x: Tensor, spans: Sequence[Span]
+    weight: Tensor,
+    bias: Tensor,
+    gradient: Tensor,
+    x: Tensor,
+    spans: Sequence[Span],
+    at: slice = slice(None),
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of x @ weight^T + bias for gradient (T, out) and x (T, in).
+    """Gradients of x @ weight[at]^T + bias[at] for gradient (T, out) and x (T, in).
 
     Into the rows, span by span, or returned where the parameters have none.  None of it is
     computed for a parameter that is frozen (weight and bias are frozen together).
@@ -124,9 +131,19 @@ def linear_gradients(
         return (gradient.t() @ x).to(weight.dtype), (ones @ gradient)[0].to(bias.dtype)
     for span in spans:
         part = gradient[span.start : span.end]
-        weight_rows.put_product(span.row, part.t(), x[span.start : span.end])
-        bias_rows.put_product(span.row, ones[:, : len(part)], part)
+        weight_rows.put_product(span.row, part.t(), x[span.start : span.end], at)
+        bias_rows.put_product(span.row, ones[:, : len(part)], part, at)
     return None, None
+
+
+def joined(
+    first: tuple[Tensor | None, ...], second: tuple[Tensor | None, ...]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of two parts of the same parameters, end to end."""
+    return tuple(
+        None if a is None or b is None else torch.cat([a, b])
+        for a, b in zip(first, second, strict=True)
+    )
 
 
 def norm_gradients(

@@ -28,7 +28,7 @@ from trainer.device import (
 from trainer.evaluate import Predictions, evaluate, overall, predictions_file
 from trainer.freeze import frozen_segments
 from trainer.heads import task_loss
-from trainer.packed import Packed, pack
+from trainer.packed import Packed, alignment, pack
 from trainer.parameters import FlatParameters
 from trainer.provenance import describe_run
 from trainer.samplers import SAMPLERS, Epoch, Phase, Step, split_steps
@@ -141,6 +141,7 @@ class Run:
             rows = len(groups) if self.keeps_apart else 1
             self.model.encoder.dtype = _DTYPES[self.precision]
             self.parameters = FlatParameters(self.model, rows, self.model.encoder.dtype)
+            self._align = alignment(self.device, self.model.encoder.dtype)
             self.smart = Smart(config, self.model, self.parameters.state)
             self.optimizers: dict[str, torch.optim.AdamW] = {}
         self._order = torch.Generator()
@@ -239,7 +240,7 @@ class Run:
         draws = [step[index] for index in order]
         splits = [self.corpus.splits[draw.task]["train"] for draw in draws]
         parts = [split.part(draw.rows) for split, draw in zip(splits, draws, strict=True)]
-        packed = pack(parts, [rows[index] for index in order]).to(self.device)
+        packed = pack(parts, [rows[index] for index in order], align=self._align).to(self.device)
         self.parameters.begin_step(
             len(groups) if apart else 1,
             [draw.task for draw in step],
