@@ -13,18 +13,27 @@ from trainer.encoder import EncoderShape
 from trainer.samplers import Step
 
 
-def step_operations(shape: EncoderShape, corpus: Corpus, step: Step) -> float:
+def step_operations(
+    shape: EncoderShape, corpus: Corpus, step: Step, *, first_only: bool = False
+) -> float:
     """Floating-point operations of one step's matrix products over real tokens: forward once,
     backward twice (activations and weights).
 
-    A token costs 2 (4 h^2 + 2 h m) a layer, a sentence of n tokens 4 n^2 h for attention.
+    A token costs 2 (4 h^2 + 2 h m) a layer, a sentence of n tokens 4 n^2 h for attention.  With
+    `first_only`, what is left when the last layer is computed for [CLS] tokens alone: keys and
+    values of all tokens (4 h^2), the rest a sentence.
     """
     lengths = np.concatenate(
         [corpus.splits[draw.task]["train"].lengths[draw.rows] for draw in step]
     ).astype(float)
-    linear = 2 * (4 * shape.hidden**2 + 2 * shape.hidden * shape.intermediate) * lengths.sum()
-    attention = 4 * shape.hidden * (lengths**2).sum()
-    return float(3 * shape.layers * (linear + attention))
+    hidden, tokens = shape.hidden, lengths.sum()
+    token = 2 * (4 * hidden**2 + 2 * hidden * shape.intermediate)
+    layer = token * tokens + 4 * hidden * (lengths**2).sum()
+    last = layer
+    if first_only:
+        pairs = 4 * hidden**2 * tokens + 4 * hidden * tokens
+        last = pairs + (token - 4 * hidden**2) * len(lengths)
+    return float(3 * ((shape.layers - 1) * layer + last))
 
 
 def padded_share(corpus: Corpus, step: Step) -> float:

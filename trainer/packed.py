@@ -22,7 +22,7 @@ def alignment(device: torch.device, dtype: torch.dtype) -> int:
     """
     if device.type == "cuda":
         return 128
-    return 64 if dtype == torch.bfloat16 else ALIGNMENT
+    return 32 if dtype == torch.bfloat16 else ALIGNMENT
 
 
 @dataclass(frozen=True)

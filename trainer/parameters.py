@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from trainer.heads import RELATED, MultitaskModel
 from trainer.rows import Rows, RowState, rows_of
 
-#: Columns of J that are multiplied at a time, so that all rows of them fit a core's cache.
-_CHUNK = 2**16
+#: Columns of J that are multiplied at a time: all rows of them fit a core's cache.
+_CHUNK = 2**12
 
 
 @dataclass
@@ -58,8 +58,10 @@ class FlatParameters:
         self.heads, _, self._head_update = _flatten(heads)
         self.state = RowState()
         size = self._word.numel()  # the first of all: `_segments` begins with the embeddings
-        #: J without the word embeddings, (K, P); K = 0 where no gradients are kept apart.
-        self.jacobian = values.new_zeros(rows if rows > 1 else 0, len(values) - size)
+        #: J without the word embeddings, (K, P) and zeros up to a whole number of chunks; K = 0
+        #: where no gradients are kept apart.
+        width = -(-(len(values) - size) // _CHUNK) * _CHUNK
+        self.jacobian = values.new_zeros(rows if rows > 1 else 0, width)
         self._values, self._alone = values[size:], self._update[size:]
         self._low = self._values.to(dtype) if dtype != values.dtype else None
         self._words: Tensor | None = None
@@ -152,27 +154,12 @@ class FlatParameters:
 
     def gramian(self, rows: int) -> Tensor:
         """G = J J^T of the first rows, (K, K)."""
-        parts = [self.jacobian[:rows]]
+        # One product of so flat a matrix is several times slower than reading it.
+        chunks = self.jacobian[:rows].view(rows, -1, _CHUNK).transpose(0, 1)
+        gramian = (chunks @ chunks.transpose(1, 2)).sum(0)
         if self.state.words is not None:
-            parts.append(self.state.words.flatten(1))
-        gramian = self._update.new_zeros(rows, rows)
-        if gramian.is_cuda:
-            for part in parts:
-                gramian += part @ part.T
-            return gramian
-        # A library's product of so flat a matrix is slower than reading it; so are whole rows,
-        # each of which is read K times, beside stretches that stay in the cache.
-        pairs = [(i, j) for i in range(rows) for j in range(i, rows)]
-        products = [
-            torch.dot(chunk[i], chunk[j])
-            for part in parts
-            for chunk in part.split(_CHUNK, dim=1)
-            for i, j in pairs
-        ]
-        sums = torch.stack(products).view(-1, len(pairs)).sum(0, dtype=torch.float64)
-        upper, lower = zip(*pairs, strict=True)
-        gramian[upper, lower] = sums.to(gramian.dtype)
-        gramian[lower, upper] = sums.to(gramian.dtype)
+            words = self.state.words.transpose(0, 1)
+            gramian += (words @ words.transpose(1, 2)).sum(0)
         return gramian
 
     def combine(self, weights: Tensor | None) -> None:
@@ -181,7 +168,8 @@ class FlatParameters:
             weights = None
         if weights is not None:
             weights = weights.to(self._alone)
-            torch.mv(self.jacobian[: len(weights)].T, weights, out=self._alone)
+            rows = self.jacobian[: len(weights), : len(self._alone)]
+            torch.mv(rows.T, weights, out=self._alone)
         words = self.state.words
         if words is not None and self._words is not None:
             table = self._update[: self._word.numel()].view_as(self._word)

@@ -160,25 +160,22 @@ def norm_gradients(
     weight, bias = norm.weight, norm.bias
     wanted = trains(weight)
     weight_rows, bias_rows = rows_of(weight), rows_of(bias)
-    if not wanted or weight_rows is None or bias_rows is None or len(spans) == 1:
-        of_x, of_weight, of_bias = backward(
-            gradient, x, shape, mean, scale, weight, bias, [True, wanted, wanted]
-        )
-        if wanted and weight_rows is not None and bias_rows is not None:
-            weight_rows.put(spans[0].row, of_weight)
-            bias_rows.put(spans[0].row, of_bias)
-            return of_x, None, None
-        return of_x, of_weight, of_bias
-    of_x = torch.empty_like(gradient)
-    for span in spans:
-        part = slice(span.start, span.end)
-        of_part, of_weight, of_bias = backward(
-            gradient[part], x[part], shape, mean[part], scale[part], weight, bias, [True] * 3
-        )
-        of_x[part] = of_part
-        weight_rows.put(span.row, of_weight)
-        bias_rows.put(span.row, of_bias)
-    return of_x, None, None
+    apart = wanted and weight_rows is not None and bias_rows is not None
+    joint = wanted and not apart
+    of_x, of_weight, of_bias = backward(
+        gradient, x, shape, mean, scale, weight, bias, [True, joint, joint]
+    )
+    if weight_rows is not None and bias_rows is not None and apart:
+        for span in spans:
+            part = slice(span.start, span.end)
+            _, of_weight, of_bias = backward(
+                gradient[part], x[part], shape, mean[part], scale[part], weight, bias,
+                [False, True, True],
+            )  # fmt: skip
+            weight_rows.put(span.row, of_weight)
+            bias_rows.put(span.row, of_bias)
+        return of_x, None, None
+    return of_x, of_weight, of_bias
 
 
 class _Linear(torch.autograd.Function):

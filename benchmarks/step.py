@@ -1,0 +1,223 @@
+"""One optimisation step of round-robin training: ours beside transformers + torchjd.
+
+    pip install -c constraints.txt -e '.[bench]'
+    python benchmarks/step.py                                  # generated sentences
+    python benchmarks/step.py --data ../shared/data/cs224n     # real ones
+    python benchmarks/step.py --json | tail -1
+
+All contestants take the same batches of three tasks, in turn (A B C A B C ...), with dropout on.
+The last line is one JSON object; docs/speed.md says what its keys mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
+from limit import MatrixRate, padded_share, step_operations
+
+from trainer.provenance import describe_run
+from trainer.train import Run
+
+#: Contestant -> what it is; the first word says whose.
+CONTESTANTS: dict[str, dict[str, Any]] = {
+    "ours_fp32": {},
+    "ours_bf16": {"precision": "bf16"},
+    "ours_sum_fp32": {"combiner": "sum"},
+    "ours_sum_bf16": {"combiner": "sum", "precision": "bf16"},
+    "ours_frozen_fp32": {"freeze": "encoder"},
+    "ours_frozen_bf16": {"freeze": "encoder", "precision": "bf16"},
+    "usual_pcgrad_fp32": {"surgery": "mtl_backward"},
+    "usual_rows_fp32": {"surgery": "rows"},
+    "usual_sum_fp32": {"surgery": "none"},
+    "usual_rows_bf16": {"surgery": "rows", "precision": "bf16"},
+}
+
+
+def contestants(encoder: Path, data: dict[str, Any], batch_size: int) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    reference: Run | None = None
+    for name, options in CONTESTANTS.items():
+        if name.startswith("ours"):
+            made[name] = Ours(run_of(encoder, data, batch_size, **options))
+            reference = reference or made[name].run
+        else:
+            assert reference is not None
+            made[name] = Usual(reference, **options)
+    return made
+
+
+def measure(
+    shape: str, batch_size: int, data: dict[str, Any], rounds: int, warmup: int,
+    say: Callable[[str], None], folder: Path,
+) -> dict[str, Any]:  # fmt: skip
+    """Medians and quartiles of the seconds of each contestant's step, and the limit."""
+    encoder = random_checkpoint(SHAPES[shape], data, folder / shape)
+    made = contestants(encoder, data, batch_size)
+    first = made["ours_fp32"]
+    device = first.run.device
+    size = 2048 if device.type == "cpu" else 8192
+    rates = {
+        "fp32": MatrixRate(torch.float32, device, size),
+        "bf16": MatrixRate(torch.bfloat16, device, size),
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in made}
+    operations, computed, real = [], [], []
+    for number in range(warmup + rounds):
+        step = first.phase.steps[number]
+        for name, contestant in made.items():
+            take = contestant.prepare(step)
+            _wait(device)
+            started = time.perf_counter()
+            take()
+            _wait(device)
+            seconds[name].append(time.perf_counter() - started)
+        for rate in rates.values():
+            rate.measure()
+        operations.append(step_operations(SHAPES[shape], first.run.corpus, step))
+        computed.append(step_operations(SHAPES[shape], first.run.corpus, step, first_only=True))
+        real.append(padded_share(first.run.corpus, step))
+        say(f"{shape}, batch {batch_size}: round {number + 1} of {warmup + rounds}")
+    kept = {name: values[warmup:] for name, values in seconds.items()}
+    table = {
+        name: dict(zip(("q1", "median", "q3"), statistics.quantiles(values, n=4), strict=True))
+        for name, values in kept.items()
+    }
+    return {
+        "shape": shape,
+        "batch_size": batch_size,
+        "rounds": rounds,
+        "seconds": table,
+        "operations": statistics.median(operations[warmup:]),
+        "operations_computed": statistics.median(computed[warmup:]),
+        "real_share_of_padded": statistics.median(real[warmup:]),
+        "matrix_rate": {name: rate.rate for name, rate in rates.items()},
+        **figures(kept, computed[warmup:], {name: rate.rate for name, rate in rates.items()}),
+    }
+
+
+def figures(
+    seconds: dict[str, list[float]], computed: list[float], rates: dict[str, float]
+) -> dict[str, float]:
+    """Medians of what is compared round by round: machine and batch are then the same."""
+
+    def ratio(above: str, below: str) -> float:
+        pairs = zip(seconds[above], seconds[below], strict=True)
+        return statistics.median(a / b for a, b in pairs)
+
+    def fraction(name: str, precision: str) -> float:
+        pairs = zip(computed, seconds[name], strict=True)
+        return statistics.median(operations / s for operations, s in pairs) / rates[precision]
+
+    found = {}
+    for precision in ("fp32", "bf16"):
+        ours, frozen = f"ours_{precision}", f"ours_frozen_{precision}"
+        found |= {
+            f"speedup_{precision}": ratio("usual_pcgrad_fp32", ours),
+            f"speedup_rows_{precision}": ratio("usual_rows_fp32", ours),
+            f"peak_fraction_{precision}": fraction(ours, precision),
+            f"surgery_share_{precision}": 1 - ratio(f"ours_sum_{precision}", ours),
+            f"frozen_ratio_{precision}": ratio(frozen, ours),
+            f"speedup_sum_{precision}": ratio("usual_sum_fp32", f"ours_sum_{precision}"),
+        }
+    found["speedup_rows_both_bf16"] = ratio("usual_rows_bf16", "ours_bf16")
+    return found
+
+
+def summary(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The figures by name: those of the six-layer shape without a prefix."""
+    flat: dict[str, Any] = {}
+    for result in results:
+        prefix = "" if result["shape"] == "six" else f"{result['shape']}_"
+        batch = f"_b{result['batch_size']}"
+        for key, value in result.items():
+            if isinstance(value, float) and key not in ("operations", "operations_computed"):
+                flat[f"{prefix}{key}{batch}"] = round(value, 4)
+        for key in ("speedup_sum", "surgery_share", "frozen_ratio"):  # without a precision: fp32
+            flat[f"{prefix}{key}{batch}"] = round(result[f"{key}_fp32"], 4)
+    return flat
+
+
+def show(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['shape']}, batch {result['batch_size']} a task: "
+        f"{result['operations'] / 1e9:.0f} GFLOP a step, "
+        f"{result['real_share_of_padded']:.0%} of padded slots are real; matrix products "
+        + ", ".join(f"{k} {v / 1e9:.0f} GFLOP/s" for k, v in result["matrix_rate"].items())
+    ]
+    fastest = result["seconds"]["usual_pcgrad_fp32"]["median"]
+    for name, row in result["seconds"].items():
+        lines.append(
+            f"  {name:<18} {row['median'] * 1e3:8.1f} ms  ({row['q1'] * 1e3:.1f} .. "
+            f"{row['q3'] * 1e3:.1f})   {fastest / row['median']:5.2f}x"
+        )
+    return "\n".join(lines)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, help="folder with the cs224n files; else generated")
+    parser.add_argument("--shape", choices=SHAPES, action="append", help="six, base (both)")
+    parser.add_argument("--batch-size", type=int, action="append", help="a task (8 and 32)")
+    parser.add_argument("--rounds", type=int, default=15, help="timed steps of each (15)")
+    parser.add_argument("--warmup", type=int, default=5, help="steps before them (5)")
+    parser.add_argument("--threads", type=int, default=0, help="0: torch's default")
+    parser.add_argument("--json", action="store_true", help="only the JSON line")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+
+    def say(text: str) -> None:
+        if not options.json and sys.stderr.isatty():
+            print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+
+    source = {"source": "synthetic"}
+    if options.data:
+        source = {"source": "cs224n", "root": str(options.data)}
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        data = {**source, "cache": str(Path(folder) / "cache")}
+        for shape in options.shape or ["six", "base"]:
+            for batch_size in options.batch_size or [8, 32]:
+                result = measure(
+                    shape, batch_size, data, options.rounds, options.warmup, say, Path(folder)
+                )
+                gc.collect()
+                results.append(result)
+                say("")
+                if not options.json:
+                    print(show(result), flush=True)
+    print(
+        json.dumps(
+            {
+                "benchmark": "step",
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "data": source["source"],
+                "threads": torch.get_num_threads(),
+                **{k: v for k, v in describe_run(torch.device("cpu")).items() if k != "config"},
+                **summary(results),
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
