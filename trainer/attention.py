@@ -17,10 +17,11 @@ from torch import Tensor
 from trainer.dropout import Masks
 from trainer.packed import Packed
 
-#: Grids are as long as a multiple of this: softmax over whole vector registers.
-GRID_ALIGNMENT = 16
+#: Grids are as long as a multiple of this.  Softmax of a bf16 row that does not fill its vector
+#: registers takes four times as long, which is more than the padding costs.
+GRID_ALIGNMENT = {torch.bfloat16: 32, torch.float32: 4}
 #: What one more grid costs, in slots x keys: a handful of short calls.
-GRID_COST = 4000.0
+GRID_COST = 3000.0
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,13 @@ class GridLayout:
     mixed_to_grids: Tensor
 
 
-def grid_counts(lengths: np.ndarray) -> list[int]:
+def grid_counts(lengths: np.ndarray, align: int) -> list[int]:
     """How many sentences each grid takes, for lengths in falling order.
 
     Least sum of slots x keys plus `GRID_COST` a grid, by dynamic programming over the distinct
     (rounded) lengths.
     """
-    rounded = -(-lengths // GRID_ALIGNMENT) * GRID_ALIGNMENT
+    rounded = -(-lengths // align) * align
     edges, counts = np.unique(-rounded, return_counts=True)
     longest = -edges
     behind = np.concatenate([[0], np.cumsum(counts)])
@@ -105,9 +106,10 @@ def _make_layout(packed: Packed, heads: int, like: Tensor, first_only: bool) -> 
     grids: list[Grid] = []
     to_grids, mixed_to_grids = [], []
     begin = row = mixed_row = 0
-    for count in grid_counts(lengths):
+    align = GRID_ALIGNMENT.get(like.dtype, 8)
+    for count in grid_counts(lengths, align):
         members = slice(begin, begin + count)
-        longest = int(-(-lengths[begin] // GRID_ALIGNMENT) * GRID_ALIGNMENT)
+        longest = int(-(-lengths[begin] // align) * align)
         place = np.arange(longest)
         real = place[None, :] < lengths[members, None]
         token = starts[members, None] + np.where(real, place[None, :], 0)

@@ -182,7 +182,7 @@ def _backward(
     of_fed = _masked(of_sum, saved.output_mask)
     output = linear_gradients(*_both(layer.output), of_fed, saved.activated, spans)
     of_inner = _back(layer.output, of_fed)
-    torch.ops.aten.gelu_backward.grad_input(of_inner, saved.inner, grad_input=of_inner)
+    of_inner = torch.ops.aten.gelu_backward(of_inner, saved.inner)
     intermediate = linear_gradients(*_both(layer.intermediate), of_inner, saved.middle, spans)
     of_middle = _back(layer.intermediate, of_inner, of_sum)
 
