@@ -36,7 +36,7 @@ def backward(run: Run, task: str) -> None:
     run.parameters.begin_step(1, [task], packed.words)
     output = run.forward(task, packed)
     task_loss(run.tasks[task], output, torch.from_numpy(split.labels_of(rows))).backward()
-    run.parameters.combine(None)
+    run.parameters.combine(None, packed.words)
 
 
 @pytest.mark.parametrize("mode", MODES)

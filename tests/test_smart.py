@@ -69,7 +69,7 @@ def test_the_penalty_leaves_no_gradient_behind_but_its_own(cache: Path) -> None:
     run.parameters.begin_step(1, ["sst"], packed.words, adding=True)
 
     def gradients() -> float:
-        run.parameters.combine(None)
+        run.parameters.combine(None, packed.words)
         return sum(float(segment.update.abs().sum()) for segment in run.parameters.segments)
 
     torch.manual_seed(0)

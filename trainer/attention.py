@@ -207,14 +207,8 @@ def _grids(
     kept = []
     for grid in layout.grids:
         query, key, value = _parts(rows, grid, heads)
-        biased = grid.bias is not None
-        scores = torch.baddbmm(
-            grid.bias if biased else unused,
-            query,
-            key.transpose(1, 2),
-            beta=1.0 if biased else 0.0,
-            alpha=width**-0.5,
-        )
+        bias, beta = (unused, 0.0) if grid.bias is None else (grid.bias, 1.0)
+        scores = torch.baddbmm(bias, query, key.transpose(1, 2), beta=beta, alpha=width**-0.5)
         weights = dropped = torch.softmax(scores, dim=-1)
         mask = None
         if drop > 0:

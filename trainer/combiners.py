@@ -33,6 +33,9 @@ class Combiner:
     `needs_gramian` is false the weights depend on K alone, and the loop accumulates all
     gradients in one row instead of keeping them apart.  When `splits_steps` is true every draw of
     a step becomes a step of its own.  `begin_epoch` forgets what earlier steps left behind.
+
+    Where `weights` is random arithmetic and nothing else, `orders(K, generator)` draws what is
+    random on the host and `project(gramian, orders)` does the rest where the Gramian is.
     """
 
     name: str
@@ -40,6 +43,8 @@ class Combiner:
     weights: Callable[[Tensor, torch.Generator, Sequence[str]], Tensor]
     splits_steps: bool = False
     begin_epoch: Callable[[], None] = _no_state
+    orders: Callable[[int, torch.Generator], Tensor] | None = None
+    project: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 def sum_weights(gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
@@ -52,20 +57,24 @@ def mean_weights(gramian: Tensor, generator: torch.Generator, names: Sequence[st
     return torch.full((gramian.shape[0],), 1.0 / gramian.shape[0], dtype=torch.float64)
 
 
-def pcgrad_weights(
-    gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()
-) -> Tensor:
+def projection_orders(size: int, generator: torch.Generator) -> Tensor:
+    """Whom each of K gradients meets, and when: K random permutations of K, (K, K)."""
+    return torch.stack([torch.randperm(size, generator=generator) for _ in range(size)])
+
+
+def projected_weights(gramian: Tensor, orders: Tensor) -> Tensor:
     """Yu et al. 2020, Algorithm 1 (P0 section 3.1), on the Gramian.
 
-    Row i of the projected gradients is sum_j c_ij g_j.  For each j in a random order, when
+    Row i of the projected gradients is sum_j c_ij g_j.  For each j of the i-th order, when
     g_i^PC . g_j < 0, g_i^PC loses its part along the *original* g_j: c_ij -= (c_i . G_j) / G_jj.
-    The orders are drawn as `torch.randperm(K)`, task by task.
+    Computed where the Gramian is; nothing waits for a GPU.
     """
     size = gramian.shape[0]
+    if gramian.device.type != "cpu":
+        return _projected_on_device(gramian.double(), orders)
     inner = gramian.double().tolist()  # K x K, K a handful: plain floats beat tensor calls
     total = [0.0] * size
-    for i in range(size):
-        order = torch.randperm(size, generator=generator).tolist()
+    for i, order in enumerate(orders.tolist()):
         row = [0.0] * size
         row[i] = 1.0
         for j in order:
@@ -76,6 +85,34 @@ def pcgrad_weights(
                 row[j] -= product / inner[j][j]
         total = [a + b for a, b in zip(total, row, strict=True)]
     return torch.tensor(total, dtype=torch.float64)
+
+
+def _projected_on_device(gramian: Tensor, orders: Tensor) -> Tensor:
+    """The same for all i at once: step s projects every row i onto its s-th partner."""
+    size = gramian.shape[0]
+    own = torch.arange(size, device=gramian.device)
+    rows = torch.eye(size, dtype=gramian.dtype, device=gramian.device)
+    for partner in orders.unbind(1):
+        met = gramian.index_select(0, partner)  # (K, K), row i: G of i's partner
+        product = (rows * met).sum(1)
+        length = met.gather(1, partner[:, None])[:, 0]
+        acts = (product < 0) & (length > 0) & (partner != own)
+        share = torch.where(acts, product / torch.where(length > 0, length, 1.0), 0.0)
+        rows = rows.scatter_add(1, partner[:, None], -share[:, None])
+    return rows.sum(0)
+
+
+def pcgrad_weights(
+    gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()
+) -> Tensor:
+    """`projected_weights` in orders drawn as `torch.randperm(K)`, task by task."""
+    orders = projection_orders(gramian.shape[0], generator)
+    return projected_weights(gramian, orders.to(gramian.device))
+
+
+def projected_mean_weights(gramian: Tensor, orders: Tensor) -> Tensor:
+    """The mean of the projected gradients, as the widely used ports of PCGrad take it."""
+    return projected_weights(gramian, orders) / gramian.shape[0]
 
 
 def pcgrad_mean_weights(
@@ -174,8 +211,11 @@ def combiner(
     if name.startswith("torchjd."):
         return torchjd_combiner(name.removeprefix("torchjd."), options or {})
     if name == "pcgrad":
-        weights = pcgrad_weights if reduction == "sum" else pcgrad_mean_weights
-        return Combiner(name, True, weights)
+        if reduction == "mean":
+            weights, project = pcgrad_mean_weights, projected_mean_weights
+        else:
+            weights, project = pcgrad_weights, projected_weights
+        return Combiner(name, True, weights, orders=projection_orders, project=project)
     if name == "sequential_step":  # P3's triple-batch baseline: one optimizer step a task batch
         return Combiner(name, False, sum_weights, splits_steps=True)
     return Combiner(name, False, {"sum": sum_weights, "mean": mean_weights}[name])

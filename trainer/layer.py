@@ -7,6 +7,7 @@ backward (`trainer.rows`), write them where they belong, and reuse what is no lo
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 
 from trainer.attention import attend, attend_backward
 from trainer.dropout import Masks
-from trainer.packed import Packed
+from trainer.packed import Packed, Span
 from trainer.rows import compute_weight, joined, linear_gradients, norm_gradients
 
 
@@ -62,6 +63,17 @@ class Layer(nn.Module):
 
 
 @dataclass
+class _Normed:
+    """x + dropout(y) and its norm, (T, hidden); `mask` None without dropout."""
+
+    output: Tensor
+    mask: Tensor | None
+    sum: Tensor
+    mean: Tensor
+    scale: Tensor
+
+
+@dataclass
 class _Saved:
     """What backward needs; `(T, .)` in the layer's dtype, means and scales (T, 1) fp32.
 
@@ -72,17 +84,10 @@ class _Saved:
     asking: Tensor
     attention: Any
     mixed: Tensor
-    attention_mask: Tensor | None
-    attention_sum: Tensor
-    attention_mean: Tensor
-    attention_scale: Tensor
-    middle: Tensor
+    middle: _Normed
     inner: Tensor
     activated: Tensor
-    output_mask: Tensor | None
-    output_sum: Tensor
-    output_mean: Tensor
-    output_scale: Tensor
+    last: _Normed
 
 
 def _apply(module: nn.Linear, x: Tensor, at: slice = slice(None)) -> Tensor:
@@ -91,20 +96,18 @@ def _apply(module: nn.Linear, x: Tensor, at: slice = slice(None)) -> Tensor:
     return torch.addmm(compute_weight(module.bias, x.dtype)[at], x, weight.t())
 
 
-def _add_and_norm(
-    layer: Layer, norm: nn.LayerNorm, x: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor | None, Tensor, Tensor, Tensor]:
-    """norm(x + dropout(y)); y is overwritten.  Also the mask, the sum, its mean and scale."""
+def _add_and_norm(layer: Layer, norm: nn.LayerNorm, x: Tensor, y: Tensor) -> _Normed:
+    """norm(x + dropout(y)); y is overwritten."""
     mask = None
     if layer.training and layer.p > 0:
         mask = layer.masks.take(tuple(y.shape), layer.p, y)
         torch.addcmul(x, y, mask, out=y)
     else:
         y.add_(x)
-    normed, mean, scale = torch.native_layer_norm(
+    output, mean, scale = torch.native_layer_norm(
         y, norm.normalized_shape, norm.weight, norm.bias, norm.eps
     )
-    return normed, mask, y, mean, scale
+    return _Normed(output, mask, y, mean, scale)
 
 
 def _forward(layer: Layer, x: Tensor, packed: Packed, first_only: bool) -> tuple[Tensor, _Saved]:
@@ -122,15 +125,12 @@ def _forward(layer: Layer, x: Tensor, packed: Packed, first_only: bool) -> tuple
         asking, source = x, _apply(layer.query_key_value, x)
     mixed, attention = attend(source, packed, layer.heads, layer.masks, drop, first_only)
     attended = _apply(layer.attention_output, mixed)
-    middle, *of_attention = _add_and_norm(layer, layer.attention_norm, asking, attended)
-    inner = _apply(layer.intermediate, middle)
+    middle = _add_and_norm(layer, layer.attention_norm, asking, attended)
+    inner = _apply(layer.intermediate, middle.output)
     activated = F.gelu(inner)
-    fed = _apply(layer.output, activated)
-    y, *of_output = _add_and_norm(layer, layer.output_norm, middle, fed)
-    saved = _Saved(
-        x, asking, attention, mixed, *of_attention, middle, inner, activated, *of_output
-    )  # fmt: skip
-    return y, saved
+    last = _add_and_norm(layer, layer.output_norm, middle.output, _apply(layer.output, activated))
+    y, last.output = last.output, last.sum  # what autograd hands out must not be kept alive here
+    return y, _Saved(x, asking, attention, mixed, middle, inner, activated, last)
 
 
 class _Layer(torch.autograd.Function):
@@ -150,6 +150,12 @@ class _Layer(torch.autograd.Function):
             ctx.layer, ctx.packed, ctx.first_only, saved, gradient, ctx.needs_input_grad[0]
         )
         return of_x, None, None, None, *of_parameters
+
+
+def _norm_back(
+    norm: nn.LayerNorm, gradient: Tensor, made: _Normed, spans: Sequence[Span]
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    return norm_gradients(norm, gradient, made.sum, made.mean, made.scale, spans)
 
 
 def _masked(gradient: Tensor, mask: Tensor | None) -> Tensor:
@@ -175,22 +181,18 @@ def _backward(
     """Gradient of x, and of the parameters in their order where they have no rows."""
     spans = packed.sentence_spans if first_only else packed.spans
 
-    of_sum, *output_norm = norm_gradients(
-        layer.output_norm, gradient.contiguous(), saved.output_sum,
-        saved.output_mean, saved.output_scale, spans,
-    )  # fmt: skip
-    of_fed = _masked(of_sum, saved.output_mask)
+    of_sum, *output_norm = _norm_back(layer.output_norm, gradient.contiguous(), saved.last, spans)
+    of_fed = _masked(of_sum, saved.last.mask)
     output = linear_gradients(*_both(layer.output), of_fed, saved.activated, spans)
     of_inner = _back(layer.output, of_fed)
     of_inner = torch.ops.aten.gelu_backward(of_inner, saved.inner)
-    intermediate = linear_gradients(*_both(layer.intermediate), of_inner, saved.middle, spans)
+    intermediate = linear_gradients(
+        *_both(layer.intermediate), of_inner, saved.middle.output, spans
+    )
     of_middle = _back(layer.intermediate, of_inner, of_sum)
 
-    of_sum, *attention_norm = norm_gradients(
-        layer.attention_norm, of_middle, saved.attention_sum,
-        saved.attention_mean, saved.attention_scale, spans,
-    )  # fmt: skip
-    of_attended = _masked(of_sum, saved.attention_mask)
+    of_sum, *attention_norm = _norm_back(layer.attention_norm, of_middle, saved.middle, spans)
+    of_attended = _masked(of_sum, saved.middle.mask)
     attention_output = linear_gradients(
         *_both(layer.attention_output), of_attended, saved.mixed, spans
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -59,11 +59,11 @@ class Packed:
     `ids`, `positions`, `token_types`: int64 (T,).  `first`: int64 (n,), the place of each
     sentence's [CLS] token.  `bounds`: int32 (m + 1,), where sentences begin and end, the fillers
     of a span counted as a sentence of their own; `first_bounds` the same over `first`, where
-    fillers have nothing.  `words`: int64 (U,), distinct ids in rising
-    order; `word_rows`: int64 (T,), row * U + the place of a token's id among them.
-    `spans` (tokens, fillers included) and `sentence_spans` say which row of J is whose.
-    `counts` and `rows`: sentences and row of J of every part.  `starts`, `lengths`: int (n,), the
-    sentences, on the host.  `layouts` is a cache of what attention derives from them.
+    fillers have nothing.  `words`: int64 (U,), distinct ids in rising order, the last one repeated
+    up to a multiple of the alignment; `word_rows`: int64 (T,), row * U + the place of a token's
+    id among them.  `spans` (tokens, fillers included) and `sentence_spans` say which row of J is
+    whose; `counts` and `rows`: sentences and row of every part.  `starts`, `lengths`: int (n,),
+    the sentences, on the host.  `layouts` is a cache of what attention derives from them.
     """
 
     ids: Tensor
@@ -104,19 +104,26 @@ class Packed:
         return -(-max(self.longest, fillers) // 128) * 128
 
     def tensors(self) -> dict[str, Tensor]:
-        names = ("ids", "positions", "token_types", "first", "bounds", "first_bounds")
-        names += ("words", "word_rows")
-        return {name: getattr(self, name) for name in names}
+        """All that lies on the device, by name."""
+        names = [field.name for field in fields(self)]
+        values = {name: getattr(self, name) for name in names}
+        return {name: value for name, value in values.items() if isinstance(value, Tensor)}
+
+    def with_tensors(self, tensors: dict[str, Tensor]) -> Packed:
+        """The same with other tensors of the same names."""
+        changes: dict[str, Any] = {name: tensors[name] for name in self.tensors()}
+        return replace(self, **changes, layouts={})
 
     def to(self, device: torch.device) -> Packed:
         """The same on a device; the copy does not wait for what the device is at."""
         if device.type == "cpu":
             return self
-        moved = {
-            name: tensor.pin_memory().to(device, non_blocking=True)
-            for name, tensor in self.tensors().items()
-        }
-        return replace(self, **moved, layouts={})
+        return self.with_tensors(
+            {
+                name: tensor.pin_memory().to(device, non_blocking=True)
+                for name, tensor in self.tensors().items()
+            }
+        )
 
 
 def pack(
@@ -179,7 +186,7 @@ def pack(
             token += count
         spans[-1] = replace(spans[-1], end=token)
     all_ids = np.concatenate(ids)
-    distinct = np.unique(all_ids) if words is None else words.cpu().numpy()
+    distinct = _padded(np.unique(all_ids), align) if words is None else words.cpu().numpy()
     row_of_token = np.repeat([s.row for s in spans], [s.end - s.start for s in spans])
     all_starts = np.concatenate(starts)
     return Packed(
@@ -201,3 +208,9 @@ def pack(
         lengths=np.concatenate([part.lengths for part in parts]).astype(np.int64),
         fillers=tuple(fillers),
     )
+
+
+def _padded(words: np.ndarray, multiple: int) -> np.ndarray:
+    """The last word repeated up to a multiple: fewer different sizes."""
+    missing = -len(words) % multiple
+    return np.concatenate([words, np.repeat(words[-1:], missing)])

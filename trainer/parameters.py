@@ -64,7 +64,6 @@ class FlatParameters:
         self.jacobian = values.new_zeros(rows if rows > 1 else 0, width)
         self._values, self._alone = values[size:], self._update[size:]
         self._low = self._values.to(dtype) if dtype != values.dtype else None
-        self._words: Tensor | None = None
         self._idle: set[str] = set()
         self._give_rows()
 
@@ -112,6 +111,11 @@ class FlatParameters:
         self.jacobian.zero_()  # nothing writes the rows of what is frozen
 
     @property
+    def frozen(self) -> frozenset[str]:
+        """The names of the frozen segments."""
+        return frozenset(segment.name for segment in self.segments if segment.frozen)
+
+    @property
     def any_shared_trains(self) -> bool:
         return not all(segment.frozen for segment in self.shared)
 
@@ -146,11 +150,18 @@ class FlatParameters:
         if not self._word.requires_grad:
             self.state.words = None
             return
-        table = self._update[: self._word.numel()].view_as(self._word)
-        if self._words is not None:
-            table.index_fill_(0, self._words, 0.0)
-        self._words = words
-        self.state.words = table.new_zeros(rows, len(words), table.shape[1])
+        width = self._word.shape[1]
+        self.state.words = self._update.new_zeros(rows, len(words), width)
+
+    def end_step(self, words: Tensor) -> None:
+        """Forget the update of the word embeddings; the next step has other words."""
+        if self.state.words is not None:
+            self._word_update.index_fill_(0, words, 0.0)
+            self.state.words = None
+
+    @property
+    def _word_update(self) -> Tensor:
+        return self._update[: self._word.numel()].view_as(self._word)
 
     def gramian(self, rows: int) -> Tensor:
         """G = J J^T of the first rows, (K, K)."""
@@ -162,19 +173,17 @@ class FlatParameters:
             gramian += (words @ words.transpose(1, 2)).sum(0)
         return gramian
 
-    def combine(self, weights: Tensor | None) -> None:
+    def combine(self, weights: Tensor | None, words: Tensor) -> None:
         """Set the shared update to w^T J (to the only row without weights)."""
-        if not self.any_shared_trains:
-            weights = None
         if weights is not None:
             weights = weights.to(self._alone)
             rows = self.jacobian[: len(weights), : len(self._alone)]
             torch.mv(rows.T, weights, out=self._alone)
-        words = self.state.words
-        if words is not None and self._words is not None:
-            table = self._update[: self._word.numel()].view_as(self._word)
-            update = words[0] if weights is None else torch.tensordot(weights, words, 1)
-            table.index_copy_(0, self._words, update)
+        if self.state.words is not None:
+            found = self.state.words
+            update = found[0] if weights is None else torch.tensordot(weights, found, 1)
+            # Adding: `words` may end in repetitions, whose gradient is zero.
+            self._word_update.index_add_(0, words, update)
         for segment in self.segments:
             moves = not segment.frozen and segment.name not in self._idle
             segment.values.grad = segment.update if moves else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
 from collections.abc import Iterator
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +18,7 @@ from trainer.build import build_model, check_methods
 from trainer.clock import Clock
 from trainer.combiners import combiner
 from trainer.config import TrainConfig, check
-from trainer.corpus import Split, fingerprint, prepare
+from trainer.corpus import Corpus, Split, fingerprint, prepare
 from trainer.device import (
     choose_device,
     peak_memory_mb,
@@ -27,13 +27,13 @@ from trainer.device import (
 )
 from trainer.evaluate import Predictions, evaluate, overall, predictions_file
 from trainer.freeze import frozen_segments
-from trainer.heads import task_loss
-from trainer.packed import Packed, alignment, pack
+from trainer.packed import Packed
 from trainer.parameters import FlatParameters
 from trainer.provenance import describe_run
 from trainer.samplers import SAMPLERS, Epoch, Phase, Step, split_steps
 from trainer.smart import Smart
 from trainer.state import restore, snapshot
+from trainer.step import Stepper
 from trainer.store import StoreError, TrialDirectory, predictions_name
 from trainer.summary import summarise
 from trainer.tally import Tally
@@ -122,7 +122,7 @@ def check_same_trial(store: TrialDirectory, told: dict[str, Any]) -> None:
 class Run:
     """Everything that lives while a trial trains: corpus, model, optimizer, clock."""
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: TrainConfig, corpus: Corpus | None = None):
         self.config = config
         self.device = choose_device(config.device)
         reset_peak_memory(self.device)
@@ -130,19 +130,23 @@ class Run:
             torch.set_num_threads(config.threads)
         self.clock = Clock(self.device)
         with self.clock.part("setup"):
-            self.corpus = prepare(config)
+            self.corpus = corpus or prepare(config)
             self.tasks = {task.name: task for task in config.task_list}
             self.precision = resolve_precision(config.precision, self.device)
             torch.manual_seed(config.seed)
             self.model = build_model(config, self.corpus).to(self.device)
             self.combiner = combiner(config.combiner, config.reduction, config.combiner_options)
             groups = {config.surgery_groups.get(name, name) for name in self.tasks}
-            self.keeps_apart = self.combiner.needs_gramian or config.record_conflicts
-            rows = len(groups) if self.keeps_apart else 1
             self.model.encoder.dtype = _DTYPES[self.precision]
+            keeps_apart = self.combiner.needs_gramian or config.record_conflicts
+            rows = len(groups) if keeps_apart else 1
             self.parameters = FlatParameters(self.model, rows, self.model.encoder.dtype)
-            self._align = alignment(self.device, self.model.encoder.dtype)
             self.smart = Smart(config, self.model, self.parameters.state)
+            self.stepper = Stepper(
+                config, self.corpus, self.tasks, self.model, self.parameters, self.combiner,
+                self.smart, self.device,
+            )  # fmt: skip
+            self._stream = torch.cuda.Stream() if self.stepper.recorder is not None else None
             self.optimizers: dict[str, torch.optim.AdamW] = {}
         self._order = torch.Generator()
         #: Updates so far by optimizer state.
@@ -160,11 +164,15 @@ class Run:
     def optimizer(self, name: str) -> torch.optim.AdamW:
         """The optimizer state of that name; all act on the same parameters."""
         if name not in self.optimizers:
+            on_gpu = self.device.type == "cuda"
+            rate = self.config.learning_rate
             self.optimizers[name] = torch.optim.AdamW(
                 [segment.values for segment in self.parameters.segments],
-                lr=self.config.learning_rate,
+                # A recorded step reads its rate from memory.
+                lr=torch.tensor(rate, device=self.device) if on_gpu else rate,
                 weight_decay=self.config.weight_decay,
                 fused=True,
+                capturable=on_gpu,
             )
         return self.optimizers[name]
 
@@ -230,57 +238,25 @@ class Run:
 
     def step(self, phase: Phase, step: Step, tally: Tally) -> None:
         """One update: a loss for every task drawn, their gradients combined."""
-        group_of = self.config.surgery_groups
-        groups = list(dict.fromkeys(group_of.get(draw.task, draw.task) for draw in step))
-        apart = self.keeps_apart and len(groups) > 1 and self.parameters.any_shared_trains
-        surgery = apart and self.combiner.needs_gramian
-        fixed = None if surgery else self._fixed_weights(len(step))
-        rows = [groups.index(group_of.get(d.task, d.task)) if apart else 0 for d in step]
-        order = sorted(range(len(step)), key=rows.__getitem__)
-        draws = [step[index] for index in order]
-        splits = [self.corpus.splits[draw.task]["train"] for draw in draws]
-        parts = [split.part(draw.rows) for split, draw in zip(splits, draws, strict=True)]
-        packed = pack(parts, [rows[index] for index in order], align=self._align).to(self.device)
-        self.parameters.begin_step(
-            len(groups) if apart else 1,
-            [draw.task for draw in step],
-            packed.words,
-            adding=self.smart.acts,
-        )
-        outputs = self.model.outputs([draw.task for draw in draws], packed)
-        losses = []
-        for place, (index, draw, output) in enumerate(zip(order, draws, outputs, strict=True)):
-            task = self.tasks[draw.task]
-            labels = self._on_device(splits[place].labels_of(draw.rows))
-            loss = task_loss(task, output, labels)
-            if self.smart.acts:
-                alone = pack([parts[place]], [rows[index]], packed.words).to(self.device)
-                loss = loss + self.smart.penalty(task, alone)
-            loss = loss * phase.loss_scale
-            losses.append(loss if fixed is None else loss * fixed[index])
-            tally.add(draw, loss.detach(), output.detach(), labels)
-        torch.stack(losses).sum().backward()
-        weights = None
-        if apart:
-            gramian = self.parameters.gramian(len(groups))
-            weights = torch.ones(len(groups))
-            if surgery:
-                weights = self.combiner.weights(gramian, self._order, groups)
-            tally.add_gramian(groups, gramian)
-        self.parameters.combine(weights)
-        self._schedule(phase.optimizer)
-        self.optimizer(phase.optimizer).step()
-        self.smart.after_update()
+        plan = self.stepper.plan(phase, step)
+        with self.on_stream():
+            inputs = self.stepper.inputs(plan, step, self._order)
+            self._schedule(phase.optimizer)
+            optimizer = self.optimizer(phase.optimizer)
+            frozen = self.parameters.frozen
+            made = self.stepper.take(plan, inputs, optimizer, frozen, self._order)
+            for place, loss, output, labels in zip(
+                plan.places, made.losses, made.outputs, made.labels, strict=True
+            ):
+                tally.add(step[place], loss, output, labels)
+            if made.gramian is not None:
+                tally.add_gramian(list(plan.groups), made.gramian)
+            self.smart.after_update()
         self.updates[phase.optimizer] += 1
 
-    def _on_device(self, labels: np.ndarray) -> Tensor:
-        return torch.from_numpy(labels).to(self.device)
-
-    def _fixed_weights(self, count: int) -> list[float]:
-        """Weights that depend on the number of tasks alone scale the losses instead."""
-        if self.combiner.needs_gramian:
-            return [1.0] * count
-        return self.combiner.weights(torch.zeros(count, count), self._order, ()).tolist()
+    def on_stream(self) -> contextlib.AbstractContextManager[Any]:
+        """Steps that may be recorded run on a stream of their own: the default one cannot be."""
+        return contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def forward(self, task: str, packed: Packed) -> Tensor:
         """The model under the trial's precision."""
@@ -302,7 +278,10 @@ class Run:
             total = self._total_updates[name]
             factor = (total - done) / max(1, total - config.warmup_steps)
         for group in self.optimizer(name).param_groups:
-            group["lr"] = config.learning_rate * factor
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(config.learning_rate * factor)
+            else:
+                group["lr"] = config.learning_rate * factor
 
     def count_updates(self, epochs: int) -> None:
         """Take note that so many epochs are behind a resumed trial."""
