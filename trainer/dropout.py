@@ -24,7 +24,7 @@ class Masks:
     the stretch of it that begins at a random place.  Elements of one mask are independent; an
     element of one mask and one of another are the same element of the pool with a chance of
     about `_STRIDE` in `POOL`, else independent.  p is rounded to a multiple of 2^-16; the scale is
-    that of the rounded p, so the mean is exact.  On other devices every mask is drawn anew.
+    that of the rounded p in the mask's dtype.  On other devices every mask is drawn anew.
     """
 
     def __init__(self) -> None:

@@ -60,11 +60,13 @@ def evaluate(
     *,
     batch_size: int,
     device: torch.device,
+    align: int,
     forward: Callable[..., torch.Tensor],
 ) -> Predictions:
     """Predictions for a whole split.  Sentences of like length go together: least padding.
 
-    `forward(task, packed)` is the model under the trial's precision.
+    The tokens of a batch are filled up to a multiple of `align`; `forward(task, packed)` is the
+    model under the trial's precision.
     """
     order = np.argsort(split.lengths, kind="stable")
     outputs: list[torch.Tensor] = []
@@ -72,7 +74,7 @@ def evaluate(
     model.eval()
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
-            packed = split.packed(order[start : start + batch_size]).to(device)
+            packed = split.packed(order[start : start + batch_size], align).to(device)
             outputs.append(forward(split.task.name, packed))
         output = torch.cat(outputs)
         labels = torch.from_numpy(split.labels[order]).float().to(device)

@@ -18,7 +18,13 @@ from torch import Tensor, nn
 from trainer.attention import attend, attend_backward
 from trainer.dropout import Masks
 from trainer.packed import Packed, Span
-from trainer.rows import compute_weight, joined, linear_gradients, norm_gradients
+from trainer.rows import (
+    compute_weight,
+    joined,
+    linear_gradients,
+    norm_gradients,
+    norm_weights,
+)
 
 
 class Layer(nn.Module):
@@ -105,7 +111,7 @@ def _add_and_norm(layer: Layer, norm: nn.LayerNorm, x: Tensor, y: Tensor) -> _No
     else:
         y.add_(x)
     output, mean, scale = torch.native_layer_norm(
-        y, norm.normalized_shape, norm.weight, norm.bias, norm.eps
+        y, norm.normalized_shape, *norm_weights(norm, y), norm.eps
     )
     return _Normed(output, mask, y, mean, scale)
 

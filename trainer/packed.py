@@ -12,6 +12,7 @@ from torch import Tensor
 
 #: The tokens of every span are filled up to a multiple of this; see `alignment`.
 ALIGNMENT = 16
+COARSE = 128
 
 
 def alignment(device: torch.device, dtype: torch.dtype) -> int:
@@ -21,7 +22,7 @@ def alignment(device: torch.device, dtype: torch.dtype) -> int:
     eight times a known one.  On a GPU the shape is what a recorded graph is found by.
     """
     if device.type == "cuda":
-        return 128
+        return COARSE
     return 32 if dtype == torch.bfloat16 else ALIGNMENT
 
 
@@ -126,6 +127,14 @@ class Packed:
         )
 
 
+def filled(count: int, align: int) -> int:
+    """The next multiple of `align`; from `COARSE` on it grows with the count, by an eighth at
+    most, because there every size needs a recording of its own."""
+    if align >= COARSE:
+        align = max(align, 1 << (count // 16).bit_length())
+    return -(-count // align) * align
+
+
 def pack(
     parts: Sequence[Part],
     rows: Sequence[int] = (),
@@ -175,7 +184,8 @@ def pack(
         sentence_spans[-1] = replace(sentence_spans[-1], end=sentence)
         if number + 1 == len(parts) or rows[number + 1] != row:
             # One filler at least: attention's padding takes its gradient from it.
-            count = align - (token - spans[-1].start) % align
+            tokens = token - spans[-1].start
+            count = filled(tokens + 1, align) - tokens
             empty = np.zeros(count, dtype=np.int64)
             ids.append(empty)
             positions.append(empty)
@@ -212,5 +222,5 @@ def pack(
 
 def _padded(words: np.ndarray, multiple: int) -> np.ndarray:
     """The last word repeated up to a multiple: fewer different sizes."""
-    missing = -len(words) % multiple
+    missing = filled(len(words), multiple) - len(words)
     return np.concatenate([words, np.repeat(words[-1:], missing)])

@@ -7,6 +7,7 @@ is recorded for every combination of filled sizes that comes up repeatedly.
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -37,7 +38,7 @@ class Recorder:
     """Runs functions of tensors, from recordings where the same function came up before."""
 
     def __init__(self, capture: Capture, kept: int = KEPT):
-        self._capture = capture
+        self._capture: Capture | None = capture
         self._kept = kept
         self._seen: Counter[Hashable] = Counter()
         self._recorded: OrderedDict[Hashable, _Recorded] = OrderedDict()
@@ -62,10 +63,19 @@ class Recorder:
             self._seen[key] += 1
             if self._seen[key] <= RUNS_BEFORE:
                 return function(inputs)
+            if self._capture is None:
+                return function(inputs)
             own = {name: tensor.clone() for name, tensor in inputs.items()}
-            self._recorded[key] = _Recorded(own, self._capture(function, own))
+            try:
+                recorded = _Recorded(own, self._capture(function, own))
+            except RuntimeError as error:  # nothing has run: no memory, or a kernel that refuses
+                warnings.warn(f"steps are not recorded: {error}", stacklevel=2)
+                self._capture = None
+                return function(inputs)
+            self._recorded[key] = recorded
             if len(self._recorded) > self._kept:
-                self._recorded.popitem(last=False)
+                gone, _ = self._recorded.popitem(last=False)
+                del self._seen[gone]
         self._recorded.move_to_end(key)
         recorded = self._recorded[key]
         for name, tensor in inputs.items():

@@ -136,6 +136,13 @@ def linear_gradients(
     return None, None
 
 
+def norm_weights(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight and bias as the norm of x wants them: a CPU's takes fp32 beside bf16, a GPU's does
+    not."""
+    dtype = norm.weight.dtype if x.device.type == "cpu" else x.dtype
+    return compute_weight(norm.weight, dtype), compute_weight(norm.bias, dtype)
+
+
 def joined(
     first: tuple[Tensor | None, ...], second: tuple[Tensor | None, ...]
 ) -> tuple[Tensor | None, ...]:
@@ -157,9 +164,9 @@ def norm_gradients(
     """Backward of a layer norm: the gradient of x (T, hidden), and those of weight and bias."""
     backward = torch.ops.aten.native_layer_norm_backward
     shape = list(norm.normalized_shape)
-    weight, bias = norm.weight, norm.bias
-    wanted = trains(weight)
-    weight_rows, bias_rows = rows_of(weight), rows_of(bias)
+    wanted = trains(norm.weight)
+    weight_rows, bias_rows = rows_of(norm.weight), rows_of(norm.bias)
+    weight, bias = norm_weights(norm, x)
     apart = wanted and weight_rows is not None and bias_rows is not None
     joint = wanted and not apart
     of_x, of_weight, of_bias = backward(
@@ -175,6 +182,8 @@ def norm_gradients(
             weight_rows.put(span.row, of_weight)
             bias_rows.put(span.row, of_bias)
         return of_x, None, None
+    if joint:
+        of_weight, of_bias = of_weight.to(norm.weight.dtype), of_bias.to(norm.bias.dtype)
     return of_x, of_weight, of_bias
 
 

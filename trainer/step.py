@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from trainer.attention import uses_varlen
 from trainer.combiners import Combiner
 from trainer.config import TrainConfig
 from trainer.corpus import Corpus
@@ -24,16 +25,18 @@ from trainer.tasks import Task
 class Plan:
     """What is fixed before a step computes anything; steps of equal plans differ in data alone.
 
-    Per draw, in the order of the rows of J: its task, its row, the factor of its loss, and its
-    place in the step.  `groups` are the tasks whose gradients are kept apart, or none.
+    Per draw, in the order of the rows of J: its task, its row, its weight in the sum of losses
+    that is differentiated, and its place in the step.  `loss_scale` belongs to the losses.
+    `groups` are the tasks whose gradients are kept apart, or none.
     """
 
     tasks: tuple[str, ...]
     rows: tuple[int, ...]
-    factors: tuple[float, ...]
+    weights: tuple[float, ...]
     places: tuple[int, ...]
     groups: tuple[str, ...]
     surgery: bool
+    loss_scale: float
     optimizer: str
 
 
@@ -89,16 +92,13 @@ class Stepper:
         self.keeps_apart = combiner.needs_gramian or config.record_conflicts
         #: Records steps as graphs where that is possible: nothing in them may wait for the host.
         self.recorder: Recorder | None = None
-        if device.type == "cuda" and model.encoder.dtype == torch.bfloat16 and not smart.acts:
-            self.recorder = Recorder.cuda() if self.can_be_recorded else None
-
-    @property
-    def can_be_recorded(self) -> bool:
-        """Whether the weights of the combiner are computed where the Gramian is."""
-        return not self.combiner.needs_gramian or self.combiner.project is not None
+        shape = model.encoder.shape
+        waits = combiner.needs_gramian and combiner.project is None
+        if uses_varlen(device, model.encoder.dtype, shape.hidden // shape.heads):
+            self.recorder = None if waits or smart.acts else Recorder.cuda()
 
     def plan(self, phase: Phase, step: Step) -> Plan:
-        group_of = self.config.surgery_groups
+        group_of = self.config.surgery_groups if self.combiner.needs_gramian else {}
         names = [group_of.get(draw.task, draw.task) for draw in step]
         groups = list(dict.fromkeys(names))
         apart = self.keeps_apart and len(groups) > 1 and self.parameters.any_shared_trains
@@ -113,10 +113,11 @@ class Stepper:
         return Plan(
             tasks=tuple(step[place].task for place in places),
             rows=tuple(rows[place] for place in places),
-            factors=tuple(phase.loss_scale * fixed[place] for place in places),
+            weights=tuple(fixed[place] for place in places),
             places=tuple(places),
             groups=tuple(groups) if apart else (),
             surgery=surgery,
+            loss_scale=phase.loss_scale,
             optimizer=phase.optimizer,
         )
 
@@ -155,7 +156,7 @@ class Stepper:
         if self.recorder is None:
             return self.compute(plan, inputs, optimizer, generator)
         packed = inputs.packed
-        key = (plan, frozen, packed.spans, packed.counts, packed.fillers, packed.longest_bound)
+        key = (plan, frozen, packed.spans, packed.counts, packed.longest_bound)
         sizes = tuple(tensor.shape for tensor in inputs.tensors().values())
 
         def run(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -187,8 +188,9 @@ class Stepper:
             loss = task_loss(self.tasks[name], output, inputs.labels[number])
             if self.smart.acts:
                 loss = loss + self.smart.penalty(self.tasks[name], inputs.alone[number])
-            losses.append(loss * plan.factors[number])
-        torch.stack(losses).sum().backward()
+            losses.append(loss * plan.loss_scale)
+        weighted = [loss * weight for loss, weight in zip(losses, plan.weights, strict=True)]
+        torch.stack(weighted).sum().backward()
         gramian = weights = None
         if plan.groups:
             gramian = parameters.gramian(rows)

@@ -136,7 +136,8 @@ class Run:
             torch.manual_seed(config.seed)
             self.model = build_model(config, self.corpus).to(self.device)
             self.combiner = combiner(config.combiner, config.reduction, config.combiner_options)
-            groups = {config.surgery_groups.get(name, name) for name in self.tasks}
+            group_of = config.surgery_groups if self.combiner.needs_gramian else {}
+            groups = {group_of.get(name, name) for name in self.tasks}
             self.model.encoder.dtype = _DTYPES[self.precision]
             keeps_apart = self.combiner.needs_gramian or config.record_conflicts
             rows = len(groups) if keeps_apart else 1
@@ -146,7 +147,9 @@ class Run:
                 config, self.corpus, self.tasks, self.model, self.parameters, self.combiner,
                 self.smart, self.device,
             )  # fmt: skip
-            self._stream = torch.cuda.Stream() if self.stepper.recorder is not None else None
+            self._stream = (
+                torch.cuda.Stream(self.device) if self.stepper.recorder is not None else None
+            )
             self.optimizers: dict[str, torch.optim.AdamW] = {}
         self._order = torch.Generator()
         #: Updates so far by optimizer state.
@@ -164,16 +167,18 @@ class Run:
     def optimizer(self, name: str) -> torch.optim.AdamW:
         """The optimizer state of that name; all act on the same parameters."""
         if name not in self.optimizers:
-            on_gpu = self.device.type == "cuda"
+            recorded = self.stepper.recorder is not None
             rate = self.config.learning_rate
             self.optimizers[name] = torch.optim.AdamW(
                 [segment.values for segment in self.parameters.segments],
                 # A recorded step reads its rate from memory.
-                lr=torch.tensor(rate, device=self.device) if on_gpu else rate,
+                lr=torch.tensor(rate, device=self.device) if recorded else rate,
                 weight_decay=self.config.weight_decay,
                 fused=True,
-                capturable=on_gpu,
+                capturable=recorded,
             )
+            # The first steps of a recorded trial run plainly, and torch warns of that.
+            self.optimizers[name]._warned_capturable_if_run_uncaptured = True
         return self.optimizers[name]
 
     def plan(self, number: int) -> list[Phase]:
@@ -211,12 +216,13 @@ class Run:
         self.model.train()
         for phase in self.plan(number):
             before = self.clock.seconds.get("training", 0.0)
-            self.parameters.freeze(frozen_segments(phase.frozen, self._segment_names()))
+            self.freeze(phase.frozen)
             with self.clock.training():
                 for index, step in enumerate(phase.steps):
                     self.step(phase, step, tally)
                     if index % _STEPS_BETWEEN_CHECKS == 0 or index + 1 == len(phase.steps):
-                        self._check(tally, number)
+                        with self.on_stream():
+                            self._check(tally, number)
             seconds = self.clock.seconds["training"] - before
             phases.append(
                 {
@@ -253,6 +259,11 @@ class Run:
                 tally.add_gramian(list(plan.groups), made.gramian)
             self.smart.after_update()
         self.updates[phase.optimizer] += 1
+
+    def freeze(self, name: str) -> None:
+        """Freeze the set of that name (trainer.freeze), and nothing else."""
+        with self.on_stream():
+            self.parameters.freeze(frozen_segments(name, self._segment_names()))
 
     def on_stream(self) -> contextlib.AbstractContextManager[Any]:
         """Steps that may be recorded run on a stream of their own: the default one cannot be."""
@@ -309,6 +320,7 @@ class Run:
                 part,
                 batch_size=self.config.eval_batch_size,
                 device=self.device,
+                align=self.stepper.align,
                 forward=self.forward,
             )
             for name, part in self._splits(split).items()

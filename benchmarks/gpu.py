@@ -1,0 +1,197 @@
+"""Steps and epochs at BERT-base on a GPU: ours beside padded transformers + PCGrad.
+
+    python benchmarks/gpu.py --json results.json
+
+Needs torch, transformers and the trainer's own packages, nothing of the orchestrator; without
+torchjd the usual contestant projects with the ports' loop.  Rows are random tokens in the lengths
+of the real sentences, of the real number.  Without a GPU it says so; `--device cpu --shape tiny
+--share 0.01` tries the script itself.  The last line is one JSON object; docs/speed.md says what
+its keys mean.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import torch
+from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
+from limit import MatrixRate, step_operations
+
+from trainer.encoder import EncoderShape
+from trainer.provenance import describe_run
+from trainer.samplers import Phase
+from trainer.tally import Tally
+from trainer.train import Run
+
+#: METHODS' epochs that are timed whole.
+EPOCHS: dict[str, dict[str, Any]] = {
+    "round_robin": {"sampler": "round_robin"},
+    "annealed": {"sampler": "annealed", "B": 24_000},
+    "arrp": {"sampler": "arrp", "B": 24_000, "lambda": 0.5},
+}
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def time_steps(
+    contestant: Ours | Usual, phase: Phase, steps: range, device: torch.device
+) -> list[float]:
+    """Seconds of each step, waiting for the device after each."""
+    found = []
+    for number in steps:
+        take = contestant.prepare(phase.steps[number])
+        wait(device)
+        started = time.perf_counter()
+        take()
+        wait(device)
+        found.append(time.perf_counter() - started)
+    return found
+
+
+def time_epoch(run: Run) -> dict[str, float]:
+    """Seconds of all training steps of one epoch, waited for once, as a trial's clock does."""
+    torch.manual_seed(1)
+    run.model.train()
+    tally = Tally(list(run.tasks.values()), run.corpus.sizes())
+    phases = run.plan(1)
+    wait(run.device)
+    started = time.perf_counter()
+    for phase in phases:
+        run.freeze(phase.frozen)
+        for step in phase.steps:
+            run.step(phase, step, tally)
+    wait(run.device)
+    seconds = time.perf_counter() - started
+    recorder = run.stepper.recorder
+    return {
+        "seconds": seconds,
+        "updates": sum(len(phase.steps) for phase in phases),
+        "examples": sum(phase.examples for phase in phases),
+        "graphs": recorder.graphs if recorder else 0,
+        "replayed": recorder.replayed if recorder else 0,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--shape", choices=SHAPES, default="base")
+    parser.add_argument("--batch-size", type=int, action="append", help="a task (8 and 32)")
+    parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--share", type=float, default=1.0, help="of the real number of rows")
+    parser.add_argument("--no-epochs", action="store_true")
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    options = parser.parse_args()
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit(
+            "no CUDA device here; --device cpu --shape tiny --share 0.01 tries the script"
+        )
+    device = torch.device(options.device)
+    shape = SHAPES[options.shape]
+    result: dict[str, Any] = {
+        "benchmark": "gpu",
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "shape": options.shape,
+        **describe_run(device),
+    }
+
+    def say(name: str, value: Any) -> None:
+        result[name] = value
+        print(f"{name:<34} {value}", flush=True)
+
+    with tempfile.TemporaryDirectory() as folder:
+        encoder = random_checkpoint(shape, Path(folder))
+
+        def make(batch_size: int, **changes: Any) -> Run:
+            return run_of(
+                encoder, batch_size, None, options.share, device=options.device, **changes
+            )
+
+        rates = {
+            "fp32": MatrixRate(torch.float32, device, 8192 if device.type == "cuda" else 512),
+            "bf16": MatrixRate(torch.bfloat16, device, 8192 if device.type == "cuda" else 512),
+        }
+        for rate in rates.values():
+            rate.measure(2)
+            rate.measure(10)
+        for name, rate in rates.items():
+            say(f"matrix_rate_{name}", rate.rate)
+        for batch_size in options.batch_size or [8, 32]:
+            steps(make, batch_size, options.rounds, shape, rates, say, device)
+        if not options.no_epochs:
+            for name, config in EPOCHS.items():
+                config = dict(config)
+                if "B" in config:
+                    config["B"] = max(64, round(config["B"] * options.share))
+                run = make(8, precision="bf16", **config)
+                for turn in ("first", "again"):  # the second finds its graphs recorded
+                    for key, value in time_epoch(run).items():
+                        say(f"epoch_{name}_{turn}_{key}", value)
+    line = json.dumps(result)
+    if options.json:
+        options.json.write_text(line + "\n")
+    print(line)
+
+
+def steps(
+    make: Callable[..., Run], batch_size: int, rounds: int, shape: EncoderShape,
+    rates: dict[str, MatrixRate], say: Callable[[str, Any], None], device: torch.device,
+) -> None:  # fmt: skip
+    """Medians of single steps, block by block in turn, and what follows from them."""
+    ours = {
+        "ours_bf16": Ours(make(batch_size, precision="bf16")),
+        "ours_sum_bf16": Ours(make(batch_size, precision="bf16", combiner="sum")),
+        "ours_frozen_bf16": Ours(make(batch_size, precision="bf16", freeze="encoder")),
+        "ours_fp32": Ours(make(batch_size)),
+    }
+    run = ours["ours_bf16"].run
+    everyone: dict[str, Ours | Usual] = {
+        **ours,
+        "usual_pcgrad_fp32": Usual(run, "rows"),
+        "usual_sum_fp32": Usual(run, "none"),
+        "usual_pcgrad_bf16": Usual(run, "rows", "bf16"),
+    }
+    phase = ours["ours_bf16"].phase
+    block = max(1, min(rounds, len(phase.steps)) // 4)
+    seconds: dict[str, list[float]] = {name: [] for name in everyone}
+    for contestant in ours.values():  # record all sizes that will come
+        for _ in range(4 if contestant.run.stepper.recorder else 1):
+            time_steps(contestant, phase, range(4 * block), device)
+    for contestant in everyone.values():  # compile, allocate
+        time_steps(contestant, phase, range(min(3, 4 * block)), device)
+    for begin in range(0, 4 * block, block):
+        for name, contestant in everyone.items():
+            seconds[name] += time_steps(contestant, phase, range(begin, begin + block), device)
+    median = {name: statistics.median(values) for name, values in seconds.items()}
+    for name, value in median.items():
+        say(f"step_{name}_b{batch_size}", value)
+    operations = statistics.median(
+        step_operations(shape, run.corpus, step, first_only=True)
+        for step in phase.steps[: 4 * block]
+    )
+    best = median["ours_bf16"]
+    say(f"speedup_b{batch_size}", median["usual_pcgrad_fp32"] / best)
+    say(f"speedup_both_bf16_b{batch_size}", median["usual_pcgrad_bf16"] / best)
+    say(f"peak_fraction_bf16_b{batch_size}", operations / best / rates["bf16"].rate)
+    say(f"surgery_share_b{batch_size}", 1 - median["ours_sum_bf16"] / best)
+    say(f"frozen_ratio_b{batch_size}", median["ours_frozen_bf16"] / best)
+
+
+if __name__ == "__main__":
+    main()
