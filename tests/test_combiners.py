@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 
 from trainer.combiners import TORCHJD as OFFERED
-from trainer.combiners import CombinerError, combiner, conflicts
+from trainer.combiners import (
+    CombinerError,
+    _projected_on_device,
+    combiner,
+    conflicts,
+    projected_weights,
+    projection_orders,
+)
 
 torchjd_aggregation = pytest.importorskip("torchjd.aggregation", reason="the test extra has it")
 
@@ -74,6 +81,30 @@ def test_pcgrad_agrees_with_torchjd_in_the_same_projection_order(seed: int) -> N
     torch.manual_seed(seed)
     theirs = torchjd_aggregation.PCGrad()(J)
     assert torch.allclose(combined("pcgrad", J, seed), theirs, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["conflicting", "one vanishes", "all agree"])
+@pytest.mark.parametrize("tasks", [2, 3, 4, 5])
+def test_a_device_projects_like_the_host(tasks: int, kind: str) -> None:
+    for seed in range(20):
+        J = jacobian(seed, tasks, size=tasks + 1)  # so few directions oppose each other often
+        if kind == "one vanishes":
+            J[seed % tasks] = 0
+        J = J.abs() if kind == "all agree" else J
+        orders = projection_orders(tasks, torch.Generator().manual_seed(seed))
+        weights = _projected_on_device(J @ J.T, orders)
+        assert torch.allclose(weights, projected_weights(J @ J.T, orders), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("reduction", ["sum", "mean"])
+def test_pcgrad_is_the_same_with_its_orders_drawn_beforehand(reduction: str) -> None:
+    made = combiner("pcgrad", reduction)
+    assert made.orders is not None and made.project is not None
+    apart, together = (torch.Generator().manual_seed(3) for _ in range(2))
+    for seed in range(20):
+        J = jacobian(seed, tasks=2 + seed % 4, size=4)
+        weights = made.project(J @ J.T, made.orders(len(J), apart))
+        assert torch.equal(weights, made.weights(J @ J.T, together, ()))
 
 
 @pytest.mark.parametrize("name", ["sum", "mean"])
