@@ -7,6 +7,7 @@ at every replay and returns the same memory each time.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -203,7 +204,7 @@ def assert_same_bits(direct: Run, recorded: Run, steps: list[tuple[Phase, Step]]
     [
         {"sampler": "round_robin"},
         {"sampler": "round_robin", "combiner": "sum"},
-        {"sampler": "annealed", "B": 100},
+        {"sampler": "annealed", "B": 64},
         {"sampler": "arrp", "B": 20, "freeze": "encoder", "shared_layer": True},
     ],
     ids=["round robin", "sum", "annealed", "arrp"],
@@ -237,7 +238,8 @@ def test_steps_of_equal_sizes_are_not_taken_for_each_other(cache: Path, like_a_g
     recorder = Recorder(fake)
     direct, recorded = a_run(cache, 12, Direct(fake)), a_run(cache, 12, recorder)
     phase = direct.plan(1)[0]
-    steps = [(phase, step) for step in alike(direct, phase)]
+    first, second = alike(direct, phase)
+    steps = [(phase, first), (phase, second), (replace(phase, loss_scale=0.5), first)]
     assert_same_bits(direct, recorded, steps * (RUNS_BEFORE + 2))
     assert recorder.replayed == 2 * len(steps)
 
