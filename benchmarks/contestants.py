@@ -185,7 +185,7 @@ class Usual(nn.Module):
         rows = []
         for task, batch, labels in batches:
             self._loss(task, self._pooled(batch), labels).backward()
-            rows.append(torch.cat([p.grad.reshape(-1) for p in self.shared]))  # type: ignore[union-attr]
+            rows.append(torch.cat([p.grad.reshape(-1) for p in self.shared]))
             for parameter in self.shared:
                 parameter.grad = None
         update = self.aggregate(torch.stack(rows))

@@ -1,6 +1,6 @@
 """Steps and epochs at BERT-base on a GPU: ours beside padded transformers + PCGrad.
 
-    python benchmarks/gpu.py --json results.json
+    python benchmarks/gpu.py --output results.json
 
 Needs torch, transformers and the trainer's own packages, nothing of the orchestrator; without
 torchjd the usual contestant projects with the ports' loop.  Rows are random tokens in the lengths
@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
 from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
-from limit import MatrixRate, step_operations
+from limit import MatrixRate, step_operations, wait
 
 from trainer.encoder import EncoderShape
 from trainer.provenance import describe_run
@@ -40,11 +40,6 @@ EPOCHS: dict[str, dict[str, Any]] = {
     "annealed": {"sampler": "annealed", "B": 24_000},
     "arrp": {"sampler": "arrp", "B": 24_000, "lambda": 0.5},
 }
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def time_steps(
@@ -96,7 +91,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--share", type=float, default=1.0, help="of the real number of rows")
     parser.add_argument("--no-epochs", action="store_true")
-    parser.add_argument("--json", type=Path, help="also write the result here")
+    parser.add_argument("--output", type=Path, help="also write the JSON line here")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
@@ -144,8 +139,8 @@ def main() -> None:
                     for key, value in time_epoch(run).items():
                         say(f"epoch_{name}_{turn}_{key}", value)
     line = json.dumps(result)
-    if options.json:
-        options.json.write_text(line + "\n")
+    if options.output:
+        options.output.write_text(line + "\n")
     print(line)
 
 

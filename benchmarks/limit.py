@@ -59,11 +59,11 @@ class MatrixRate:
 
     def measure(self, repeats: int = 4) -> None:
         torch.mm(self._a, self._b, out=self._c)
-        _wait(self._device)
+        wait(self._device)
         started = time.perf_counter()
         for _ in range(repeats):
             torch.mm(self._a, self._b, out=self._c)
-        _wait(self._device)
+        wait(self._device)
         self._rates.append(self._operations * repeats / (time.perf_counter() - started))
 
     @property
@@ -72,6 +72,6 @@ class MatrixRate:
         return statistics.median(self._rates)
 
 
-def _wait(device: torch.device) -> None:
+def wait(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.synchronize(device)

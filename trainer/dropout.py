@@ -19,9 +19,9 @@ _STRIDE = 16
 class Masks:
     """Hands out dropout masks: tensors of 0 and 1 / (1 - p).
 
-    On a CPU torch draws one Bernoulli number an element from a serial generator, which took a
-    third of a bf16 step.  Here a pool of independent elements is drawn once an epoch, and a mask is
-    the stretch of it that begins at a random place.  Elements of one mask are independent; an
+    On a CPU torch draws one Bernoulli number an element from a serial generator, which took an
+    eighth of a bf16 step.  Here a pool of independent elements is drawn once an epoch, and a mask
+    is the stretch of it that begins at a random place.  Elements of one mask are independent; an
     element of one mask and one of another are the same element of the pool with a chance of
     about `_STRIDE` in `POOL`, else independent.  p is rounded to a multiple of 2^-16; the scale is
     that of the rounded p in the mask's dtype.  On other devices every mask is drawn anew.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-#: The tokens of every span are filled up to a multiple of this; see `alignment`.
+#: The tokens of every span are filled up to a multiple of this; on a GPU, of `COARSE`.
 ALIGNMENT = 16
 COARSE = 128
 
@@ -116,15 +116,17 @@ class Packed:
         return replace(self, **changes, layouts={})
 
     def to(self, device: torch.device) -> Packed:
-        """The same on a device; the copy does not wait for what the device is at."""
+        """The same on a device."""
         if device.type == "cpu":
             return self
-        return self.with_tensors(
-            {
-                name: tensor.pin_memory().to(device, non_blocking=True)
-                for name, tensor in self.tensors().items()
-            }
-        )
+        return self.with_tensors({k: send(tensor, device) for k, tensor in self.tensors().items()})
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """The tensor on a device; the copy does not wait for what the device is at."""
+    if device.type == "cpu":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def filled(count: int, align: int) -> int:

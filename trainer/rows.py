@@ -244,32 +244,29 @@ def norm(module: nn.LayerNorm, x: Tensor, spans: Sequence[Span]) -> Tensor:
 
 class _Lookup(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, table: Tensor, indices: Tensor, parameter: Tensor, packed: Packed
-    ) -> Tensor:
+    def forward(ctx: Any, table: Tensor, indices: Tensor, packed: Packed) -> Tensor:
         ctx.save_for_backward(indices)
-        ctx.parameter, ctx.packed = parameter, packed
+        ctx.table, ctx.packed = table, packed
         return table.index_select(0, indices)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
         (indices,) = ctx.saved_tensors
-        rows = rows_of(ctx.parameter)
-        if not trains(ctx.parameter):
-            return None, None, None, None
+        rows = rows_of(ctx.table)
+        if not trains(ctx.table):
+            return None, None, None
         if rows is None:
-            dense = torch.zeros_like(ctx.parameter).index_add_(0, indices, gradient)
-            return dense, None, None, None
+            return torch.zeros_like(ctx.table).index_add_(0, indices, gradient), None, None
         if rows.sparse:
             assert rows.state.words is not None
             rows.state.words.flatten(0, 1).index_add_(0, ctx.packed.word_rows, gradient)
-            return None, None, None, None
+            return None, None, None
         for span in ctx.packed.spans:
             part = slice(span.start, span.end)
             if not rows.adding:
                 rows[span.row].zero_()
             rows[span.row].index_add_(0, indices[part], gradient[part])
-        return None, None, None, None
+        return None, None, None
 
 
 def lookup(table: Tensor, indices: Tensor, packed: Packed) -> Tensor:
@@ -278,5 +275,5 @@ def lookup(table: Tensor, indices: Tensor, packed: Packed) -> Tensor:
     Of a table whose rows are `sparse` (the words) only the distinct words of a step have a
     gradient; a dense one of the whole table would be written, mostly with zeros, for every task.
     """
-    output: Tensor = _Lookup.apply(table, indices, table, packed)
+    output: Tensor = _Lookup.apply(table, indices, packed)
     return output

@@ -13,7 +13,7 @@ from trainer.combiners import Combiner
 from trainer.config import TrainConfig
 from trainer.corpus import Corpus
 from trainer.heads import MultitaskModel, task_loss
-from trainer.packed import Packed, alignment, pack
+from trainer.packed import Packed, alignment, pack, send
 from trainer.parameters import FlatParameters
 from trainer.recorded import Recorder
 from trainer.samplers import Phase, Step
@@ -129,9 +129,9 @@ class Stepper:
         packed = pack(parts, plan.rows, align=self.align)
         orders = None
         if plan.surgery and self.combiner.orders is not None:
-            orders = self._send(self.combiner.orders(len(plan.groups), generator))
+            orders = send(self.combiner.orders(len(plan.groups), generator), self.device)
         labels = [
-            self._send(torch.from_numpy(split.labels_of(draw.rows)))
+            send(torch.from_numpy(split.labels_of(draw.rows)), self.device)
             for split, draw in zip(splits, draws, strict=True)
         ]
         alone = []
@@ -141,12 +141,6 @@ class Stepper:
                 for part, row in zip(parts, plan.rows, strict=True)
             ]
         return Inputs(packed.to(self.device), labels, orders, alone)
-
-    def _send(self, tensor: Tensor) -> Tensor:
-        """To the device, without waiting for what it is at."""
-        if self.device.type == "cpu":
-            return tensor
-        return tensor.pin_memory().to(self.device, non_blocking=True)
 
     def take(
         self, plan: Plan, inputs: Inputs, optimizer: torch.optim.Optimizer, frozen: Hashable,

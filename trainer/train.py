@@ -152,6 +152,8 @@ class Run:
             )
             self.optimizers: dict[str, torch.optim.AdamW] = {}
         self._order = torch.Generator()
+        #: Predictions of the newest epoch, where this process trained it.
+        self._dev: dict[str, Predictions] = {}
         #: Updates so far by optimizer state.
         self.updates: Counter[str] = Counter()
         self._total_updates: Counter[str] = Counter()
@@ -233,7 +235,7 @@ class Run:
                 }
             )
         with self.clock.part("evaluation"):
-            predictions = self.evaluate("dev")
+            predictions = self._dev = self.evaluate("dev")
         for name, made in predictions.items():
             if not math.isfinite(made.loss):
                 raise Diverged(f"the dev loss of {name} is {made.loss} behind epoch {number}")
@@ -332,7 +334,7 @@ class Run:
     def final_files(self) -> dict[str, bytes]:
         """What is written once, behind the last epoch: the dev set's errors taken apart and the
         test predictions in the leaderboard's format."""
-        files = {"analysis.json": analysis_file(self.evaluate("dev"), self.corpus)}
+        files = {"analysis.json": analysis_file(self._dev or self.evaluate("dev"), self.corpus)}
         for name, made in self.evaluate("test").items():
             files[f"test/{name}.csv"] = leaderboard_file(made, self.corpus.splits[name]["test"])
         return files
