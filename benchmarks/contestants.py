@@ -117,23 +117,31 @@ class Usual(nn.Module):
         surgery: `none` (one backward of the summed losses), `rows` (a backward a task, the
             gradients handed to torchjd as one matrix: the fastest use of it that was found), or
             `mtl_backward` (torchjd's own loop).
+        beside: another one whose model and optimizer this one trains too: four models with their
+            gradients and moments would not fit beside ours in 24 GiB at BERT-base's size.
     """
 
-    def __init__(self, run: Run, surgery: str, precision: str = "fp32"):
+    def __init__(
+        self, run: Run, surgery: str, precision: str = "fp32", beside: Usual | None = None
+    ):
         from transformers import BertModel
 
         super().__init__()
         self.corpus, self.tasks, self.device = run.corpus, run.tasks, run.device
         self.surgery, self.precision = surgery, precision
+        self.dropout = nn.Dropout(DROPOUT)
+        self.aggregate = aggregator()
+        if beside is not None:
+            self.bert, self.heads = beside.bert, beside.heads
+            self.shared, self.optimizer = beside.shared, beside.optimizer
+            return
         shape = run.model.encoder.shape
         self.bert = BertModel(bert_config(shape))
-        self.dropout = nn.Dropout(DROPOUT)
         self.heads = nn.ModuleDict(
             {name: nn.Linear(shape.hidden, task.outputs) for name, task in run.tasks.items()}
         )
         self.to(self.device).train()
         self.shared = list(self.bert.parameters())
-        self.aggregate = aggregator()
         self.optimizer = torch.optim.AdamW(
             self.parameters(), lr=run.config.learning_rate, fused=True
         )
