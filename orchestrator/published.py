@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -10,10 +11,11 @@ from rich.table import Table
 from orchestrator.identity import config_id
 from orchestrator.spec_models import PublishedRow, SweepSpec
 from orchestrator.views import resolved_spec
+from trainer.config import ConfigError
 
 if TYPE_CHECKING:
     from orchestrator.compare import Comparison, Row
-    from orchestrator.ledger import Ledger
+    from orchestrator.ledger import Ledger, TrialRecord
 
 _TASKS = ("sst", "qqp", "sts")
 _FIGURES = (*_TASKS, "dev_score", "dev_mean", "minutes_per_epoch")
@@ -23,27 +25,32 @@ class NotPublished(Exception):
     """A sweep that quotes no figures; the text says what to do."""
 
 
-def side_by_side(ledger: Ledger, comparison: Comparison) -> tuple[list[dict[str, Any]], str]:
+def side_by_side(
+    ledger: Ledger, trials: Iterable[TrialRecord], comparison: Comparison
+) -> tuple[list[dict[str, Any]], str]:
     """One mapping a published row: `method`, `published` and `ours` (figure -> number or None),
     `seeds`; and where the figures come from.
 
-    A row is matched with the entry of `enqueue` at its place, a profile's smaller B included.
+    `trials` are the ledger's, of which `comparison` was made.  A row is matched with the entry of
+    `enqueue` at its place, a profile's smaller B included.
     """
     try:
         spec = SweepSpec.model_validate(resolved_spec(ledger))
-    except ValidationError as error:
-        raise NotPublished(f"{ledger.folder}: its sweep.yaml cannot be read: {error}") from error
+        configs = [spec.config_for(entry, spec.search.seeds[0]) for entry in spec.enqueue]
+    except (ValidationError, ConfigError) as error:
+        raise NotPublished(
+            f"{ledger.folder.path}: its sweep.yaml cannot be read: {error}"
+        ) from error
     if spec.published is None:
         raise NotPublished(f"sweep {spec.name} quotes no published figures (key `published`)")
     # Entries with different tasks read different data.
-    fingerprints = {str(trial.identity.get("fingerprint")) for trial in ledger.trials()}
+    fingerprints = {str(trial.identity.get("fingerprint")) for trial in trials}
     found = {row.config_id: row for row in comparison.rows}
     rows = []
     for index, published in enumerate(spec.published.rows):
         ours = None
-        if index < len(spec.enqueue):
-            config = spec.config_for(spec.enqueue[index], spec.search.seeds[0])
-            ids = (config_id(config, fingerprint) for fingerprint in fingerprints)
+        if index < len(configs):
+            ids = (config_id(configs[index], fingerprint) for fingerprint in fingerprints)
             ours = next((found[name] for name in ids if name in found), None)
         rows.append(_pair(published, ours))
     return rows, spec.published.source

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord, printable
 from orchestrator.yaml_lines import YamlError, read
+from trainer.folder import is_inside, is_uri, open_folder
+
+#: Of a trial's log that `orch show` prints; `--json` has them all.
+LOG_LINES = 15
 
 
 class NotFound(Exception):
@@ -20,49 +25,63 @@ class NotFound(Exception):
 
 
 def find_sweep(name: str, out: str) -> Ledger:
-    """The sweep of that name below `out`, or in the folder that `name` is.
+    """The sweep of that name below `out`, or in the folder (or at the URI) that `name` is.
 
     `arrp` also finds the sweep of a profile, `arrp-embedded`, if it is the only one there.
     """
-    given = Path(name).expanduser()
-    for parent, folder in ((Path(out), name), (given.resolve().parent, given.resolve().name)):
-        if (parent / folder / "sweep.yaml").is_file() or (parent / folder / "trials").is_dir():
-            return Ledger(parent, folder)
+    given = open_folder(name if is_uri(name) else Path(name).expanduser().resolve())
+    ledgers = [Ledger(out, name)] if _is_plain(name) else []
+    if given.name:
+        ledgers.append(Ledger(given.parent, given.name))
+    for ledger in ledgers:
+        if ledger.folder.has(RESOLVED) or ledger.folder.has("trials"):
+            return ledger
     names = sweep_names(out)
     profiles = [known for known in names if known.startswith(f"{name}-")]
     if len(profiles) == 1:
-        return Ledger(Path(out), profiles[0])
+        return Ledger(out, profiles[0])
     known = ", ".join(profiles or names) or "there is none"
     raise NotFound(f"no sweep {name!r} in {out}; known: {known}")
 
 
 def sweep_names(out: str) -> list[str]:
     """Folders below `out` that hold a sweep."""
-    folder = Path(out)
-    if not folder.is_dir():
-        return []
-    return sorted(path.parent.name for path in folder.glob("*/sweep.yaml"))
+    folder = open_folder(out)
+    return [n for n in folder.folders() if _is_plain(n) and folder.child(n).has(RESOLVED)]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names something in a folder, and can be shown."""
+    return is_inside(name) and "/" not in name and name.isprintable()
 
 
 def resolved_spec(ledger: Ledger) -> dict[str, Any]:
     """sweep.yaml as it stands; empty where it is missing or cannot be read."""
     try:
-        value = read((ledger.folder / "sweep.yaml").read_text(encoding="utf-8")).value
-    except (OSError, YamlError):
+        value = read((ledger.folder.read(RESOLVED) or b"").decode()).value
+    except (OSError, UnicodeDecodeError, RecursionError, YamlError):
         return {}
-    return value if isinstance(value, dict) else {}
+    return json_value(value) if isinstance(value, dict) else {}
 
 
-def sweep_summary(ledger: Ledger) -> dict[str, Any]:
+def question(ledger: Ledger) -> str:
+    """What sweep.yaml says that the sweep asks."""
+    return str(resolved_spec(ledger).get("question", ""))
+
+
+def sweep_summary(ledger: Ledger, reading: Reading) -> dict[str, Any]:
     """One sweep in a line: question, trials by status, best score."""
-    trials = ledger.trials()
-    scores = [trial.summary["dev_score"] for trial in trials if trial.status == "complete"]
+    trials = reading.trials
+    scores = [t.summary.get("dev_score") for t in trials if t.status == "complete"]
+    counts = Counter(trial.status for trial in trials)
+    if reading.unreadable:
+        counts["unreadable"] = len(reading.unreadable)
     return {
-        "name": ledger.folder.name,
-        "question": resolved_spec(ledger).get("question", ""),
-        "trials": dict(sorted(Counter(trial.status for trial in trials).items())),
-        "best_dev_score": max(scores, default=None),
-        "folder": str(ledger.folder),
+        "name": ledger.name,
+        "question": question(ledger),
+        "trials": dict(sorted(counts.items())),
+        "best_dev_score": max((s for s in scores if s is not None), default=None),
+        "folder": ledger.folder.path,
     }
 
 
@@ -70,7 +89,8 @@ def sweeps_table(summaries: Iterable[Mapping[str, Any]]) -> Table:
     table = _table("sweep", "trials", ">best dev_score", "question")
     for row in summaries:
         counts = ", ".join(f"{n} {status}" for status, n in row["trials"].items()) or "none"
-        table.add_row(row["name"], counts, _number(row["best_dev_score"], 4), row["question"])
+        best = _number(row["best_dev_score"], 4)
+        table.add_row(row["name"], counts, best, Text(row["question"]))
     return table
 
 
@@ -79,11 +99,23 @@ def find_trial(ledger: Ledger, name: str) -> TrialRecord:
     ids = ledger.trial_ids()
     matches = [name] if name in ids else [trial_id for trial_id in ids if trial_id.startswith(name)]
     trial = ledger.trial(matches[0]) if len(matches) == 1 else None
-    if trial is None:
-        which = f"{name!r} begins {len(matches)} trials" if matches else f"no trial {name!r}"
-        known = ", ".join(matches or ids) or "there is none"
-        raise NotFound(f"{which} in {ledger.folder.name}; known: {known}")
-    return trial
+    if trial is not None:
+        return trial
+    if len(matches) == 1 and (reason := ledger.why_unreadable(matches[0])):
+        raise NotFound(f"{matches[0]} cannot be read: {reason}")
+    which = f"{name!r} begins {len(matches)} trials" if matches else f"no trial {name!r}"
+    known = ", ".join(matches or ids) or "there is none"
+    raise NotFound(f"{which} in {ledger.name}; known: {known}")
+
+
+def trial_summaries(reading: Reading) -> list[dict[str, Any]]:
+    """Every trial in a line, those that cannot be read at the end with the reason."""
+    shown = [trial_summary(trial) for trial in reading.trials]
+    nothing = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
+    for name, reason in reading.unreadable.items():
+        told = {"trial_id": name, "config_id": "", "status": "unreadable", "reason": reason}
+        shown.append({**told, "epochs": 0, **nothing})
+    return shown
 
 
 def trial_summary(trial: TrialRecord) -> dict[str, Any]:
@@ -107,9 +139,9 @@ def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
     for row in trials:
         table.add_row(
             row["trial_id"],
-            str(row["seed"]),
+            _shown(row["seed"]),
             row["status"],
-            f"{row['epochs']}/{row['epochs_wanted']}",
+            f"{row['epochs']}/{_shown(row['epochs_wanted'])}",
             _number(row["dev_score"], 4),
             _number(row["minutes_per_epoch"], 3),
             Text(str(row["reason"]).partition("\n")[0]),
@@ -119,7 +151,14 @@ def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
 
 def trial_details(trial: TrialRecord) -> dict[str, Any]:
     """Everything that a trial's directory says of it."""
-    return asdict(trial)
+    details: dict[str, Any] = json_value(asdict(trial))
+    return details
+
+
+def log_tail(lines: Sequence[str]) -> str:
+    """The last lines of a trial's log, as a terminal may show them."""
+    kept = [printable(line) for line in lines[-LOG_LINES:]]
+    return f"last {len(kept)} lines of its log:\n" + "\n".join(f"  {line}" for line in kept)
 
 
 def epochs_table(trial: TrialRecord) -> Table:
@@ -130,15 +169,16 @@ def epochs_table(trial: TrialRecord) -> Table:
         *(">min", ">updates", ">examples", ">conflicts"),
     )
     for record in trial.records:
+        scores = (record["tasks"].get(name, {}).get("dev_metric") for name in names)
         table.add_row(
             str(record["epoch"]),
             _number(record["dev_score"], 4),
             _number(record["dev_mean"], 4),
-            *(_number(record["tasks"][name]["dev_metric"], 3) for name in names),
-            _number(record["minutes_per_epoch"], 3) + ("*" if record["contended"] else ""),
-            str(record["updates"]),
+            *(_number(score, 3) for score in scores),
+            _number(record["minutes_per_epoch"], 3) + ("*" if record.get("contended") else ""),
+            _shown(record.get("updates")),
             f"{record['examples']:,}",
-            _number(record["conflict_share"], 3),
+            _number(record.get("conflict_share"), 3),
         )
     return table
 
@@ -159,6 +199,16 @@ def stats_table(stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
                 *(str(tokens[key]) for key in ("mean", "p95", "max")),
             )
     return table
+
+
+def json_value(value: Any) -> Any:
+    """The same as JSON can say it: what is not finite is null, and keys are text."""
+    text = json.dumps(value, default=str)
+    return json.loads(text, parse_constant=lambda name: None)
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else str(value)
 
 
 def _counts(counts: Mapping[str, int], nothing: str) -> str:

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import logging
 import os
+import random
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Read by torch when it is imported: test processes run side by side, a core each.
@@ -8,8 +12,89 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest  # noqa: E402
 
+from drivers import Driver  # noqa: E402
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    faults = parser.getgroup("faults")
+    faults.addoption("--all-faults", action="store_true", help="run the long fault tests too")
+    faults.addoption("--fault-rounds", type=int, default=10, metavar="N", help="of each of them")
+    faults.addoption(
+        "--fault-seed", type=int, default=None, metavar="S", help="repeat a run's random moments"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "all_faults: takes minutes; run with --all-faults")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--all-faults"):
+        return
+    for item in items:
+        if item.get_closest_marker("all_faults"):
+            item.add_marker(pytest.mark.skip(reason="takes minutes; run with --all-faults"))
+
+
+@pytest.fixture
+def rounds(pytestconfig: pytest.Config) -> int:
+    """How often a fault is tried at a random moment."""
+    return int(pytestconfig.getoption("--fault-rounds"))
+
+
+@pytest.fixture
+def moments(pytestconfig: pytest.Config) -> random.Random:
+    """Random moments; the seed that repeats them is shown where a test fails."""
+    seed = pytestconfig.getoption("--fault-seed")
+    seed = random.randrange(2**32) if seed is None else seed
+    print(f"--fault-seed {seed}")
+    return random.Random(seed)
+
+
+@pytest.fixture
+def start(tmp_path: Path, cache: Path) -> Iterator[Callable[..., Driver]]:
+    """Starts drivers; those of one `name` share a folder.  None outlives the test."""
+    drivers: list[Driver] = []
+
+    def begin(sweep: dict[str, object], *options: str, name: str = "a", **more: object) -> Driver:
+        folder = tmp_path / name
+        folder.mkdir(exist_ok=True)
+        drivers.append(Driver(folder, cache, sweep, *options, **more))  # type: ignore[arg-type]
+        return drivers[-1]
+
+    yield begin
+    for driver in drivers:
+        driver.kill_all()
+
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One tokenised corpus for the whole run."""
     return tmp_path_factory.mktemp("corpus-cache")
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """`s3://{}?...`: what names a bucket and a prefix on an S3 server of this machine."""
+    from moto.server import ThreadedMotoServer
+    from pyarrow import fs
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # it reports every request
+    server.start()
+    host, port = server.get_host_and_port()
+    options = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
+    keys = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret"}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in keys.items():
+            patch.setenv(name, value)
+        made, _ = fs.FileSystem.from_uri(f"s3://bucket?{options}&allow_bucket_creation=true")
+        made.create_dir("bucket")
+        yield f"s3://{{}}?{options}"
+    server.stop()
+
+
+@pytest.fixture
+def remote(s3: str) -> str:
+    """A place of its own for a test: a URI below the bucket."""
+    return s3.format(f"bucket/{uuid.uuid4()}")

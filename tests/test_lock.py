@@ -1,4 +1,4 @@
-"""One driver a sweep; a dead one does not block the next."""
+"""One driver a sweep; a dead one does not block the next.  The same on a folder and on S3."""
 
 from __future__ import annotations
 
@@ -7,56 +7,116 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from orchestrator.lock import Locked, SweepLock
+from trainer.folder import Folder, open_folder
+
+ROOT = Path(__file__).parent.parent
 
 
-def test_the_lock_names_its_holder_and_goes_away(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with SweepLock(path):
-        holder = json.loads(path.read_text())
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    """A sweep's folder that does not exist yet."""
+    return open_folder(
+        request.getfixturevalue("remote") if request.param == "s3" else tmp_path / "sweep"
+    )
+
+
+def lock_files(place: Folder) -> dict[str, bytes]:
+    """What stands in a sweep's folder because of its lock."""
+    names = place.names() if place.local else [f"lock/{name}" for name in place.names("lock")]
+    return {name: place.read(name) or b"" for name in names}
+
+
+def put(place: Folder, content: bytes) -> None:
+    """A lock that somebody else holds."""
+    place.write("lock" if place.local else "lock/0.json", content)
+
+
+def test_the_lock_names_its_holder_and_goes_away(place: Folder) -> None:
+    with SweepLock(place):
+        [content] = lock_files(place).values()
+        holder = json.loads(content)
         assert (holder["host"], holder["pid"]) == (socket.gethostname(), os.getpid())
         assert holder["started"]
-    assert list(tmp_path.iterdir()) == []
+    assert lock_files(place) == {}
 
 
-def test_a_second_driver_is_told_who_holds_it(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with SweepLock(path):
+def test_a_second_driver_is_told_who_holds_it(place: Folder) -> None:
+    with SweepLock(place):
+        before = lock_files(place)
         with pytest.raises(Locked, match=rf"process {os.getpid()} on {socket.gethostname()}"):
-            SweepLock(path).__enter__()
-        assert path.exists()
-
-
-def test_the_lock_of_a_killed_process_is_broken(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    code = (
-        "import os, signal, sys; from pathlib import Path\n"
-        "from orchestrator.lock import SweepLock\n"
-        "SweepLock(Path(sys.argv[1])).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    subprocess.run([sys.executable, "-c", code, str(path)], cwd=Path(__file__).parent.parent)
-    assert path.exists()
-    with SweepLock(path):
-        assert json.loads(path.read_text())["pid"] == os.getpid()
-
-
-def test_a_process_number_that_was_given_again_does_not_hold_the_lock(tmp_path: Path) -> None:
-    path = tmp_path / "lock"
-    with SweepLock(path):
-        holder = json.loads(path.read_text())
-    path.write_text(json.dumps(holder | {"process_start": "another boot:1"}))
-    with SweepLock(path):
+            SweepLock(place).__enter__()
+        assert lock_files(place) == before
+    with SweepLock(place):
         pass
 
 
-@pytest.mark.parametrize("content", ['{"host": "elsewhere", "pid": 1}', "torn", "", "[]"])
-def test_a_lock_of_another_host_or_unreadable_is_never_broken(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "lock"
-    path.write_text(content)
+def test_the_lock_of_a_killed_process_is_broken(place: Folder) -> None:
+    code = (
+        "import os, signal, sys\n"
+        "from orchestrator.lock import SweepLock\n"
+        "SweepLock(sys.argv[1]).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    subprocess.run([sys.executable, "-c", code, place.path], cwd=ROOT)
+    assert lock_files(place)
+    with SweepLock(place):
+        [content] = lock_files(place).values()
+        assert json.loads(content)["pid"] == os.getpid()
+    assert lock_files(place) == {}
+
+
+def test_a_process_number_that_was_given_again_does_not_hold_the_lock(place: Folder) -> None:
+    with SweepLock(place):
+        [content] = lock_files(place).values()
+    put(place, json.dumps(json.loads(content) | {"process_start": "another boot:1"}).encode())
+    with SweepLock(place):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"host": "elsewhere", "pid": 1}', b"torn", b"", b"[]", b"\xff"]
+)
+def test_a_lock_of_another_host_or_unreadable_is_never_broken(
+    place: Folder, content: bytes
+) -> None:
+    put(place, content)
     with pytest.raises(Locked, match="delete this file"):
-        SweepLock(path).__enter__()
-    assert path.read_text() == content
+        SweepLock(place).__enter__()
+    assert list(lock_files(place).values()) == [content]
+
+
+def test_of_drivers_that_start_together_one_at_a_time_holds_it(place: Folder) -> None:
+    drivers, inside, most = 4, 0, 0
+    together = threading.Barrier(drivers)
+    count = threading.Lock()
+
+    def drive() -> None:
+        nonlocal inside, most
+        together.wait()
+        while True:
+            try:
+                with SweepLock(place):
+                    with count:
+                        inside += 1
+                        most = max(most, inside)
+                    time.sleep(0.05)
+                    with count:
+                        inside -= 1
+                return
+            except Locked:
+                pass
+
+    threads = [threading.Thread(target=drive) for _ in range(drivers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive()
+    assert most == 1
+    assert lock_files(place) == {}

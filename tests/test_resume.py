@@ -28,6 +28,7 @@ TIMINGS = {
     "finished_at",
     "peak_memory_mb",
     "phases",
+    "parts",
 }
 
 
@@ -43,9 +44,11 @@ def start(config: Path, out: Path) -> subprocess.Popen[str]:
 
 
 def results(out: Path) -> list[dict[str, Any]]:
-    """Records without timings; `files` hold the sha256 of weights, optimizer and predictions."""
+    """Records without timings and notes; `files` hold the sha256 of weights, optimizer and
+    predictions."""
     records = TrialDirectory(out).records()
-    return [{k: v for k, v in record.items() if k not in TIMINGS} for record in records]
+    left_out = TIMINGS | {"notes"}
+    return [{k: v for k, v in record.items() if k not in left_out} for record in records]
 
 
 @pytest.fixture(scope="module")

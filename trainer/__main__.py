@@ -16,7 +16,7 @@ from trainer.config import ConfigError, TrainConfig
 from trainer.corpus import DataError
 from trainer.freeze import FreezeError
 from trainer.samplers import SamplerError
-from trainer.store import StoreError, TrialDirectory
+from trainer.store import OutOfSpace, StoreError, TrialDirectory
 from trainer.train import Diverged, EpochResult, train
 
 _EPILOG = """example:
@@ -61,6 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
     except json.JSONDecodeError as error:
         print(f"{options.config}: line {error.lineno}: not JSON: {error.msg}", file=sys.stderr)
         return 2
+    except OutOfSpace as error:
+        print(f"failed: {error}; free some and run the same command again", file=sys.stderr)
+        return 1
     except _MISTAKES as error:
         print(error, file=sys.stderr)
         return 2

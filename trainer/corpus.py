@@ -23,9 +23,9 @@ from trainer import synthetic
 from trainer.checkpoints import find_checkpoint
 from trainer.config import TrainConfig
 from trainer.encoder import PRESETS
+from trainer.folder import write_whole
 from trainer.packed import ALIGNMENT, Packed, Part, pack
 from trainer.reading import DataError, Examples, collect, missing_file, read_examples
-from trainer.store import write_whole
 from trainer.tasks import Task
 
 __all__ = ["Corpus", "DataError", "Split", "fingerprint", "prepare", "stats"]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import types
 import typing
@@ -52,9 +53,14 @@ def in_range(low: float, high: float = math.inf, *, open_low: bool = False) -> d
     return {"low": low, "high": high, "open_low": open_low}
 
 
+@functools.cache
 def file_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
     """Name in files -> dataclass field; a trailing `_` keeps clear of Python's own words."""
     return {f.name.rstrip("_"): f for f in dataclasses.fields(cls)}
+
+
+#: Evaluates every annotation anew when it is asked.
+_hints = functools.cache(typing.get_type_hints)
 
 
 def check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
@@ -66,13 +72,16 @@ def check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) 
     if not isinstance(mapping, dict):
         problems.append(Problem(prefix.rstrip(".") or "config", "not a mapping of keys to values"))
         return {}
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     values: dict[str, Any] = {}
     for key, value in mapping.items():
         if key not in known:
             problems.append(unknown_key(str(key), prefix, known))
             continue
         f = known[key]
+        if type(value) is type(f.default) and value == f.default:
+            values[f.name] = value  # most are, and ledgers check thousands of configs
+            continue
         nested = hints[f.name]
         if dataclasses.is_dataclass(nested) and isinstance(nested, type):
             before = len(problems)

@@ -1,0 +1,87 @@
+"""Whether a sweep's checkpoints fit on its disk, asked before it starts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import torch
+
+from orchestrator.checks import SweepError, examples
+from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.plan import configurations
+from orchestrator.spec import SweepSpec
+from trainer.checkpoints import find_checkpoint
+from trainer.config import TrainConfig
+from trainer.corpus import tokenizer_of
+from trainer.encoder import Encoder, preset_shape
+from trainer.folder import in_words
+from trainer.store import KEPT_CHECKPOINTS, MARGIN_BYTES
+
+_BYTES = 4  # fp32, whatever the trial computes in
+_MOMENTS = 2  # AdamW's
+
+
+def check_space(
+    spec: SweepSpec, ledger: Ledger, trials: Sequence[TrialRecord], address: str | None = None
+) -> str:
+    """A warning if the whole sweep will not fit where it is written; empty if it will.
+
+    Raises `SweepError` if not even the trials that run at the same time do: each holds
+    `KEPT_CHECKPOINTS`, and one more while it commits.  On a remote store nobody knows.
+    """
+    free = ledger.folder.free()
+    if free is None:
+        return ""
+    begun = [trial for trial in trials if trial.status == "unfinished"]
+    ended = len(trials) - len(begun)
+    left = max(0, configurations(spec) * len(spec.search.seeds) - ended)
+    # Checkpoints that are on the disk already, of the trials that go on first.
+    held = sorted((min(len(t.records), KEPT_CHECKPOINTS) for t in begun), reverse=True)
+    size = max(map(checkpoint_bytes, examples(spec)), default=0)
+    together = min(_together(spec, address), left)
+    more = (KEPT_CHECKPOINTS + 1) * together - sum(held[:together])
+    needed = size * more + MARGIN_BYTES * (together > 0)
+    if free < needed:
+        others = ", or --set resources.max_concurrent=1" if together > 1 else ""
+        raise SweepError(
+            f"--out {ledger.out.path}: out of disk space: the checkpoints of {together} trials "
+            f"({in_words(size)} each, {KEPT_CHECKPOINTS + 1} a trial) need {in_words(needed)}, "
+            f"{in_words(free)} are free; free some, choose another --out{others}"
+        )
+    whole = size * (KEPT_CHECKPOINTS * left - sum(held))
+    if free < whole:
+        return (
+            f"disk: {left} trials leave {KEPT_CHECKPOINTS} checkpoints of {in_words(size)} each, "
+            f"{in_words(whole)} in all; {in_words(free)} are free in {ledger.out.path}"
+        )
+    return ""
+
+
+def checkpoint_bytes(config: TrainConfig) -> int:
+    """About the size of one checkpoint: weights, AdamW's moments, SMART's slow copy, all fp32.
+
+    The encoder is counted, without its memory being taken; heads are less than 1 % of it.
+    """
+    checkpoint = find_checkpoint(config.encoder)
+    if checkpoint is not None:
+        shape = checkpoint.shape
+    else:
+        shape = preset_shape(config.encoder, tokenizer_of(config).get_vocab_size())
+    with torch.device("meta"):
+        parameters = sum(values.numel() for values in Encoder(shape).parameters())
+    apart = config.sampler == "sequential" and config.optimizer_state == "per_task"
+    states = len(config.tasks) if apart else 1
+    copies = 1 + _MOMENTS * states + bool(config.bregman_weight)
+    return parameters * copies * _BYTES
+
+
+def _together(spec: SweepSpec, address: str | None) -> int:
+    """How many trials run at the same time; of a cluster only the limit is known."""
+    wanted = spec.resources
+    fits: list[float] = [wanted.max_concurrent]
+    if address is None:
+        fits.append((os.cpu_count() or 1) // wanted.cpu)
+        if wanted.gpu:
+            fits.append(torch.cuda.device_count() // wanted.gpu)
+    return max(1, int(min(fits)))
