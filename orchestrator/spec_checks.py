@@ -10,6 +10,7 @@ from pydantic_core import ErrorDetails
 
 from orchestrator.spec_layers import Draft
 from orchestrator.spec_models import (
+    STUDY_SCHEMES,
     TRACKING_SCHEMES,
     Dimension,
     SweepSpec,
@@ -32,6 +33,11 @@ _WORDS = {
     "finite_number": "is not a finite number",
 }
 _SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+_WITHOUT_GP = "search.algorithm tpe or nsga2, or search.per: the dimension that it depends on"
+_PLACES: dict[Path, str] = {
+    ("tracking", "uri"): ", ".join(TRACKING_SCHEMES) + " ://...",
+    ("tracking", "study"): "journal, none, " + ", ".join(STUDY_SCHEMES) + " ://...",
+}
 _NAME = "small letters, digits, _ and -, beginning with a letter or digit"
 
 
@@ -69,8 +75,7 @@ def _words_for(detail: ErrorDetails, path: Path) -> tuple[str, str]:
         if short in context:
             return f"{value!r} is outside its range", f"value {sign} {context[short]:g}"
     if kind == "value_error":
-        allowed = ", ".join(TRACKING_SCHEMES) + " ://..." if path == ("tracking", "uri") else ""
-        return str(context["error"]), allowed
+        return str(context["error"]), _PLACES.get(path, "")
     if kind in _WORDS:
         return f"{value!r} {_WORDS[kind]}", ""
     return f"{value!r}: {detail['msg']}", ""
@@ -258,6 +263,9 @@ def _written(entry: dict[str, Any], key: str) -> Path:
 
 def _check_search(draft: Draft, spec: SweepSpec) -> None:
     search = spec.search
+    if spec.scheduler.rank == "fronts" and len(search.objectives) < 2:
+        message = "fronts need two objectives or more, and search.objectives has one"
+        draft.report(("scheduler", "rank"), message, "metric")
     at: Path = ("search", "algorithm")
     if search.algorithm == "list" and not spec.enqueue:
         draft.report(at, "a list search runs the configs of enqueue, and there are none")
@@ -265,3 +273,41 @@ def _check_search(draft: Draft, spec: SweepSpec) -> None:
         for key, dimension in spec.space.items():
             if dimension.points() is None:
                 draft.report(("space", key), "a grid needs choices or a step here")
+    if search.per is not None:
+        _check_per(draft, spec, search.per)
+    if search.algorithm == "gp":
+        _check_gp(draft, spec)
+
+
+def _check_per(draft: Draft, spec: SweepSpec, key: str) -> None:
+    """Every choice of `search.per` must be open to a search of its own, with its entries."""
+    at: Path = ("search", "per")
+    algorithm, dimension = spec.search.algorithm, spec.space.get(key)
+    if algorithm in ("grid", "list"):
+        draft.report(at, f"a {algorithm} search tries what is written; it shares out nothing")
+        return
+    possible = [k for k, d in spec.space.items() if d.choices is not None and not d.when]
+    if dimension is None:
+        near = get_close_matches(key, possible, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        draft.report(at, f"{key!r} is no dimension of the space{hint}", ", ".join(possible))
+        return
+    if key not in possible:
+        reason = "is not always searched" if dimension.when else "has no choices"
+        draft.report(at, f"{key} {reason}", ", ".join(possible) or "a dimension with choices")
+        return
+    for i, entry in enumerate(spec.enqueue):
+        if key not in entry:
+            message = f"says no {key}, and search.per shares out the configurations by it"
+            draft.report(("enqueue", i), message, dimension.describe())
+        elif not dimension.can_be(entry[key]):
+            draft.report(("enqueue", i, key), f"is no choice of {key}", dimension.describe())
+
+
+def _check_gp(draft: Draft, spec: SweepSpec) -> None:
+    """A Gaussian process needs one set of dimensions; Optuna draws the others at random."""
+    for key, dimension in spec.space.items():
+        for name in dimension.when:
+            if name in spec.space and name != spec.search.per:
+                message = f"gp cannot model a dimension that depends on another ({name})"
+                draft.report(("space", key, "when", name), message, _WITHOUT_GP)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from orchestrator.addresses import holds_password, without_password
 from trainer.config import DataConfig, TrainConfig, field_at, fields_of
 
 Metric = Literal[
@@ -30,6 +31,8 @@ METRICS: dict[Metric, Direction] = {
     "train_loss": "min",
 }
 TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
+#: Databases that Optuna keeps a study in.
+STUDY_SCHEMES = ("sqlite", "postgresql", "mysql")
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31)]
@@ -122,10 +125,16 @@ def _best_score() -> dict[Metric, Direction]:
 
 
 class SearchSpec(_Model):
-    """How configurations are proposed.  `num_trials` counts configurations, each run per seed."""
+    """How configurations are proposed.
 
-    algorithm: Literal["tpe", "random", "grid", "list"] = "tpe"
+    `num_trials` counts distinct configurations; each is trained once for every seed.
+    """
+
+    algorithm: Literal["tpe", "gp", "nsga2", "random", "grid", "list"] = "tpe"
     num_trials: Count = 20
+    #: A dimension each of whose choices gets `num_trials` configurations and a search of its own,
+    #: so that none looks better because it was tried more.
+    per: str | None = None
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0])
     objectives: Annotated[dict[Metric, Direction], Field(min_length=1)] = Field(
         default_factory=_best_score
@@ -140,12 +149,22 @@ class SearchSpec(_Model):
             raise ValueError("a seed stands twice")
         return seeds
 
+    @property
+    def population(self) -> int:
+        """Size of a generation of NSGA-II: five of them at least, as far as that makes sense."""
+        return min(50, max(4, self.num_trials // 5))
+
 
 class SchedulerSpec(_Model):
-    """What stops weak trials early: nothing, or ASHA on one metric of an epoch."""
+    """What stops weak trials early: nothing, or ASHA.
+
+    `rank: metric` compares trials by one metric of an epoch, `fronts` by the non-dominated fronts
+    of the search's objectives.
+    """
 
     name: Literal["none", "asha"] = "none"
     metric: Metric = "dev_score"
+    rank: Literal["metric", "fronts"] = "metric"
     grace_epochs: Count = 1
     reduction_factor: Annotated[int, Field(ge=2)] = 3
 
@@ -157,6 +176,8 @@ class ResourcesSpec(_Model):
     gpu: Annotated[float, Field(ge=0)] = 0
     max_concurrent: Count = 1
     max_failures: Annotated[int, Field(ge=0)] = 3
+    #: Behind a signal running trials may commit their epoch for so long.
+    grace_seconds: Annotated[float, Field(ge=0)] = 60
 
     @field_validator("gpu", "cpu")
     @classmethod
@@ -173,17 +194,40 @@ class BudgetSpec(_Model):
 
 
 class TrackingSpec(_Model):
-    """Where MLflow keeps its picture of the sweep."""
+    """Where MLflow and Optuna keep their pictures of the sweep."""
 
     uri: str = "sqlite:///mlflow.db"
+    #: Optuna's: `journal` is a file beside the trials, `none` keeps no picture.
+    study: str = "journal"
 
     @field_validator("uri")
     @classmethod
     def _scheme_is_known(cls, uri: str) -> str:
-        scheme = uri.partition("://")[0].partition("+")[0]
-        if "://" not in uri or scheme not in TRACKING_SCHEMES:
-            raise ValueError(f"{uri!r} is not a tracking database or server")
-        return uri
+        if not _has_scheme(uri, TRACKING_SCHEMES):
+            raise ValueError(f"{without_password(uri)!r} is not a tracking database or server")
+        return _without_secrets(uri)
+
+    @field_validator("study")
+    @classmethod
+    def _study_has_a_place(cls, study: str) -> str:
+        if study not in ("journal", "none") and not _has_scheme(study, STUDY_SCHEMES):
+            raise ValueError(f"{without_password(study)!r} is not a place for a study")
+        return _without_secrets(study)
+
+
+def _without_secrets(uri: str) -> str:
+    """A sweep file is copied into the sweep's folder, so that a password in it would spread."""
+    if holds_password(uri):
+        raise ValueError(
+            f"{without_password(uri)!r} had a password written out; name an environment variable "
+            "in its place (user:${ORCH_DB_PASSWORD}@host), or leave it to ~/.pgpass (PGPASSFILE) "
+            "or, for an MLflow server, to MLFLOW_TRACKING_PASSWORD"
+        )
+    return uri
+
+
+def _has_scheme(uri: str, schemes: tuple[str, ...]) -> bool:
+    return "://" in uri and uri.partition("://")[0].partition("+")[0] in schemes
 
 
 class PublishedRow(_Model):

@@ -1,0 +1,19 @@
+"""What to try next, and Optuna's picture of what was tried.  The only package that imports optuna.
+
+The study that proposes lives in memory and is rebuilt from the ledger at every start; the one that
+optuna-dashboard reads is a projection of the ledger like everything else.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import optuna
+
+from orchestrator.search.picture import JOURNAL, StudyPicture
+from orchestrator.search.suggestions import Ended, Outcome, Suggestion, Suggestions, order
+
+__all__ = ["JOURNAL", "Ended", "Outcome", "StudyPicture", "Suggestion", "Suggestions", "order"]
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
