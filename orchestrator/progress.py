@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Ended trials that stay in the live table below the running ones.
 _SHOWN_ENDED = 12
+#: Columns of the live table; each is shown on a terminal that is at least so wide.
+_COLUMNS = {"trial": 0, "epoch": 0, "dev_score": 0, "min/epoch": 72, "state": 0, "method": 120}
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
 
 
@@ -25,10 +28,12 @@ class Progress(Protocol):
     """Events of a sweep, from the driver's own thread."""
 
     def started(self, job: Job) -> None: ...
-    def epoch(self, job: Job, result: Mapping[str, Any]) -> None: ...
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, Any]) -> None: ...
+    def warned(self, job: Job, text: str) -> None: ...
     def retried(self, job: Job, reason: str) -> None: ...
     def ended(self, job: Job, status: str, reason: str) -> None: ...
     def total(self, done: int, planned: int) -> None: ...
+    def say(self, text: str) -> None: ...
     def close(self) -> None: ...
 
 
@@ -39,7 +44,10 @@ def make_progress(console: Console) -> Progress:
 
 def say(console: Console, text: str) -> None:
     """A line as it is; a live table stays below it."""
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    if console.is_terminal:
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+    else:  # thousands of trials say something, and rich takes its time to lay out a line
+        print(text, file=console.file, flush=True)
 
 
 def method(config: TrainConfig) -> str:
@@ -62,18 +70,24 @@ class PlainProgress:
     def started(self, job: Job) -> None:
         self._line(job, "started")
 
-    def epoch(self, job: Job, result: Mapping[str, Any]) -> None:
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, Any]) -> None:
+        score, minutes = metrics.get("dev_score"), metrics.get("minutes_per_epoch")
         self._line(
             job,
-            f"epoch {result['epoch']}/{job.config.epochs} dev_score {result['dev_score']:.3f} "
-            f"{result['minutes_per_epoch']:.3f} min",
+            f"epoch {epoch}/{job.config.epochs} dev_score {_number(score)} {_number(minutes)} min",
         )
 
+    def warned(self, job: Job, text: str) -> None:
+        self._line(job, text)
+
     def retried(self, job: Job, reason: str) -> None:
-        self._line(job, f"tried again from its last epoch: {reason}")
+        self._line(job, f"is tried again from its last epoch: {reason}")
 
     def ended(self, job: Job, status: str, reason: str) -> None:
         self._line(job, f"{status}: {reason}" if reason else status)
+
+    def say(self, text: str) -> None:
+        say(self._console, text)
 
     def close(self) -> None:
         return
@@ -92,13 +106,31 @@ class _Row:
     minutes: float | None = None
     note: str = ""
 
+    def cells(self) -> dict[str, str | Text]:
+        """The row's cells by the names of `_COLUMNS`."""
+        state = Text(self.status, style=_STYLES.get(self.status, ""))
+        if self.note:
+            state.append(f": {' '.join(self.note.split())}")
+        return {
+            "trial": self.job.trial_id,
+            "epoch": f"{self.epoch}/{self.job.config.epochs}",
+            "dev_score": _number(self.dev_score),
+            "min/epoch": _number(self.minutes),
+            "state": state,
+            "method": method(self.job.config),
+        }
+
 
 class LiveProgress:
-    """A table of the running and the latest ended trials, redrawn twice a second."""
+    """A table of the running and the latest ended trials, redrawn twice a second.
+
+    A row is a line, whatever the terminal's width: what has no room is cut off.
+    """
 
     def __init__(self, console: Console):
         self._console = console
-        self._rows: dict[str, _Row] = {}
+        self._running: dict[str, _Row] = {}
+        self._ended: deque[_Row] = deque(maxlen=_SHOWN_ENDED)
         self._done = 0
         self._planned = 0
         self._begun = time.monotonic()
@@ -111,45 +143,56 @@ class LiveProgress:
         self._done, self._planned = done, planned
 
     def started(self, job: Job) -> None:
-        self._rows.setdefault(job.trial_id, _Row(job))
+        self._row(job)
 
-    def epoch(self, job: Job, result: Mapping[str, Any]) -> None:
-        row = self._rows.setdefault(job.trial_id, _Row(job))
-        row.epoch = int(result["epoch"])
-        row.dev_score = float(result["dev_score"])
-        row.minutes = float(result["minutes_per_epoch"])
+    def epoch(self, job: Job, epoch: int, metrics: Mapping[str, Any]) -> None:
+        row = self._row(job)
+        row.epoch = epoch
+        row.dev_score, row.minutes = metrics.get("dev_score"), metrics.get("minutes_per_epoch")
+
+    def warned(self, job: Job, text: str) -> None:
+        self.say(f"{job.trial_id} {text}")
 
     def retried(self, job: Job, reason: str) -> None:
-        self._rows.setdefault(job.trial_id, _Row(job)).note = f"retried: {reason}"
+        self._row(job).note = f"tried again: {reason}"
 
     def ended(self, job: Job, status: str, reason: str) -> None:
-        row = self._rows.pop(job.trial_id, _Row(job))
+        row = self._row(job)
         row.status, row.note = status, reason
-        self._rows[job.trial_id] = row  # newest ended last
+        self._ended.appendleft(self._running.pop(job.trial_id))
+
+    def say(self, text: str) -> None:
+        say(self._console, text)
 
     def close(self) -> None:
         self._live.stop()
 
+    def _row(self, job: Job) -> _Row:
+        return self._running.setdefault(job.trial_id, _Row(job))
+
     def _table(self) -> Table:
-        elapsed = time.strftime("%H:%M:%S", time.gmtime(time.monotonic() - self._begun))
-        table = Table(title=f"{self._done}/{self._planned} trials, {elapsed}", title_justify="left")
-        table.add_column("trial")
-        table.add_column("method")
-        table.add_column("epoch", justify="right")
-        table.add_column("dev_score", justify="right")
-        table.add_column("min/epoch", justify="right")
-        table.add_column("state")
-        rows = list(self._rows.values())
-        running = [row for row in rows if row.status == "running"]
-        ended = [row for row in rows if row.status != "running"]
-        for row in [*running, *reversed(ended[-_SHOWN_ENDED:])]:
-            state = f"{row.status}: {row.note}" if row.note else row.status
-            table.add_row(
-                row.job.trial_id,
-                method(row.job.config),
-                f"{row.epoch}/{row.job.config.epochs}",
-                "" if row.dev_score is None else f"{row.dev_score:.3f}",
-                "" if row.minutes is None else f"{row.minutes:.3f}",
-                Text(state, style=_STYLES.get(row.status, "")),
-            )
+        elapsed = int(time.monotonic() - self._begun)
+        clock = f"{elapsed // 3600}:{elapsed // 60 % 60:02}:{elapsed % 60:02}"
+        table = Table(
+            title=f"{self._done}/{self._planned} trials, {clock}",
+            title_justify="left",
+            box=None,
+            pad_edge=False,
+            expand=True,
+        )
+        shown = [name for name, width in _COLUMNS.items() if self._console.width >= width]
+        for name in shown:
+            number = name in ("epoch", "dev_score", "min/epoch")
+            justify: JustifyMethod = "right" if number else "left"
+            ratio = 1 if name == "state" else None
+            table.add_column(name, justify=justify, no_wrap=True, ratio=ratio)
+        # Live cuts off what is below the terminal's last line, so what runs stands first.
+        room = max(1, self._console.height - 4)
+        for row in [*self._running.values(), *self._ended][:room]:
+            cells = row.cells()
+            table.add_row(*(cells[name] for name in shown))
         return table
+
+
+def _number(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, int | float) else ""

@@ -6,6 +6,7 @@ import io
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from orchestrator.progress import LiveProgress, PlainProgress, make_progress, say
@@ -14,16 +15,19 @@ from trainer.config import TrainConfig
 
 def job(number: int) -> Any:
     config = TrainConfig(sampler="arrp", freeze="encoder", epochs=3)
-    return SimpleNamespace(trial_id=f"arrp-{number:012d}", config=config)
+    return SimpleNamespace(trial_id=f"round_robin-{number:012d}", config=config)
 
 
 def tell(console: Console, progress: Any) -> None:
     progress.total(3, 14)
     progress.started(job(1))
-    progress.epoch(job(1), {"epoch": 2, "dev_score": 0.6123, "minutes_per_epoch": 0.02})
+    progress.epoch(job(1), 2, {"dev_score": 0.6123, "minutes_per_epoch": 0.02})
+    progress.warned(job(1), "epoch 3 cannot be resumed from (it is gone); falling back to epoch 2")
+    progress.retried(job(1), "OSError: [red]")
     progress.total(4, 14)
     progress.ended(job(1), "failed", "ValueError: [red] is no style")
     say(console, "tracking: [x] does not answer")
+    progress.say("stopping")
     progress.close()
 
 
@@ -32,19 +36,59 @@ def test_off_a_terminal_every_event_is_one_plain_line() -> None:
     progress = make_progress(console)
     assert isinstance(progress, PlainProgress)
     tell(console, progress)
+    trial = "round_robin-000000000001"
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
-        "[ 3/14] arrp-000000000001 started",
-        "[ 3/14] arrp-000000000001 epoch 2/3 dev_score 0.612 0.020 min",
-        "[ 4/14] arrp-000000000001 failed: ValueError: [red] is no style",
+        f"[ 3/14] {trial} started",
+        f"[ 3/14] {trial} epoch 2/3 dev_score 0.612 0.020 min",
+        f"[ 3/14] {trial} epoch 3 cannot be resumed from (it is gone); falling back to epoch 2",
+        f"[ 3/14] {trial} is tried again from its last epoch: OSError: [red]",
+        f"[ 4/14] {trial} failed: ValueError: [red] is no style",
         "tracking: [x] does not answer",
+        "stopping",
     ]
 
 
-def test_on_a_terminal_the_table_shows_every_trial() -> None:
-    console = Console(file=io.StringIO(), width=120, force_terminal=True, color_system=None)
+def on_terminal(width: int = 120, height: int = 24) -> tuple[Console, LiveProgress]:
+    console = Console(
+        file=io.StringIO(), width=width, height=height, force_terminal=True, color_system=None
+    )
     progress = make_progress(console)
     assert isinstance(progress, LiveProgress)
+    return console, progress
+
+
+def test_on_a_terminal_the_table_shows_every_trial() -> None:
+    console, progress = on_terminal()
     tell(console, progress)
     text = console.file.getvalue()  # type: ignore[attr-defined]
-    for part in ("4/14 trials", "arrp-000000000001", "arrp+pcgrad+freeze-encoder", "[red]"):
+    said = ("epoch 3 cannot be resumed from", "stopping", "does not answer")
+    for part in ("4/14 trials", "round_robin-000000000001", "arrp+pcgrad+freeze-encoder", *said):
         assert part in text, part
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (60, 10), (200, 50)])
+def test_the_table_fits_and_a_trial_is_a_line(width: int, height: int) -> None:
+    _, progress = on_terminal(width, height)
+    progress.total(30, 40)
+    for number in range(30):
+        progress.started(job(number))
+        progress.epoch(job(number), 2, {"dev_score": 0.6, "minutes_per_epoch": 100.0})
+        if number >= 3:
+            progress.ended(job(number), "failed", "ValueError: long reasons\n" + "of words " * 40)
+    progress.close()
+    drawing = Console(file=io.StringIO(), width=width, height=height)
+    drawing.print(progress._table())
+    lines = drawing.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(lines) < height and all(len(line) <= width for line in lines)
+    rows = lines[2:]
+    assert all(row.startswith("round_robin-") for row in rows)
+    assert [row.split()[0][-1] for row in rows[:3]] == ["0", "1", "2"]
+    assert all("running" in row for row in rows[:3]) and all("failed" in row for row in rows[3:])
+
+
+def test_metrics_that_are_not_there_leave_their_cells_empty() -> None:
+    _, progress = on_terminal()
+    progress.epoch(job(1), 1, {"dev_score": None})
+    progress.close()
+    cells = progress._running[job(1).trial_id].cells()
+    assert cells["dev_score"] == cells["min/epoch"] == ""

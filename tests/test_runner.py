@@ -1,84 +1,177 @@
-"""What Tune is told: rungs that survive a restart."""
+"""Attempts at trials in real Ray workers: what is tried again, what is closed, what is told."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from ledgers import epoch, write_trial
-from orchestrator.ledger import Ledger
-from orchestrator.runner import make_scheduler
-from orchestrator.runner.asha import LedgerASHA
+import psutil
+import pytest
+from rich.console import Console
+
+from faulty import SEEDS
+from orchestrator import runner
+from orchestrator.handout import Handout
+from orchestrator.identity import config_id, trial_id
+from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.progress import PlainProgress
+from orchestrator.search import Suggestions
 from orchestrator.spec import SweepSpec
+from orchestrator.trial_log import last_log
+from trainer.config import TrainConfig
+from trainer.store import TrialDirectory
+
+TESTS = Path(__file__).parent
+#: What a trial may take beyond what the machine uses already, before Ray ends it.
+MEMORY = 2 * 2**30
 
 
-def spec(**changes: Any) -> SweepSpec:
-    mapping = {
-        "name": "s",
-        "base": {"data": {"source": "synthetic"}, "encoder": "tiny", "epochs": 4},
-        "scheduler": {"name": "asha", "grace_epochs": 1, "reduction_factor": 2},
+def make_spec(*faults: str, epochs: int = 2, entries: int = 1, **resources: Any) -> SweepSpec:
+    """A sweep with a seed for each fault, of one configuration or of several."""
+    return SweepSpec.model_validate(
+        {
+            "name": "s",
+            "base": {"data": {"source": "synthetic"}, "encoder": "tiny", "epochs": epochs},
+            "search": {
+                "algorithm": "list", "num_trials": entries, "seeds": [SEEDS[f] for f in faults],
+            },
+            "enqueue": [{"batch_size": 8 + entry} for entry in range(entries)],
+            "resources": {"cpu": 1, "max_concurrent": 2, "max_failures": 1} | resources,
+        }
+    )  # fmt: skip
+
+
+def identify(config: TrainConfig) -> dict[str, Any]:
+    return {"trial_id": trial_id(config, "f"), "config_id": config_id(config, "f")}
+
+
+def handout(spec: SweepSpec, out: Path) -> Handout:
+    return Handout(spec, Suggestions(spec), Ledger(out, "s"), identify)
+
+
+class Sweep:
+    """A run of `runner.run` in this process, with what it said."""
+
+    def __init__(self, spec: SweepSpec, out: Path, concurrent: int):
+        self.said = io.StringIO()
+        self.handout = handout(spec, out)
+        progress = PlainProgress(Console(file=self.said))
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            runner.run(
+                spec, self.handout, None, concurrent, progress, lambda name: None, "faulty:train"
+            )
+        self.printed = printed.getvalue()
+        trials = Ledger(out, "s").trials()
+        self.trials = {trial.config["seed"]: trial for trial in trials}
+
+    def trial(self, fault: str) -> TrialRecord:
+        return self.trials[SEEDS[fault]]
+
+    def lines(self, fault: str) -> list[str]:
+        """What was said of a trial, without its place and its name."""
+        lines = [line.partition("] ")[2] for line in self.said.getvalue().splitlines()]
+        name = self.trial(fault).trial_id
+        return [line.removeprefix(f"{name} ") for line in lines if line.startswith(name)]
+
+    def attempts(self, fault: str | TrialRecord) -> list[dict[str, Any]]:
+        trial = self.trial(fault) if isinstance(fault, str) else fault
+        found: list[dict[str, Any]] = json.loads((Path(trial.path) / "attempts.json").read_text())
+        return found
+
+
+@pytest.fixture(scope="module")
+def places() -> Iterator[int]:
+    """Ray, which ends workers once the machine uses `MEMORY` more than it does now."""
+    memory = psutil.virtual_memory()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+        patch.setenv("HOG_BYTES", str(MEMORY + 2**28))
+        patch.setenv("RAY_memory_monitor_refresh_ms", "100")
+        share = (memory.total - memory.available + MEMORY) / memory.total
+        patch.setenv("RAY_memory_usage_threshold", str(share))
+        with runner.cluster(make_spec("nothing").resources, None) as places:
+            yield places
+
+
+@pytest.fixture(scope="module")
+def faults(places: int, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
+    """One sweep with a trial of every kind."""
+    names = [name for name in SEEDS if name not in ("hog", "slow", "slow too")]
+    return Sweep(make_spec(*names), tmp_path_factory.mktemp("faults"), places)
+
+
+def test_every_trial_ends_and_the_sweep_goes_on(faults: Sweep) -> None:
+    assert faults.handout.error == ""
+    names = {seed: name for name, seed in SEEDS.items()}
+    limit = "its process died (attempt 2; resources.max_failures is 1)"
+    memory = "out of memory, alone on its device too: MemoryError: no room"
+    ends = {names[seed]: (trial.status, trial.reason) for seed, trial in faults.trials.items()}
+    assert ends == {
+        "nothing": ("complete", ""),
+        "once": ("complete", ""),
+        "always": ("failed", "ValueError: a fault that stays"),
+        "killed": ("complete", ""),
+        "dying": ("failed", limit),
+        "diverges": ("failed", "diverged"),
+        "memory": ("complete", ""),
+        "hungry": ("failed", memory),
+        "warns": ("complete", ""),
+        "no end": ("failed", "its training ended without an end record"),
     }
-    return SweepSpec.model_validate(mapping | changes)
 
 
-def decide(scheduler: LedgerASHA, trial_id: str, scores: list[float]) -> list[str]:
-    """What ASHA says of the epochs of a new trial, until it stops it."""
-    trial = SimpleNamespace(trial_id="tunes-own", config={"trial_id": trial_id})
-    scheduler.on_trial_add(None, trial)
-    decisions = []
-    for number, score in enumerate(scores, 1):
-        decisions.append(scheduler.on_trial_result(None, trial, epoch(number, score, 1.0, False)))
-        if decisions[-1] == "STOP":
-            break
-    return decisions
+def test_a_passing_fault_is_tried_again_from_the_committed_epoch(faults: Sweep) -> None:
+    assert len(faults.attempts("once")) == 2
+    lines = faults.lines("once")
+    assert lines[1].startswith("epoch 1/2")
+    assert lines[2] == "is tried again from its last epoch: OSError: a passing fault"
+    assert lines[-2].startswith("epoch 2/2") and lines[-1] == "complete"
 
 
-def rungs(scheduler: LedgerASHA) -> list[tuple[float, dict[str, float]]]:
-    return [(milestone, dict(recorded)) for milestone, recorded in scheduler._brackets[0]._rungs]
+def test_the_same_error_twice_is_not_tried_a_third_time(faults: Sweep) -> None:
+    assert len(faults.attempts("always")) == 2
 
 
-def test_rungs_rebuilt_from_records_equal_those_of_an_undisturbed_run(tmp_path: Path) -> None:
-    scores = {1: [0.6, 0.6, 0.6, 0.7], 2: [0.5], 3: [0.7, 0.7, 0.8, 0.8], 4: [0.65, 0.65]}
-    undisturbed = make_scheduler(spec(), Ledger(tmp_path, "none"))
-    assert isinstance(undisturbed, LedgerASHA)
-    names = {}
-    for seed, values in scores.items():
-        status = "complete" if len(values) == 4 else "pruned"
-        names[seed] = write_trial(tmp_path / "s", values, status=status, seed=seed, epochs=4)
-        decide(undisturbed, names[seed], values)
-    rebuilt = make_scheduler(spec(), Ledger(tmp_path, "s"))
-    assert isinstance(rebuilt, LedgerASHA)
-    assert rungs(rebuilt) == rungs(undisturbed)
-    assert decide(rebuilt, "new", [0.1]) == decide(undisturbed, "new", [0.1]) == ["STOP"]
-    assert decide(rebuilt, "better", [0.9]) == ["CONTINUE"]
+@pytest.mark.parametrize("fault", ["memory", "hungry"])
+def test_what_does_not_fit_into_memory_is_tried_again_alone_in_a_new_process(
+    faults: Sweep, fault: str
+) -> None:
+    first, alone = faults.attempts(fault)
+    others = [first]
+    for trial in faults.trials.values():
+        if trial is not faults.trial(fault):
+            others += faults.attempts(trial)
+    assert alone["pid"] not in {other["pid"] for other in others}
+    assert not [o for o in others if o["begin"] < alone["end"] and alone["begin"] < o["end"]]
+    assert any("alone this time" in line for line in faults.lines(fault))
 
 
-def test_a_trial_that_goes_on_is_not_judged_again_for_epochs_behind_it(tmp_path: Path) -> None:
-    name = write_trial(tmp_path / "s", [0.5, 0.5], status=None, seed=1, epochs=4)
-    for seed in (2, 3, 4):
-        write_trial(tmp_path / "s", [0.9, 0.9, 0.9, 0.9], seed=seed, epochs=4)
-    ledger = Ledger(tmp_path, "s")
-    # its epochs were committed first, so it was right to go on with it
-    for number, when in ((1, "2025-01-01T00:00:00+00:00"), (2, "2025-01-02T00:00:00+00:00")):
-        ledger.directory(name).commit(epoch(number, 0.5, 1.0, False) | {"finished_at": when}, {})
-    scheduler = make_scheduler(spec(), ledger)
-    assert isinstance(scheduler, LedgerASHA)
-    assert ledger.end(name) is None
-    trial = SimpleNamespace(trial_id="tunes-own", config={"trial_id": name})
-    scheduler.on_trial_add(None, trial)
-    assert scheduler.on_trial_result(None, trial, epoch(3, 0.5, 1.0, False)) == "CONTINUE"
-    assert scheduler.on_trial_result(None, trial, epoch(4, 0.5, 1.0, False)) == "STOP"
+def test_a_warning_of_the_trainer_is_said_without_the_folder(faults: Sweep) -> None:
+    assert "epoch 3 cannot be resumed from" in faults.lines("warns")
 
 
-def test_a_trial_that_the_killed_driver_had_to_stop_is_ended_as_pruned(tmp_path: Path) -> None:
-    for seed in (2, 3):
-        write_trial(tmp_path / "s", [0.9] * 4, seed=seed, epochs=4)
-    late = write_trial(tmp_path / "s", [0.1], status=None, seed=1, epochs=4)
-    ledger = Ledger(tmp_path, "s")
-    record = epoch(1, 0.1, 1.0, False) | {"finished_at": "2027-01-01T00:00:00+00:00"}
-    ledger.directory(late).commit(record, {})
-    make_scheduler(spec(), ledger)
-    trial = ledger.trial(late)
-    assert trial is not None
-    assert (trial.status, trial.reason) == ("pruned", "stopped by asha after epoch 1")
+def test_every_attempt_leaves_its_log(faults: Sweep) -> None:
+    directory = TrialDirectory(faults.trial("once").path)
+    assert directory.names("logs") == ["001.txt", "002.txt"]
+    first = (directory.read("logs/001.txt") or b"").decode()
+    assert "attempt 1" in first and "Traceback" in first and "a passing fault" in first
+    assert [line.split(maxsplit=2)[2] for line in last_log(directory)] == ["INFO attempt 2"]
+
+
+def test_nothing_is_printed_where_the_answer_stands(faults: Sweep) -> None:
+    """Ray explains itself on stdout whenever a worker dies."""
+    assert faults.printed == ""
+
+
+def test_a_worker_that_ray_ends_for_its_memory_ends_no_sweep(places: int, tmp_path: Path) -> None:
+    if psutil.virtual_memory().available < 2 * MEMORY:
+        pytest.skip("too little memory on this machine")
+    sweep = Sweep(make_spec("hog"), tmp_path, 1)
+    assert sweep.handout.error == ""
+    assert sweep.trial("hog").status == "complete"
+    assert any("Ray's memory monitor ended its process" in line for line in sweep.lines("hog"))

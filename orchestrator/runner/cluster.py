@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import ray
 
+from orchestrator.runner.stopping import handled
+
 if TYPE_CHECKING:
     from orchestrator.spec import ResourcesSpec
 
@@ -50,9 +52,11 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
             signal.signal(signal.SIGTERM, on_terminate)  # ray.init has put its own there
         yield _fitting(wanted)
     finally:
-        ray.shutdown()
-        if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+        with handled(signal.SIG_IGN):  # one signal more must not leave half of Ray behind
+            ray.shutdown()
+            if folder is not None:
+                _kill_processes(folder)
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _init(wanted: ResourcesSpec, address: str | None, folder: Path | None) -> None:
@@ -70,6 +74,23 @@ def _init(wanted: ResourcesSpec, address: str | None, folder: Path | None) -> No
         _temp_dir=str(folder),
         _node_ip_address="127.0.0.1",
     )
+
+
+def _kill_processes(folder: Path) -> None:
+    """End what is left of the Ray session in `folder`, told by the files that it holds open.
+
+    Ray asks its processes to end and waits a second or so; a worker in a long computation is
+    not always gone then.  Linux only: elsewhere they end by themselves, later.
+    """
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            held = [os.readlink(file) for file in (process / "fd").iterdir()]
+        except OSError:
+            continue  # it has just ended, or is somebody else's
+        pid = int(process.name)
+        if pid != os.getpid() and any(name.startswith(f"{folder}/") for name in held):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _fitting(wanted: ResourcesSpec) -> int:
@@ -90,10 +111,12 @@ def _fitting(wanted: ResourcesSpec) -> int:
 
 
 def temp_folder() -> Path:
-    """A short path (for Ray's sockets); what drivers that were killed left is swept away first."""
+    """A short path (for Ray's sockets); what drivers that were killed left is swept away first,
+    the processes included: their workers go on for seconds, Ray's agents for a minute or more."""
     root = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
     for old in root.glob(f"{_TEMP_PREFIX}*"):
         pid = old.name.removeprefix(_TEMP_PREFIX).split("-")[0]
         if pid.isdigit() and Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists():
+            _kill_processes(old)
             shutil.rmtree(old, ignore_errors=True)
     return Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=root))

@@ -1,0 +1,93 @@
+"""SIGINT and SIGTERM: the first stops a sweep in order, the second at once."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
+
+from ray import tune
+
+from orchestrator.runner.attempts import Attempts
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # `ray job stop` sends SIGTERM
+#: Seconds in which one signal may come twice: `timeout` signals a process and then its group.
+_SAME_S = 0.3
+
+
+class Stopping(tune.Stopper):
+    """What Tune asks behind every result and every step.
+
+    Behind the first signal no trial is begun, and each that runs ends with the epoch that it is
+    in.  When all have, or `grace_seconds` later, KeyboardInterrupt is raised.
+    """
+
+    def __init__(self, attempts: Attempts, grace_seconds: float, say: Callable[[str], None]):
+        self._attempts = attempts
+        self._grace = grace_seconds
+        self._say = say
+        self._first = self._until = 0.0
+        self.signals = 0
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return self._attempts.stopping
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given, for a restore that is never made
+
+    def stop_all(self) -> bool:
+        if self.signals and not self._attempts.stopping:
+            self._begin()
+        if self.signals > 1 or (self._attempts.stopping and self._over()):
+            raise KeyboardInterrupt
+        return False
+
+    def _begin(self) -> None:
+        running = self._attempts.stop()
+        self._until = time.monotonic() + self._grace
+        if self._over():
+            self._say("stopping")
+            return
+        who = "1 trial may commit its" if running == 1 else f"{running} trials may commit their"
+        self._say(
+            f"stopping: {who} epoch, at most {self._grace:g} s; a second signal leaves at once"
+        )
+
+    def _over(self) -> bool:
+        return not self._attempts.running or time.monotonic() >= self._until
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Take the signals while a sweep runs; raises KeyboardInterrupt if there was one."""
+
+        def note(number: int, frame: FrameType | None) -> None:
+            now = time.monotonic()
+            if self.signals and now - self._first < _SAME_S:
+                return
+            self.signals += 1
+            self._first = self._first or now
+            if self.signals > 1:
+                raise KeyboardInterrupt
+
+        with handled(note):
+            yield
+        if self.signals:
+            raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def handled(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
+    """Handle SIGINT and SIGTERM by `handler` for a while.  Elsewhere than in the main thread they
+    are the caller's."""
+    previous = {}
+    with contextlib.suppress(ValueError):
+        for number in _SIGNALS:
+            previous[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, before in previous.items():
+            signal.signal(number, before)

@@ -1,0 +1,97 @@
+"""What Ray Tune asks and tells: a searcher, a scheduler, a callback, all thin over `Attempts`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.air.execution._internal import actor_manager
+from ray.exceptions import OutOfMemoryError, RayActorError
+from ray.tune.execution import tune_controller
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+
+from orchestrator.runner.attempt import Report
+from orchestrator.runner.attempts import Attempts
+
+# Tune knows the death of an actor by its type.  Where Ray's memory monitor has killed the actor, it
+# gets OutOfMemoryError, which is none, and would end the whole sweep (Ray 2.60).
+for _module in (actor_manager, tune_controller):
+    _module.RayActorError = (RayActorError, OutOfMemoryError)
+
+
+class AttemptSearcher(Searcher):
+    """Begins attempts; to Tune each is a trial of its own."""
+
+    def __init__(self, attempts: Attempts):
+        super().__init__()
+        self._attempts = attempts
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles what it is given, for a restore that is never made
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        job = self._attempts.next(trial_id)
+        if job is None:
+            # An attempt that is still active may be lost, and its trial begun again.
+            return None if self._attempts.active else Searcher.FINISHED
+        resources = self._attempts.spec.resources
+        return {
+            "trial_id": job.trial_id,
+            "order": json.dumps(self._attempts.order(job)),
+            "cpu": resources.cpu,
+            "gpu": resources.gpu,
+            "alone": trial_id if job.alone else "",
+        }
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        if not error:  # else `AttemptEvents.on_trial_error` hears of it, and why
+            self._attempts.ended(trial_id, (result or {}).get("report", Report()))
+
+
+class RungScheduler(FIFOScheduler):
+    """Begins trials in their order and stops those that the rungs stop."""
+
+    def __init__(self, attempts: Attempts):
+        super().__init__()
+        self._attempts = attempts
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        stops = self._attempts.stops(trial.trial_id, result["report"])
+        return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
+
+    def choose_trial_to_run(self, tune_controller: Any) -> None:
+        """Leaves it to Tune's queue, which is in order: FIFO's own look goes through all trials
+        that there ever were."""
+
+
+class AttemptEvents(tune.Callback):
+    """Tells what Tune reports of an attempt."""
+
+    def __init__(self, attempts: Attempts):
+        self._attempts = attempts
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._attempts.started(trial.trial_id)
+
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        self._attempts.reported(trial.trial_id, result["report"])
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        try:
+            text = Path(trial.error_file).read_text(encoding="utf-8")
+        except (OSError, TypeError) as error:  # Tune had no place for it
+            text = str(error)
+        self._attempts.died(trial.trial_id, text)

@@ -1,0 +1,88 @@
+"""SIGINT and SIGTERM against a driver with its whole process group, as a terminal sends them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+
+from orchestrator.ledger import Ledger
+
+TESTS = Path(__file__).parent
+PATIENCE_S = 90
+
+#: Runs the sweep twice: the second run goes on where the first was interrupted.
+DRIVER = """
+import sys
+from rich.console import Console
+from test_runner import handout, make_spec
+from orchestrator import runner
+from orchestrator.progress import PlainProgress
+from pathlib import Path
+
+spec = make_spec("slow", "slow too", epochs=9)
+with runner.cluster(spec.resources, None) as places:
+    for run in (1, 2):
+        try:
+            runner.run(spec, handout(spec, Path(sys.argv[1])), None, places,
+                       PlainProgress(Console()), lambda name: None, "faulty:train")
+        except KeyboardInterrupt:
+            print("interrupted", run, flush=True)
+"""
+
+
+def test_the_first_signal_waits_for_commits_and_the_second_leaves_at_once(tmp_path: Path) -> None:
+    output = tmp_path / "output.txt"
+    with output.open("w") as stream:
+        driver = subprocess.Popen(
+            [sys.executable, "-c", DRIVER, str(tmp_path / "out")],
+            env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    family: list[psutil.Process] = []
+
+    def wait_for(text: str, count: int = 1) -> None:
+        end = time.monotonic() + PATIENCE_S
+        while output.read_text().count(text) < count:
+            assert driver.poll() is None and time.monotonic() < end, output.read_text()
+            time.sleep(0.02)
+
+    try:
+        wait_for(" epoch 1/", 2)
+        time.sleep(0.3)
+        family += psutil.Process(driver.pid).children(recursive=True)
+        os.killpg(driver.pid, signal.SIGINT)
+        wait_for("interrupted 1")
+        said = output.read_text()
+        promise = "2 trials may commit their epoch, at most 60 s; a second signal leaves at once"
+        assert f"stopping: {promise}" in said
+        assert said.count(" epoch 2/") == said.count(" stopped: ") == 2
+        trials = Ledger(tmp_path / "out", "s").trials()
+        assert [(len(t.records), t.status) for t in trials] == [(2, "unfinished")] * 2
+
+        wait_for(" started", 4)
+        time.sleep(0.3)
+        family += psutil.Process(driver.pid).children(recursive=True)
+        driver.send_signal(signal.SIGTERM)
+        wait_for("stopping: ", 2)
+        time.sleep(0.5)
+        driver.send_signal(signal.SIGTERM)
+        sent = time.monotonic()
+        wait_for("interrupted 2")
+        assert time.monotonic() - sent < 3
+        assert driver.wait(PATIENCE_S) == 0, output.read_text()
+        _, left = psutil.wait_procs(family, timeout=1)
+        assert left == []
+        assert not list(Path("/tmp").glob(f"orch-ray-{driver.pid}-*"))
+    finally:
+        for process in [*family, driver]:
+            if process.pid == driver.pid or psutil.pid_exists(process.pid):
+                process.kill()
+        driver.wait(10)
