@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,25 +13,24 @@ import torch
 import yaml
 
 from orchestrator.identity import config_id, trial_id
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
 from orchestrator.spec import SweepSpec
 from trainer.build import check_methods
 from trainer.checkpoints import EncoderError
 from trainer.combiners import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.corpus import DataError, fingerprint, prepare
+from trainer.folder import Folder, StoreError, is_uri, open_folder
 from trainer.freeze import FreezeError
-from trainer.store import write_whole
 
-RESOLVED = "sweep.yaml"
 #: May change from one run of a sweep to the next.
 _FREE = ("question", "published", "resources", "budget", "tracking")
 #: Says where and on what a sweep runs, not what it trains.
 _WHERE = tuple(
     f"base.{key}" for key in ("data.root", "data.cache", "device", "threads", "eval_batch_size")
 )
-#: May only grow: more configurations, more seeds, more entries at the end.
-_GROWING = ("search.num_trials", "search.seeds", "enqueue")
+#: May only grow: more configurations, more seeds, more entries at the end, more epochs.
+_GROWING = ("search.num_trials", "search.seeds", "enqueue", "base.epochs")
 
 Identify = Callable[[TrainConfig], dict[str, Any]]
 
@@ -39,17 +39,15 @@ class SweepError(Exception):
     """The sweep cannot start; the text is the whole message.  Nothing was started."""
 
 
-def check_out(out: str) -> Path:
+def check_out(out: str) -> Folder:
     """The folder of all sweeps, absolute and writable."""
-    if "://" in out:
-        raise SweepError(
-            f"--out {out}: must be a folder (it holds the study's journal and the lock)"
-        )
-    folder = Path(out).expanduser().resolve()
+    probe = f".orch-{uuid.uuid4()}"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".orch-"):
-            pass
+        folder = open_folder(out if is_uri(out) else Path(out).expanduser().resolve())
+        folder.write(probe, b"")
+        folder.delete(probe)
+    except StoreError as error:
+        raise SweepError(f"--out {error}") from error
     except OSError as error:
         reason = error.strerror or str(error)
         raise SweepError(f"--out {out}: {reason}; choose a folder that can be written") from error
@@ -85,7 +83,7 @@ def prepare_data(spec: SweepSpec, identify: Identify) -> None:
     """Find every encoder and read every corpus that the sweep names, building caches once."""
     seen = set()
     try:
-        for config in _examples(spec):
+        for config in examples(spec):
             plain = config.to_dict()
             identify(config)  # names missing files, whatever else is missing
             check_methods(config)
@@ -101,14 +99,22 @@ def prepare_data(spec: SweepSpec, identify: Identify) -> None:
         raise SweepError(f"the corpus cannot be prepared: {error}") from error
 
 
-def check_same_data(ledger: Ledger, spec: SweepSpec, identify: Identify) -> None:
+def check_same_data(
+    ledger: Ledger, trials: Iterable[TrialRecord], spec: SweepSpec, identify: Identify
+) -> None:
     """The data of earlier trials must not have changed: old and new ones would not compare.
 
     They may have moved: today's `data.root` and cache are looked at, not the recorded ones.
     """
     today = {key: spec.base_value(f"data.{key}") for key in ("root", "cache")}
-    for trial in ledger.trials():
+    seen = set()
+    for trial in trials:
         recorded = trial.identity.get("fingerprint")
+        parts = [trial.config.get(key) for key in ("data", "tasks", "task_declarations")]
+        key = json.dumps([recorded, *parts])
+        if key in seen:
+            continue
+        seen.add(key)
         config = {**trial.config, "data": {**trial.config["data"], **today}}
         try:
             present = identify(TrainConfig.from_dict(config))["fingerprint"]
@@ -116,19 +122,23 @@ def check_same_data(ledger: Ledger, spec: SweepSpec, identify: Identify) -> None
             raise SweepError(str(error)) from error
         if recorded != present:
             raise SweepError(
-                f"{ledger.folder}: the data have changed since {trial.trial_id} was trained "
+                f"{ledger.folder.path}: the data have changed since {trial.trial_id} was trained "
                 f"(fingerprint {str(recorded)[:12]}, now {present[:12]}); restore them, or give "
                 "the sweep another name or another --out"
             )
 
 
-def check_same_sweep(folder: Path, spec: SweepSpec) -> None:
+def check_same_sweep(folder: str | os.PathLike[str] | Folder, spec: SweepSpec) -> None:
     """Write `sweep.yaml`, or check that the one there is this sweep, grown at most."""
-    path = folder / RESOLVED
-    if path.exists():
+    folder = open_folder(folder)
+    path = f"{folder.path}: {RESOLVED}"
+    content, resolved = folder.read(RESOLVED), spec.to_yaml().encode()
+    if content == resolved:
+        return
+    if content is not None:
         try:
-            before = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            before = yaml.safe_load(content)
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise SweepError(f"{path}: cannot be read: {error}; restore or delete it") from error
         if not isinstance(before, dict):
             raise SweepError(f"{path}: holds no sweep; restore or delete it")
@@ -137,13 +147,14 @@ def check_same_sweep(folder: Path, spec: SweepSpec) -> None:
             raise SweepError(
                 f"{path}: another sweep of this name is here; these keys differ:\n"
                 + "\n".join(f"  {change}" for change in changes)
-                + "\ngive the sweep another name (--set name=...) or another --out; "
+                + "\nbegin it anew with --fresh (the earlier one is kept under another name), or "
+                "give this one another name (--set name=...); "
                 f"free to change are {', '.join(_FREE)}, and {', '.join(_GROWING)} may grow"
             )
-    write_whole(path, spec.to_yaml().encode())
+    folder.write(RESOLVED, resolved)
 
 
-def _examples(spec: SweepSpec) -> Iterator[TrainConfig]:
+def examples(spec: SweepSpec) -> Iterator[TrainConfig]:
     """One config of each kind that the sweep can make, as far as data and encoder go."""
     seed = spec.search.seeds[0]
     if spec.search.algorithm != "list":
@@ -166,11 +177,16 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
 
 
 def _grew(key: str, was: Any, now: Any) -> bool:
-    if key == "search.num_trials":
-        return bool(now >= was)
-    if key == "search.seeds":
-        return set(was) <= set(now)
-    return key == "enqueue" and list(now or [])[: len(was or [])] == list(was or [])
+    try:
+        if key == "base.epochs":
+            was = TrainConfig().epochs if was is None else was
+        if key in ("search.num_trials", "base.epochs"):
+            return bool(now >= was)
+        if key == "search.seeds":
+            return set(was) <= set(now)
+        return key == "enqueue" and list(now or [])[: len(was or [])] == list(was or [])
+    except TypeError:  # somebody edited sweep.yaml
+        return False
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator import runner
+from orchestrator import rungs, runner
 from orchestrator.checks import (
     SweepError,
     check_machine,
@@ -26,19 +26,21 @@ from orchestrator.checks import (
     identifier,
     prepare_data,
 )
+from orchestrator.extension import current, extend
 from orchestrator.handout import Handout
-from orchestrator.ledger import Ledger
-from orchestrator.lock import Locked, SweepLock
+from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.lock import LOCK, Locked, SweepLock
+from orchestrator.origin import set_aside, sweep_id
+from orchestrator.pictures import pictures
 from orchestrator.progress import make_progress, say
-from orchestrator.search import StudyError, Suggestions
+from orchestrator.search import Suggestions
+from orchestrator.space import check_space
 from orchestrator.spec import SweepSpec
 from orchestrator.tracker import Tracker
-from orchestrator.tracking import Projection, SweepPicture
 from trainer.config import TrainConfig
+from trainer.folder import StoreError
 
 __all__ = ["SweepError", "SweepOutcome", "run_sweep"]
-
-LOCK, LOG = "lock", "driver.log"
 
 
 @dataclass(frozen=True)
@@ -59,9 +61,20 @@ class SweepOutcome:
 
 
 def run_sweep(
-    spec: SweepSpec, out: str, *, address: str | None = None, console: Console
+    spec: SweepSpec,
+    out: str,
+    *,
+    address: str | None = None,
+    console: Console,
+    fresh: bool = False,
+    train: str = runner.TRAIN,
 ) -> SweepOutcome:
     """Train every trial of `spec` that `<out>/<name>` lacks; call it again after anything.
+
+    Args:
+        address: of a Ray cluster; none: one is started here and stopped afterwards.
+        fresh: an earlier sweep of this name is set aside first; it is kept under another name.
+        train: the function that trains, `module:name` (runner.attempt).
 
     Raises `SweepError` if the input or the machine does not allow a start.
     """
@@ -70,15 +83,17 @@ def run_sweep(
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, address)
             identify = identifier()
-            check_same_data(ledger, spec, identify)
             prepare_data(spec, identify)
-            ledger.trials_folder.mkdir(parents=True, exist_ok=True)
-            with SweepLock(ledger.folder / LOCK):
+            if fresh:
+                _set_aside(ledger, partial(say, console))
+            with SweepLock(ledger.folder):
+                trials = ledger.trials()
+                check_same_data(ledger, trials, spec, identify)
                 check_same_sweep(ledger.folder, spec)
-                return _run(spec, ledger, identify, address, console)
+                return _run(spec, ledger, trials, identify, address, console, train)
     except OSError as error:
         raise SweepError(f"{error.filename or out}: {error.strerror or error}") from error
-    except (Locked, StudyError, runner.ClusterError) as error:
+    except (Locked, StoreError, runner.ClusterError) as error:
         raise SweepError(str(error)) from error
     except KeyboardInterrupt:
         return SweepOutcome(0, interrupted=True)
@@ -87,35 +102,75 @@ def run_sweep(
 def _run(
     spec: SweepSpec,
     ledger: Ledger,
+    trials: list[TrialRecord],
     identify: Callable[[TrainConfig], dict[str, Any]],
     address: str | None,
     console: Console,
+    train: str,
 ) -> SweepOutcome:
     """The straight path, with the sweep's lock held."""
     tell = partial(say, console)
-    picture = SweepPicture(spec.name, spec.question)
-    projection = Projection(spec.tracking.uri, ledger.folder.parent, picture)
-    tracker = Tracker(projection, ledger, tell)
-    scheduler = runner.make_scheduler(spec, ledger)
-    suggestions = Suggestions(ledger.folder, spec)
-    handout = Handout(spec, suggestions, ledger, identify, _budget(spec, tell))
+    trials = _extended(spec, ledger, trials, identify, tell)
+    if warning := check_space(spec, ledger, trials, address):
+        tell(warning)
+    if ledger.folder.local is None:
+        tell(f"--out is remote: what must be local lies in {ledger.local_out} (mlflow.db, the log)")
+    halving = rungs.rebuilt(spec, ledger, trials)
+    if halving is not None:
+        trials = current(spec.to_dict(), ledger.trials())  # some may have been ended just now
+    suggestions = Suggestions(spec)
+    handout = Handout(spec, suggestions, ledger, identify, _budget(spec, tell), tell, trials)
     if handout.done or handout.begun:
         tell(f"kept {handout.done} ended trials, {handout.begun} go on where they stopped")
     progress = make_progress(console)
-    tracker.start()
+    drawn = pictures(spec, ledger, sweep_id(ledger.folder), handout.ended_suggestions)
+    trackers = [Tracker(picture, progress.say) for picture in drawn]
+    for tracker in trackers:
+        tracker.start()
+
+    def changed(trial_id: str) -> None:
+        for tracker in trackers:
+            tracker.changed(trial_id)
+
     interrupted, status = False, "FAILED"  # what MLflow is told if this is left by an exception
     try:
         if handout.has_next():
-            with _log_to(ledger.folder / LOG), runner.cluster(spec.resources, address) as places:
-                runner.run(spec, handout, scheduler, places, progress, tracker.changed)
+            with _log_to(ledger.log_file), runner.cluster(spec.resources, address) as places:
+                runner.run(spec, handout, halving, places, progress, changed, train)
         status = "FINISHED"
     except KeyboardInterrupt:
         interrupted, status = True, "KILLED"
     finally:
         progress.close()
         outcome = _outcome(ledger, handout, interrupted)
-        tracker.close("FAILED" if outcome.exit_code == 1 else status, handout.trial_ids)
+        for tracker in trackers:
+            tracker.close("FAILED" if outcome.exit_code == 1 else status, handout.trial_ids)
     return outcome
+
+
+def _extended(
+    spec: SweepSpec,
+    ledger: Ledger,
+    trials: list[TrialRecord],
+    identify: Callable[[TrainConfig], dict[str, Any]],
+    tell: Callable[[str], None],
+) -> list[TrialRecord]:
+    """The trials that have the sweep's number of epochs, those begun by shorter ones included."""
+    extended = extend(spec, ledger, trials, identify)
+    for line in extended.lines():
+        tell(line)
+    return current(spec.to_dict(), ledger.trials() if extended.any else trials)
+
+
+def _set_aside(ledger: Ledger, tell: Callable[[str], None]) -> None:
+    """Free the sweep's name; a driver that is at work on it refuses."""
+    if not ledger.folder.names():
+        return
+    with SweepLock(ledger.folder):
+        moved = set_aside(ledger.folder)
+    if moved is not None:
+        (moved / LOCK).unlink(missing_ok=True)  # it moved along
+        tell(f"the earlier sweep is kept in {moved}")
 
 
 def _outcome(ledger: Ledger, handout: Handout, interrupted: bool) -> SweepOutcome:

@@ -1,4 +1,4 @@
-"""Keeps MLflow up to date while a sweep runs: one thread beside it, which nothing waits for."""
+"""Keeps pictures of a sweep up to date while it runs, each in a thread that nobody waits for."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Iterable
 from functools import partial
-
-from orchestrator.ledger import Ledger
-from orchestrator.tracking import Projection, project_all
+from typing import Protocol
 
 logger = logging.getLogger(__name__)
 
@@ -16,20 +14,46 @@ logger = logging.getLogger(__name__)
 _PAUSE_S = 5.0
 #: Seconds before a server that did not answer is asked again.
 _RETRY_S = 30.0
+#: Seconds without a trial drawn after which the end of a sweep does not wait for a picture.
+_END_S = 30.0
+
+
+class Picture(Protocol):
+    """What can be thrown away and drawn again from the ledger.
+
+    Every method may raise whatever its database raises, at any point; called again it completes
+    what is missing and repeats nothing.
+    """
+
+    #: What a user calls it, with its address: `MLflow at http://...`.
+    name: str
+
+    @property
+    def drawn(self) -> int:
+        """Grows with what is drawn: a picture in which it stands still for long is stuck."""
+
+    def begin(self) -> None:
+        """The sweep runs."""
+
+    def update(self, trial_ids: Iterable[str]) -> None:
+        """These trials have a new epoch or their end."""
+
+    def finish(self, status: str, trial_ids: Iterable[str]) -> None:
+        """All of the sweep's trials; `status` is FINISHED, FAILED or KILLED (interrupted)."""
 
 
 class Tracker:
-    """Projects in a thread of its own while a sweep runs; nothing here can stop training."""
+    """Draws one picture in a thread of its own; nothing here can stop training."""
 
-    def __init__(self, projection: Projection, ledger: Ledger, say: Callable[[str], None]):
-        self._projection = projection
-        self._ledger = ledger
+    def __init__(self, picture: Picture, say: Callable[[str], None]):
+        self._picture = picture
         self._say = say
         self._changed: set[str] = set()
         self._wake = threading.Condition()
-        self._closing = False
+        self._final: Callable[[], None] | None = None
+        self._caught_up = False
         self._out_of_order = False
-        self._thread = threading.Thread(target=self._run, name="tracking", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=picture.name, daemon=True)
 
     def start(self) -> None:
         self._thread.start()
@@ -41,56 +65,62 @@ class Tracker:
             self._wake.notify()
 
     def close(self, status: str, trial_ids: Iterable[str]) -> bool:
-        """Stop the thread and project everything once more; False if MLflow is out of reach."""
+        """Draw everything once more and stop the thread; False if the database is out of reach.
+
+        A database that hangs is left alone `_END_S` after the last trial that it took.
+        """
+        ids = list(trial_ids)
         with self._wake:
-            self._closing = True
+            self._final = partial(self._picture.finish, status, ids)
             self._wake.notify()
-        self._thread.join()
-        return self._try(lambda: project_all(self._projection, self._ledger, trial_ids, status))
+        drawn = -1
+        while self._thread.is_alive() and drawn != self._picture.drawn:
+            drawn = self._picture.drawn
+            self._thread.join(_END_S)
+        if self._thread.is_alive():
+            self._failed(f"no answer for {_END_S:g} s")
+        return self._caught_up
 
     def _run(self) -> None:
-        reached = self._try(lambda: self._projection.parent("RUNNING"))
+        reached = self._try(self._picture.begin)
         while True:
             with self._wake:
-                self._wake.wait_for(lambda: self._closing or self._changed)
+                self._wake.wait_for(lambda: self._final or self._changed)
                 # Lets epochs that come close together go in one round, and a lost server rest.
-                if self._wake.wait_for(lambda: self._closing, _PAUSE_S if reached else _RETRY_S):
-                    return
-                batch = sorted(self._changed)
-            reached = self._try(partial(self._project, batch))
-
-    def _project(self, trial_ids: list[str]) -> None:
-        for trial_id in trial_ids:
-            with self._wake:
-                self._changed.discard(trial_id)
-            trial = self._ledger.trial(trial_id)
-            try:
-                if trial is not None:
-                    self._projection.trial(trial, running=True)
-            except Exception:
-                self.changed(trial_id)
-                raise
+                self._wake.wait_for(lambda: self._final, _PAUSE_S if reached else _RETRY_S)
+                final, batch = self._final, sorted(self._changed)
+                self._changed.clear()
+            if final is not None:
+                self._caught_up = self._try(final)
+                return
+            reached = self._try(partial(self._picture.update, batch))
+            if not reached:
+                with self._wake:
+                    self._changed.update(batch)
 
     def _try(self, action: Callable[[], None]) -> bool:
         """Whether `action` went through; the first failure of a series is said."""
         try:
             action()
-        except Exception as error:  # whatever MLflow or its database raises
-            logger.debug("tracking", exc_info=error)
-            if not self._out_of_order:
-                self._say(
-                    f"tracking: {self._projection.uri} does not answer ({_root(error)}); "
-                    "training goes on, MLflow is caught up later"
-                )
-            self._out_of_order = True
+        except Exception as error:  # whatever the picture's database raises
+            logger.debug("%s", self._picture.name, exc_info=error)
+            self._failed(root_cause(error))
             return False
         if self._out_of_order:
-            self._say("tracking: MLflow answers again")
+            self._say(f"tracking: {self._picture.name} answers again")
         self._out_of_order = False
         return True
 
+    def _failed(self, reason: str) -> None:
+        if not self._out_of_order:
+            self._say(
+                f"tracking: {self._picture.name} does not answer ({reason}); training goes on, "
+                "it is caught up by the next run or orch sync"
+            )
+        self._out_of_order = True
 
-def _root(error: BaseException) -> str:
+
+def root_cause(error: BaseException) -> str:
     """What lies below the layers of clients and retries, on one line."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner

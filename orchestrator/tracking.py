@@ -6,15 +6,17 @@ What stands here can be thrown away and built again: each trial is one child run
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.addresses import expanded, resolve_uri, without_password
 from orchestrator.ledger import Ledger, TrialRecord
 
 if TYPE_CHECKING:
@@ -43,29 +45,24 @@ _MAX_PARAMETER = 6000
 _MAX_RUNS = 50_000
 
 
-def resolve_uri(uri: str, out: str | Path) -> str:
-    """A relative sqlite file lies in `out`, so that every command finds it from anywhere."""
-    prefix = "sqlite:///"
-    if uri.startswith(prefix) and not uri.startswith(prefix + "/"):
-        return f"{prefix}{(Path(out).resolve() / uri.removeprefix(prefix))}"
-    return uri
-
-
 @dataclass(frozen=True)
 class SweepPicture:
-    """What the parent run shows."""
+    """What the parent run shows.  `sweep_id` tells sweeps of one name apart (`--fresh`)."""
 
     name: str
     question: str = ""
+    sweep_id: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class Projection:
-    """One sweep in one tracking database.  Not for use from several threads at once."""
+    """One sweep in one tracking database: a `tracker.Picture`.  For one thread at a time."""
 
-    def __init__(self, uri: str, out: str | Path, picture: SweepPicture):
+    def __init__(self, uri: str, out: str | Path, picture: SweepPicture, ledger: Ledger):
         self.uri = resolve_uri(uri, out)
+        self.name = f"MLflow at {without_password(self.uri)}"
         self.picture = picture
+        self.ledger = ledger
         self._artifacts = (Path(out).resolve() / "mlartifacts").as_uri()
         self._client: MlflowClient | None = None
         self._experiment = ""
@@ -74,78 +71,126 @@ class Projection:
         self._steps: dict[str, set[int]] = {}
         self._status: dict[str, str] = {}
         self._described: set[str] = set()
+        #: A call has failed; its database may have taken it, or still take it.
+        self._doubtful = False
+        self.drawn = 0
 
-    def connect(self) -> None:
-        """Open the database, making experiment and parent run if they are not there."""
-        if self._client is None:
-            client = _client(self.uri)
-            self._parent, self._steps, self._status, self._described = "", {}, {}, set()
-            self._experiment = self._find_experiment(client)
-            children = {}
-            for run in _all_runs(client, self._experiment):
-                tags, info = run.data.tags, run.info
-                if tags.get("kind") == "sweep":
-                    self._parent = info.run_id
-                elif "trial_id" in tags:
-                    children[tags["trial_id"]] = info.run_id
-                    self._status[tags["trial_id"]] = info.status
-                    if run.data.params:
-                        self._described.add(tags["trial_id"])
-            self._runs = children
-            self._client = client
-        if not self._parent:
-            tags = {"kind": "sweep", "sweep": self.picture.name, **self.picture.tags}
-            if self.picture.question:
-                tags["mlflow.note.content"] = self.picture.question
-            run = self._client.create_run(self._experiment, tags=tags, run_name=self.picture.name)
-            self._parent = run.info.run_id
+    def begin(self) -> None:
+        """The sweep's own run is there and RUNNING."""
+        with self._read_again_after_failure():
+            self._connect().update_run(self._parent, status="RUNNING")
 
-    def trial(self, trial: TrialRecord, *, running: bool) -> None:
-        """Bring one trial's run up to its directory; `running` is for those without an end.
+    def update(self, trial_ids: Iterable[str]) -> None:
+        """Bring the runs of these trials up to their directories."""
+        self._project(trial_ids, running=True)
 
-        After a failure nobody knows what the database took: the next call reads it again.
-        """
+    def finish(self, status: str, trial_ids: Iterable[str]) -> None:
+        """Bring all of them up and end the sweep's own run; unfinished trials are SCHEDULED."""
+        self._project(trial_ids, running=False)
+        with self._read_again_after_failure():
+            self._connect().set_terminated(self._parent, status)
+            if self._doubtful:  # what was sent to a server that hung may have come through by now
+                self._client = None
+                self._connect()
+
+    def _project(self, trial_ids: Iterable[str], *, running: bool) -> None:
+        with self._read_again_after_failure():
+            client = self._connect()
+            for trial_id in trial_ids:
+                if self._status.get(trial_id) in STATUSES.values():
+                    continue  # set last, and no trial changes behind its end
+                trial = self.ledger.trial(trial_id)
+                if trial is not None:
+                    self._draw(client, trial, running=running)
+                self.drawn += 1
+
+    @contextlib.contextmanager
+    def _read_again_after_failure(self) -> Iterator[None]:
+        """Behind a failure nobody knows what the database took: the next call asks it."""
         try:
-            self._trial(trial, running=running)
+            yield
         except Exception:
-            self._client = None
+            self._client, self._doubtful = None, True
             raise
 
-    def _trial(self, trial: TrialRecord, *, running: bool) -> None:
-        self.connect()
-        assert self._client is not None
+    def _connect(self) -> MlflowClient:
+        """Open the database, making experiment and parent run if they are not there."""
+        if self._client is not None:
+            return self._client
+        client = _client(expanded(self.uri))
+        self._experiment = self._find_experiment(client)
+        runs = _all_runs(client, self._experiment)
+        self._parent = self._find_parent(client, runs)
+        self._runs, self._steps, self._status, self._described = {}, {}, {}, set()
+        # Of two for one trial the one stays that has more.
+        for run in sorted(runs, key=lambda r: (not _ended(r), not r.data.params)):
+            tags, info = run.data.tags, run.info
+            if "trial_id" in tags and tags.get("mlflow.parentRunId") == self._parent:
+                name = tags["trial_id"]
+                if name in self._runs:
+                    client.delete_run(info.run_id)  # asked for twice; one answer was lost
+                    continue
+                self._runs[name] = info.run_id
+                self._status[name] = info.status
+                if run.data.params:
+                    self._described.add(name)
+        self._client = client
+        return client
+
+    def _find_parent(self, client: MlflowClient, runs: Sequence[Any]) -> str:
+        """The run of this very sweep; `--fresh` leaves the earlier one of the name alone."""
+        sweep_id = self.picture.sweep_id
+        found = [
+            str(run.info.run_id)
+            for run in runs
+            if run.data.tags.get("kind") == "sweep"
+            and run.data.tags.get("sweep_id", "") == sweep_id
+        ]
+        if found:
+            named = {run.data.tags.get("mlflow.parentRunId") for run in runs}
+            kept = next((run_id for run_id in found if run_id in named), found[0])
+            for run_id in found:
+                if run_id != kept:
+                    client.delete_run(run_id)
+            return kept
+        tags = {"kind": "sweep", "sweep": self.picture.name, "sweep_id": sweep_id}
+        tags |= self.picture.tags
+        if self.picture.question:
+            tags["mlflow.note.content"] = self.picture.question
+        created = client.create_run(self._experiment, tags=tags, run_name=self.picture.name)
+        return str(created.info.run_id)
+
+    def _draw(self, client: MlflowClient, trial: TrialRecord, *, running: bool) -> None:
+        """One trial's run: what it lacks in as few calls as MLflow allows, its status last."""
+        from mlflow.entities import Param, RunTag
+
         name = trial.trial_id
-        status = STATUSES.get(trial.status, "RUNNING" if running else "SCHEDULED")
         if name not in self._runs:
-            self._create(trial)
+            self._create(client, trial)
         run_id = self._runs[name]
+        params, tags = [], []
         if name not in self._described:
-            self._describe(run_id, trial.train_config.canonical())
-            self._described.add(name)
+            flat = _flat(trial.train_config.canonical())  # holds nothing that does not act
+            params = [Param(key, str(value)[:_MAX_PARAMETER]) for key, value in flat.items()]
         if name not in self._steps:
-            history = self._client.get_metric_history(run_id, _MARKER)
+            history = client.get_metric_history(run_id, _MARKER)
             self._steps[name] = {metric.step for metric in history}
-        for record in trial.records:
-            if record["epoch"] not in self._steps[name]:
-                self._log(run_id, record)
-                self._steps[name].add(record["epoch"])
+        missing = [r for r in trial.records if r["epoch"] not in self._steps[name]]
+        metrics = [metric for record in missing for metric in _metrics(record)]
+        if trial.status in STATUSES:
+            tags = [RunTag("reason", trial.reason or trial.status)]
+        for batch in _batches(metrics, params, tags):
+            client.log_batch(run_id, **batch)
+        self._described.add(name)
+        self._steps[name].update(record["epoch"] for record in missing)
+        status = STATUSES.get(trial.status, "RUNNING" if running else "SCHEDULED")
         if self._status.get(name) != status:
             if trial.status in STATUSES:
-                self._client.set_tag(run_id, "reason", trial.reason or trial.status)
                 end = _committed_ms(trial.records[-1]) if trial.records else None
-                self._client.set_terminated(run_id, status, end_time=end)
+                client.set_terminated(run_id, status, end_time=end)
             else:
-                self._client.update_run(run_id, status=status)
+                client.update_run(run_id, status=status)
             self._status[name] = status
-
-    def parent(self, status: str) -> None:
-        """Set the sweep's own run: RUNNING, FINISHED, FAILED or KILLED (interrupted)."""
-        self.connect()
-        assert self._client is not None
-        if status == "RUNNING":
-            self._client.update_run(self._parent, status=status)
-        else:
-            self._client.set_terminated(self._parent, status)
 
     def _find_experiment(self, client: MlflowClient) -> str:
         found = client.get_experiment_by_name(self.picture.name)
@@ -160,8 +205,7 @@ class Projection:
             client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)
 
-    def _create(self, trial: TrialRecord) -> None:
-        assert self._client is not None
+    def _create(self, client: MlflowClient, trial: TrialRecord) -> None:
         config = trial.train_config
         identity = trial.identity
         tags = {
@@ -178,31 +222,31 @@ class Projection:
             "device": str(identity.get("device", "")),
         }
         started = _committed_ms(trial.records[0]) if trial.records else None
-        run = self._client.create_run(
+        run = client.create_run(
             self._experiment, start_time=started, tags=tags, run_name=trial.trial_id
         )
         self._runs[trial.trial_id] = run.info.run_id
         self._status[trial.trial_id] = run.info.status
+        self._steps[trial.trial_id] = set()
 
-    def _describe(self, run_id: str, canonical: Mapping[str, Any]) -> None:
-        """Log the parameters that act: a canonical config holds no others."""
-        from mlflow.entities import Param
 
-        assert self._client is not None
-        flat = [Param(key, str(value)[:_MAX_PARAMETER]) for key, value in _flat(canonical).items()]
-        for start in range(0, len(flat), 100):  # the limit of one call
-            self._client.log_batch(run_id, params=flat[start : start + 100])
+def _metrics(record: Mapping[str, Any]) -> list[Any]:
+    """An epoch as MLflow's metrics, the one that says it is whole last."""
+    from mlflow.entities import Metric
 
-    def _log(self, run_id: str, record: Mapping[str, Any]) -> None:
-        from mlflow.entities import Metric
+    at, step = _committed_ms(record), record["epoch"]
+    values = epoch_metrics(record)
+    ordered = [key for key in values if key != _MARKER] + [_MARKER]
+    return [Metric(key, values[key], at, step) for key in ordered if key in values]
 
-        assert self._client is not None
-        at, step = _committed_ms(record), record["epoch"]
-        values = epoch_metrics(record)
-        ordered = [key for key in values if key != _MARKER] + [_MARKER]
-        batch = [Metric(key, values[key], at, step) for key in ordered if key in values]
-        for start in range(0, len(batch), 1000):  # the limit of one call
-            self._client.log_batch(run_id, metrics=batch[start : start + 1000])
+
+def _batches(
+    metrics: list[Any], params: list[Any], tags: list[Any]
+) -> Iterator[dict[str, list[Any]]]:
+    """Split to the limits of one call: 100 parameters, 1000 entries of all kinds."""
+    while metrics or params or tags:
+        yield {"metrics": metrics[:800], "params": params[:100], "tags": tags}
+        metrics, params, tags = metrics[800:], params[100:], []
 
 
 def epoch_metrics(record: Mapping[str, Any]) -> dict[str, float]:
@@ -220,45 +264,40 @@ def epoch_metrics(record: Mapping[str, Any]) -> dict[str, float]:
     return {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
 
 
-def sync(uri: str, out: str | Path, picture: SweepPicture) -> int:
-    """Project a whole sweep now; returns its number of trials.  Raises what MLflow raises."""
-    ledger = Ledger(out, picture.name)
-    trials = ledger.trials()
-    states = {trial.status for trial in trials}
-    status = "KILLED" if "unfinished" in states else "FAILED" if "failed" in states else "FINISHED"
-    names = [trial.trial_id for trial in trials]
-    project_all(Projection(uri, out, picture), ledger, names, status)
-    return len(trials)
-
-
-def project_all(
-    projection: Projection, ledger: Ledger, trial_ids: Iterable[str], status: str
-) -> None:
-    """Project these trials, then the sweep's own run with `status`."""
-    for trial_id in trial_ids:
-        trial = ledger.trial(trial_id)
-        if trial is not None:
-            projection.trial(trial, running=False)
-    projection.parent(status)
-
-
 def _client(uri: str) -> MlflowClient:
     """A client that asks few times and soon gives up, and does not report its use to anybody."""
     for name, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+        # A request that is sent again by itself may make a second run, and nobody would know.
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
+        "PGCONNECT_TIMEOUT": "10",
         "GIT_PYTHON_REFRESH": "quiet",
     }.items():
         os.environ.setdefault(name, value)
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
-    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    # It logs every error of a database with its traceback, and raises it too.
+    logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if not uri.startswith("http"):
+        _knock(uri)
     return MlflowClient(tracking_uri=uri)
+
+
+def _knock(uri: str) -> None:
+    """Raise at once if the database does not open: MLflow tries for two minutes."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    with create_engine(uri, poolclass=NullPool).connect():
+        pass
+
+
+def _ended(run: Any) -> bool:
+    return run.info.status in STATUSES.values()
 
 
 def _all_runs(client: MlflowClient, experiment: str) -> list[Any]:

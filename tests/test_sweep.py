@@ -248,7 +248,7 @@ def test_failures_are_named_and_do_not_stop_the_others(start: Callable[..., Driv
     assert second.wait() == 1, second.text
     assert f"failed: {victim}: StoreError: " in second.text
     assert "Traceback" not in second.text
-    log = (folder / "log.txt").read_text()
+    log = (folder / "logs" / "001.txt").read_text()
     assert "Traceback" in log and "holds another trial" in log
     shown = mlflow_statuses(first.out)
     assert len(shown) == 10 and shown[victim] == "FAILED"
@@ -304,7 +304,7 @@ def test_a_changed_sweep_is_refused_with_its_changes(tmp_path: Path) -> None:
 def test_two_drivers_of_one_sweep_are_refused(start: Callable[..., Driver], tmp_path: Path) -> None:
     folder = tmp_path / "a" / "out" / "s"
     folder.mkdir(parents=True)
-    with SweepLock(folder / "lock"):
+    with SweepLock(folder):
         driver = start(SWEEP)
         assert driver.wait() == 2
         assert f"held by process {os.getpid()}" in driver.text

@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 from ledgers import epoch, write_trial
 from orchestrator.ledger import Ledger
 from orchestrator.tracker import Tracker
-from orchestrator.tracking import Projection, SweepPicture, resolve_uri, sync
+from orchestrator.tracking import Projection, SweepPicture, resolve_uri, without_password
 
 URI = "sqlite:///mlflow.db"
 PICTURE = SweepPicture("s", "Is it so?")
@@ -29,6 +29,15 @@ def runs(out: Path) -> tuple[MlflowClient, Any, dict[str, Any]]:
     by_id = {run.data.tags["trial_id"]: run for run in children}
     assert len(by_id) == len(children)
     return client, parent, by_id
+
+
+def projection(out: Path, uri: str = URI, picture: SweepPicture = PICTURE) -> Projection:
+    return Projection(uri, out, picture, Ledger(out, "s"))
+
+
+def sync(out: Path) -> None:
+    """What `orch sync` does: every trial, then the sweep's own run."""
+    projection(out).finish("FINISHED", Ledger(out, "s").trial_ids())
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +57,7 @@ def out(tmp_path: Path, database: bytes) -> Path:
 def test_a_trial_becomes_a_child_run_with_its_acting_parameters(out: Path) -> None:
     name = write_trial(out / "s", [0.4, 0.5], sampler="arrp", B=64, seed=7, **{"lambda": 0.5})
     other = write_trial(out / "s", [0.4], sampler="round_robin")
-    assert sync(URI, out, PICTURE) == 2
+    sync(out)
     client, parent, children = runs(out)
     run = children[name]
     assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -68,19 +77,19 @@ def test_a_trial_becomes_a_child_run_with_its_acting_parameters(out: Path) -> No
 )
 def test_a_run_has_its_trials_status(out: Path, status: str | None, shown: str) -> None:
     name = write_trial(out / "s", [0.4], status=status)
-    sync(URI, out, PICTURE)
+    sync(out)
     assert runs(out)[2][name].info.status == shown
 
 
 def test_projecting_again_adds_nothing_and_going_on_adds_the_rest(out: Path) -> None:
     name = write_trial(out / "s", [0.4], status=None)
     ledger = Ledger(out, "s")
-    sync(URI, out, PICTURE)
-    sync(URI, out, PICTURE)
+    sync(out)
+    sync(out)
     ledger.directory(name).commit(epoch(2, 0.6, 1.0, False), {})
     ledger.close(name, "complete", "")
-    sync(URI, out, PICTURE)
-    sync(URI, out, PICTURE)
+    sync(out)
+    sync(out)
     client, parent, children = runs(out)
     assert children[name].info.status == "FINISHED" and parent.info.status == "FINISHED"
     for metric in ("dev/score", "time/minutes_per_epoch", "dev/sts_pearson"):
@@ -92,20 +101,16 @@ def test_a_projection_that_died_between_its_calls_is_completed(out: Path) -> Non
     """Every call that MLflow answers may be the last one before a crash."""
     name = write_trial(out / "s", [0.4, 0.5])
     for calls in range(12):
-        projection = Projection(URI, out, PICTURE)
+        dying = projection(out)
         left = [calls]
         try:
-            projection.connect()
-            client = projection._client
-            assert client is not None
-            for method in ("create_run", "log_batch", "set_tag", "set_terminated", "update_run"):
+            client = dying._connect()
+            for method in ("create_run", "log_batch", "set_terminated", "update_run"):
                 setattr(client, method, _dying(getattr(client, method), left))
-            trial = Ledger(out, "s").trial(name)
-            assert trial is not None
-            projection.trial(trial, running=False)
+            dying.finish("FINISHED", [name])
         except ConnectionError:
             continue
-    sync(URI, out, PICTURE)
+    sync(out)
     client, _, children = runs(out)
     run = children[name]
     assert run.info.status == "FINISHED" and run.data.params["encoder"] == "tiny"
@@ -126,15 +131,14 @@ def _dying(method: Any, left: list[int]) -> Any:
 def test_an_outage_is_said_once_and_caught_up(out: Path) -> None:
     name = write_trial(out / "s", [0.4, 0.5])
     said: list[str] = []
-    away = Projection("http://127.0.0.1:9", out, PICTURE)
-    tracker = Tracker(away, Ledger(out, "s"), said.append)
+    tracker = Tracker(projection(out, "http://127.0.0.1:9"), said.append)
     started = time.monotonic()
     tracker.start()
     tracker.changed(name)
     assert time.monotonic() - started < 0.5  # nobody waits for MLflow
     assert not tracker.close("FINISHED", [name])
     assert len(said) == 1 and "http://127.0.0.1:9" in said[0] and "caught up" in said[0]
-    sync(URI, out, PICTURE)
+    sync(out)
     assert runs(out)[2][name].info.status == "FINISHED"
 
 
@@ -142,12 +146,12 @@ def test_the_tracker_projects_while_the_sweep_runs(out: Path) -> None:
     name = write_trial(out / "s", [0.4], status=None)
     said: list[str] = []
     seen = threading.Event()
-    projection = Projection(URI, out, PICTURE)
-    tracker = Tracker(projection, Ledger(out, "s"), said.append)
+    drawn = projection(out)
+    tracker = Tracker(drawn, said.append)
     tracker.start()
     tracker.changed(name)
     for _ in range(100):
-        if projection._status.get(name) == "RUNNING":
+        if drawn._status.get(name) == "RUNNING":
             seen.set()
             break
         time.sleep(0.1)
@@ -161,3 +165,34 @@ def test_a_relative_database_lies_in_the_folder_of_the_sweeps(tmp_path: Path) ->
     assert resolve_uri("sqlite:///mlflow.db", tmp_path) == f"sqlite:///{tmp_path}/mlflow.db"
     for uri in ("sqlite:////var/mlflow.db", "http://host:5000"):
         assert resolve_uri(uri, tmp_path) == uri
+
+
+def test_a_sweep_that_was_begun_anew_leaves_the_earlier_ones_runs_alone(out: Path) -> None:
+    name = write_trial(out / "s", [0.4])
+    for sweep_id in ("one", "two", "two"):
+        picture = SweepPicture("s", sweep_id=sweep_id)
+        projection(out, picture=picture).finish("FINISHED", [name])
+    client = MlflowClient(resolve_uri(URI, out))
+    experiment = client.get_experiment_by_name("s")
+    found = client.search_runs([experiment.experiment_id])
+    parents = {r.info.run_id: r.data.tags["sweep_id"] for r in found if "sweep_id" in r.data.tags}
+    assert sorted(parents.values()) == ["one", "two"]
+    children = [r.data.tags["mlflow.parentRunId"] for r in found if "trial_id" in r.data.tags]
+    assert sorted(children) == sorted(parents)
+
+
+def test_an_ended_trial_is_not_asked_for_again(out: Path) -> None:
+    name = write_trial(out / "s", [0.4])
+    sync(out)
+    again = projection(out)
+    client = again._connect()
+    for method in ("create_run", "log_batch", "set_terminated", "get_metric_history"):
+        setattr(client, method, _dying(None, [0]))
+    again.update([name])
+
+
+def test_an_address_is_shown_without_its_password() -> None:
+    shown = without_password("postgresql+psycopg2://orch:secret@db:5432/mlflow")
+    assert shown == "postgresql+psycopg2://orch@db:5432/mlflow"
+    for plain in ("http://host:5000", "sqlite:////var/mlflow.db"):
+        assert without_password(plain) == plain

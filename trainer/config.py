@@ -228,6 +228,14 @@ class TrainConfig:
             reasons["data.root"] = "data are generated, not read"
         return reasons
 
+    def bound_to_epochs(self) -> str:
+        """Why this trial's first epochs would differ if it had more of them; empty if not."""
+        if self.sampler == "annealed":
+            return "annealed: alpha falls from 1 to 0.2 over all epochs"
+        if self.schedule == "linear":
+            return "schedule linear: the rate falls to 0 over all epochs"
+        return ""
+
     def canonical(self) -> dict[str, Any]:
         """The identifying mapping: acting parameters only, no run-time ones.
 

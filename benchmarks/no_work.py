@@ -1,0 +1,66 @@
+"""A trial that does no work: what is left is what the orchestrator costs.
+
+It writes what a trial writes: config.json, the commit record of an epoch, end.json.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+from trainer.config import TrainConfig
+from trainer.store import TrialDirectory
+from trainer.summary import summarise
+from trainer.train import EpochResult
+
+
+def train(
+    config: TrainConfig, directory: str, *, identity: dict[str, Any] | None = None
+) -> Iterator[EpochResult]:
+    """Takes the place of `trainer.train.train`; scores follow the configuration and the seed."""
+    store = TrialDirectory(directory)
+    if store.end() is not None:
+        return
+    told = {"config": config.to_dict(), "canonical": config.canonical(), "device": "none"}
+    store.write_config({**told, **(identity or {})})
+    records = store.records()
+    for number in range(len(records) + 1, config.epochs + 1):
+        record = store.commit(_record(number, config), {})
+        records.append(record)
+        yield EpochResult(number, record)
+    store.write_end("complete", "", summarise(records))
+
+
+def _record(number: int, config: TrainConfig) -> dict[str, Any]:
+    """A record with every field of docs/methods.md, so that all who read it have their work."""
+    noise = random.Random(repr((config.seed, config.learning_rate, config.dropout, number)))
+    score = 0.6 - abs(config.dropout - 0.2) + 0.01 * noise.random()
+    task = {"train_loss": 1.0, "train_metric": 0.5, "dev_loss": 1.0, "utilisation": 1.0}
+    task |= {"examples": 100, "updates": 10, "dev_metric": score}
+    return {
+        "epoch": number,
+        "dev_score": score,
+        "dev_mean": score - 0.01,
+        "minutes_per_epoch": 1.0 + noise.random(),
+        "evaluation_minutes": 0.01,
+        "checkpoint_minutes": 0.01,
+        "setup_minutes": 0.01,
+        "contended": False,
+        "foreign_load": 0.0,
+        "updates": 10,
+        "examples": 300,
+        "examples_per_second": 50.0,
+        "conflict_share": 0.25,
+        "cosines": {"qqp|sst": 0.1, "qqp|sts": 0.0, "sst|sts": -0.1},
+        "peak_memory_mb": 100.0,
+        "train_loss": 1.0,
+        "tasks": {
+            "sst": {**task, "metric": "accuracy"},
+            "qqp": {**task, "metric": "accuracy"},
+            "sts": {**task, "metric": "pearson"},
+        },
+        "phases": [{"name": "all", "updates": 10, "examples": 300, "minutes": 1.0}],
+        "finished_at": datetime.now(UTC).isoformat(timespec="milliseconds"),
+    }

@@ -1,0 +1,63 @@
+"""Addresses of databases and servers: what stands in a sweep file, what is shown, what is opened.
+
+A password never stands in a file: `postgresql://orch:${ORCH_DB_PASSWORD}@db/mlflow` names a
+variable, which is looked up when the database is opened and nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import quote
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_SECRETS = re.compile(r"([?&;](?:password|passwd|pwd|sslpassword|token)=)([^&;#]*)", re.IGNORECASE)
+
+
+class UnsetVariable(ValueError):
+    """An address names an environment variable that is not set; the text says which."""
+
+
+def expanded(uri: str, environment: Mapping[str, str] = os.environ) -> str:
+    """The address with its `${NAME}`s replaced, each encoded as its place in a URI needs.
+
+    Raises `UnsetVariable`.
+    """
+    behind_user = uri.rfind("@")
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1]
+        if name not in environment:
+            raise UnsetVariable(f"the environment variable {name} is not set")
+        secret = found.start() < behind_user or "?" in uri[: found.start()]
+        return quote(environment[name], safe="") if secret else environment[name]
+
+    return _VARIABLE.sub(value, uri)
+
+
+def holds_password(uri: str) -> bool:
+    """Whether a password is written out in the address."""
+    return without_password(uri) != uri
+
+
+def without_password(uri: str) -> str:
+    """An address as it may be shown: a password is left out, a variable's name stays."""
+    scheme, separator, rest = uri.partition("://")
+    if scheme.partition("+")[0] == "sqlite":
+        return uri  # the rest is a path
+    user, at, host = rest.rpartition("@")
+    name, colon, password = user.partition(":")
+    if colon and not _VARIABLE.fullmatch(password):
+        user = name
+    shown = f"{scheme}{separator}{user}{at}{host}" if at else uri
+    return _SECRETS.sub(lambda m: m[0] if _VARIABLE.fullmatch(m[2]) else m[1] + "***", shown)
+
+
+def resolve_uri(uri: str, out: str | Path) -> str:
+    """A relative sqlite file lies in `out`, so that every command finds it from anywhere."""
+    prefix = "sqlite:///"
+    if uri.startswith(prefix) and not uri.startswith(prefix + "/"):
+        return f"{prefix}{(Path(out).resolve() / uri.removeprefix(prefix))}"
+    return uri
