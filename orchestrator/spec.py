@@ -12,12 +12,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.dimension import Dimension
 from orchestrator.spec_checks import check_draft, report_pydantic
 from orchestrator.spec_layers import SpecError, SpecProblem, profile_names, read_layers
 from orchestrator.spec_models import (
     METRICS,
     BudgetSpec,
-    Dimension,
     ResourcesSpec,
     SchedulerSpec,
     SearchSpec,

@@ -8,15 +8,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from orchestrator.dimension import Dimension, with_kind
 from orchestrator.spec_layers import Draft
 from orchestrator.spec_models import (
     STUDY_SCHEMES,
     TRACKING_SCHEMES,
-    Dimension,
     SweepSpec,
     nest,
     searchable,
-    with_kind,
 )
 from orchestrator.yaml_lines import Path
 from trainer import config as trainer_config

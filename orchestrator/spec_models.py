@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from orchestrator.addresses import holds_password, without_password
-from trainer.config import DataConfig, TrainConfig, field_at, fields_of
+from orchestrator.dimension import Dimension, Model, with_kind
+from trainer.config import DataConfig, TrainConfig, fields_of
 
 Metric = Literal[
     "dev_score",
@@ -38,93 +39,11 @@ Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Dimension(_Model):
-    """One searched key of the trial's config: `choices`, or `low` and `high`."""
-
-    #: Derived from the key's type and need not be written.
-    kind: Literal["categorical", "int", "float"]
-    choices: list[Any] | None = Field(default=None, min_length=1)
-    low: int | float | None = None
-    high: int | float | None = None
-    log: bool = False
-    step: int | float | None = None
-    #: Other key -> values of it with which this one is searched; a single value may stand bare.
-    when: dict[str, list[Any]] = Field(default_factory=dict)
-
-    @field_validator("when", mode="before")
-    @classmethod
-    def _values_are_lists(cls, when: Any) -> Any:
-        if not isinstance(when, dict):
-            return when
-        return {key: v if isinstance(v, list) else [v] for key, v in when.items()}
-
-    @model_validator(mode="after")
-    def _is_consistent(self) -> Dimension:
-        if self.choices is not None:
-            extra = [k for k in ("low", "high", "step") if getattr(self, k) is not None]
-            if extra or self.log:
-                raise ValueError(f"choices and {(extra or ['log'])[0]} exclude each other")
-            if any(c in self.choices[:i] for i, c in enumerate(self.choices)):
-                raise ValueError("a choice stands twice")
-            return self
-        if self.low is None or self.high is None:
-            raise ValueError("needs choices, or low and high")
-        if self.low > self.high:
-            raise ValueError(f"low {self.low} is above high {self.high}")
-        if self.log and self.low <= 0:
-            raise ValueError("log needs low > 0")
-        if self.log and self.step is not None:
-            raise ValueError("log and step exclude each other")
-        if self.step is not None:
-            steps = (self.high - self.low) / self.step if self.step > 0 else -1.0
-            if steps < 0 or abs(steps - round(steps)) > 1e-6:
-                raise ValueError(f"step {self.step} does not lead from low to high")
-        if self.kind == "int":
-            fractional = [k for k in ("low", "high", "step") if isinstance(getattr(self, k), float)]
-            if fractional:
-                raise ValueError(f"{fractional[0]} must be a whole number")
-        return self
-
-    def can_be(self, value: Any) -> bool:
-        """Whether `value` is one that this dimension can take (steps are not looked at)."""
-        if self.choices is not None:
-            return value in self.choices
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            return False
-        return (self.low or 0) <= value <= (self.high or 0)
-
-    def points(self) -> list[Any] | None:
-        """Every value it can take, or None where there are infinitely many."""
-        if self.choices is not None:
-            return self.choices
-        low, high = self.low or 0, self.high or 0
-        step = self.step or (1 if self.kind == "int" and not self.log else None)
-        if step is None:
-            return None
-        count = round((high - low) / step) + 1
-        # 12 digits: 0.1 + 2 * 0.1 is 0.3, as a reader of the file expects.
-        return [
-            low + i * step if self.kind == "int" else round(low + i * step, 12)
-            for i in range(count)
-        ]
-
-    def describe(self) -> str:
-        """What it can be, in words: `320, 640` or `0.1 to 1.0, log`."""
-        if self.choices is not None:
-            return ", ".join(str(choice) for choice in self.choices)
-        step = f", step {self.step}" if self.step is not None else ""
-        return f"{self.low} to {self.high}{step}{', log' if self.log else ''}"
-
-
 def _best_score() -> dict[Metric, Direction]:
     return {"dev_score": "max"}
 
 
-class SearchSpec(_Model):
+class SearchSpec(Model):
     """How configurations are proposed.
 
     `num_trials` counts distinct configurations; each is trained once for every seed.
@@ -155,7 +74,7 @@ class SearchSpec(_Model):
         return min(50, max(4, self.num_trials // 5))
 
 
-class SchedulerSpec(_Model):
+class SchedulerSpec(Model):
     """What stops weak trials early: nothing, or ASHA.
 
     `rank: metric` compares trials by one metric of an epoch, `fronts` by the non-dominated fronts
@@ -169,7 +88,7 @@ class SchedulerSpec(_Model):
     reduction_factor: Annotated[int, Field(ge=2)] = 3
 
 
-class ResourcesSpec(_Model):
+class ResourcesSpec(Model):
     """What a trial takes (CPU threads, share of a GPU) and how many run at once."""
 
     cpu: Annotated[float, Field(gt=0)] = 1
@@ -187,13 +106,13 @@ class ResourcesSpec(_Model):
         return amount
 
 
-class BudgetSpec(_Model):
+class BudgetSpec(Model):
     """When to stop proposing, whatever is left of the search."""
 
     hours: Annotated[float, Field(gt=0)] | None = None
 
 
-class TrackingSpec(_Model):
+class TrackingSpec(Model):
     """Where MLflow and Optuna keep their pictures of the sweep."""
 
     uri: str = "sqlite:///mlflow.db"
@@ -230,7 +149,7 @@ def _has_scheme(uri: str, schemes: tuple[str, ...]) -> bool:
     return "://" in uri and uri.partition("://")[0].partition("+")[0] in schemes
 
 
-class PublishedRow(_Model):
+class PublishedRow(Model):
     """A paper's figures for the entry of `enqueue` at the same place."""
 
     method: str
@@ -242,14 +161,14 @@ class PublishedRow(_Model):
     minutes_per_epoch: float | None = None
 
 
-class PublishedSpec(_Model):
+class PublishedSpec(Model):
     """Figures to stand beside ours; rows beyond the last entry stand alone."""
 
     source: str
     rows: list[PublishedRow]
 
 
-class SweepSpec(_Model):
+class SweepSpec(Model):
     """A whole sweep.  Build it from a file with `spec.load_spec`, which checks much more."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
@@ -320,18 +239,6 @@ class SweepSpec(_Model):
     def to_yaml(self) -> str:
         """`to_dict` as a sweep file."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100)
-
-
-def with_kind(key: str, dimension: Any) -> Any:
-    """A dimension as written, with the kind that its key's type and values decide."""
-    if not isinstance(dimension, dict) or "kind" in dimension:
-        return dimension
-    if dimension.get("choices") is not None:
-        return {"kind": "categorical", **dimension}
-    found = field_at(key)
-    # Field types are text (postponed annotations): "int", "float", "int | dict[str, int]", ...
-    kind = "int" if found is not None and "int" in str(found.type) else "float"
-    return {"kind": kind, **dimension}
 
 
 def searchable() -> list[str]:
