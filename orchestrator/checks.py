@@ -148,7 +148,7 @@ def check_same_sweep(folder: str | os.PathLike[str] | Folder, spec: SweepSpec) -
                 f"{path}: another sweep of this name is here; these keys differ:\n"
                 + "\n".join(f"  {change}" for change in changes)
                 + "\nbegin it anew with --fresh (the earlier one is kept under another name), or "
-                "give this one another name (--set name=...); "
+                "give this one another name (--set name=...); a damaged file may be deleted; "
                 f"free to change are {', '.join(_FREE)}, and {', '.join(_GROWING)} may grow"
             )
     folder.write(RESOLVED, resolved)

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from trainer.folder import Folder, open_folder, write_whole
+from trainer.folder import Folder, StoreError, open_folder, write_whole
 
 LOCK = "lock"
 #: How often a claim is put anew when others come and go, and the longest pause before that.
@@ -142,7 +142,8 @@ class _Claim(_Held):
         raise Locked(f"{self.folder.path}: other drivers come and go; try again later")
 
     def release(self) -> None:
-        self.folder.delete(self._mine)
+        with contextlib.suppress(StoreError):  # out of reach: this host breaks the claim later
+            self.folder.delete(self._mine)
 
     def _claim(self) -> dict[str, dict[str, Any]]:
         """Put a claim; withdrawn again if there are others that live, which are returned."""

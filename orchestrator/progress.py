@@ -94,7 +94,8 @@ class PlainProgress:
 
     def _line(self, job: Job, text: str) -> None:
         width = len(str(self._planned))
-        say(self._console, f"[{self._done:>{width}}/{self._planned}] {job.trial_id} {text}")
+        line = _one_line(text)
+        say(self._console, f"[{self._done:>{width}}/{self._planned}] {job.trial_id} {line}")
 
 
 @dataclass
@@ -110,7 +111,7 @@ class _Row:
         """The row's cells by the names of `_COLUMNS`."""
         state = Text(self.status, style=_STYLES.get(self.status, ""))
         if self.note:
-            state.append(f": {' '.join(self.note.split())}")
+            state.append(f": {_one_line(self.note)}")
         return {
             "trial": self.job.trial_id,
             "epoch": f"{self.epoch}/{self.job.config.epochs}",
@@ -196,3 +197,7 @@ class LiveProgress:
 
 def _number(value: Any) -> str:
     return f"{value:.3f}" if isinstance(value, int | float) else ""
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

@@ -174,7 +174,11 @@ def _set_aside(ledger: Ledger, tell: Callable[[str], None]) -> None:
 
 
 def _outcome(ledger: Ledger, handout: Handout, interrupted: bool) -> SweepOutcome:
-    ends = {name: ledger.end(name) or {} for name in handout.trial_ids}
+    names = handout.trial_ids
+    try:
+        ends = {name: ledger.end(name) or {} for name in names}
+    except StoreError as error:  # lost in the middle: what it holds is gone on with later
+        return SweepOutcome(len(names), {}, interrupted, handout.error or str(error))
     failed = {n: end.get("reason", "") for n, end in ends.items() if end.get("status") == "failed"}
     return SweepOutcome(len(ends), failed, interrupted, handout.error)
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
+from trainer.folder import StoreError
+
 logger = logging.getLogger(__name__)
 
 #: Seconds between rounds: each takes CPU time from the training that it reports.
@@ -78,7 +80,7 @@ class Tracker:
             drawn = self._picture.drawn
             self._thread.join(_END_S)
         if self._thread.is_alive():
-            self._failed(f"no answer for {_END_S:g} s")
+            self._failed(TimeoutError(f"no answer for {_END_S:g} s"))
         return self._caught_up
 
     def _run(self) -> None:
@@ -104,18 +106,20 @@ class Tracker:
             action()
         except Exception as error:  # whatever the picture's database raises
             logger.debug("%s", self._picture.name, exc_info=error)
-            self._failed(root_cause(error))
+            self._failed(error)
             return False
         if self._out_of_order:
             self._say(f"tracking: {self._picture.name} answers again")
         self._out_of_order = False
         return True
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, error: Exception) -> None:
         if not self._out_of_order:
+            what = f"{self._picture.name} does not answer ({root_cause(error)})"
+            if isinstance(error, StoreError):  # the trials lie elsewhere than the picture
+                what = f"{self._picture.name} waits for the trials: {error}"
             self._say(
-                f"tracking: {self._picture.name} does not answer ({reason}); training goes on, "
-                "it is caught up by the next run or orch sync"
+                f"tracking: {what}; training goes on, it is caught up by the next run or orch sync"
             )
         self._out_of_order = True
 

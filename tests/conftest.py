@@ -10,9 +10,9 @@ from pathlib import Path
 # Read by torch when it is imported: test processes run side by side, a core each.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
+import pytest
 
-from drivers import Driver  # noqa: E402
+from drivers import Driver
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

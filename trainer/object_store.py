@@ -183,6 +183,7 @@ def _patiently(uri: str, action: Callable[[], T]) -> T:
             waited = time.monotonic() - begun
             passing = any(word in str(error) for word in _PASSING)
             if not passing or store not in _reached or waited + _PAUSE_S > _patience():
+                _reached.discard(store)  # waited for once, not again by every request to come
                 raise
             failed = True
             time.sleep(_PAUSE_S)

@@ -26,6 +26,8 @@ class Order(TypedDict):
     config: dict[str, Any]
     identity: dict[str, Any]
     directory: str
+    #: Nothing else may use its device meanwhile.
+    alone: bool
     train: str
     cwd: str
     cpus: float

@@ -56,36 +56,16 @@ class Attempts:
         self._alone: Job | None = None
         self._errors: dict[str, str] = {}
 
-    def next(self, attempt: str) -> Job | None:
-        """The trial that this attempt is for, or None: nothing can be begun now.
+    def next(self, attempt: str) -> Order | None:
+        """What this attempt is to train, or None: nothing can be begun now.
 
         A trial that is to run alone waits until nothing else runs, and nothing else is begun
         before it has ended.
         """
-        job = None
+        order = None
         with self._guard("no trial could be handed out"):
-            if self.stopping or self.handout.error or any(j.alone for j in self.active.values()):
-                return None
-            job = self._alone or self.handout.next()
-            self._alone = job if job is not None and job.alone and self.active else None
-            if job is None or self._alone is not None:
-                return None
-            self.active[attempt] = job
-            self._total()
-        return job
-
-    def order(self, job: Job) -> Order:
-        """What a worker is told of a trial."""
-        return {
-            "trial_id": job.trial_id,
-            "config": job.config.to_dict(),
-            "identity": job.identity,
-            "directory": job.directory,
-            "train": self._train,
-            "cwd": os.getcwd(),
-            "cpus": self.spec.resources.cpu,
-            "metrics": _TOLD,
-        }
+            order = self._take(attempt)
+        return order
 
     def started(self, attempt: str) -> None:
         """Its worker is there.  Once the sweep is stopping that comes too late to be waited for."""
@@ -146,6 +126,31 @@ class Attempts:
         # Tune hands on whole tracebacks as text; what went wrong stands in their last line.
         last = str(error).strip().rpartition("\n")[2] or type(error).__name__
         self.handout.error = self.handout.error or f"{what}: {last}"
+
+    def _take(self, attempt: str) -> Order | None:
+        if self.stopping or self.handout.error or any(j.alone for j in self.active.values()):
+            return None
+        job = self._alone or self.handout.next()
+        self._alone = job if job is not None and job.alone and self.active else None
+        if job is None or self._alone is not None:
+            return None
+        self._total()
+        order = self._order(job)
+        self.active[attempt] = job
+        return order
+
+    def _order(self, job: Job) -> Order:
+        return {
+            "trial_id": job.trial_id,
+            "config": job.config.to_dict(),
+            "identity": job.identity,
+            "directory": job.directory,
+            "alone": job.alone,
+            "train": self._train,
+            "cwd": os.getcwd(),
+            "cpus": self.spec.resources.cpu,
+            "metrics": _TOLD,
+        }
 
     def _settle(self, job: Job, report: Report) -> None:
         """Close the trial, queue it again, or leave it for the sweep's next run."""

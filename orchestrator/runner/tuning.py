@@ -33,17 +33,17 @@ class AttemptSearcher(Searcher):
         return {}  # Tune pickles what it is given, for a restore that is never made
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        job = self._attempts.next(trial_id)
-        if job is None:
+        order = self._attempts.next(trial_id)
+        if order is None:
             # An attempt that is still active may be lost, and its trial begun again.
             return None if self._attempts.active else Searcher.FINISHED
         resources = self._attempts.spec.resources
         return {
-            "trial_id": job.trial_id,
-            "order": json.dumps(self._attempts.order(job)),
+            "trial_id": order["trial_id"],
+            "order": json.dumps(order),
             "cpu": resources.cpu,
             "gpu": resources.gpu,
-            "alone": trial_id if job.alone else "",
+            "alone": trial_id if order["alone"] else "",
         }
 
     def on_trial_complete(
