@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 import yaml
+from pydantic import ValidationError
 
 from orchestrator.identity import config_id, trial_id
 from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
@@ -142,7 +143,7 @@ def check_same_sweep(folder: str | os.PathLike[str] | Folder, spec: SweepSpec) -
             raise SweepError(f"{path}: cannot be read: {error}; restore or delete it") from error
         if not isinstance(before, dict):
             raise SweepError(f"{path}: holds no sweep; restore or delete it")
-        changes = list(_changes(before, spec.to_dict()))
+        changes = list(_changes(_with_defaults(before), spec.to_dict()))
         if changes:
             raise SweepError(
                 f"{path}: another sweep of this name is here; these keys differ:\n"
@@ -164,6 +165,14 @@ def examples(spec: SweepSpec) -> Iterator[TrainConfig]:
             yield spec.config_for({key: choice}, seed)
     for entry in spec.enqueue:
         yield spec.config_for(entry, seed)
+
+
+def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
+    """A resolved sweep with the keys that came later, as they stand where nobody sets them."""
+    try:
+        return SweepSpec.model_validate(before).to_dict()
+    except ValidationError:
+        return before  # somebody edited it: what differs is said
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

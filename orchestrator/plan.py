@@ -98,7 +98,7 @@ def lines(spec: SweepSpec) -> Iterator[str]:
         yield "scheduler: none, every trial runs to its last epoch"
     else:
         yield (
-            f"scheduler: {scheduler.name} stops weak trials on {scheduler.metric} after "
+            f"scheduler: {scheduler.name} stops weak trials on {_ranked_by(spec)} after "
             f"{scheduler.grace_epochs} epochs, keeping 1 of {scheduler.reduction_factor}"
         )
     resources = spec.resources
@@ -145,6 +145,12 @@ def _manner(spec: SweepSpec) -> Iterator[str]:
     if len(search.objectives) > 1:
         goals = ", ".join(f"{name} ({goal})" for name, goal in search.objectives.items())
         yield f"aims at the front of {goals}"
+
+
+def _ranked_by(spec: SweepSpec) -> str:
+    if spec.scheduler.rank == "fronts":
+        return f"non-dominated fronts of {' and '.join(spec.search.objectives)}"
+    return spec.scheduler.metric
 
 
 def _pairs(mapping: dict[str, Any], prefix: str = "") -> str:

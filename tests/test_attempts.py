@@ -37,11 +37,11 @@ class Driver:
         )
 
     def begin(self, name: str) -> Attempt | None:
-        job = self.attempts.next(name)
-        if job is None:
+        order = self.attempts.next(name)
+        if order is None:
             return None
         self.attempts.started(name)
-        return Attempt(self.attempts.order(job))
+        return Attempt(order)
 
     def status(self, attempt: Attempt) -> str | None:
         end = TrialDirectory(attempt._order["directory"]).end()

@@ -134,3 +134,14 @@ def test_a_sweep_that_is_set_aside_is_kept_and_its_name_is_free(tmp_path: Path) 
     moved = set_aside(folder)
     assert moved is not None and json.loads((moved / "origin.json").read_text())
     assert sweep_id(open_folder(moved)) == first != sweep_id(folder)
+
+
+def test_a_key_that_came_later_is_no_change(tmp_path: Path) -> None:
+    check_same_sweep(tmp_path / "s", spec(2, tmp_path))
+    file = tmp_path / "s" / "sweep.yaml"
+    before = yaml.safe_load(file.read_text())
+    del before["scheduler"], before["tracking"]["study"]
+    file.write_text(yaml.safe_dump(before))
+    check_same_sweep(tmp_path / "s", spec(2, tmp_path))
+    with pytest.raises(SweepError, match=r"scheduler.name: \"none\" -> \"asha\""):
+        check_same_sweep(tmp_path / "s", spec(2, tmp_path, scheduler={"name": "asha"}))

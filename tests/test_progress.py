@@ -23,7 +23,7 @@ def tell(console: Console, progress: Any) -> None:
     progress.started(job(1))
     progress.epoch(job(1), 2, {"dev_score": 0.6123, "minutes_per_epoch": 0.02})
     progress.warned(job(1), "epoch 3 cannot be resumed from (it is gone); falling back to epoch 2")
-    progress.retried(job(1), "OSError: [red]")
+    progress.retried(job(1), "OSError: [red]\n  in two lines")
     progress.total(4, 14)
     progress.ended(job(1), "failed", "ValueError: [red] is no style")
     say(console, "tracking: [x] does not answer")
@@ -41,7 +41,7 @@ def test_off_a_terminal_every_event_is_one_plain_line() -> None:
         f"[ 3/14] {trial} started",
         f"[ 3/14] {trial} epoch 2/3 dev_score 0.612 0.020 min",
         f"[ 3/14] {trial} epoch 3 cannot be resumed from (it is gone); falling back to epoch 2",
-        f"[ 3/14] {trial} is tried again from its last epoch: OSError: [red]",
+        f"[ 3/14] {trial} is tried again from its last epoch: OSError: [red] in two lines",
         f"[ 4/14] {trial} failed: ValueError: [red] is no style",
         "tracking: [x] does not answer",
         "stopping",

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.ledger import Ledger
+from orchestrator.runner.cluster import _kill_processes
 
 TESTS = Path(__file__).parent
 PATIENCE_S = 90
@@ -36,6 +37,26 @@ with runner.cluster(spec.resources, None) as places:
 """
 
 
+def test_what_a_ray_session_leaves_behind_is_ended(tmp_path: Path) -> None:
+    code = "import sys, time; held = open(sys.argv[1], 'w'); print(flush=True); time.sleep(60)"
+    mine, other = tmp_path / "session", tmp_path / "session-of-another"
+    processes = []
+    for folder in (mine, other):
+        folder.mkdir()
+        command = [sys.executable, "-c", code, str(folder / "log.txt")]
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE))
+    try:
+        for process in processes:
+            assert process.stdout and process.stdout.readline()
+        _kill_processes(mine)
+        assert processes[0].wait(10) == -signal.SIGKILL
+        assert processes[1].poll() is None
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+
+
 def test_the_first_signal_waits_for_commits_and_the_second_leaves_at_once(tmp_path: Path) -> None:
     output = tmp_path / "output.txt"
     with output.open("w") as stream:
@@ -54,21 +75,23 @@ def test_the_first_signal_waits_for_commits_and_the_second_leaves_at_once(tmp_pa
             assert driver.poll() is None and time.monotonic() < end, output.read_text()
             time.sleep(0.02)
 
+    sweep = tmp_path / "out" / "s"
+    sweep.mkdir(parents=True)
+    (sweep / "go-1").touch()
     try:
         wait_for(" epoch 1/", 2)
-        time.sleep(0.3)
         family += psutil.Process(driver.pid).children(recursive=True)
         os.killpg(driver.pid, signal.SIGINT)
+        promise = "2 trials may commit their epoch, at most 60 s; a second signal leaves at once"
+        wait_for(f"stopping: {promise}")
+        (sweep / "go-2").touch()
         wait_for("interrupted 1")
         said = output.read_text()
-        promise = "2 trials may commit their epoch, at most 60 s; a second signal leaves at once"
-        assert f"stopping: {promise}" in said
         assert said.count(" epoch 2/") == said.count(" stopped: ") == 2
         trials = Ledger(tmp_path / "out", "s").trials()
         assert [(len(t.records), t.status) for t in trials] == [(2, "unfinished")] * 2
 
         wait_for(" started", 4)
-        time.sleep(0.3)
         family += psutil.Process(driver.pid).children(recursive=True)
         driver.send_signal(signal.SIGTERM)
         wait_for("stopping: ", 2)
@@ -77,6 +100,8 @@ def test_the_first_signal_waits_for_commits_and_the_second_leaves_at_once(tmp_pa
         sent = time.monotonic()
         wait_for("interrupted 2")
         assert time.monotonic() - sent < 3
+        time.sleep(0.3)
+        driver.send_signal(signal.SIGINT)  # Ray is being stopped, and must not be left half way
         assert driver.wait(PATIENCE_S) == 0, output.read_text()
         _, left = psutil.wait_procs(family, timeout=1)
         assert left == []
