@@ -70,7 +70,8 @@ def identifier() -> Identify:
 
     def identify(config: TrainConfig) -> dict[str, Any]:
         plain = config.to_dict()
-        key = json.dumps([plain["data"], plain["tasks"], plain["task_declarations"]])
+        parts = ("data", "tasks", "task_declarations", "encoder")
+        key = json.dumps([plain[part] for part in parts])
         if key not in known:
             known[key] = fingerprint(config)
         data = known[key]
@@ -111,7 +112,8 @@ def check_same_data(
     seen = set()
     for trial in trials:
         recorded = trial.identity.get("fingerprint")
-        parts = [trial.config.get(key) for key in ("data", "tasks", "task_declarations")]
+        told = ("data", "tasks", "task_declarations", "encoder")
+        parts = [trial.config.get(key) for key in told]
         key = json.dumps([recorded, *parts])
         if key in seen:
             continue

@@ -145,3 +145,17 @@ def test_a_key_that_came_later_is_no_change(tmp_path: Path) -> None:
     check_same_sweep(tmp_path / "s", spec(2, tmp_path))
     with pytest.raises(SweepError, match=r"scheduler.name: \"none\" -> \"asha\""):
         check_same_sweep(tmp_path / "s", spec(2, tmp_path, scheduler={"name": "asha"}))
+
+
+def test_two_encoder_folders_are_two_sets_of_data(tmp_path: Path) -> None:
+    from orchestrator.checks import identifier
+
+    identify = identifier()
+    seen = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "model.safetensors").write_bytes(name.encode())
+        config = TrainConfig.from_dict({"data": BASE["data"], "encoder": str(folder)})
+        seen.append(identify(config)["fingerprint"])
+    assert seen[0] != seen[1]

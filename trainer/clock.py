@@ -14,15 +14,21 @@ import torch
 
 #: Share of the machine's CPU time that others may use before a timing counts as contended.
 FOREIGN_LOAD_ALLOWED = 0.1
+#: What a training step spends its time on; what is left of it is none of these.
+STEP_PARTS = ("data", "forward_backward", "surgery", "optimizer")
 
 
 class Clock:
-    """Seconds by part (`training`, `evaluation`, `checkpoint`, `setup`), device-synchronised."""
+    """Seconds by part (`training`, `evaluation`, `checkpoint`, `setup`), device-synchronised.
+
+    `step` divides the training time further, by the parts of a step.
+    """
 
     def __init__(self, device: torch.device):
         self.device = device
         self.seconds: dict[str, float] = {}
-        self._neighbours = _Neighbours(device)
+        self.step = StepClock(device)
+        self._neighbours = Neighbours(device)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -57,12 +63,54 @@ class Clock:
         return self._neighbours.verdict()
 
     def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        _wait_for(self.device)
 
 
-class _Neighbours:
-    """Who else used the device while the training clock ran."""
+class StepClock:
+    """Time of a step's parts (`STEP_PARTS`), stretch after stretch.
+
+    Off on a GPU: to read the time there means to wait for the device, which a trial's steps must
+    not, and a step that is recorded as a graph has no parts.  Whoever times single steps on
+    purpose sets `on`.
+    """
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.on = device.type != "cuda"
+        # Whole nanoseconds: sums over any number of steps are exact.
+        self._nanoseconds = dict.fromkeys(STEP_PARTS, 0)
+        self._last = 0
+
+    def begin(self) -> None:
+        """What follows belongs to a part of the step."""
+        if self.on:
+            self._last = self._now()
+
+    def end(self, part: str) -> None:
+        """The stretch since the last call of `begin` or `end` was of this part."""
+        if self.on:
+            now = self._now()
+            self._nanoseconds[part] += now - self._last
+            self._last = now
+
+    def take(self) -> dict[str, float] | None:
+        """Seconds by part since the last call; None where it is off."""
+        taken = {part: count / 1e9 for part, count in self._nanoseconds.items()}
+        self._nanoseconds = dict.fromkeys(STEP_PARTS, 0)
+        return taken if self.on else None
+
+    def _now(self) -> int:
+        _wait_for(self.device)
+        return time.perf_counter_ns()
+
+
+def _wait_for(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+class Neighbours:
+    """Who else used the device between `begin` and `end`."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -94,6 +142,7 @@ class _Neighbours:
             self._others = bool(self._others) or others
 
     def verdict(self) -> tuple[bool | None, float | None]:
+        """`Clock.contention`, over every stretch since the last call."""
         others = self._others
         share = self._foreign / self._capacity if self._capacity > 0 else None
         self._reset()

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainer.attention import uses_varlen
+from trainer.clock import StepClock
 from trainer.combiners import Combiner
 from trainer.config import TrainConfig
 from trainer.corpus import Corpus
@@ -83,18 +84,18 @@ class Stepper:
         parameters: FlatParameters,
         combiner: Combiner,
         smart: Smart,
-        device: torch.device,
+        clock: StepClock,
     ):
         self.config, self.corpus, self.tasks = config, corpus, tasks
         self.model, self.parameters, self.smart = model, parameters, smart
-        self.combiner, self.device = combiner, device
-        self.align = alignment(device, model.encoder.dtype)
+        self.combiner, self.clock, self.device = combiner, clock, clock.device
+        self.align = alignment(self.device, model.encoder.dtype)
         self.keeps_apart = combiner.needs_gramian or config.record_conflicts
         #: Records steps as graphs where that is possible: nothing in them may wait for the host.
         self.recorder: Recorder | None = None
         shape = model.encoder.shape
         waits = combiner.needs_gramian and combiner.project is None
-        if uses_varlen(device, model.encoder.dtype, shape.hidden // shape.heads):
+        if uses_varlen(self.device, model.encoder.dtype, shape.hidden // shape.heads):
             self.recorder = None if waits or smart.acts else Recorder.cuda()
 
     def plan(self, phase: Phase, step: Step) -> Plan:
@@ -185,13 +186,16 @@ class Stepper:
             losses.append(loss * plan.loss_scale)
         weighted = [loss * weight for loss, weight in zip(losses, plan.weights, strict=True)]
         torch.stack(weighted).sum().backward()
+        self.clock.end("forward_backward")
         gramian = weights = None
         if plan.groups:
             gramian = parameters.gramian(rows)
             weights = self._weights(plan, gramian, inputs.orders, generator)
         parameters.combine(weights, packed.words)
+        self.clock.end("surgery" if plan.groups else "forward_backward")
         optimizer.step()
         parameters.end_step(packed.words)
+        self.clock.end("optimizer")
         return Outputs(
             [loss.detach() for loss in losses],
             [output.detach() for output in outputs],

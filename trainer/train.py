@@ -34,7 +34,7 @@ from trainer.samplers import SAMPLERS, Epoch, Phase, Step, split_steps
 from trainer.smart import Smart
 from trainer.state import restore, snapshot
 from trainer.step import Stepper
-from trainer.store import StoreError, TrialDirectory, predictions_name
+from trainer.store import StoreError, TrialDirectory, not_finite, predictions_name
 from trainer.summary import summarise
 from trainer.tally import Tally
 
@@ -85,7 +85,7 @@ def train(
     run.plan(1)  # raises what a sampler cannot do with these data
     if store.config() is None:
         store.write_config({**run.description(), **told, **(identity or {})})
-    records = store.resume_point()
+    records, notes = store.resume_point()
     if records:
         restore(store, records[-1]["epoch"], run)
         run.count_updates(len(records))
@@ -95,8 +95,9 @@ def train(
         except Diverged as error:
             store.write_end("failed", "diverged", {"epochs": number - 1, "detail": str(error)})
             raise
-        record = store.commit(record, files)
+        record = store.commit({**record, "notes": notes} if notes else record, files)
         records.append(record)
+        notes = []
         yield EpochResult(number, record)
     for name, content in run.final_files().items():
         store.write(name, content)
@@ -145,7 +146,7 @@ class Run:
             self.smart = Smart(config, self.model, self.parameters.state)
             self.stepper = Stepper(
                 config, self.corpus, self.tasks, self.model, self.parameters, self.combiner,
-                self.smart, self.device,
+                self.smart, self.clock.step,
             )  # fmt: skip
             self._stream = (
                 torch.cuda.Stream(self.device) if self.stepper.recorder is not None else None
@@ -242,24 +243,31 @@ class Run:
         with self.clock.part("checkpoint"):
             files = snapshot(number, self)
             files[predictions_name(number)] = predictions_file(predictions, self._splits("dev"))
-        return self._record(number, tally, phases, predictions), files
+        record = self._record(number, tally, phases, predictions)
+        if wrong := not_finite(record):  # gradients overflow before their losses do
+            raise Diverged(f"{wrong} is not finite behind epoch {number}")
+        return record, files
 
     def step(self, phase: Phase, step: Step, tally: Tally) -> None:
         """One update: a loss for every task drawn, their gradients combined."""
+        self.clock.step.begin()
         plan = self.stepper.plan(phase, step)
         with self.on_stream():
             inputs = self.stepper.inputs(plan, step, self._order)
+            self.clock.step.end("data")
             self._schedule(phase.optimizer)
             optimizer = self.optimizer(phase.optimizer)
             frozen = self.parameters.frozen
+            self.clock.step.end("optimizer")
             made = self.stepper.take(plan, inputs, optimizer, frozen, self._order)
+            self.smart.after_update()
+            self.clock.step.end("optimizer")
             for place, loss, output, labels in zip(
                 plan.places, made.losses, made.outputs, made.labels, strict=True
             ):
                 tally.add(step[place], loss, output, labels)
             if made.gramian is not None:
                 tally.add_gramian(list(plan.groups), made.gramian)
-            self.smart.after_update()
         self.updates[phase.optimizer] += 1
 
     def freeze(self, name: str) -> None:
@@ -352,7 +360,7 @@ class Run:
         """docs/methods.md: everything an epoch reports."""
         metrics = {name: made.metric for name, made in predictions.items()}
         contended, foreign_load = self.clock.contention()
-        seconds = self.clock.take()
+        seconds, parts = self.clock.take(), self.clock.step.take()
         tasks = tally.tasks()
         for name, made in predictions.items():
             tasks[name] |= {
@@ -373,6 +381,7 @@ class Run:
             "examples": examples,
             "examples_per_second": examples / max(seconds["training"], 1e-9),
             "minutes_per_epoch": seconds["training"] / 60,
+            "parts": parts and {part: found / 60 for part, found in parts.items()},
             "evaluation_minutes": seconds["evaluation"] / 60,
             "checkpoint_minutes": seconds["checkpoint"] / 60,
             "setup_minutes": seconds.get("setup", 0.0) / 60,
