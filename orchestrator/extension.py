@@ -38,7 +38,9 @@ class Extended:
 
 
 def fixed_epochs(spec: dict[str, Any]) -> int | None:
-    """How many epochs all trials of a resolved sweep have; None if that is searched."""
+    """How many epochs all trials of a resolved sweep have; None if that is searched or unknown."""
+    if not spec:  # its sweep.yaml cannot be read
+        return None
     if "epochs" in spec.get("space", {}) or any("epochs" in e for e in spec.get("enqueue", ())):
         return None
     return int((spec.get("base") or {}).get("epochs", TrainConfig().epochs))

@@ -23,7 +23,9 @@ from orchestrator.schema import sweep_schema
 from orchestrator.spec import load_spec
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["sweep", "validate", "schema", "ls", "show", "compare", "sync", "ui", "data stats"]
+COMMANDS = [
+    "sweep", "validate", "schema", "ls", "show", "compare", "time", "sync", "ui", "data stats",
+]  # fmt: skip
 ORCH = [
     sys.executable,
     "-c",
@@ -46,7 +48,7 @@ def place(tmp_path: Path) -> Path:
     write_trial(sweep, [0.4, 0.5], sampler="arrp", seed=1)
     write_trial(sweep, [0.4, 0.6], sampler="annealed", seed=1)
     write_trial(sweep, [], sampler="round_robin", status="failed", reason="diverged")
-    spec = load_spec(str(ROOT / "search_spaces" / "arrp.yaml"), "embedded")
+    spec = load_spec(str(ROOT / "search_spaces" / "arrp.yaml"), "embedded", ["base.epochs=2"])
     (sweep / "sweep.yaml").write_text(spec.to_yaml())
     return tmp_path
 
@@ -170,7 +172,8 @@ def test_the_schema_file_is_up_to_date() -> None:
 
 def test_ui_serves_the_database_that_sync_fills(place: Path) -> None:
     synced = orch(*example_of("sync"), cwd=place)
-    assert synced.stdout.startswith("arrp-embedded: 3 trials in sqlite:///"), synced.stderr
+    told = "arrp-embedded: 3 trials in MLflow at sqlite:///"
+    assert synced.stdout.startswith(told), synced.stderr
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from orchestrator.cli.compare import EXAMPLE as COMPARE_EXAMPLE
+from orchestrator.cli.compare import compare_trials, print_comparison, print_published
 from orchestrator.cli.data import data_app
 from orchestrator.cli.terminal import (
     File,
@@ -26,6 +28,8 @@ from orchestrator.cli.terminal import (
     console,
     print_json,
 )
+from orchestrator.cli.time import EXAMPLE as TIME_EXAMPLE
+from orchestrator.cli.time import time_trials
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
@@ -43,15 +47,22 @@ app.add_typer(data_app, name="data")
 def main() -> NoReturn:
     """Run the command; a user's mistake is its message on stderr and exit code 2."""
     from orchestrator.spec_layers import SpecError
+    from trainer.folder import StoreError
 
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()
-    except (UserError, SpecError) as error:
+    except (UserError, SpecError, StoreError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # `orch ls | head`: nobody reads on, and the exit must not write either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"{where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(2)
     sys.exit(0)
 
 
@@ -67,6 +78,9 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the trials, start none.")
     ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set an earlier sweep of this name aside, begin anew.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train every trial of a sweep that is not finished yet; run it again after anything."""
@@ -75,14 +89,25 @@ def sweep(
         _print_plan(spec, as_json)
         return
     from orchestrator.compare import compare
+    from orchestrator.extension import current
     from orchestrator.ledger import Ledger
     from orchestrator.sweep import SweepError, run_sweep
+    from trainer.folder import StoreError
 
     try:
-        outcome = run_sweep(spec, out, address=address, console=console(stderr=as_json))
+        outcome = run_sweep(
+            spec, out, address=address, console=console(stderr=as_json), fresh=fresh
+        )
     except SweepError as error:
         raise UserError(str(error)) from error
-    comparison = compare(Ledger(out, spec.name).trials())
+    ledger = Ledger(out, spec.name)
+    try:
+        trials = current(spec.to_dict(), ledger.trials())
+    except StoreError:
+        if not outcome.error:
+            raise
+        trials = []  # the store was lost, and that is said below
+    comparison = compare(trials)
     if as_json:
         print_json(
             {
@@ -95,10 +120,10 @@ def sweep(
             }
         )
     else:
-        _print_comparison(comparison)
+        print_comparison(comparison)
         if spec.published is not None and comparison.rows:
             print()
-            _print_published(Ledger(out, spec.name), comparison, as_json=False)
+            print_published(ledger, trials, comparison, as_json=False)
     for trial, reason in outcome.failed.items():
         print(f"failed: {trial}: {reason}", file=sys.stderr)
     if outcome.error:
@@ -146,7 +171,8 @@ def list_sweeps(out: Out = "sweeps", as_json: Json = False) -> None:
     """List the sweeps of a folder."""
     from orchestrator import views
 
-    found = [views.sweep_summary(views.find_sweep(name, out)) for name in views.sweep_names(out)]
+    ledgers = [views.find_sweep(name, out) for name in views.sweep_names(out)]
+    found = [views.sweep_summary(ledger, ledger.read()) for ledger in ledgers]
     if as_json:
         print_json(found)
     elif found:
@@ -162,13 +188,14 @@ def show(
     out: Out = "sweeps",
     as_json: Json = False,
 ) -> None:
-    """Show a sweep's trials, or one trial's config and epochs."""
+    """Show a sweep's trials, or one trial's config, epochs and the end of its log."""
     from orchestrator import views
+    from orchestrator.trial_log import last_log
 
     ledger = _find(name, out)
     if trial is None:
-        summary = views.sweep_summary(ledger)
-        rows = [views.trial_summary(each) for each in ledger.trials()]
+        reading = ledger.read()
+        summary, rows = views.sweep_summary(ledger, reading), views.trial_summaries(reading)
         if as_json:
             print_json({**summary, "trials": rows, "spec": views.resolved_spec(ledger)})
             return
@@ -179,59 +206,38 @@ def show(
         found = views.find_trial(ledger, trial)
     except views.NotFound as error:
         raise UserError(str(error)) from error
+    log = last_log(ledger.directory(found.trial_id))
     if as_json:
-        print_json(views.trial_details(found))
+        print_json({**views.trial_details(found), "log": log})
         return
     print(f"{found.trial_id}: {found.status}" + (f" ({found.reason})" if found.reason else ""))
     print(found.path)
     print("config: " + json.dumps(found.config, sort_keys=True))
     console().print(views.epochs_table(found))
+    if log and found.status != "complete":
+        print(views.log_tail(log))
 
 
-@app.command(epilog="Example: orch compare arrp-embedded")
-def compare(
-    name: Sweep,
-    out: Out = "sweeps",
-    published: Annotated[
-        bool, typer.Option("--published", help="Our figures beside the paper's.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """Rank configurations by dev_score; the first line answers ARRP against annealed PCGrad."""
-    from orchestrator.compare import compare as compare_trials
-
-    ledger = _find(name, out)
-    comparison = compare_trials(ledger.trials())
-    if published:
-        _print_published(ledger, comparison, as_json)
-    elif as_json:
-        print_json(comparison.to_dict())
-    else:
-        _print_comparison(comparison)
+app.command("compare", epilog=COMPARE_EXAMPLE)(compare_trials)
+app.command("time", epilog=TIME_EXAMPLE)(time_trials)
 
 
 @app.command(epilog="Example: orch sync arrp-embedded")
 def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
-    """Bring MLflow's picture of a sweep up to date with its trial directories."""
-    from orchestrator import tracking, views
+    """Bring MLflow's and Optuna's pictures of a sweep up to date with its trial directories."""
+    from orchestrator import pictures, views
     from orchestrator.lock import Locked, SweepLock
 
     ledger = _find(name, out)
-    question = views.resolved_spec(ledger).get("question", "")
-    uri = _tracking_uri(name, out)
-    picture = tracking.SweepPicture(ledger.folder.name, question)
     try:
-        with SweepLock(ledger.folder / "lock"):  # a running sweep does this itself
-            count = tracking.sync(uri, ledger.folder.parent, picture)
-    except Locked as error:
+        with SweepLock(ledger.folder):  # a running sweep does this itself
+            count, drawn = pictures.sync(ledger, views.resolved_spec(ledger))
+    except (Locked, pictures.Unreachable) as error:
         raise UserError(str(error)) from error
-    except Exception as error:  # whatever MLflow or its database raises: one line for the user
-        first = str(error).strip().partition("\n")[0]
-        raise UserError(f"{uri}: does not answer: {first}") from error
     if as_json:
-        print_json({"name": ledger.folder.name, "uri": uri, "trials": count})
+        print_json({"name": ledger.name, "trials": count, "pictures": drawn})
     else:
-        print(f"{ledger.folder.name}: {count} trials in {uri}")
+        print(f"{ledger.name}: {count} trials in " + " and ".join(drawn))
 
 
 @app.command(epilog="Example: orch ui arrp-embedded --port 5001")
@@ -243,6 +249,8 @@ def ui(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
 ) -> None:
     """Start MLflow's page on the database that the sweeps are tracked in; Ctrl-C ends it."""
+    from orchestrator.addresses import UnsetVariable, expanded, without_password
+
     uri = _tracking_uri(name, out)
     if uri.startswith(("http://", "https://")):
         print(f"MLflow runs at {uri}")
@@ -255,11 +263,15 @@ def ui(
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"port {port} is not free ({error.strerror}); try --port") from error
-    print(f"MLflow on http://127.0.0.1:{port}, reading {uri}", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    try:
+        told = {"MLFLOW_BACKEND_STORE_URI": expanded(uri)}  # a process list shows arguments
+    except UnsetVariable as error:
+        raise UserError(f"{without_password(uri)}: {error}") from error
+    print(f"MLflow on http://127.0.0.1:{port}, reading {without_password(uri)}", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server"]
     command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.execve(sys.executable, command, {**os.environ, **quiet})
+    told |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    os.execve(sys.executable, command, {**os.environ, **told})
 
 
 def _load(file: str, profile: str | None, overrides: list[str] | None) -> SweepSpec:
@@ -280,15 +292,19 @@ def _find(name: str, out: str) -> Any:
 def _tracking_uri(name: str | None, out: str) -> str:
     """The database of a sweep, or the default one of the folder."""
     from orchestrator import views
+    from orchestrator.ledger import local_place
     from orchestrator.spec import TrackingSpec
     from orchestrator.tracking import resolve_uri
+    from trainer.folder import open_folder
 
     uri = TrackingSpec().uri
     if name is None:
-        return resolve_uri(uri, out)
+        return resolve_uri(uri, local_place(open_folder(out)))
     ledger = _find(name, out)
-    tracking = views.resolved_spec(ledger).get("tracking") or {}
-    return resolve_uri(str(tracking.get("uri", uri)), ledger.folder.parent)
+    tracking = views.resolved_spec(ledger).get("tracking")
+    if isinstance(tracking, dict):
+        uri = str(tracking.get("uri", uri))
+    return resolve_uri(uri, ledger.local_out)
 
 
 def _print_plan(spec: SweepSpec, as_json: bool) -> None:
@@ -298,26 +314,3 @@ def _print_plan(spec: SweepSpec, as_json: bool) -> None:
         print_json(plan.plan(spec))
     else:
         print("\n".join(plan.lines(spec)))
-
-
-def _print_comparison(comparison: Any) -> None:
-    from orchestrator.compare import footnotes, table
-
-    print(comparison.answer)
-    if comparison.rows:
-        console().print(table(comparison))
-    print("\n".join(footnotes(comparison)), flush=True)
-
-
-def _print_published(ledger: Any, comparison: Any, as_json: bool) -> None:
-    from orchestrator import published
-
-    try:
-        rows, source = published.side_by_side(ledger, comparison)
-    except published.NotPublished as error:
-        raise UserError(str(error)) from error
-    if as_json:
-        print_json({"source": source, "rows": rows})
-        return
-    print(f"{source} beside our means over seeds")
-    console().print(published.table(rows))

@@ -1,0 +1,214 @@
+"""`orch compare`: which way of training is better, by how much, how sure that is."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from orchestrator.cli.terminal import Json, Out, Sweep, UserError, console, print_json
+
+if TYPE_CHECKING:
+    from orchestrator.compare import Comparison
+    from orchestrator.compare.question import Question
+    from orchestrator.compare.results import MethodComparison
+    from orchestrator.ledger import Ledger, TrialRecord
+
+EXAMPLE = "Example: orch compare arrp-embedded"
+FORMATS = ("table", "json", "csv", "md", "latex")
+#: Seconds until a command that is still at work says at what.
+_PATIENCE = 1.0
+
+
+def compare_trials(
+    name: Sweep,
+    baseline: Annotated[
+        str, typer.Option(metavar="METHOD", help="Compare with this one (annealed+pcgrad).")
+    ] = "",
+    metric: Annotated[
+        str, typer.Option(metavar="M", help="dev_score, dev_mean or a task's name.")
+    ] = "dev_score",
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="KEY[,KEY]",
+            help="What makes a method, instead of sampler, combiner and frozen set.",
+        ),
+    ] = "",
+    margin: Annotated[
+        float, typer.Option(metavar="X", help="A difference that does not matter, of the metric.")
+    ] = 0.005,
+    layout: Annotated[
+        str, typer.Option("--format", metavar="F", help="table, json, csv, md or latex.")
+    ] = "table",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of halves and resampling.")] = 0,
+    out: Out = "sweeps",
+    published: Annotated[
+        bool, typer.Option("--published", help="Our figures beside the paper's.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Compare methods on the dev set; the first line answers ARRP against annealed PCGrad.
+
+    Each method's configuration is chosen without the examples that score it; intervals come from
+    a bootstrap over dev examples and seeds.  docs/comparison.md explains every figure.
+    """
+    layout = "json" if as_json else layout
+    question = _question(baseline, metric, by, margin, layout, seed)
+    from orchestrator.compare import compare
+
+    ledger = _find(name, out)
+    with Patience("reading trials") as tell:
+        trials, left_out = _trials(ledger)
+        comparison = compare(trials)
+        if published:
+            print_published(ledger, trials, comparison, layout == "json")
+            return
+        by_method = _by_method(ledger, trials, comparison, question, tell)
+    _print(comparison, by_method, layout, left_out)
+
+
+def _question(
+    baseline: str, metric: str, by: str, margin: float, layout: str, seed: int
+) -> Question:
+    """The options, checked as far as no trial is needed."""
+    from orchestrator.compare.question import Question
+
+    if layout not in FORMATS:
+        raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
+    if not 0 < margin < 1:
+        raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
+    keys = tuple(key.strip() for key in by.split(",") if key.strip())
+    return Question(metric=metric, by=keys, baseline=baseline, margin=margin, seed=seed)
+
+
+def _find(name: str, out: str) -> Ledger:
+    from orchestrator import views
+
+    try:
+        return views.find_sweep(name, out)
+    except views.NotFound as error:
+        raise UserError(str(error)) from error
+
+
+def _trials(ledger: Ledger) -> tuple[list[TrialRecord], int]:
+    """The trials of the current number of epochs, and how many others there are."""
+    from pydantic import ValidationError
+
+    from orchestrator import views
+    from orchestrator.extension import current
+    from orchestrator.spec_models import SweepSpec
+
+    reading = ledger.read()
+    for trial, reason in reading.unreadable.items():
+        print(f"{trial} cannot be read: {reason}", file=sys.stderr)
+    try:
+        spec = SweepSpec.model_validate(views.resolved_spec(ledger)).to_dict()
+    except ValidationError:  # nothing says how many epochs there should be
+        return reading.trials, 0
+    trials = current(spec, reading.trials)
+    return trials, len(reading.trials) - len(trials)
+
+
+def _by_method(
+    ledger: Ledger,
+    trials: list[TrialRecord],
+    comparison: Comparison,
+    question: Question,
+    tell: Any,
+) -> MethodComparison | None:
+    from orchestrator.compare.by_method import ChoiceError, compare_methods
+
+    try:
+        return compare_methods(ledger, trials, comparison, question, tell)
+    except ChoiceError as error:
+        raise UserError(str(error)) from error
+
+
+def _print(
+    comparison: Comparison, by_method: MethodComparison | None, layout: str, left_out: int
+) -> None:
+    from orchestrator.compare import formats
+
+    if layout == "json":
+        print_json(comparison.to_dict() | (by_method.to_dict() if by_method else {}))
+    elif by_method is None or layout == "table":
+        print(by_method.answer if by_method else comparison.answer)
+        for sheet in formats.sheets(by_method) if by_method else ():
+            console().print(formats.rich_table(sheet))
+            print()
+        _print_rows(comparison)
+        for note in _notes(by_method, left_out):
+            print(note)
+    else:
+        write = {"csv": formats.comma_separated, "md": formats.markdown, "latex": formats.latex}
+        print(write[layout](by_method), end="", flush=True)
+
+
+def _notes(by_method: MethodComparison | None, left_out: int) -> list[str]:
+    found = list(by_method.notes) if by_method else []
+    if by_method and by_method.frontier_problem:
+        found.append(f"No frontier of score against minutes: {by_method.frontier_problem}.")
+    if left_out:
+        found.append(f"{left_out} trials of another number of epochs were left out.")
+    return found
+
+
+def print_comparison(comparison: Comparison) -> None:
+    """The answer from the records alone, and every configuration."""
+    print(comparison.answer)
+    _print_rows(comparison)
+
+
+def _print_rows(comparison: Comparison) -> None:
+    from orchestrator.compare import footnotes, table
+
+    if comparison.rows:
+        console().print(table(comparison))
+    print("\n".join(footnotes(comparison)), flush=True)
+
+
+def print_published(ledger: Any, trials: Any, comparison: Any, as_json: bool) -> None:
+    """A paper's figures beside ours."""
+    from orchestrator import published
+
+    try:
+        rows, source = published.side_by_side(ledger, trials, comparison)
+    except published.NotPublished as error:
+        raise UserError(str(error)) from error
+    if as_json:
+        print_json({"source": source, "rows": rows})
+        return
+    print(f"{source} beside our means over seeds")
+    console().print(published.table(rows))
+
+
+class Patience:
+    """Says on stderr what is being done, once it takes longer than a second."""
+
+    def __init__(self, text: str):
+        self._text = text
+        self._shown = False
+        self._timer = threading.Timer(_PATIENCE, self._show)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Patience:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+
+    def __call__(self, text: str) -> None:
+        self._text = text
+        if self._shown:
+            self._say()
+
+    def _show(self) -> None:
+        self._shown = True
+        self._say()
+
+    def _say(self) -> None:
+        print(f"{self._text} ...", file=sys.stderr, flush=True)

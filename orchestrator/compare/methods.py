@@ -1,0 +1,185 @@
+"""Methods: trials grouped by how they were trained, and what keeps two groups from comparison."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.compare.rows import BASIS, label_value
+from orchestrator.progress import method as method_of
+from trainer.config import TrainConfig, field_at, fields_of
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import TrialRecord
+
+#: The question that this project asks, and its default baseline.
+ARRP, ANNEALED = "arrp+pcgrad", "annealed+pcgrad"
+#: What `--by` may keep apart.
+_SEPARABLE = ("encoder", "epochs")
+
+
+class ChoiceError(ValueError):
+    """A method, metric or key that is not there; the text says what is."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """One configuration's complete trials, by seed."""
+
+    config_id: str
+    trials: dict[int, TrialRecord]
+
+    @property
+    def config(self) -> TrainConfig:
+        return next(iter(self.trials.values())).train_config
+
+    def mean(self, metric: str, seeds: Iterable[int] | None = None) -> float:
+        """Mean over seeds of the last epoch's metric on the whole dev set."""
+        chosen = self.trials if seeds is None else seeds
+        return statistics.fmean(last_metric(self.trials[seed], metric) for seed in chosen)
+
+    def minutes(self, seed: int) -> float:
+        """Minutes of training an epoch, mean over the epochs."""
+        records = self.trials[seed].records
+        return statistics.fmean(record["minutes_per_epoch"] for record in records)
+
+
+@dataclass(eq=False)
+class Method:
+    """A way of training: all configurations that were tried of it.
+
+    `counts` are its trials by status, those that were pruned or failed included.
+    """
+
+    name: str
+    configurations: list[Configuration] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The seeds that most of its configurations with most seeds have.
+
+        One lucky seed of a configuration does not stand against three of another.
+        """
+        sets = Counter(tuple(sorted(each.trials)) for each in self.configurations)
+        most = max((len(seeds) for seeds in sets), default=0)
+        full = [(count, seeds) for seeds, count in sets.items() if len(seeds) == most]
+        return list(max(full)[1]) if full else []
+
+    @cached_property
+    def candidates(self) -> list[Configuration]:
+        """Configurations that have all of these seeds, in the neutral order of their ids."""
+        wanted = set(self.seeds)
+        found = [each for each in self.configurations if wanted <= each.trials.keys()]
+        return sorted(found, key=lambda each: each.config_id)
+
+    @property
+    def trials(self) -> list[TrialRecord]:
+        return [trial for each in self.configurations for trial in each.trials.values()]
+
+
+def last_metric(trial: TrialRecord, metric: str) -> float:
+    """The last epoch's `dev_score`, `dev_mean` or a task's metric on the whole dev set."""
+    last = trial.records[-1]
+    if metric in ("dev_score", "dev_mean"):
+        return float(last[metric])
+    return float(last["tasks"][metric]["dev_metric"])
+
+
+def dev_tasks(method: Method) -> list[str]:
+    """The tasks that all complete trials have a dev metric of."""
+    scored = [trial.records[-1]["tasks"] for trial in method.trials]
+    names = method.trials[0].config["tasks"] if scored else ()
+    return [name for name in names if all("dev_metric" in each.get(name, {}) for each in scored)]
+
+
+def group(trials: Iterable[TrialRecord], by: Sequence[str] = ()) -> list[Method]:
+    """Methods in order of their names: sampler + combiner + frozen set, or the values of `by`.
+
+    A key that does not act in a trial has the value `-`.  Raises `ChoiceError` for an unknown key.
+    """
+    for key in by:
+        if field_at(key) is None:
+            raise ChoiceError(f"--by {key}: unknown key; allowed: {', '.join(fields_of())}")
+    methods: dict[str, Method] = {}
+    configurations: dict[tuple[str, str], Configuration] = {}
+    for trial in trials:
+        name = method_name(trial.train_config, by)
+        method = methods.setdefault(name, Method(name))
+        method.counts[trial.status] += 1
+        if trial.status != "complete" or not trial.records:
+            continue
+        config_id = str(trial.identity["config_id"])
+        if (name, config_id) not in configurations:
+            configurations[name, config_id] = Configuration(config_id, {})
+            method.configurations.append(configurations[name, config_id])
+        configurations[name, config_id].trials[int(trial.config["seed"])] = trial
+    return [methods[name] for name in sorted(methods)]
+
+
+def method_name(config: TrainConfig, by: Sequence[str] = ()) -> str:
+    """`arrp+pcgrad+freeze-encoder`, or `B=24000 dropout=0.1` for the keys `by`."""
+    if by:
+        canonical = config.canonical()
+        return " ".join(f"{key}={_value(canonical, key)}" for key in by)
+    name = method_of(config)
+    return f"{name}+{config.train_task}" if config.sampler == "single_task" else name
+
+
+def _value(canonical: Mapping[str, Any], key: str) -> str:
+    value: Any = canonical
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    if value in (None, "", [], {}):
+        return "-"
+    return "+".join(map(str, value)) if isinstance(value, list) else label_value(value)
+
+
+def union(methods: Sequence[Method], name: str) -> Method | None:
+    """All frozen sets of one sampler and combiner as one method; None if there are not several."""
+    parts = [m for m in methods if m.name == name or m.name.startswith(f"{name}+freeze-")]
+    parts = [m for m in parts if m.configurations]
+    if len(parts) < 2:
+        return None
+    found = Method(f"{name}, any freeze", [c for m in parts for c in m.configurations])
+    for part in parts:
+        found.counts.update(part.counts)
+    return found
+
+
+def find_baseline(methods: Sequence[Method], name: str) -> Method:
+    """The method of that name, or that alone begins with it; without one annealed PCGrad, else the
+    first with a complete trial.  Raises `ChoiceError`."""
+    named = {method.name: method for method in methods}
+    if name:
+        begun = [method for method in methods if method.name.startswith(name)]
+        if name in named:
+            return named[name]
+        if len(begun) == 1:
+            return begun[0]
+        known = ", ".join(method.name for method in begun or methods)
+        which = f"begins {len(begun)} methods" if begun else "no such method"
+        raise ChoiceError(f"--baseline {name}: {which}; allowed: {known or 'none is there'}")
+    if ANNEALED in named and named[ANNEALED].configurations:
+        return named[ANNEALED]
+    return next((method for method in methods if method.configurations), methods[0])
+
+
+def why_apart(one: Method, other: Method, by: Sequence[str] = ()) -> str:
+    """Why scores of two methods (or of one method's trials) do not compare; empty if they do.
+
+    An encoder or a number of epochs may differ where the methods were told apart `by` it.
+    """
+    for key, values_of in BASIS.items():
+        first, second = ({values_of(trial) for trial in method.trials} for method in (one, other))
+        free = key in by and key in _SEPARABLE and len(first) == len(second) == 1
+        if len(first | second) < 2 or free:
+            continue
+        shown = "" if key == "data" else f" ({' | '.join(sorted(first | second))})"
+        hint = f"; --by {key} keeps them apart" if key in _SEPARABLE and key not in by else ""
+        return f"different {key}{shown}{hint}"
+    return ""

@@ -1,0 +1,141 @@
+"""The figures of a comparison, as `orch compare` shows them and the report draws them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.compare import why
+from orchestrator.compare.best_of_k import BestOfK
+from orchestrator.compare.frontier import Point
+from orchestrator.compare.methods import Method
+from orchestrator.compare.question import Question
+from orchestrator.compare.times import SpeedUp
+from orchestrator.compare.verdict import Difference
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import TrialRecord
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A score and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass
+class Standing:
+    """One method by itself.
+
+    `scores` are honest: by configurations that were chosen without what scores them.  `naive` is
+    the best configuration's score on the dev set that chose it, `optimism` what that adds.
+    `problem` says why there are no honest scores.
+    """
+
+    method: str
+    configurations: int
+    trials: dict[str, int]
+    seeds: list[int]
+    naive: float | None = None
+    best_config_id: str = ""
+    scores: dict[str, Estimate] = field(default_factory=dict)
+    optimism: float | None = None
+    #: Config id -> how often it was chosen; the label of the one that was most often.
+    chosen: dict[str, float] = field(default_factory=dict)
+    configuration: str = ""
+    read: int = 0
+    not_read: int = 0
+    minutes_per_epoch: float | None = None
+    minutes_problem: str = ""
+    problem: str = ""
+
+
+@dataclass
+class Contrast:
+    """A method against the baseline.
+
+    `p_different` and `p_equivalent` are Holm's.  `problem` says why nothing is claimed of the
+    scores, `speed_problem` of the minutes.
+    """
+
+    method: str
+    baseline: str
+    seeds: list[int] = field(default_factory=list)
+    dropped_seeds: list[int] = field(default_factory=list)
+    #: The metric in question of both, with these seeds.
+    scores: dict[str, float] = field(default_factory=dict)
+    differences: dict[str, Difference] = field(default_factory=dict)
+    p_different: float | None = None
+    p_equivalent: float | None = None
+    outcome: str = ""
+    sentence: str = ""
+    seeds_needed: int | None = None
+    speed_up: SpeedUp | None = None
+    speed_problem: str = ""
+    #: Better and in fewer minutes; worse and in more.
+    dominates: float | None = None
+    dominated: float | None = None
+    problem: str = ""
+
+
+@dataclass
+class MethodComparison:
+    """All of it; `answer` is the question's answer in one sentence."""
+
+    answer: str
+    question: Question
+    baseline: str
+    metrics: list[str]
+    standings: list[Standing]
+    contrasts: list[Contrast]
+    best_of_k: list[BestOfK]
+    frontier: list[Point]
+    frontier_problem: str
+    notes: list[str]
+    methods: list[Method]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, the reasons (`why`) included."""
+        plain: dict[str, Any] = {
+            "answer": self.answer,
+            **{key: _plain(value) for key, value in vars(self.question).items()},
+            "baseline": self.baseline,
+            "methods": self.standings,
+            "contrasts": self.contrasts,
+            "best_of_k": self.best_of_k,
+            "frontier": self.frontier,
+            "frontier_problem": self.frontier_problem,
+            "notes": self.notes,
+        }
+        return {key: _plain(value) for key, value in plain.items()} | {"why": self.why()}
+
+    def why(self) -> dict[str, list[why.Row]]:
+        """Plain rows: `conflicts`, `utilisation`, `against_single_task`, `progress`; the last one
+        of each method's best configuration."""
+        tried = [method for method in self.methods if method.candidates]
+        shown: dict[str, TrialRecord] = {}
+        names: dict[str, str] = {}
+        for method in tried:
+            for trial in why.best(method, self.question.metric).trials.values():
+                shown.setdefault(trial.trial_id, trial)
+                names.setdefault(trial.trial_id, method.name)
+        return {
+            "conflicts": why.conflicts(tried),
+            "utilisation": why.utilisation(tried),
+            "against_single_task": why.against_single_task(tried, self.question.metric),
+            "progress": why.progress(shown.values(), names),
+        }
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return {k: _plain(v) for k, v in asdict(value).items()}
+    if isinstance(value, Mapping):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,140 @@
+"""Minutes an epoch that may be compared: from a timing session, or from trials that ran alone."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special  # scipy.stats takes a second to load
+
+from orchestrator.compare.bootstrap import Draws, Seeds
+from orchestrator.compare.methods import Configuration, Method
+from orchestrator.compare.rows import minutes_problem
+from orchestrator.compare.verdict import CONFIDENCE
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import TrialRecord
+    from orchestrator.timing import Interval, Session
+
+#: Beyond exp of this is no number.
+_LARGE = 700.0
+
+
+@dataclass(frozen=True)
+class SpeedUp:
+    """How many times as fast as the baseline: its minutes an epoch by the method's.
+
+    `low` and `high` are None where one seed's minutes are all there is.
+    """
+
+    value: float
+    low: float | None
+    high: float | None
+    source: str
+
+
+@dataclass(frozen=True)
+class FairMinutes:
+    """Minutes an epoch by config id that compare with one another, or the `problem` that none do.
+
+    They are a timing session's if one took two of the configurations, else the trials' own.
+    """
+
+    values: dict[str, float]
+    problem: str = ""
+    session: Session | None = None
+
+    def draws(
+        self, each: Configuration, method: Method, noise: Seeds, rng: np.random.Generator
+    ) -> np.ndarray:
+        """Draws (replicates,) of a configuration's minutes."""
+        value = self.values[each.config_id]
+        if self.session is None:
+            logs = np.log([each.minutes(seed) for seed in method.seeds])
+            return _exp(_without_examples(logs, method.seeds, noise).values)
+        # Only ratios within the session count: the machine's speed is the same for all.
+        first = next(iter(self.values))
+        if each.config_id == first:
+            return np.full(noise.replicates, value)
+        ratio = self.session.ratio(each.config_id, first)
+        return self.values[first] * _exp(_as_wide_as(ratio, rng, noise.replicates))
+
+
+def why_not_comparable(trials: Iterable[TrialRecord]) -> str:
+    """Why the minutes of these trials do not compare; empty if they do."""
+    trials = list(trials)
+    problem = minutes_problem(
+        (record["contended"] for trial in trials for record in trial.records),
+        (str(trial.identity.get("device", "unknown")) for trial in trials),
+        (str(trial.identity.get("threads", "unknown")) for trial in trials),
+    )
+    if not problem and any(r["minutes_per_epoch"] <= 0 for t in trials for r in t.records):
+        return "none measured"
+    return problem
+
+
+def fair_minutes(sessions: Sequence[Session], methods: Sequence[Method]) -> FairMinutes:
+    """Minutes of the configurations of these methods."""
+    tried = {each.config_id: (each, method) for method in methods for each in method.candidates}
+    for session in reversed(sessions):
+        ids = [each.config_id for each in session.configs if each.config_id in tried]
+        if not session.problem and len(ids) > 1:
+            values = {name: session.minutes(name).minutes.value for name in ids}
+            return FairMinutes(values, session=session)
+    trials = [each.trials[seed] for each, method in tried.values() for seed in method.seeds]
+    problem = why_not_comparable(trials)
+    if problem:
+        return FairMinutes({}, problem)
+    return FairMinutes(
+        {
+            name: math.exp(statistics.fmean(math.log(each.minutes(s)) for s in method.seeds))
+            for name, (each, method) in tried.items()
+        }
+    )
+
+
+def speed_up_of_trials(
+    one: np.ndarray, other: np.ndarray, seeds: Sequence[int], noise: Seeds
+) -> tuple[SpeedUp, np.ndarray]:
+    """From minutes (seeds,) of a method and of the baseline: the geometric mean over seeds, with
+    draws (replicates,) of its logarithm."""
+    logs = np.log(other / one)
+    value, draws = math.exp(float(logs.mean())), _without_examples(logs, seeds, noise)
+    if len(seeds) == 1:
+        return SpeedUp(value, None, None, "trials"), draws.values
+    low, high = _exp(np.array(draws.interval(CONFIDENCE)))
+    return SpeedUp(value, float(low), float(high), "trials"), draws.values
+
+
+def speed_up_of_session(
+    sessions: Sequence[Session], one: str, other: str, rng: np.random.Generator, replicates: int
+) -> tuple[SpeedUp, np.ndarray] | None:
+    """From the newest session that timed both configurations alone on the device."""
+    from orchestrator.timing import fair_ratio
+
+    ratio = fair_ratio(sessions, other, one)
+    if ratio is None:
+        return None
+    found = SpeedUp(ratio.value, ratio.low, ratio.high, "orch time")
+    return found, _as_wide_as(ratio, rng, replicates)
+
+
+def _without_examples(values: np.ndarray, seeds: Sequence[int], noise: Seeds) -> Draws:
+    """The distribution of a mean over seeds of what no dev example changes."""
+    return noise.draws(seeds, values, np.tile(values, (noise.replicates, 1)))
+
+
+def _as_wide_as(ratio: Interval, rng: np.random.Generator, replicates: int) -> np.ndarray:
+    """Draws of a ratio's logarithm, as wide as its interval."""
+    width = math.log(ratio.high / ratio.low) / (2 * float(special.ndtri((1 + CONFIDENCE) / 2)))
+    return rng.normal(math.log(ratio.value), width, replicates)
+
+
+def _exp(logs: np.ndarray) -> np.ndarray:
+    """Of two seeds that differ, the t of one degree of freedom has tails beyond all numbers."""
+    found: np.ndarray = np.exp(np.clip(logs, -_LARGE, _LARGE))
+    return found
