@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.addresses import expanded, resolve_uri, without_password
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.sqlite_file import make_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -281,7 +282,8 @@ def _client(uri: str) -> MlflowClient:
     # It logs every error of a database with its traceback, and raises it too.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        path = Path(uri.removeprefix("sqlite:///"))
+        make_whole(path, lambda made: MlflowClient(f"sqlite:///{made}").search_experiments())
     if not uri.startswith("http"):
         _knock(uri)
     return MlflowClient(tracking_uri=uri)

@@ -72,9 +72,11 @@ def _work(fault: str, attempt: int, number: int, store: TrialDirectory) -> None:
     if fault == "warns" and number == 1:
         logging.getLogger("trainer").warning("%s: epoch 3 cannot be resumed from", store.path)
     if fault == "hog" and attempt == 1:
-        held = b"x" * int(os.environ["HOG_BYTES"])
-        time.sleep(30)
-        del held
+        held = []
+        while len(held) < int(os.environ["HOG_MB"]) // 64:  # other processes' memory comes and goes
+            held.append(b"x" * 2**26)
+            time.sleep(0.02)
+        time.sleep(10)
 
 
 def _attempts(directory: str, *, began: bool) -> int:

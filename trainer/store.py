@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 from collections.abc import Iterable
@@ -258,6 +259,17 @@ def _not_number(values: dict[str, Any], wanted: Iterable[str], others: Iterable[
 def is_number(value: Any) -> bool:
     """Whether it can be reckoned with: finite, and no truth value."""
     return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+def not_finite(record: Any, name: str = "") -> str:
+    """The first number in a record that is NaN or infinite, by its dotted name, or nothing."""
+    if isinstance(record, float):
+        return "" if math.isfinite(record) else name
+    if isinstance(record, list):
+        record = dict(enumerate(record))
+    parts = record.items() if isinstance(record, dict) else ()
+    found = (not_finite(value, f"{name}.{key}" if name else str(key)) for key, value in parts)
+    return next(filter(None, found), "")
 
 
 def _given_up(epoch: int, reason: str) -> str:

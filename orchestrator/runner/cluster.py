@@ -44,12 +44,14 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
     try:
         try:
             _init(wanted, address, folder)
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, on_terminate)  # ray.init has put its own there
+        except SystemExit as error:  # which has had one meanwhile
+            raise KeyboardInterrupt from error
         except Exception as error:  # ray raises what its processes and sockets give it
             first = str(error).strip().partition("\n")[0]
             where = "on this machine" if address is None else f"at {address}"
             raise ClusterError(f"Ray does not start or answer {where}: {first}") from error
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_terminate)  # ray.init has put its own there
         yield _fitting(wanted)
     finally:
         with handled(signal.SIG_IGN):  # one signal more must not leave half of Ray behind

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
+import ray
 from ray import tune
 
 from orchestrator.runner.attempts import Attempts
@@ -16,6 +17,8 @@ from orchestrator.runner.attempts import Attempts
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # `ray job stop` sends SIGTERM
 #: Seconds in which one signal may come twice: `timeout` signals a process and then its group.
 _SAME_S = 0.3
+#: Seconds in which trials wait and none runs, after which Ray's nodes are looked at.
+_IDLE_S = 15.0
 
 
 class Stopping(tune.Stopper):
@@ -30,6 +33,8 @@ class Stopping(tune.Stopper):
         self._grace = grace_seconds
         self._say = say
         self._first = self._until = 0.0
+        self._idle_since = 0.0
+        self._waiting = False
         self.signals = 0
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
@@ -43,7 +48,32 @@ class Stopping(tune.Stopper):
             self._begin()
         if self.signals > 1 or (self._attempts.stopping and self._over()):
             raise KeyboardInterrupt
+        if self._attempts.running or not self._attempts.active:
+            self._idle_since = 0.0
+        elif self._idle():
+            self._look_at_nodes()
         return False
+
+    def _idle(self) -> bool:
+        """Whether it is time to look, once every `_IDLE_S`."""
+        now = time.monotonic()
+        self._idle_since = self._idle_since or now
+        if now - self._idle_since < _IDLE_S:
+            return False
+        self._idle_since = now
+        return True
+
+    def _look_at_nodes(self) -> None:
+        """Tune waits for a node as long as it takes.  One of a cluster may come back; where all are
+        gone, so is Ray."""
+        nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        if not nodes:
+            raise RuntimeError("Ray's daemon has died; run the same command again to go on")
+        wanted = self._attempts.spec.resources
+        room = any(n.get("CPU", 0) >= wanted.cpu and n.get("GPU", 0) >= wanted.gpu for n in nodes)
+        if not room and not self._waiting:
+            self._say("no node of the cluster has room for a trial; waiting for one")
+        self._waiting = not room
 
     def _begin(self) -> None:
         running = self._attempts.stop()

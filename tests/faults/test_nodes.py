@@ -1,0 +1,94 @@
+"""A whole node of a Ray cluster dies while trials run on it, and another one comes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from drivers import SWEEP, Driver, ended_like, undisturbed
+from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
+
+pytestmark = pytest.mark.all_faults
+Start = Callable[..., Driver]
+STUB = "chained:train"
+_SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A head without room for trials, and two nodes with room for one each."""
+    from ray.cluster_utils import Cluster
+
+    tests = Path(__file__).parent.parent
+    path = os.pathsep.join(map(str, (tests.parent, tests, tests / "faults")))
+    monkeypatch.setenv("PYTHONPATH", path)  # of the workers, which the nodes start
+    # Ray reads it once a process, as does the runner where none is set: it stays.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("EPOCH_S", "0.5")
+    head = {**_SMALL, "num_cpus": 0, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(2):
+            made.add_node(**_SMALL)
+        yield made
+    finally:
+        made.shutdown()
+
+
+def kill(cluster: Any, node: Any) -> None:
+    """As when its power is cut: SIGKILL to all of a node's processes, the trial's worker too."""
+    raylet = next(i.process for i in node.all_processes["raylet"])
+    family = psutil.Process(raylet.pid).children(recursive=True)
+    cluster.remove_node(node, allow_graceful=False)
+    for process in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def test_trials_of_a_lost_node_go_on_elsewhere(
+    start: Start, cluster: Any, moments: random.Random, rounds: int, tmp_path: Path, cache: Path
+) -> None:
+    (tmp_path / "whole").mkdir()
+    sweep = SWEEP | {"resources": SWEEP["resources"] | {"max_failures": rounds}}
+    whole = undisturbed(tmp_path / "whole", cache, sweep, STUB)
+    killed = 0
+    for number in range(rounds):
+        if killed >= rounds:
+            break
+        driver = start(sweep, "--address", cluster.address, train=STUB, name=f"{number}")
+        while killed < rounds:
+            wanted = driver.epochs() + moments.randint(1, 4)
+            while driver.epochs() < wanted and driver.process.poll() is None:
+                time.sleep(0.05)
+            time.sleep(moments.uniform(0, 0.5))
+            if driver.process.poll() is not None:
+                break
+            kill(cluster, moments.choice(list(cluster.worker_nodes)))
+            killed += 1
+            cluster.add_node(**_SMALL)
+        assert driver.wait() == 0, driver.text
+        ended_like(driver, whole)
+        assert "is tried again from its last epoch" in driver.text
+
+
+def test_a_killed_driver_leaves_a_cluster_that_its_next_run_can_use(
+    start: Start, cluster: Any, tmp_path: Path, cache: Path
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = undisturbed(tmp_path / "whole", cache, SWEEP, STUB)
+    for epochs in (2, 5):
+        driver = start(SWEEP, "--address", cluster.address, train=STUB)
+        driver.wait_until(lambda d=driver, n=epochs: d.epochs() >= n)  # type: ignore[misc]
+        driver.kill_driver()
+    last = start(SWEEP, "--address", cluster.address, train=STUB)
+    assert last.wait() == 0, last.text
+    ended_like(last, whole)
