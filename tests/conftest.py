@@ -4,6 +4,8 @@ import logging
 import os
 import random
 import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,3 +105,18 @@ def s3() -> Iterator[str]:
 def remote(s3: str) -> str:
     """A place of its own for a test: a URI below the bucket."""
     return s3.format(f"bucket/{uuid.uuid4()}")
+
+
+@pytest.fixture
+def busy() -> Iterator[None]:
+    """Another process that keeps a core busy."""
+    code = "print(flush=True)\nwhile True: pass"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait(10)
+        process.stdout.close()

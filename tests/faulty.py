@@ -8,11 +8,10 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ledgers import epoch
+from ledgers import Result, epoch
 from trainer.config import TrainConfig
 from trainer.store import TrialDirectory
 from trainer.summary import summarise
@@ -22,12 +21,6 @@ SEEDS = {
     "nothing": 1, "once": 2, "always": 3, "killed": 4, "dying": 5, "diverges": 6, "memory": 7,
     "hungry": 8, "warns": 9, "no end": 10, "hog": 11, "slow": 12, "slow too": 13,
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Result:
-    epoch: int
-    record: dict[str, Any]
 
 
 def train(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,14 @@ from trainer.config import TrainConfig
 from trainer.store import TrialDirectory
 
 BASE: dict[str, Any] = {"data": {"source": "synthetic"}, "encoder": "tiny", "epochs": 2}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a stand-in for `trainer.train.train` yields, without loading torch."""
+
+    epoch: int
+    record: dict[str, Any]
 
 
 def epoch(number: int, score: float, minutes: float, contended: bool | None) -> dict[str, Any]:

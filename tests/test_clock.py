@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -92,21 +89,6 @@ def test_to_look_at_the_clock_costs_a_step_nothing() -> None:
     for _ in range(10_000):
         clock.end("data")
     assert (time.perf_counter() - begun) / 10_000 < 20e-6
-
-
-@pytest.fixture
-def busy() -> Iterator[None]:
-    """Another process that keeps a core busy."""
-    process = subprocess.Popen([sys.executable, "-c", "print(flush=True)\nwhile True: pass"],
-                               stdout=subprocess.PIPE)  # fmt: skip
-    assert process.stdout is not None
-    process.stdout.readline()
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait(10)
-        process.stdout.close()
 
 
 def test_a_busy_process_beside_this_one_is_foreign_load(busy: None) -> None:

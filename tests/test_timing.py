@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -146,21 +143,6 @@ def test_a_slow_combiner_is_seen_in_surgery_alone(cache: Path) -> None:
     surgery = stretch.parts.pop("surgery")
     assert surgery >= 0.4 and sum(stretch.parts.values()) < 0.3
     assert surgery + sum(stretch.parts.values()) <= stretch.seconds
-
-
-@pytest.fixture
-def busy() -> Iterator[None]:
-    """Another process that keeps a core busy."""
-    code = "print(flush=True)\nwhile True: pass"
-    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    assert process.stdout is not None
-    process.stdout.readline()
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait(10)
-        process.stdout.close()
 
 
 def test_a_contended_round_is_marked_and_repeated_but_not_for_ever(cache: Path, busy: None) -> None:

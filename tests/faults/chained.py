@@ -11,22 +11,16 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ledgers import Result
 from ledgers import epoch as plain_record
 from trainer.config import TrainConfig
 from trainer.corpus import fingerprint
 from trainer.store import TrialDirectory, checkpoint_name, predictions_name
 from trainer.summary import summarise
-
-
-@dataclass(frozen=True)
-class Result:
-    epoch: int
-    record: dict[str, Any]
 
 
 def train(

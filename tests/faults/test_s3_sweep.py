@@ -130,14 +130,6 @@ def start(tmp_path: Path, cache: Path) -> Iterator[Start]:
         driver.kill_all()
 
 
-def records(trial: TrialRecord) -> Any:
-    """Without what another run of the same trial may differ in: minutes, by parts too."""
-    return [
-        {key: value for key, value in untimed(record).items() if key != "parts"}
-        for record in trial.records
-    ]
-
-
 def trials(out: str) -> dict[str, TrialRecord]:
     return {trial.trial_id: trial for trial in Ledger(out, "s").trials()}
 
@@ -150,7 +142,7 @@ def same_as_local(start: Start, tmp_path: Path, driver: Driver) -> None:
     assert set(found) == set(expected) and len(found) == 4
     for name, trial in expected.items():
         assert found[name].status == "complete", found[name].reason
-        assert records(found[name]) == records(trial)
+        assert untimed(found[name].records) == untimed(trial.records)
     database = f"sqlite:///{driver.folder}/mlflow.db"
     for _ in range(2):
         runs = shown(database, "s")
