@@ -95,14 +95,18 @@ def test_noise_decides_nothing_and_says_what_would(tmp_path: Path) -> None:
     assert made.seeds_needed is None or made.seeds_needed > 3
 
 
-def test_what_is_better_and_faster_dominates(tmp_path: Path) -> None:
+def test_minutes_that_were_not_taken_in_turn_are_shown_and_claim_nothing(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.82))
-    made = contrast(compared(tmp_path), "arrp+pcgrad")
-    assert made.speed_up is not None and made.speed_up.source == "trials"
-    assert made.speed_up.value == pytest.approx(3 / 1.003, rel=1e-4)
-    assert made.speed_up.low is not None and made.speed_up.high is not None
-    assert 2.98 < made.speed_up.low < made.speed_up.value < made.speed_up.high < 3.0
-    assert made.dominates == pytest.approx(1.0, abs=0.01) and made.dominated == 0.0
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    assert made.speed_up is None and made.dominates is None and "orch time" in made.speed_problem
+    assert made.apart is not None and made.apart.value == pytest.approx(3 / 1.003, rel=1e-4)
+    assert made.apart.low is not None and made.apart.high is not None
+    assert 2.98 < made.apart.low < made.apart.value < made.apart.high < 3.0
+    (row,) = formats.verdicts_sheet(found).rows
+    assert row[5].grey and row[5].text.startswith("2.99") and row[5].text.endswith("*")
+    assert "no speed-up is claimed" in found.answer
+    assert any("in grey" in note for note in found.notes)
 
 
 def test_the_same_question_has_the_same_figures(tmp_path: Path) -> None:
@@ -153,8 +157,10 @@ def test_a_timing_session_speaks_where_trials_were_contended(tmp_path: Path) -> 
     (folder / FOLDER / "1.json").write_text(session.model_dump_json())
     found = compared(folder)
     made = contrast(found, "arrp+pcgrad")
-    assert made.speed_up is not None and made.speed_up.source == "orch time"
+    assert made.speed_up is not None and made.apart is None
     assert made.speed_up.value == pytest.approx(4.025 / 2.025, rel=1e-3)
+    assert made.dominates == pytest.approx(1.0, abs=0.01) and made.dominated == 0.0
+    assert not any("in grey" in note for note in found.notes)
     assert found.frontier_problem == ""
     assert [point.method for point in found.frontier] == ["arrp+pcgrad", "annealed+pcgrad"]
     assert found.frontier[0].minutes == pytest.approx(2.025)
@@ -340,7 +346,7 @@ def test_every_format_tells_the_same(tmp_path: Path) -> None:
     assert {row["method"] for row in rows} == {"annealed+pcgrad", "arrp+pcgrad"}
     (arrp,) = [row for row in rows if row["method"] == "arrp+pcgrad"]
     assert f"{float(arrp['dev_score_difference']):+.4f}" == difference
-    assert arrp["verdict"] == "better" and float(arrp["speed_up"]) == made.speed_up.value
+    assert arrp["verdict"] == "better" and arrp["speed_problem"] == made.speed_problem
     text = formats.markdown(found)
     assert difference in text and text.startswith(f"**{found.answer}**")
     widths = {line.count("|") for line in text.split("\n\n")[1].splitlines()}
@@ -376,7 +382,7 @@ def test_the_command_answers_in_its_first_line(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     first = shown.stdout.splitlines()[0]
     assert first.startswith("ARRP against annealed PCGrad: dev_score 0.8")
-    assert "better; 2.99 [" in first
+    assert "better; no speed-up is claimed (the trials' minutes" in first
     for word in ("against annealed+pcgrad", "frontier", "configuration", "optimism"):
         assert word in shown.stdout
     told = json.loads(orch("compare", "s", "--out", str(tmp_path), "--format", "json").stdout)

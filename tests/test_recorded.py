@@ -186,7 +186,7 @@ def take(run: Run, steps: list[tuple[Phase, Step]]) -> list[Tensor]:
             run.freeze(frozen)
         tally = Tally(list(run.tasks.values()), run.corpus.sizes())
         run.step(phase, step, tally)
-        cosines = tally.conflicts()["cosines"]
+        cosines = tally.conflicts()[0]["cosines"]
         reported.append(torch.tensor([*tally.last_losses().values(), *cosines.values()]))
     return reported
 

@@ -292,6 +292,15 @@ def test_conflicts_under_the_plain_sum_are_recorded_on_request(cache: Path, tmp_
         assert (record["conflict_share"] is not None) == asked
 
 
+def test_conflicts_are_told_apart_by_phase(cache: Path, tmp_path: Path) -> None:
+    """Only ARRP's round robin has several tasks a step: its penalised phases have no pairs."""
+    (record,) = trained(small_config(cache, epochs=1), tmp_path / "t")
+    first, *others = record["phases"]
+    assert others and not any(phase.get("cosines") for phase in others)
+    assert first["cosines"] == record["cosines"] != {}
+    assert first["conflict_share"] == record["conflict_share"]
+
+
 def test_sequential_step_updates_once_a_batch(cache: Path, tmp_path: Path) -> None:
     config = small_config(cache, epochs=1, sampler="round_robin", combiner="sequential_step")
     (record,) = trained(config, tmp_path / "t")

@@ -26,7 +26,8 @@ class Tally:
         self._losses: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
         self._outputs: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
         self._labels: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
-        self._gramians: dict[tuple[str, ...], list[Tensor]] = {}
+        #: By phase and by the tasks of a step, the Gramians of its steps.
+        self._gramians: dict[str, dict[tuple[str, ...], list[Tensor]]] = {}
 
     def add(self, draw: Draw, loss: Tensor, output: Tensor, labels: Tensor) -> None:
         """One task's part of a step; tensors detached."""
@@ -35,8 +36,8 @@ class Tally:
         self._outputs[draw.task].append(output)
         self._labels[draw.task].append(labels)
 
-    def add_gramian(self, tasks: list[str], gramian: Tensor) -> None:
-        self._gramians.setdefault(tuple(tasks), []).append(gramian)
+    def add_gramian(self, phase: str, tasks: list[str], gramian: Tensor) -> None:
+        self._gramians.setdefault(phase, {}).setdefault(tuple(tasks), []).append(gramian)
 
     def last_losses(self) -> dict[str, float]:
         """The newest loss of every task that was drawn."""
@@ -68,22 +69,38 @@ class Tally:
                 )
         return result
 
-    def conflicts(self) -> dict[str, Any]:
-        """Share of task pairs with opposed gradients and the mean cosine of every pair.
+    def conflicts(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """`conflict_share`, the share of task pairs with opposed gradients, and `cosines`, the mean
+        of every pair: of the epoch, and of its phases by name.
 
-        Both None/empty where gradients were not kept apart (`sum`, `mean`, one task a step).
+        None and empty where gradients were not kept apart (`sum`, `mean`, one task a step).
         """
-        cosines: dict[str, list[float]] = {}
-        opposed = pairs = 0
-        for tasks, gramians in self._gramians.items():
-            for gramian in torch.stack(gramians).cpu():
-                cosine, conflicting = conflicts(gramian)
-                for i, j in combinations(range(len(tasks)), 2):
-                    pair = "|".join(sorted((tasks[i], tasks[j])))
-                    cosines.setdefault(pair, []).append(float(cosine[i, j]))
-                    opposed += bool(conflicting[i, j])
-                    pairs += 1
-        return {
-            "conflict_share": opposed / pairs if pairs else None,
-            "cosines": {pair: float(np.mean(values)) for pair, values in sorted(cosines.items())},
-        }
+        phases = {name: _pairs(gramians) for name, gramians in self._gramians.items()}
+        whole: dict[str, list[float]] = {}
+        for cosines, _ in phases.values():
+            for pair, values in cosines.items():
+                whole.setdefault(pair, []).extend(values)
+        opposed = sum(found for _, found in phases.values())
+        return _shares(whole, opposed), {name: _shares(*found) for name, found in phases.items()}
+
+
+def _pairs(gramians: dict[tuple[str, ...], list[Tensor]]) -> tuple[dict[str, list[float]], int]:
+    """The cosines of every pair of tasks, step by step, and how many of them were conflicts."""
+    cosines: dict[str, list[float]] = {}
+    opposed = 0
+    for tasks, found in gramians.items():
+        for gramian in torch.stack(found).cpu():
+            cosine, conflicting = conflicts(gramian)
+            for i, j in combinations(range(len(tasks)), 2):
+                pair = "|".join(sorted((tasks[i], tasks[j])))
+                cosines.setdefault(pair, []).append(float(cosine[i, j]))
+                opposed += bool(conflicting[i, j])
+    return cosines, opposed
+
+
+def _shares(cosines: dict[str, list[float]], opposed: int) -> dict[str, Any]:
+    pairs = sum(map(len, cosines.values()))
+    return {
+        "conflict_share": opposed / pairs if pairs else None,
+        "cosines": {pair: float(np.mean(values)) for pair, values in sorted(cosines.items())},
+    }

@@ -267,7 +267,7 @@ class Run:
             ):
                 tally.add(step[place], loss, output, labels)
             if made.gramian is not None:
-                tally.add_gramian(list(plan.groups), made.gramian)
+                tally.add_gramian(phase.name, list(plan.groups), made.gramian)
         self.updates[phase.optimizer] += 1
 
     def freeze(self, name: str) -> None:
@@ -368,6 +368,8 @@ class Run:
                 "dev_metric": made.metric,
                 "dev_loss": made.loss,
             }
+        whole, of_phases = tally.conflicts()
+        phases = [phase | of_phases.get(phase["name"], {}) for phase in phases]
         examples = sum(phase["examples"] for phase in phases)
         losses = [values["train_loss"] for values in tasks.values() if values["updates"]]
         return {
@@ -375,7 +377,7 @@ class Run:
             **overall(metrics, list(self.tasks.values())),
             "train_loss": sum(losses) / len(losses),
             "tasks": tasks,
-            **tally.conflicts(),
+            **whole,
             "phases": phases,
             "updates": sum(phase["updates"] for phase in phases),
             "examples": examples,

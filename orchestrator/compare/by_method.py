@@ -94,7 +94,9 @@ class _Making:
             ],
             frontier=frontier.points(self.evidence, self.minutes, labels),
             frontier_problem=self.minutes.problem,
-            notes=words.notes(standings, contrasts),
+            notes=words.notes(
+                standings, contrasts, bool(self.minutes.values) and not self.minutes.session
+            ),
             methods=self.methods,
         )
 
@@ -154,6 +156,7 @@ class _Making:
         return made
 
     def _speed(self, made: Contrast, one: Fit, other: Fit) -> None:
+        """A speed-up is claimed from `orch time` alone; what trials took by themselves is shown."""
         evidence = self.evidence
         found = times.speed_up_of_session(
             self.sessions, one.chosen.config_id, other.chosen.config_id,
@@ -161,11 +164,11 @@ class _Making:
         )  # fmt: skip
         if found is None:
             trials = [*one.trials(made.seeds), *other.trials(made.seeds)]
-            made.speed_problem = times.why_not_comparable(trials)
-            if made.speed_problem:
-                return
-            minutes = one.minutes(made.seeds), other.minutes(made.seeds)
-            found = times.speed_up_of_trials(*minutes, made.seeds, evidence.seeds)
+            made.speed_problem = times.why_not_comparable(trials) or times.NOT_IN_TURN
+            if made.speed_problem == times.NOT_IN_TURN:
+                minutes = one.minutes(made.seeds), other.minutes(made.seeds)
+                made.apart = times.ratio_of_trials(*minutes, made.seeds, evidence.seeds)
+            return
         made.speed_up, faster = found
         _, draws = evidence.contrast(made.method, made.baseline, made.seeds, self.question.metric)
         made.dominates = float(((draws.values > 0) & (faster > 0)).mean())

@@ -90,13 +90,17 @@ def verdicts_sheet(comparison: MethodComparison) -> Sheet:
     sheet = Sheet([*columns, "times as fast [95 %]", "dominates", "verdict"])
     for made in comparison.contrasts:
         speed = Cell("not comparable" if not made.problem else "-", grey=True)
+        if made.apart:
+            speed = Cell(f"{words.ratio(made.apart)}*", grey=True)
+        elif made.speed_up:
+            speed = Cell(words.ratio(made.speed_up))
         sheet.add(
             made.method,
             str(len(made.seeds)),
             words.interval(made.differences[metric], 4) if made.differences else "-",
             _probability(made.p_different),
             _probability(made.p_equivalent),
-            Cell(words.ratio(made.speed_up)) if made.speed_up else speed,
+            speed,
             _probability(made.dominates),
             made.sentence,
         )
@@ -202,7 +206,7 @@ def _values(
         found[key] = _or_empty(getattr(pair, key, None))
     speed = pair.speed_up if pair else None
     found |= {f"speed_up{end}": _or_empty(getattr(speed, k, None)) for k, end in _ENDS.items()}
-    found["speed_source"] = speed.source if speed else ""
+    found["speed_problem"] = pair.speed_problem if pair else ""
     found["verdict"] = pair.sentence if pair else ""
     found["problem"] = made.problem
     return found

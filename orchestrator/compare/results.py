@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.compare import why
 from orchestrator.compare.best_of_k import BestOfK
 from orchestrator.compare.frontier import Point
+from orchestrator.compare.importance import importances
 from orchestrator.compare.methods import Method
 from orchestrator.compare.question import Question
 from orchestrator.compare.times import SpeedUp
@@ -59,7 +60,8 @@ class Contrast:
     """A method against the baseline.
 
     `p_different` and `p_equivalent` are Holm's.  `problem` says why nothing is claimed of the
-    scores, `speed_problem` of the minutes.
+    scores, `speed_problem` of the minutes.  `speed_up` comes from `orch time`; `apart` is what the
+    trials took, each by itself, which claims nothing.
     """
 
     method: str
@@ -76,6 +78,7 @@ class Contrast:
     seeds_needed: int | None = None
     speed_up: SpeedUp | None = None
     speed_problem: str = ""
+    apart: SpeedUp | None = None
     #: Better and in fewer minutes; worse and in more.
     dominates: float | None = None
     dominated: float | None = None
@@ -114,8 +117,8 @@ class MethodComparison:
         return {key: _plain(value) for key, value in plain.items()} | {"why": self.why()}
 
     def why(self) -> dict[str, list[why.Row]]:
-        """Plain rows: `conflicts`, `utilisation`, `against_single_task`, `progress`; the last one
-        of each method's best configuration."""
+        """Plain rows: `conflicts`, `utilisation`, `against_single_task`, `importances`, and
+        `progress` of each method's best configuration."""
         tried = [method for method in self.methods if method.candidates]
         shown: dict[str, TrialRecord] = {}
         names: dict[str, str] = {}
@@ -127,6 +130,7 @@ class MethodComparison:
             "conflicts": why.conflicts(tried),
             "utilisation": why.utilisation(tried),
             "against_single_task": why.against_single_task(tried, self.question.metric),
+            "importances": importances(tried, self.question.metric),
             "progress": why.progress(shown.values(), names),
         }
 

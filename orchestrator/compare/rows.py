@@ -132,7 +132,7 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
 
 def _labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
     """`arrp F=encoder λ=0.5 B=24000`, and whatever else tells the configurations apart."""
-    flat = {key: dict(_flatten(config.canonical())) for key, config in configs.items()}
+    flat = {key: dict(flatten(config.canonical())) for key, config in configs.items()}
     own = ("sampler", "freeze", "lambda", "B", "combiner", "seed")
     names = sorted(
         {n for values in flat.values() for n in values if n.partition(".")[0] not in own}
@@ -166,10 +166,11 @@ def label_value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """The values of a nested mapping by their dotted names."""
     for key, value in mapping.items():
         if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
     from orchestrator.timing import Interval, Session
 
+#: Why minutes that trials took by themselves, even alone on the device, make no speed-up.
+NOT_IN_TURN = "the trials' minutes were not taken in turn; orch time does that"
 #: Beyond exp of this is no number.
 _LARGE = 700.0
 
@@ -34,7 +36,6 @@ class SpeedUp:
     value: float
     low: float | None
     high: float | None
-    source: str
 
 
 @dataclass(frozen=True)
@@ -97,29 +98,29 @@ def fair_minutes(sessions: Sequence[Session], methods: Sequence[Method]) -> Fair
     )
 
 
-def speed_up_of_trials(
+def ratio_of_trials(
     one: np.ndarray, other: np.ndarray, seeds: Sequence[int], noise: Seeds
-) -> tuple[SpeedUp, np.ndarray]:
-    """From minutes (seeds,) of a method and of the baseline: the geometric mean over seeds, with
-    draws (replicates,) of its logarithm."""
+) -> SpeedUp:
+    """From minutes (seeds,) of a method and of the baseline: the geometric mean over seeds."""
     logs = np.log(other / one)
     value, draws = math.exp(float(logs.mean())), _without_examples(logs, seeds, noise)
     if len(seeds) == 1:
-        return SpeedUp(value, None, None, "trials"), draws.values
+        return SpeedUp(value, None, None)
     low, high = _exp(np.array(draws.interval(CONFIDENCE)))
-    return SpeedUp(value, float(low), float(high), "trials"), draws.values
+    return SpeedUp(value, float(low), float(high))
 
 
 def speed_up_of_session(
     sessions: Sequence[Session], one: str, other: str, rng: np.random.Generator, replicates: int
 ) -> tuple[SpeedUp, np.ndarray] | None:
-    """From the newest session that timed both configurations alone on the device."""
+    """From the newest session of `orch time` that took both configurations in turn, alone on the
+    device, with draws (replicates,) of its logarithm."""
     from orchestrator.timing import fair_ratio
 
     ratio = fair_ratio(sessions, other, one)
     if ratio is None:
         return None
-    found = SpeedUp(ratio.value, ratio.low, ratio.high, "orch time")
+    found = SpeedUp(ratio.value, ratio.low, ratio.high)
     return found, _as_wide_as(ratio, rng, replicates)
 
 

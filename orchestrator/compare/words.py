@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from orchestrator.compare.methods import ANNEALED, ARRP
 from orchestrator.compare.question import Question
 from orchestrator.compare.results import Contrast, Standing
-from orchestrator.compare.times import SpeedUp
+from orchestrator.compare.times import NOT_IN_TURN, SpeedUp
 from orchestrator.compare.verdict import CONFIDENCE, LEVEL
 
 
@@ -56,10 +56,12 @@ def verdict_of(made: Contrast, metric: str, margin: float) -> str:
 
 
 def speed(made: Contrast) -> str:
-    """`3.10 [2.90, 3.31] times as fast (orch time)`, or why not."""
-    if made.speed_up is None:
-        return f"minutes not comparable ({made.speed_problem})"
-    return f"{ratio(made.speed_up)} times as fast ({made.speed_up.source})"
+    """`3.10 [2.90, 3.31] times as fast`, or why that is not said."""
+    if made.speed_up is not None:
+        return f"{ratio(made.speed_up)} times as fast"
+    if made.apart is not None:
+        return f"no speed-up is claimed ({made.speed_problem})"
+    return f"minutes not comparable ({made.speed_problem})"
 
 
 def ratio(made: SpeedUp) -> str:
@@ -75,8 +77,14 @@ def interval(made: object, digits: int, sign: str = "+") -> str:
     return f"{value} [{low}, {high}]"
 
 
-def notes(standings: Sequence[Standing], contrasts: Sequence[Contrast]) -> list[str]:
-    """What a reader of the figures must know."""
+def notes(
+    standings: Sequence[Standing], contrasts: Sequence[Contrast], untimed: bool = False
+) -> list[str]:
+    """What a reader of the figures must know.
+
+    Args:
+        untimed: the frontier's minutes are the trials' own.
+    """
     found = []
     for made in standings:
         if made.problem:
@@ -91,6 +99,8 @@ def notes(standings: Sequence[Standing], contrasts: Sequence[Contrast]) -> list[
     for problem in dict.fromkeys(made.minutes_problem for made in timed if made.minutes_problem):
         names = ", ".join(made.method for made in timed if made.minutes_problem == problem)
         found.append(f"* minutes not comparable ({problem}): {names}; orch time takes fair ones.")
+    if untimed or any(pair.apart for pair in contrasts):
+        found.append(f"Ratios in grey and a frontier claim no speed-up: {NOT_IN_TURN}.")
     for pair in contrasts:
         if pair.dropped_seeds and not pair.problem:
             seeds = ", ".join(map(str, pair.dropped_seeds))

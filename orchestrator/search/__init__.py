@@ -10,10 +10,14 @@ import warnings
 
 import optuna
 
+from orchestrator.search.importance import importances
 from orchestrator.search.picture import JOURNAL, StudyPicture
 from orchestrator.search.suggestions import Ended, Outcome, Suggestion, Suggestions, order
 
-__all__ = ["JOURNAL", "Ended", "Outcome", "StudyPicture", "Suggestion", "Suggestions", "order"]
+__all__ = [
+    "JOURNAL", "Ended", "Outcome", "StudyPicture", "Suggestion", "Suggestions", "importances",
+    "order",
+]  # fmt: skip
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)

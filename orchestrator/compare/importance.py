@@ -1,0 +1,48 @@
+"""Which parameters decide about the score, and which about the minutes.  Plain rows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.compare.methods import Configuration, Method, last_metric
+from orchestrator.compare.rows import flatten
+
+if TYPE_CHECKING:
+    from orchestrator.compare.why import Row
+
+#: What differs between configurations and is no parameter.
+_APART = ("seed", "data.", "tasks")
+
+
+def importances(methods: Iterable[Method], metric: str) -> list[Row]:
+    """Per `target` (the metric in question, `minutes_per_epoch`) and `parameter` its `importance`,
+    which add up to 1 over a target, among so many `configurations`.
+
+    How much a parameter's values among the best tenth of the configurations differ from those
+    among all (`orchestrator.search.importance`); with fewer than 20 configurations there are no
+    rows.  Each configuration counts with the mean over its seeds on the whole dev set.
+    """
+    from orchestrator.search import importances as of
+
+    tried = {c.config_id: c for method in methods for c in method.candidates}
+    params = [_params(each) for each in tried.values()]
+    found: list[Row] = []
+    for target, direction in ((metric, "max"), ("minutes_per_epoch", "min")):
+        values = [_value(each, target) for each in tried.values()]
+        for name, importance in of(params, values, direction).items():
+            row: Row = {"target": target, "parameter": name, "importance": importance}
+            found.append(row | {"configurations": len(tried)})
+    return found
+
+
+def _params(each: Configuration) -> dict[str, Any]:
+    flat = dict(flatten(each.config.canonical()))
+    return {key: value for key, value in flat.items() if not key.startswith(_APART)}
+
+
+def _value(each: Configuration, target: str) -> float:
+    if target == "minutes_per_epoch":
+        return statistics.fmean(each.minutes(seed) for seed in each.trials)
+    return statistics.fmean(last_metric(trial, target) for trial in each.trials.values())
