@@ -15,7 +15,6 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 #: The best of so many are what the importance is about; with fewer it says nothing stable.
@@ -44,6 +43,9 @@ def importances(
     distributions = _distributions(params)
     if len(values) < FEWEST or not distributions or len(set(values)) < 2:
         return {}
+    # Brings all of scikit-learn, which no sweep needs.
+    from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+
     study = optuna.create_study(direction="maximize" if direction == "max" else "minimize")
     study.add_trials(
         [
