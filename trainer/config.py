@@ -10,6 +10,7 @@ runs (`device`, `threads`, folders) are not part of it.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -252,17 +253,23 @@ class TrainConfig:
 
 
 def _plain(value: Any, *, runtime: bool = True) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {
-            f.name.rstrip("_"): _plain(getattr(value, f.name), runtime=runtime)
-            for f in dataclasses.fields(value)
-            if runtime or not f.metadata.get("runtime")
-        }
+    if isinstance(value, str | int | float | None):
+        return value  # most are, and ledgers have thousands of configs
     if isinstance(value, dict):
         return {str(k): _plain(v, runtime=runtime) for k, v in sorted(value.items())}
     if isinstance(value, tuple | list):
         return [_plain(v, runtime=runtime) for v in value]
-    return value
+    return {
+        key: _plain(getattr(value, name), runtime=runtime)
+        for key, name in _names(type(value), runtime)
+    }
+
+
+@functools.cache
+def _names(cls: type, runtime: bool) -> tuple[tuple[str, str], ...]:
+    """What a dataclass's fields are called in files and in Python."""
+    found = [f for f in dataclasses.fields(cls) if runtime or not f.metadata.get("runtime")]
+    return tuple((f.name.rstrip("_"), f.name) for f in found)
 
 
 def fields_of(cls: type = TrainConfig) -> dict[str, dataclasses.Field[Any]]:

@@ -17,6 +17,7 @@ from orchestrator.compare.verdict import CONFIDENCE
 
 #: Configurations times replicates that are worked on at once.
 _WORK = 300_000
+_NOTHING = 1e-30
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,13 @@ def expected_best(scores: np.ndarray, weights: np.ndarray, ks: np.ndarray) -> np
         scores: (n,) in rising order.
         weights: (rows, n), how often each score is there.
     """
-    below = np.cumsum(weights, axis=1) / weights.sum(1, keepdims=True)
-    found = []
-    for k in ks:
-        power = np.concatenate([np.zeros((len(below), 1)), below ** int(k)], axis=1)
-        found.append(np.diff(power, axis=1) @ scores)
-    return np.stack(found, axis=1)
+    below = np.cumsum(weights, axis=1)[:, :-1] / weights.sum(1, keepdims=True)
+    logs = np.log(np.maximum(below, _NOTHING))
+    # The sum of v_i (F_i^k - F_(i-1)^k), by parts; the smallest numbers are slow, and nothing.
+    least, rises = np.log(_NOTHING), np.diff(scores)
+    return scores[-1] - np.stack(
+        [np.exp(np.maximum(int(k) * logs, least)) @ rises for k in ks], axis=1
+    )
 
 
 def steps(most: int) -> Sequence[int]:
