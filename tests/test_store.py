@@ -95,6 +95,26 @@ def test_an_epoch_without_its_record_did_not_happen(store: TrialDirectory) -> No
     assert epochs(store.resume_point()[0]) == [1]
 
 
+def test_what_a_killed_writer_left_half_written_is_gone_when_the_trial_goes_on(
+    tmp_path: Path,
+) -> None:
+    """A process that is killed within its commit, for real."""
+    code = (
+        "import os, sys; from trainer.store import TrialDirectory, checkpoint_name as n\n"
+        "store = TrialDirectory(sys.argv[1])\n"
+        "os.fsync = lambda file: os.kill(os.getpid(), 9)\n"
+        "store.write(n(2, 'weights'), b'w' * 10_000)"
+    )
+    store = TrialDirectory(tmp_path / "t")
+    commit(store, 1)
+    before = set((tmp_path / "t").rglob("*.json"))
+    killed = subprocess.run([sys.executable, "-c", code, store.path], cwd=ROOT)
+    assert killed.returncode == -9 and list((tmp_path / "t").rglob(".writing-*"))
+    assert epochs(store.resume_point()[0]) == [1]
+    assert not list((tmp_path / "t").rglob(".writing-*"))
+    assert set((tmp_path / "t").rglob("*.json")) == before
+
+
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "deleted", "no predictions"])
 def test_a_damaged_epoch_falls_back_one_epoch_and_says_so(
     store: TrialDirectory, damage: str, caplog: pytest.LogCaptureFixture

@@ -16,6 +16,9 @@ import urllib.parse
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+#: Begins the name of a file that is being written.
+_HALF = ".writing-"
+
 
 class StoreError(RuntimeError):
     """A place that cannot be read or written as asked; the text says where and why."""
@@ -104,6 +107,11 @@ class Folder(ABC):
         """Delete a file, or a folder with everything in it, if it is there."""
 
     @abstractmethod
+    def clear_halves(self) -> None:
+        """Delete what writers that were killed left half-written, here and below; nobody may be
+        writing."""
+
+    @abstractmethod
     def free(self) -> int | None:
         """Bytes that can be written here; None where nobody knows."""
 
@@ -150,7 +158,7 @@ def write_whole(path: Path, content: bytes) -> None:
     """Write a local file under a temporary name, then rename: whole or not at all, also when
     several processes write the same file or the power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f"{_HALF}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
@@ -223,6 +231,10 @@ class LocalFolder(Folder):
                 shutil.rmtree(target)
             else:
                 os.unlink(target)
+
+    def clear_halves(self) -> None:
+        for half in self.local.rglob(f"{_HALF}*"):
+            half.unlink(missing_ok=True)
 
     def free(self) -> int | None:
         place = self.local

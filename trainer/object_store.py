@@ -137,6 +137,9 @@ class RemoteFolder(Folder):
 
         self._ask(remove)
 
+    def clear_halves(self) -> None:
+        """There are none: a put is whole."""
+
     def free(self) -> int | None:
         return None
 

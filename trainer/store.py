@@ -161,8 +161,10 @@ class TrialDirectory:
 
         An epoch whose record cannot be read or whose files are gone or do not match their sha256
         falls back to the one before (and with no checkpoint left to the start).  Records behind
-        those returned are deleted.  Every note is also logged as a warning.
+        those returned are deleted, and so is what a writer that was killed left half-written.
+        Every note is also logged as a warning.
         """
+        self.folder.clear_halves()
         records, wrong = self.history()
         notes = [_given_up(len(records) + 1, wrong)] if wrong else []
         while records and (broken := self._broken(records[-1])):
