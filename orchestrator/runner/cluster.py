@@ -11,6 +11,7 @@ import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +27,9 @@ _TEMP_PREFIX = "orch-ray-"
 #: Close to Ray's least; nothing of ours travels through its object store.
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
+#: Seconds in which Ray's last processes may hinder the deletion of their folder.
+_SWEEP_S = 5.0
+
 
 class ClusterError(Exception):
     """Ray does not start or answer, or has no room for one trial; the text says which."""
@@ -39,10 +43,11 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
     """
     for name in ("ray", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    folder = temp_folder() if address is None else None
     on_terminate = signal.getsignal(signal.SIGTERM)
+    folder = None
     try:
         try:
+            folder = temp_folder() if address is None else None
             _init(wanted, address, folder)
             if threading.current_thread() is threading.main_thread():
                 signal.signal(signal.SIGTERM, on_terminate)  # ray.init has put its own there
@@ -57,8 +62,7 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
         with handled(signal.SIG_IGN):  # one signal more must not leave half of Ray behind
             ray.shutdown()
             if folder is not None:
-                _kill_processes(folder)
-                shutil.rmtree(folder, ignore_errors=True)
+                _sweep_away(folder)
 
 
 def _init(wanted: ResourcesSpec, address: str | None, folder: Path | None) -> None:
@@ -78,19 +82,36 @@ def _init(wanted: ResourcesSpec, address: str | None, folder: Path | None) -> No
     )
 
 
-def _kill_processes(folder: Path) -> None:
-    """End what is left of the Ray session in `folder`, told by the files that it holds open.
+def _sweep_away(folder: Path) -> None:
+    """End what is left of the Ray session in `folder`, and delete it.
 
     Ray asks its processes to end and waits a second or so; a worker in a long computation is
-    not always gone then.  Linux only: elsewhere they end by themselves, later.
+    not always gone then, and one that is just starting makes the folder anew.
+    """
+    end = time.monotonic() + _SWEEP_S
+    while True:
+        _kill_processes(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists() or time.monotonic() > end:
+            return
+        time.sleep(0.1)
+
+
+def _kill_processes(folder: Path) -> None:
+    """They are told by the files that they hold open, and by the arguments that Ray gave them.
+
+    Linux only: elsewhere they end by themselves, later.
     """
     for process in Path("/proc").glob("[0-9]*"):
         try:
             held = [os.readlink(file) for file in (process / "fd").iterdir()]
+            arguments = (process / "cmdline").read_text(errors="replace")
         except OSError:
             continue  # it has just ended, or is somebody else's
-        pid = int(process.name)
-        if pid != os.getpid() and any(name.startswith(f"{folder}/") for name in held):
+        pid, inside = int(process.name), f"{folder}/"
+        # The folder's name holds this process's id and six random letters: nobody else has it.
+        theirs = inside in arguments or any(name.startswith(inside) for name in held)
+        if pid != os.getpid() and theirs:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
@@ -119,6 +140,5 @@ def temp_folder() -> Path:
     for old in root.glob(f"{_TEMP_PREFIX}*"):
         pid = old.name.removeprefix(_TEMP_PREFIX).split("-")[0]
         if pid.isdigit() and Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists():
-            _kill_processes(old)
-            shutil.rmtree(old, ignore_errors=True)
+            _sweep_away(old)
     return Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=root))

@@ -84,6 +84,8 @@ def test_a_sweep_whose_driver_tree_and_worker_were_killed_ends_like_one_without(
     first.kill_driver()
 
     second = start(SWEEP, **options)  # at once: what the first has started may still be there
+    # It ends that before it starts a Ray of its own; until then the first's trials may commit.
+    second.wait_until(lambda: " started" in second.text)
     before = second.epochs()
     second.wait_until(lambda: second.epochs() >= before + moments.randint(2, 4))
     assert first.left() == []
