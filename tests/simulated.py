@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from scipy import stats
 
 from ledgers import BASE, epoch
+from orchestrator.compare.bootstrap import Draws, Seeds, resampled_metrics
 from orchestrator.compare.examples import DevSet
 from orchestrator.compare.scores import outcomes
 from orchestrator.identity import config_id, trial_id
@@ -76,6 +77,27 @@ class World:
             for name, found in trials.items()
         }
         return DevSet(tasks, list(self.labels.values()), made)
+
+
+def experiment(
+    rng: np.random.Generator, skills: tuple[float, float], count: int, spread: float, taste: float
+) -> Draws:
+    """One experiment: two methods, `count` seeds each; the difference in sst's accuracy.
+
+    Skills differ between seeds by `spread`, and each method has its own hard examples.
+    """
+    world = World.of(rng, sst=200, qqp=4, sts=20)
+    trials = {}
+    for m, skill in enumerate(skills):
+        seen = world.as_seen_by(rng, taste) if taste else world
+        for s in range(count):
+            trials[f"{m}{s}"] = {"sst": seen.predictions(rng, skill + rng.normal(0, spread))["sst"]}
+    dev = replace(world, labels={"sst": world.labels["sst"]}).dev_set(trials)
+    ids = list(trials)
+    scores = dev.metrics(ids)[:, 0].reshape(2, count)
+    drawn = resampled_metrics(dev, ids, 400, rng)[:, :, 0].reshape(400, 2, count)
+    seeds = Seeds(range(count), 400, rng)
+    return seeds.draws(range(count), scores[0] - scores[1], drawn[:, 0] - drawn[:, 1])
 
 
 def write_predicted(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -17,7 +15,7 @@ from orchestrator.compare.verdict import (
     p_equivalent,
     seeds_needed,
 )
-from simulated import World
+from simulated import World, experiment
 from trainer.evaluate import metric, overall
 from trainer.tasks import TASKS
 
@@ -109,27 +107,6 @@ def test_seeds_that_agree_by_luck_are_not_certain() -> None:
     assert high - low > 0.01
 
 
-def simulate(
-    rng: np.random.Generator, skills: tuple[float, float], count: int, spread: float, taste: float
-) -> Draws:
-    """One experiment: two methods, `count` seeds each; the difference in sst's accuracy.
-
-    Skills differ between seeds by `spread`, and each method has its own hard examples.
-    """
-    world = World.of(rng, sst=200, qqp=4, sts=20)
-    trials = {}
-    for m, skill in enumerate(skills):
-        seen = world.as_seen_by(rng, taste) if taste else world
-        for s in range(count):
-            trials[f"{m}{s}"] = {"sst": seen.predictions(rng, skill + rng.normal(0, spread))["sst"]}
-    dev = replace(world, labels={"sst": world.labels["sst"]}).dev_set(trials)
-    ids = list(trials)
-    scores = dev.metrics(ids)[:, 0].reshape(2, count)
-    drawn = resampled_metrics(dev, ids, 400, rng)[:, :, 0].reshape(400, 2, count)
-    seeds = Seeds(range(count), 400, rng)
-    return seeds.draws(range(count), scores[0] - scores[1], drawn[:, 0] - drawn[:, 1])
-
-
 @pytest.mark.parametrize(
     ("count", "spread", "taste"), [(3, 0.0, 0.0), (3, 0.03, 0.4), (5, 0.01, 0.4), (5, 0.06, 0.0)]
 )
@@ -139,9 +116,9 @@ def test_intervals_cover_the_truth(count: int, spread: float, taste: float) -> N
     all_models = World.of(rng, noise=np.hypot(0.3, taste))
     truth = all_models.accuracy(0.70) - all_models.accuracy(0.76)
     for _ in range(300):
-        low, high = simulate(rng, (0.70, 0.76), count, spread, taste).interval(0.95)
+        low, high = experiment(rng, (0.70, 0.76), count, spread, taste).interval(0.95)
         covered += low <= truth <= high
-        errors += p_different(simulate(rng, (0.7, 0.7), count, spread, taste).values) < 0.05
+        errors += p_different(experiment(rng, (0.7, 0.7), count, spread, taste).values) < 0.05
     assert 0.92 <= covered / 300 <= 0.985
     assert errors / 300 <= 0.075
 

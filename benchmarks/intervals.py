@@ -1,0 +1,197 @@
+"""Do the intervals cover, and do the tests err as rarely as they say?  Trials with known truth.
+
+    pip install -c constraints.txt -e '.[test]'
+    python benchmarks/intervals.py                       # a quarter of an hour on 2 cores
+    python benchmarks/intervals.py --experiments 100 --sweeps 20 --json | tail -1
+
+Nothing is trained: predictions are drawn for models of known skill (tests/simulated.py), and what
+`orch compare` makes of them is held against the truth.  Prints the tables of docs/statistics.md;
+the last line is one JSON object.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import json
+import math
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from orchestrator.compare.bootstrap import Seeds  # noqa: E402
+from orchestrator.compare.by_method import compare_methods  # noqa: E402
+from orchestrator.compare.question import Question  # noqa: E402
+from orchestrator.compare.rows import compare  # noqa: E402
+from orchestrator.compare.verdict import p_different, p_equivalent  # noqa: E402
+from orchestrator.ledger import Ledger  # noqa: E402
+from orchestrator.timing import _interval as interval_of_ratio  # noqa: E402
+from simulated import World, experiment, write_predicted  # noqa: E402
+
+#: A row of a table: its setting and what was counted, each 0 or 1 or a number, to be averaged.
+Row = dict[str, Any]
+_SKILL = 0.70
+_MARGIN = 0.02
+
+
+def covers(count: int, spread: float, taste: float, seed: int) -> Row:
+    """One pair of methods that differ, one pair of equal ones: `count` seeds each, whose skills
+    deviate by `spread`; with `taste` each method finds other examples hard."""
+    rng = np.random.default_rng([seed, count])
+    world = World.of(rng, noise=float(np.hypot(0.3, taste)))
+    truth = world.accuracy(_SKILL) - world.accuracy(0.76)
+    low, high = experiment(rng, (_SKILL, 0.76), count, spread, taste).interval(0.95)
+    equal = experiment(rng, (_SKILL, _SKILL), count, spread, taste)
+    return {
+        "covers": low <= truth <= high,
+        "called different": p_different(equal.values) < 0.05,
+    }
+
+
+def equivalence(count: int, spread: float, inside: float, seed: int) -> Row:
+    """A true difference of `inside` times the margin; 1 must not be called comparable."""
+    rng = np.random.default_rng([seed, count])
+    error = spread / math.sqrt(2)
+    values = rng.normal(inside * _MARGIN, spread, count)
+    # What all seeds share: the dev examples' chance.
+    shared = rng.normal(0, error / 4)
+    resampled = values + shared + rng.normal(0, error / 4, (500, 1))
+    drawn = Seeds(range(count), 500, rng).draws(range(count), values + shared, resampled)
+    return {"called comparable": p_equivalent(drawn.values, _MARGIN) < 0.05}
+
+
+def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
+    """A whole sweep of equal skill through `orch compare`: a baseline with one configuration,
+    and `methods` others with `tried` configurations each."""
+    rng = np.random.default_rng([seed, tried, seeds, methods])
+    world = World.of(rng, sst=200, qqp=200, sts=100)
+    names = ["arrp", "round_robin", "cycle", "interleaved", "proportional"][:methods]
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = Path(folder) / "s"
+        for name in ["annealed", *names]:
+            for number in range(1 if name == "annealed" else tried):
+                for chance in range(1, seeds + 1):
+                    made = world.predictions(rng, _SKILL + rng.normal(0, 0.02))
+                    rate = 1e-5 * (number + 1)
+                    write_predicted(
+                        sweep, world, made, sampler=name, seed=chance, learning_rate=rate
+                    )
+        ledger = Ledger(folder, "s")
+        trials = ledger.trials()
+        found = compare_methods(
+            ledger, trials, compare(trials), Question(seed=seed, replicates=1000)
+        )
+    assert found is not None
+    naive = {made.method: made.naive for made in found.standings}
+    one, (base,) = found.contrasts[0], [v for k, v in naive.items() if k == found.baseline]
+    d = one.differences["dev_score"]
+    assert base is not None and naive[one.method] is not None
+    return {
+        "naive difference": naive[one.method] - base,
+        "honest difference": d.value,
+        "covers": d.low <= 0 <= d.high,
+        "any called different": any(
+            made.outcome in ("better", "worse") for made in found.contrasts
+        ),
+    }
+
+
+def speed(rounds: int, drift: float, seed: int) -> Row:
+    """Two configurations, one 1.5 times as fast, timed in turn on a machine whose speed wanders by
+    `drift` from round to round; each stretch has 3 % noise of its own."""
+    rng = np.random.default_rng([seed, rounds])
+    machine = np.exp(np.cumsum(rng.normal(0, drift, 2 * rounds)))
+    noise = np.exp(rng.normal(0, 0.03, 2 * rounds))
+    order = [(0, 1) if number % 2 == 0 else (1, 0) for number in range(rounds)]
+    seconds = np.empty((2, rounds))
+    for number, turns in enumerate(order):
+        for place, which in enumerate(turns):
+            at = 2 * number + place
+            seconds[which, number] = (1.5 if which == 0 else 1.0) * machine[at] * noise[at]
+    found = interval_of_ratio([seconds[0].tolist(), seconds[1].tolist()])
+    return {"covers": found.low <= 1.5 <= found.high, "width": found.high / found.low - 1}
+
+
+def averaged(
+    pool: ProcessPoolExecutor, one: Callable[..., Row], settings: Iterable[Row], times: int
+) -> list[Row]:
+    """Every setting so many times; means, and the standard error of the last one."""
+    rows = []
+    for setting in settings:
+        found = list(pool.map(partial(_with, one, setting), range(times), chunksize=10))
+        means = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
+        rows.append({**setting, **means, "experiments": times})
+        print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    return rows
+
+
+def _with(one: Callable[..., Row], setting: Row, seed: int) -> Row:
+    with contextlib.redirect_stderr(io.StringIO()):
+        return one(**setting, seed=seed)
+
+
+def table(title: str, rows: list[Row]) -> str:
+    """Markdown; shares in percent."""
+    shares = ("covers", "called different", "called comparable", "any called different")
+    lines = [f"**{title}**", "", "| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
+    for row in rows:
+        cells = [
+            f"{100 * v:.1f} %" if k in shares else f"{v:+.4f}" if "difference" in k else f"{v:.3g}"
+            for k, v in row.items()
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--experiments", type=int, default=1000, help="a setting (1000)")
+    parser.add_argument("--sweeps", type=int, default=200, help="whole sweeps a setting (200)")
+    parser.add_argument("--json", action="store_true", help="only the JSON line")
+    options = parser.parse_args()
+    n, sweeps = options.experiments, options.sweeps
+    kinds = [(0.0, 0.0), (0.03, 0.0), (0.06, 0.0), (0.0, 0.4), (0.03, 0.4)]
+    with ProcessPoolExecutor() as pool:
+        found = {
+            "interval of a difference": averaged(
+                pool, covers,
+                [{"count": c, "spread": s, "taste": t} for c in (2, 3, 5, 10) for s, t in kinds],
+                n,
+            ),
+            "equivalence test, by true difference in margins": averaged(
+                pool, equivalence,
+                [{"count": c, "spread": s, "inside": i}
+                 for c in (3, 5, 10) for s in (0.005, 0.02) for i in (1.0, 0.0)],
+                n,
+            ),
+            "choice among equal configurations, several methods": averaged(
+                pool, choice,
+                [{"tried": k, "seeds": s, "methods": m}
+                 for k, s, m in ((1, 3, 1), (5, 3, 1), (20, 3, 1), (5, 1, 1), (1, 3, 5))],
+                sweeps,
+            ),
+            "speed-up": averaged(
+                pool, speed,
+                [{"rounds": r, "drift": d} for r in (5, 10, 20) for d in (0.0, 0.02, 0.05)],
+                n,
+            ),
+        }  # fmt: skip
+    if not options.json:
+        print("\n".join(table(title, rows) for title, rows in found.items()))
+    print(json.dumps({"benchmark": "intervals", **found}))
+
+
+if __name__ == "__main__":
+    main()
