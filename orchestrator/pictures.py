@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from pydantic import ValidationError
 
 from orchestrator.addresses import UnsetVariable, expanded, resolve_uri, without_password
 from orchestrator.checks import SweepError
+from orchestrator.compare.rows import flatten
+from orchestrator.exhibits import exhibits
 from orchestrator.extension import current
 from orchestrator.handout import Handout
 from orchestrator.ledger import Ledger, TrialRecord
@@ -18,12 +21,24 @@ from orchestrator.spec_models import SweepSpec, TrackingSpec
 from orchestrator.tracker import Picture, root_cause
 from orchestrator.tracking import Projection, SweepPicture
 from trainer.config import TrainConfig
+from trainer.tasks import TaskError, declared_tasks
 
 
 def pictures(
-    spec: SweepSpec, ledger: Ledger, sweep_id: str, ended: Callable[[], Sequence[Ended]]
+    spec: SweepSpec,
+    ledger: Ledger,
+    sweep_id: str,
+    ended: Callable[[], Sequence[Ended]],
+    say: Callable[[str], None],
+    *,
+    patient: bool = False,
 ) -> list[Picture]:
-    """The pictures that a sweep asks for.  `ended` gives the suggestions that have ended.
+    """The pictures that a sweep asks for.
+
+    Args:
+        ended: gives the suggestions that have ended.
+        say: is told what could not be drawn although the picture's database answers.
+        patient: nobody waits for a sweep to end: draw what takes long, too.
 
     Raises `SweepError` if an address names an environment variable that is not set.
     """
@@ -32,24 +47,54 @@ def pictures(
             expanded(getattr(spec.tracking, key))
         except UnsetVariable as error:
             raise SweepError(f"tracking.{key}: {error}") from error
-    sweep = SweepPicture(spec.name, spec.question, sweep_id)
-    found: list[Picture] = [Projection(spec.tracking.uri, ledger.local_out, sweep, ledger)]
-    uri = _study_uri(spec, ledger)
+    mlflow = Projection(
+        spec.tracking.uri,
+        ledger.local_out,
+        _sweep_picture(spec, sweep_id),
+        ledger,
+        exhibits=partial(exhibits, ledger),
+        register=spec.tracking.registered_model == "best",
+        patient=patient,
+        say=say,
+    )
+    found: list[Picture] = [mlflow]
+    uri = study_uri(spec.tracking.study, ledger)
     if uri:
         directions = {str(k): str(v) for k, v in spec.search.objectives.items()}
         found.append(Study(StudyPicture(uri, spec.name, sweep_id, directions), ended))
     return found
 
 
+def _sweep_picture(spec: SweepSpec, sweep_id: str) -> SweepPicture:
+    """A sweep's name and what is worth a column: what varies, and the tasks' metrics."""
+    entries = [dict(flatten(entry)) for entry in spec.enqueue]
+    varied = list(dict.fromkeys([*spec.space, *(key for entry in entries for key in entry)]))
+    always = {key for key, dimension in spec.space.items() if not dimension.when}
+    if not spec.space and entries:
+        always = set.intersection(*map(set, entries))
+    try:
+        tasks = declared_tasks(spec.base_value("task_declarations") or {})
+        names = spec.base_value("tasks") or ()
+        metrics = tuple(f"dev/{n}_{tasks[n].metric}" for n in names if tasks[n].scored)
+    except (TaskError, KeyError):  # a resolved spec that today's code does not know any more
+        metrics = ()
+    return SweepPicture(
+        spec.name, spec.question, sweep_id, varied=tuple(varied),
+        common=tuple(key for key in varied if key in always), task_metrics=metrics,
+    )  # fmt: skip
+
+
 class Unreachable(Exception):
     """A picture's database does not answer; the text names it and says why."""
 
 
-def sync(ledger: Ledger, resolved: dict[str, Any]) -> tuple[int, list[str]]:
+def sync(
+    ledger: Ledger, resolved: dict[str, Any], say: Callable[[str], None]
+) -> tuple[int, list[str]]:
     """Draw all of a sweep's pictures now; returns its number of trials and the pictures' names.
 
     `resolved` is its sweep.yaml; without a readable one there is MLflow's alone, at its default.
-    Raises `Unreachable`.
+    `say` is told what could not be drawn.  Raises `Unreachable`.
     """
     try:
         spec = SweepSpec.model_validate({"name": ledger.name, **resolved})
@@ -60,8 +105,9 @@ def sync(ledger: Ledger, resolved: dict[str, Any]) -> tuple[int, list[str]]:
     here = current(resolved, trials)
     try:
         drawn = pictures(
-            spec, ledger, sweep_id(ledger.folder), lambda: ended_suggestions(spec, ledger, here)
-        )
+            spec, ledger, sweep_id(ledger.folder), lambda: ended_suggestions(spec, ledger, here),
+            say, patient=True,
+        )  # fmt: skip
     except SweepError as error:
         raise Unreachable(str(error)) from error
     states = {trial.status for trial in here}
@@ -117,9 +163,9 @@ def _unasked(config: TrainConfig) -> dict[str, Any]:
     raise AssertionError("a suggestion whose trials have ended needs no new ones")
 
 
-def _study_uri(spec: SweepSpec, ledger: Ledger) -> str:
-    """Where the study is kept; empty for nowhere, as for a journal beside a remote ledger."""
-    study = spec.tracking.study
+def study_uri(study: str, ledger: Ledger) -> str:
+    """Where `tracking.study` keeps a sweep's study; empty for nowhere, as for a journal beside a
+    remote ledger."""
     if study == "journal":
         folder = ledger.folder.local
         return f"journal:{folder / JOURNAL}" if folder is not None else ""

@@ -118,6 +118,8 @@ class TrackingSpec(Model):
     uri: str = "sqlite:///mlflow.db"
     #: Optuna's: `journal` is a file beside the trials, `none` keeps no picture.
     study: str = "journal"
+    #: Which model goes into MLflow's registry at the end: that of the trial with the best score.
+    registered_model: Literal["best", "none"] = "best"
 
     @field_validator("uri")
     @classmethod

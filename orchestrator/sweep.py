@@ -123,7 +123,7 @@ def _run(
     if handout.done or handout.begun:
         tell(f"kept {handout.done} ended trials, {handout.begun} go on where they stopped")
     progress = make_progress(console)
-    drawn = pictures(spec, ledger, sweep_id(ledger.folder), handout.ended_suggestions)
+    drawn = pictures(spec, ledger, sweep_id(ledger.folder), handout.ended_suggestions, progress.say)
     trackers = [Tracker(picture, progress.say) for picture in drawn]
     for tracker in trackers:
         tracker.start()

@@ -41,7 +41,14 @@ def test_the_trainer_imports_only_its_own_dependencies(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("package", "door"),
-    [("optuna", "search"), ("ray", "runner"), ("mlflow", "tracking"), ("typer", "cli")],
+    [
+        ("optuna", "search"),
+        ("ray", "runner"),
+        ("mlflow", "tracking"),
+        ("typer", "cli"),
+        ("matplotlib", "report"),
+        ("jinja2", "report"),
+    ],
 )
 def test_a_big_dependency_has_one_door(package: str, door: str) -> None:
     importers = {

@@ -24,7 +24,8 @@ from orchestrator.spec import load_spec
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
-    "sweep", "validate", "schema", "ls", "show", "compare", "time", "sync", "ui", "data stats",
+    "sweep", "validate", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
+    "data stats",
 ]  # fmt: skip
 ORCH = [
     sys.executable,
@@ -70,7 +71,7 @@ def test_help_lists_every_command_in_under_a_second() -> None:
         assert re.search(rf"^  {command.split()[0]}\b", answer.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("command", ["validate", "schema", "ls", "compare", "data stats"])
+@pytest.mark.parametrize("command", ["validate", "schema", "ls", "compare", "report", "data stats"])
 def test_the_example_in_the_help_works(command: str, place: Path) -> None:
     answer = orch(*example_of(command), cwd=place)
     assert answer.returncode == 0, answer.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from pathlib import Path
@@ -11,9 +12,16 @@ import pytest
 from mlflow import MlflowClient
 
 from ledgers import epoch, write_trial
+from orchestrator.compare import compare
 from orchestrator.ledger import Ledger
 from orchestrator.tracker import Tracker
-from orchestrator.tracking import Projection, SweepPicture, resolve_uri, without_password
+from orchestrator.tracking import (
+    Projection,
+    SweepPicture,
+    page,
+    resolve_uri,
+    without_password,
+)
 
 URI = "sqlite:///mlflow.db"
 PICTURE = SweepPicture("s", "Is it so?")
@@ -67,8 +75,79 @@ def test_a_trial_becomes_a_child_run_with_its_acting_parameters(out: Path) -> No
     history = client.get_metric_history(run.info.run_id, "dev/score")
     assert [(m.step, m.value) for m in history] == [(1, 0.4), (2, 0.5)]
     names = {"dev/sst_accuracy", "dev/mean", "time/minutes_per_epoch", "train/sst_loss"}
+    names |= {"system/examples_per_second", "train/sst_utilisation"}
     assert names <= set(run.data.metrics)
+    assert "" not in run.data.params.values() and run.data.params["tasks"] == "sst, qqp, sts"
     assert parent.data.tags["mlflow.note.content"] == "Is it so?"
+
+
+def test_a_run_is_called_what_orch_compare_calls_its_configuration(out: Path) -> None:
+    names = [
+        write_trial(out / "s", [0.4], sampler="arrp", B=64, dropout=d, seed=2, **{"lambda": 0.5})
+        for d in (0.1, 0.2)
+    ]
+    picture = SweepPicture("s", varied=("sampler", "B", "lambda", "dropout"))
+    projection(out, picture=picture).finish("FINISHED", names)
+    labels = {t: row.label for row in compare(Ledger(out, "s").trials()).rows for t in row.trials}
+    children = runs(out)[2]
+    for name in names:
+        assert children[name].info.run_name == f"{labels[name]} · seed 2"
+        assert children[name].data.tags["configuration"] == labels[name]
+    assert len(set(labels.values())) == 2
+
+
+def test_tags_say_where_a_trial_lies_and_whether_its_minutes_count(out: Path) -> None:
+    quiet = write_trial(out / "s", [0.4], seed=1)
+    noisy = write_trial(out / "s", [0.4], seed=2, contended=True, status=None)
+    blind = write_trial(out / "s", [0.4], seed=3, contended=None)
+    sync(out)
+    children = runs(out)[2]
+    found = {name: run.data.tags["contended"] for name, run in children.items()}
+    assert found == {quiet: "false", noisy: "true", blind: "unknown"}
+    assert children[quiet].data.tags["trial_directory"] == str(out / "s" / "trials" / quiet)
+    assert children[quiet].data.tags["device"] == "cpu: test"
+
+
+def test_contended_is_of_all_epochs(out: Path) -> None:
+    name = write_trial(out / "s", [0.4], status=None)
+    sync(out)
+    Ledger(out, "s").directory(name).commit(epoch(2, 0.5, 1.0, True), {})
+    sync(out)
+    assert runs(out)[2][name].data.tags["contended"] == "true"
+
+
+def test_each_run_names_its_data_sets_once(out: Path) -> None:
+    name = write_trial(out / "s", [0.4], status=None)
+    limited = write_trial(out / "s", [0.4], data={"source": "cs224n", "limit": {"qqp": 99}})
+    sync(out)
+    Ledger(out, "s").close(name, "complete", "")
+    sync(out)
+    children = runs(out)[2]
+    found = [each.dataset for each in children[name].inputs.dataset_inputs]
+    tasks = [f"{task}-{split}" for task in ("sst", "qqp", "sts") for split in ("train", "dev")]
+    assert sorted(each.name for each in found) == sorted(tasks)
+    assert {each.digest for each in found} == {"f"}
+    inputs = {each.dataset.name: each for each in children[limited].inputs.dataset_inputs}
+    assert inputs["qqp-train"].dataset.digest == "f-99" and inputs["qqp-dev"].dataset.digest == "f"
+    assert json.loads(inputs["sts-dev"].dataset.source)["uri"] == "data/sts-dev.csv"
+    assert [tag.value for tag in inputs["sts-dev"].tags] == ["evaluation"]
+
+
+def test_the_experiments_page_has_a_view_of_what_varies(out: Path) -> None:
+    write_trial(out / "s", [0.4], status=None)
+    picture = SweepPicture(
+        "s", "Is it so?", varied=("sampler", "B"), common=("sampler",),
+        task_metrics=("dev/sst_accuracy",),
+    )  # fmt: skip
+    for _ in range(2):
+        projection(out, picture=picture).finish("FINISHED", [])
+    tags = MlflowClient(resolve_uri(URI, out)).get_experiment_by_name("s").tags
+    view = json.loads(tags[f"mlflow.sharedViewState.{page.VIEW}"])
+    assert {"params.`B`", "metrics.`dev/score`"} <= set(view["selectedColumns"])
+    parallel = [c for c in view["compareRunCharts"] if c["type"] == "PARALLEL"]
+    assert [chart["selectedParams"] for chart in parallel] == [["sampler"], ["sampler", "B"]]
+    assert tags["mlflow.experimentKind"] == "custom_model_development"
+    assert page.address("http://h:1/", "7").startswith("http://h:1/#/experiments/7/runs?viewState")
 
 
 @pytest.mark.parametrize(
@@ -100,12 +179,12 @@ def test_projecting_again_adds_nothing_and_going_on_adds_the_rest(out: Path) -> 
 def test_a_projection_that_died_between_its_calls_is_completed(out: Path) -> None:
     """Every call that MLflow answers may be the last one before a crash."""
     name = write_trial(out / "s", [0.4, 0.5])
-    for calls in range(12):
+    for calls in range(14):
         dying = projection(out)
         left = [calls]
         try:
             client = dying._connect()
-            for method in ("create_run", "log_batch", "set_terminated", "update_run"):
+            for method in ("create_run", "log_inputs", "log_batch", "set_terminated", "update_run"):
                 setattr(client, method, _dying(getattr(client, method), left))
             dying.finish("FINISHED", [name])
         except ConnectionError:
@@ -116,6 +195,7 @@ def test_a_projection_that_died_between_its_calls_is_completed(out: Path) -> Non
     assert run.info.status == "FINISHED" and run.data.params["encoder"] == "tiny"
     history = client.get_metric_history(run.info.run_id, "dev/score")
     assert [(m.step, m.value) for m in history] == [(1, 0.4), (2, 0.5)]
+    assert len(run.inputs.dataset_inputs) == 6
 
 
 def _dying(method: Any, left: list[int]) -> Any:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.corpus import Corpus, Split
-from trainer.evaluate import Predictions
 from trainer.tasks import Task
+
+if TYPE_CHECKING:  # the groups and limits below are read where no torch is loaded
+    from trainer.corpus import Corpus, Split
+    from trainer.evaluate import Predictions
 
 WORST = 20
 #: Upper edges of the groups by L1 distance of a predicted from a true similarity (P0, Figure 4).

@@ -23,6 +23,11 @@ def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
         weights = checkpoint.weights()
         pooler = {k: v for k, v in encoder.state_dict().items() if k.startswith("pooler.")}
         encoder.load_state_dict(pooler | weights)
+    return with_heads(config, encoder)
+
+
+def with_heads(config: TrainConfig, encoder: Encoder) -> MultitaskModel:
+    """The config's layers and heads, fresh, on an encoder."""
     pairs = [task.name for task in config.task_list if task.is_pair]
     return MultitaskModel(
         encoder,

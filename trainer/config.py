@@ -259,9 +259,9 @@ def _plain(value: Any, *, runtime: bool = True) -> Any:
         return {str(k): _plain(v, runtime=runtime) for k, v in sorted(value.items())}
     if isinstance(value, tuple | list):
         return [_plain(v, runtime=runtime) for v in value]
+    cls: Any = type(value)
     return {
-        key: _plain(getattr(value, name), runtime=runtime)
-        for key, name in _names(type(value), runtime)
+        key: _plain(getattr(value, name), runtime=runtime) for key, name in _names(cls, runtime)
     }
 
 

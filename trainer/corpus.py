@@ -11,6 +11,7 @@ import hashlib
 import json
 import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +149,16 @@ def prepare(config: TrainConfig) -> Corpus:
             if opened is not None:
                 splits[task.name][split] = opened
     return Corpus(splits, tokenizer.get_vocab_size())
+
+
+def split_of(
+    texts: Sequence[Sequence[str]], task: Task, config: TrainConfig, tokenizer: Tokenizer
+) -> Split:
+    """Sentences (or pairs) that stand in no file, without labels, as a split."""
+    rows = [[text.strip() for text in row] for row in texts]
+    examples = Examples([str(number) for number in range(len(rows))], rows, None)
+    pair = config.pair_of(task.name) if task.is_pair else "cross"
+    return _split_of(task, pair, _encode(examples, tokenizer, config.data.max_length, pair), None)
 
 
 def stats(config: TrainConfig) -> dict[str, dict[str, dict[str, Any]]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-import socket
+import signal
 import sys
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -17,6 +17,8 @@ import typer
 from orchestrator.cli.compare import EXAMPLE as COMPARE_EXAMPLE
 from orchestrator.cli.compare import compare_trials, print_comparison, print_published
 from orchestrator.cli.data import data_app
+from orchestrator.cli.report import EXAMPLE as REPORT_EXAMPLE
+from orchestrator.cli.report import report_sweep
 from orchestrator.cli.terminal import (
     File,
     Json,
@@ -30,6 +32,8 @@ from orchestrator.cli.terminal import (
 )
 from orchestrator.cli.time import EXAMPLE as TIME_EXAMPLE
 from orchestrator.cli.time import time_trials
+from orchestrator.cli.ui import EXAMPLE as UI_EXAMPLE
+from orchestrator.cli.ui import show_pages
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
@@ -100,6 +104,9 @@ def sweep(
         )
     except SweepError as error:
         raise UserError(str(error)) from error
+    if outcome.interrupted:  # it is leaving already; what comes now must not change how
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
     ledger = Ledger(out, spec.name)
     try:
         trials = current(spec.to_dict(), ledger.trials())
@@ -219,6 +226,7 @@ def show(
 
 
 app.command("compare", epilog=COMPARE_EXAMPLE)(compare_trials)
+app.command("report", epilog=REPORT_EXAMPLE)(report_sweep)
 app.command("time", epilog=TIME_EXAMPLE)(time_trials)
 
 
@@ -231,7 +239,7 @@ def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
     ledger = _find(name, out)
     try:
         with SweepLock(ledger.folder):  # a running sweep does this itself
-            count, drawn = pictures.sync(ledger, views.resolved_spec(ledger))
+            count, drawn = pictures.sync(ledger, views.resolved_spec(ledger), _say)
     except (Locked, pictures.Unreachable) as error:
         raise UserError(str(error)) from error
     if as_json:
@@ -240,38 +248,11 @@ def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
         print(f"{ledger.name}: {count} trials in " + " and ".join(drawn))
 
 
-@app.command(epilog="Example: orch ui arrp-embedded --port 5001")
-def ui(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A sweep; its tracking is shown.")
-    ] = None,
-    out: Out = "sweeps",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port on 127.0.0.1.")] = 5000,
-) -> None:
-    """Start MLflow's page on the database that the sweeps are tracked in; Ctrl-C ends it."""
-    from orchestrator.addresses import UnsetVariable, expanded, without_password
+app.command("ui", epilog=UI_EXAMPLE)(show_pages)
 
-    uri = _tracking_uri(name, out)
-    if uri.startswith(("http://", "https://")):
-        print(f"MLflow runs at {uri}")
-        return
-    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
-        raise UserError(f"{uri}: no such database yet; run a sweep, or orch sync NAME")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise UserError(f"port {port} is not free ({error.strerror}); try --port") from error
-    try:
-        told = {"MLFLOW_BACKEND_STORE_URI": expanded(uri)}  # a process list shows arguments
-    except UnsetVariable as error:
-        raise UserError(f"{without_password(uri)}: {error}") from error
-    print(f"MLflow on http://127.0.0.1:{port}, reading {without_password(uri)}", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    told |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    os.execve(sys.executable, command, {**os.environ, **told})
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _load(file: str, profile: str | None, overrides: list[str] | None) -> SweepSpec:
@@ -287,24 +268,6 @@ def _find(name: str, out: str) -> Any:
         return views.find_sweep(name, out)
     except views.NotFound as error:
         raise UserError(str(error)) from error
-
-
-def _tracking_uri(name: str | None, out: str) -> str:
-    """The database of a sweep, or the default one of the folder."""
-    from orchestrator import views
-    from orchestrator.ledger import local_place
-    from orchestrator.spec import TrackingSpec
-    from orchestrator.tracking import resolve_uri
-    from trainer.folder import open_folder
-
-    uri = TrackingSpec().uri
-    if name is None:
-        return resolve_uri(uri, local_place(open_folder(out)))
-    ledger = _find(name, out)
-    tracking = views.resolved_spec(ledger).get("tracking")
-    if isinstance(tracking, dict):
-        uri = str(tracking.get("uri", uri))
-    return resolve_uri(uri, ledger.local_out)
 
 
 def _print_plan(spec: SweepSpec, as_json: bool) -> None:

@@ -12,9 +12,9 @@ from orchestrator.cli.terminal import Json, Out, Sweep, UserError, console, prin
 
 if TYPE_CHECKING:
     from orchestrator.compare import Comparison
+    from orchestrator.compare.of_sweep import SweepComparison, SweepTrials
     from orchestrator.compare.question import Question
-    from orchestrator.compare.results import MethodComparison
-    from orchestrator.ledger import Ledger, TrialRecord
+    from orchestrator.ledger import Ledger
 
 EXAMPLE = "Example: orch compare arrp-embedded"
 FORMATS = ("table", "json", "csv", "md", "latex")
@@ -56,35 +56,36 @@ def compare_trials(
     a bootstrap over dev examples and seeds.  docs/comparison.md explains every figure.
     """
     layout = "json" if as_json else layout
-    question = _question(baseline, metric, by, margin, layout, seed)
+    if layout not in FORMATS:
+        raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
+    question = question_of(baseline, metric, by, margin, seed)
     from orchestrator.compare import compare
+    from orchestrator.compare.of_sweep import trials_of
 
-    ledger = _find(name, out)
+    ledger = find_sweep(name, out)
     with Patience("reading trials") as tell:
-        trials, left_out = _trials(ledger)
-        comparison = compare(trials)
+        chosen = trials_of(ledger)
+        for trial, reason in chosen.unreadable.items():
+            print(f"{trial} cannot be read: {reason}", file=sys.stderr)
         if published:
-            print_published(ledger, trials, comparison, layout == "json")
+            print_published(ledger, chosen.trials, compare(chosen.trials), layout == "json")
             return
-        by_method = _by_method(ledger, trials, comparison, question, tell)
-    _print(comparison, by_method, layout, left_out)
+        compared = comparison_of(ledger, chosen, question, tell)
+    _print(compared, layout)
 
 
-def _question(
-    baseline: str, metric: str, by: str, margin: float, layout: str, seed: int
-) -> Question:
+def question_of(baseline: str, metric: str, by: str, margin: float, seed: int) -> Question:
     """The options, checked as far as no trial is needed."""
     from orchestrator.compare.question import Question
 
-    if layout not in FORMATS:
-        raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
     if not 0 < margin < 1:
         raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
     keys = tuple(key.strip() for key in by.split(",") if key.strip())
     return Question(metric=metric, by=keys, baseline=baseline, margin=margin, seed=seed)
 
 
-def _find(name: str, out: str) -> Ledger:
+def find_sweep(name: str, out: str) -> Ledger:
+    """The sweep of that name or folder."""
     from orchestrator import views
 
     try:
@@ -93,67 +94,36 @@ def _find(name: str, out: str) -> Ledger:
         raise UserError(str(error)) from error
 
 
-def _trials(ledger: Ledger) -> tuple[list[TrialRecord], int]:
-    """The trials of the current number of epochs, and how many others there are."""
-    from pydantic import ValidationError
-
-    from orchestrator import views
-    from orchestrator.extension import current
-    from orchestrator.spec_models import SweepSpec
-
-    reading = ledger.read()
-    for trial, reason in reading.unreadable.items():
-        print(f"{trial} cannot be read: {reason}", file=sys.stderr)
-    try:
-        spec = SweepSpec.model_validate(views.resolved_spec(ledger)).to_dict()
-    except ValidationError:  # nothing says how many epochs there should be
-        return reading.trials, 0
-    trials = current(spec, reading.trials)
-    return trials, len(reading.trials) - len(trials)
-
-
-def _by_method(
-    ledger: Ledger,
-    trials: list[TrialRecord],
-    comparison: Comparison,
-    question: Question,
-    tell: Any,
-) -> MethodComparison | None:
-    from orchestrator.compare.by_method import ChoiceError, compare_methods
+def comparison_of(
+    ledger: Ledger, chosen: SweepTrials, question: Question, tell: Any
+) -> SweepComparison:
+    """The comparison that the options ask for."""
+    from orchestrator.compare.by_method import ChoiceError
+    from orchestrator.compare.of_sweep import compare_sweep
 
     try:
-        return compare_methods(ledger, trials, comparison, question, tell)
+        return compare_sweep(ledger, chosen, question, tell)
     except ChoiceError as error:
         raise UserError(str(error)) from error
 
 
-def _print(
-    comparison: Comparison, by_method: MethodComparison | None, layout: str, left_out: int
-) -> None:
+def _print(compared: SweepComparison, layout: str) -> None:
     from orchestrator.compare import formats
 
+    by_method = compared.methods
     if layout == "json":
-        print_json(comparison.to_dict() | (by_method.to_dict() if by_method else {}))
+        print_json(compared.rows.to_dict() | (by_method.to_dict() if by_method else {}))
     elif by_method is None or layout == "table":
-        print(by_method.answer if by_method else comparison.answer)
+        print(compared.answer)
         for sheet in formats.sheets(by_method) if by_method else ():
             console().print(formats.rich_table(sheet))
             print()
-        _print_rows(comparison)
-        for note in _notes(by_method, left_out):
+        _print_rows(compared.rows)
+        for note in compared.notes:
             print(note)
     else:
         write = {"csv": formats.comma_separated, "md": formats.markdown, "latex": formats.latex}
         print(write[layout](by_method), end="", flush=True)
-
-
-def _notes(by_method: MethodComparison | None, left_out: int) -> list[str]:
-    found = list(by_method.notes) if by_method else []
-    if by_method and by_method.frontier_problem:
-        found.append(f"No frontier of score against minutes: {by_method.frontier_problem}.")
-    if left_out:
-        found.append(f"{left_out} trials of another number of epochs were left out.")
-    return found
 
 
 def print_comparison(comparison: Comparison) -> None:

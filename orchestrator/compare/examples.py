@@ -54,7 +54,7 @@ class DevSet:
         wanted = [trial for trial in trials if trial.trial_id not in self.outcomes]
         with ThreadPoolExecutor(_READERS) as readers:
             for trial, columns in zip(
-                wanted, readers.map(lambda t: _columns(ledger, t), wanted), strict=True
+                wanted, readers.map(lambda t: read_columns(ledger, t), wanted), strict=True
             ):
                 self._add(trial, columns)
 
@@ -107,8 +107,8 @@ class DevSet:
         self.outcomes[trial.trial_id] = made
 
 
-def _columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]]:
-    """Task -> its columns id, label, prediction of the last epoch."""
+def read_columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]]:
+    """Task -> its columns id, label, prediction of the last epoch.  Raises `PredictionsError`."""
     name = predictions_name(len(trial.records))
     try:
         content = ledger.directory(trial.trial_id).read(name)

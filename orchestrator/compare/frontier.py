@@ -10,6 +10,7 @@ import numpy as np
 from orchestrator.compare.evidence import Evidence
 from orchestrator.compare.methods import Configuration, Method
 from orchestrator.compare.times import FairMinutes
+from orchestrator.compare.verdict import CONFIDENCE
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,8 @@ class Point:
     """A configuration with its mean over seeds on the whole dev set.
 
     `on_frontier`: as measured.  `probability`: the share of bootstrap draws in which no other point
-    has a higher score in fewer minutes.  `knee`: see `knee`.
+    has a higher score in fewer minutes.  `knee`: see `knee`.  `score_interval` and
+    `minutes_interval`: the draws' 95 %, low and high.
     """
 
     config_id: str
@@ -28,6 +30,8 @@ class Point:
     on_frontier: bool
     probability: float
     knee: bool
+    score_interval: tuple[float, float]
+    minutes_interval: tuple[float, float]
 
 
 def as_measured(
@@ -69,10 +73,18 @@ def points(evidence: Evidence, minutes: FairMinutes, labels: Mapping[str, str]) 
             on_frontier=place in ends,
             probability=float(sure[place]),
             knee=bend is not None and ends[bend] == place,
+            score_interval=found[place][1].interval(CONFIDENCE),
+            minutes_interval=_ends(drawn[place]),
         )
         for place, (each, method) in enumerate(timed)
     ]
     return sorted(made, key=lambda point: -point.score)
+
+
+def _ends(draws: np.ndarray) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
 
 
 def not_beaten(scores: Sequence[float], minutes: Sequence[float]) -> list[int]:

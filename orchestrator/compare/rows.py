@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Configurations that a table shows.
 SHOWN = 30
+#: Keys that a label shows wherever they act, and the seed, which it never shows.
+_ALWAYS = ("sampler", "freeze", "lambda", "B", "combiner", "seed")
 #: What must be the same wherever scores are compared.
 BASIS: dict[str, Callable[[TrialRecord], str]] = {
     "tasks": lambda trial: ", ".join(trial.config["tasks"]),
@@ -40,9 +42,9 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
+        if len(values) == 1:
+            return cls(float(values[0]), None)
         mean = statistics.fmean(values)
-        if len(values) < 2:
-            return cls(mean, None)
         # statistics.stdev is exact and takes 30 times as long: a second for 10,000 trials.
         return cls(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
 
@@ -133,30 +135,50 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
 def _labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
     """`arrp F=encoder λ=0.5 B=24000`, and whatever else tells the configurations apart."""
     flat = {key: dict(flatten(config.canonical())) for key, config in configs.items()}
-    own = ("sampler", "freeze", "lambda", "B", "combiner", "seed")
     names = sorted(
-        {n for values in flat.values() for n in values if n.partition(".")[0] not in own}
+        {n for values in flat.values() for n in values if n.partition(".")[0] not in _ALWAYS}
     )
-    varying = [n for n in names if len({repr(v[n]) for v in flat.values() if n in v}) > 1]
+    varying = [n for n in names if _differ(v[n] for v in flat.values() if n in v)]
     # Entries of a mapping tell apart by being there at all.
     some = [n for n in names if "." in n and any(n not in values for values in flat.values())]
     varying += [n for n in some if n not in varying and not n.startswith("data.")]
-    labels = {}
-    for key, config in configs.items():
-        idle = config.inactive()
-        parts = [config.sampler]
-        if config.combiner != "pcgrad":
-            parts.append(config.combiner)
-        if config.freeze != "none" or config.sampler == "arrp":
-            parts.append(f"F={config.freeze}")
-        if "lambda" not in idle:
-            parts.append(f"λ={label_value(config.lambda_)}")
-        if "B" not in idle:
-            parts.append(f"B={label_value(config.B)}")
-        shown = [name for name in varying if flat[key].get(name, "") != ""]
-        parts += [f"{name}={label_value(flat[key][name])}" for name in shown]
-        labels[key] = " ".join(parts)
-    return labels
+    return {
+        key: _label(config, flat[key], [name for name in varying if name in flat[key]])
+        for key, config in configs.items()
+    }
+
+
+def _differ(values: Iterable[Any]) -> bool:
+    """Whether there are two of them; 1 and True are."""
+    values = iter(values)
+    first = next(values)
+    return any(value != first or type(value) is not type(first) for value in values)
+
+
+def label(config: TrainConfig, varied: Iterable[str]) -> str:
+    """A single configuration's label, with the acting ones of these dotted keys in it.
+
+    What `compare` calls it, as far as the keys are those that the configurations differ in.
+    """
+    flat = dict(flatten(config.canonical()))
+    keys = [key for key in varied if key.partition(".")[0] not in _ALWAYS]
+    shown = [n for n in flat if any(n == key or n.startswith(f"{key}.") for key in keys)]
+    return _label(config, flat, shown)
+
+
+def _label(config: TrainConfig, flat: Mapping[str, Any], shown: Iterable[str]) -> str:
+    acting = {key.partition(".")[0] for key in flat}
+    parts = [config.sampler]
+    if config.combiner != "pcgrad":
+        parts.append(config.combiner)
+    if config.freeze != "none" or config.sampler == "arrp":
+        parts.append(f"F={config.freeze}")
+    if "lambda" in acting:
+        parts.append(f"λ={label_value(config.lambda_)}")
+    if "B" in acting:
+        parts.append(f"B={label_value(config.B)}")
+    parts += [f"{name}={label_value(flat[name])}" for name in shown if flat[name] != ""]
+    return " ".join(parts)
 
 
 def label_value(value: Any) -> str:

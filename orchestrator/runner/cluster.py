@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import math
@@ -9,6 +10,7 @@ import os
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -27,6 +29,10 @@ _TEMP_PREFIX = "orch-ray-"
 #: Close to Ray's least; nothing of ours travels through its object store.
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 
+#: Seconds that a start of Ray which was interrupted may take to its end.
+_START_S = 10.0
+#: The exit code of what was interrupted.
+_INTERRUPTED = 130
 #: Seconds in which Ray's last processes may hinder the deletion of their folder.
 _SWEEP_S = 5.0
 
@@ -43,16 +49,12 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
     """
     for name in ("ray", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    on_terminate = signal.getsignal(signal.SIGTERM)
-    folder = None
+    folder, start = None, None
     try:
         try:
             folder = temp_folder() if address is None else None
-            _init(wanted, address, folder)
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, on_terminate)  # ray.init has put its own there
-        except SystemExit as error:  # which has had one meanwhile
-            raise KeyboardInterrupt from error
+            start = _Start(wanted, address, folder)
+            start.finish()
         except Exception as error:  # ray raises what its processes and sockets give it
             first = str(error).strip().partition("\n")[0]
             where = "on this machine" if address is None else f"at {address}"
@@ -60,9 +62,53 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
         yield _fitting(wanted)
     finally:
         with handled(signal.SIG_IGN):  # one signal more must not leave half of Ray behind
-            ray.shutdown()
+            if start is not None and start.is_alive():
+                atexit.register(_leave)
+            else:
+                ray.shutdown()
             if folder is not None:
                 _sweep_away(folder)
+
+
+class _Start(threading.Thread):
+    """Starts or joins Ray, in a thread of its own.
+
+    In the main thread Ray would take SIGTERM from us, and what a signal raises deep in its imports
+    is lost; here signals find a thread that waits.
+    """
+
+    def __init__(self, wanted: ResourcesSpec, address: str | None, folder: Path | None):
+        super().__init__(name="ray.init", daemon=True)
+        self._about = wanted, address, folder
+        self._error: BaseException | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            _init(*self._about)
+        except BaseException as error:  # raised again by finish()
+            self._error = error
+
+    def finish(self) -> None:
+        """Wait for it; raises what it raises.
+
+        Behind a first signal Ray may get up, so that it can be shut down in order; a second one
+        does not wait, and neither does anybody for a Ray whose processes the signal has ended.
+        """
+        try:
+            self.join()
+        except KeyboardInterrupt:
+            self.join(_START_S)
+            raise
+        if self._error is not None:
+            raise self._error
+
+
+def _leave() -> None:
+    """Leave without Ray's goodbye, which waits a minute for processes that are gone."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(_INTERRUPTED)
 
 
 def _init(wanted: ResourcesSpec, address: str | None, folder: Path | None) -> None:

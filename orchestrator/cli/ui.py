@@ -1,0 +1,176 @@
+"""`orch ui`: MLflow's page on a sweep's database, and optuna-dashboard beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.terminal import Out, UserError
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger
+
+EXAMPLE = "Example: orch ui arrp-embedded --port 5001"
+#: Seconds that a server has to end by itself.
+_GRACE_S = 10
+_PAUSE_S = 0.3
+
+
+def show_pages(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A sweep; its tracking is shown.")
+    ] = None,
+    out: Out = "sweeps",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="MLflow's port on 127.0.0.1.")] = 5000,
+    study_port: Annotated[
+        int, typer.Option(min=1, max=65535, help="optuna-dashboard's port on 127.0.0.1.")
+    ] = 8080,
+) -> None:
+    """Start MLflow's page on the database that the sweeps are tracked in; Ctrl-C ends it.
+
+    With a sweep's NAME, its own page is named, and if optuna-dashboard is installed
+    (`pip install '.[dashboard]'`) it shows the sweep's study.  docs/tracking.md shows the pages.
+    """
+    from orchestrator.addresses import UnsetVariable, expanded, without_password
+    from orchestrator.tracking.database import is_server
+
+    ledger = _find(name, out) if name is not None else None
+    uri, study = _places(ledger, out)
+    shown = without_password(uri)
+    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
+        raise UserError(f"{uri}: no such database yet; run a sweep, or orch sync NAME")
+    try:
+        told = {"MLFLOW_BACKEND_STORE_URI": expanded(uri)}  # a process list shows arguments
+        study = expanded(study)
+    except UnsetVariable as error:
+        raise UserError(f"{shown}: {error}") from error
+    commands: dict[str, tuple[list[str], dict[str, str]]] = {}
+    lines = []
+    if is_server(uri):
+        lines.append(f"MLflow runs at {_page(uri, uri, ledger)}")
+    else:
+        _check_free(port, "--port")
+        server = f"http://127.0.0.1:{port}"
+        lines.append(f"MLflow on {_page(server, uri, ledger)}, reading {shown}")
+        command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--host", "127.0.0.1", "--port", str(port)]
+        told |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+        commands["MLflow"] = command, told
+    if study and importlib.util.find_spec("optuna_dashboard") is None:
+        lines.append("optuna-dashboard is not installed: pip install '.[dashboard]'")
+    elif study:
+        _check_free(study_port, "--study-port")
+        lines.append(f"optuna-dashboard on http://127.0.0.1:{study_port}")
+        command = [sys.executable, "-m", "orchestrator.search.dashboard", str(study_port)]
+        commands["optuna-dashboard"] = command, {"ORCH_STUDY": study}
+    print("\n".join(lines), flush=True)
+    if commands:
+        raise typer.Exit(_serve(commands))
+
+
+def _page(server: str, uri: str, ledger: Ledger | None) -> str:
+    """The sweep's own page on a server, or the server's first one."""
+    from orchestrator.tracker import root_cause
+    from orchestrator.tracking import experiment_id, page
+
+    if ledger is None:
+        return server
+    try:
+        found = experiment_id(uri, ledger.name)
+    except Exception as error:  # whatever the database raises; MLflow may be told more of it
+        print(f"{ledger.name}: its page is not known: {root_cause(error)}", file=sys.stderr)
+        return server
+    return server if found is None else page.address(server, found)
+
+
+def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
+    """Run servers until Ctrl-C or until one of them ends; returns the exit code.
+
+    Each has a process group of its own: Ctrl-C reaches this process alone, which ends them all,
+    their workers too.
+    """
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for name, (command, told) in commands.items():
+            running[name] = subprocess.Popen(
+                command, env={**os.environ, **told}, start_new_session=True
+            )
+        while True:
+            for name, process in running.items():
+                code = process.poll()
+                if code is not None:
+                    print(f"{name} ended by itself (exit code {code})", file=sys.stderr)
+                    return 1
+            time.sleep(_PAUSE_S)
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        _end(running.values())
+
+
+def _end(processes: object) -> None:
+    """Ask each group to end, and kill what does not."""
+    for process in list(processes):  # type: ignore[call-overload]
+        _signal_group(process, signal.SIGTERM)
+    for process in list(processes):  # type: ignore[call-overload]
+        try:
+            process.wait(_GRACE_S)
+        except subprocess.TimeoutExpired:
+            _signal_group(process, signal.SIGKILL)
+            process.wait()
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        return
+
+
+def _check_free(port: int, option: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise UserError(f"port {port} is not free ({error.strerror}); try {option}") from error
+
+
+def _find(name: str, out: str) -> Ledger:
+    from orchestrator import views
+
+    try:
+        return views.find_sweep(name, out)
+    except views.NotFound as error:
+        raise UserError(str(error)) from error
+
+
+def _places(ledger: Ledger | None, out: str) -> tuple[str, str]:
+    """MLflow's address of a sweep, or of the folder, and its study's (empty: none to be shown)."""
+    from orchestrator import views
+    from orchestrator.addresses import resolve_uri
+    from orchestrator.ledger import local_place
+    from orchestrator.pictures import study_uri
+    from orchestrator.spec import TrackingSpec
+    from trainer.folder import open_folder
+
+    plain = TrackingSpec()
+    if ledger is None:
+        return resolve_uri(plain.uri, local_place(open_folder(out))), ""
+    told = views.resolved_spec(ledger).get("tracking")
+    tracking = told if isinstance(told, dict) else {}
+    uri = resolve_uri(str(tracking.get("uri", plain.uri)), ledger.local_out)
+    return uri, study_uri(str(tracking.get("study", plain.study)), ledger)

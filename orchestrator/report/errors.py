@@ -1,0 +1,153 @@
+"""Where one trained model errs: what its dev predictions and its analysis.json say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+
+from orchestrator.compare.examples import PredictionsError, read_columns
+from trainer.analysis import DISTANCES, WORST
+from trainer.folder import StoreError
+from trainer.tasks import Task
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger, TrialRecord
+
+_FILE = "analysis.json"
+
+
+class WorstError(BaseModel):
+    """One of the gravest errors; `text` is its sentence or its two, empty if unknown."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    id: str
+    text: list[str] = []
+    label: float
+    prediction: float
+
+
+class Analysis(BaseModel):
+    """What `trainer.analysis.analyse` wrote of a task, as far as it is not worked out here."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    label_share: list[float] | None = None
+    worst: list[WorstError] = []
+
+
+@dataclass(frozen=True)
+class TaskErrors:
+    """One task's dev predictions of one trial; labels and predictions are (n,).
+
+    Attributes:
+        label_share: of each class in the training set; None where that is not known.
+        text_problem: why the worst errors have no text; empty if they have.
+    """
+
+    task: Task
+    labels: np.ndarray
+    predictions: np.ndarray
+    label_share: list[float] | None
+    worst: list[WorstError]
+    text_problem: str
+
+    @property
+    def classes(self) -> int:
+        return int(self.task.label_bounds[1]) + 1
+
+    def confusion(self) -> np.ndarray:
+        """(classes, classes) counts; row: true label, column: prediction (P0, Figures 2 and 3)."""
+        counts = np.zeros((self.classes, self.classes), dtype=np.int64)
+        pairs = self.labels.astype(int), self.predictions.astype(int)
+        known = [(found >= 0) & (found < self.classes) for found in pairs]
+        there = known[0] & known[1]
+        np.add.at(counts, (pairs[0][there], pairs[1][there]), 1)
+        return counts
+
+    def distances(self) -> dict[str, np.ndarray]:
+        """Group by L1 distance of prediction and label -> which examples (n,) (P0, Figure 4)."""
+        edges = list(DISTANCES.values())
+        groups = np.searchsorted(edges, np.abs(self.predictions - self.labels))
+        return {name: groups == number for number, name in enumerate(DISTANCES)}
+
+    def bias(self) -> tuple[int, int, int]:
+        """Examples predicted below their label, at it, above it (P3, Figures 4 and 5)."""
+        difference = self.predictions - self.labels
+        below, above = int((difference < 0).sum()), int((difference > 0).sum())
+        return below, len(difference) - below - above, above
+
+
+@dataclass(frozen=True)
+class TrialErrors:
+    """All tasks of a trial's newest epoch; `problem` says why there are none."""
+
+    trial: TrialRecord
+    tasks: list[TaskErrors]
+    problem: str = ""
+
+
+def read_errors(ledger: Ledger, trial: TrialRecord) -> TrialErrors:
+    """What the predictions of a trial's newest epoch say."""
+    if not trial.records:
+        return TrialErrors(trial, [], "it has no epoch")
+    try:
+        columns = read_columns(ledger, trial)
+    except PredictionsError as error:
+        return TrialErrors(trial, [], str(error))
+    analyses, problem = _analyses(ledger, trial)
+    found = []
+    for task in trial.train_config.task_list:
+        if task.name not in columns:
+            continue  # an auxiliary task without a dev set
+        ids, labels, predictions = _numbers(columns[task.name])
+        if not len(labels):
+            continue
+        told = analyses.get(task.name, Analysis())
+        worst = told.worst or _worst(ids, labels, predictions)
+        none = "" if told.worst or not worst else problem or f"{_FILE} names none of {task.name}"
+        shares = told.label_share
+        if task.integer_labels and len(shares or []) != int(task.label_bounds[1]) + 1:
+            shares = None
+        found.append(TaskErrors(task, labels, predictions, shares, worst, none))
+    return TrialErrors(trial, found, "" if found else "it predicts no task")
+
+
+def _numbers(columns: dict[str, Any]) -> tuple[list[str], np.ndarray, np.ndarray]:
+    """Ids, labels and predictions of the examples where both are numbers."""
+    labels, predictions = (columns[key].to_numpy() for key in ("label", "prediction"))
+    there = np.isfinite(labels) & np.isfinite(predictions)
+    ids = [str(name) for name, is_there in zip(columns["id"].to_pylist(), there, strict=True)
+           if is_there]  # fmt: skip
+    return ids, labels[there], predictions[there]
+
+
+def _worst(ids: list[str], labels: np.ndarray, predictions: np.ndarray) -> list[WorstError]:
+    """Wrong examples by falling distance, without their text."""
+    distance = np.abs(predictions - labels)
+    order = np.argsort(-distance, kind="stable")[:WORST]
+    return [
+        WorstError(id=ids[n], label=float(labels[n]), prediction=float(predictions[n]))
+        for n in order
+        if distance[n] > 0
+    ]
+
+
+def _analyses(ledger: Ledger, trial: TrialRecord) -> tuple[dict[str, Analysis], str]:
+    """Task -> its analysis, or why there is none."""
+    if trial.status != "complete":
+        return {}, f"only a complete trial has {_FILE}, and this one is {trial.status}"
+    try:
+        content = ledger.directory(trial.trial_id).read(_FILE)
+    except (OSError, StoreError) as error:
+        return {}, f"{_FILE} cannot be read: {getattr(error, 'strerror', None) or error}"
+    if content is None:
+        return {}, f"{_FILE} is missing"
+    try:
+        return TypeAdapter(dict[str, Analysis]).validate_json(content), ""
+    except ValidationError as error:
+        first = error.errors()[0]
+        return {}, f"{_FILE} cannot be read: {first['msg']}"

@@ -1,0 +1,29 @@
+"""A report as one HTML page that needs nothing else: no network, no script."""
+
+from __future__ import annotations
+
+from importlib import resources
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from orchestrator.report.document import Document
+
+
+def page(document: Document) -> str:
+    """The page's text.  Whatever comes from data, names or sweep files is escaped."""
+    environment = Environment(
+        loader=PackageLoader("orchestrator.report", ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # Our own, and figures that escape their texts themselves; nothing else is taken as it is.
+    css = Markup(resources.files("orchestrator.report").joinpath("page.css").read_text("utf-8"))
+    drawn = {
+        figure.key: Markup(figure.inline())
+        for section in document.sections
+        for figure in section.figures()
+    }
+    return environment.get_template("page.html").render(document=document, css=css, drawn=drawn)

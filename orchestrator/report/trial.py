@@ -1,0 +1,238 @@
+"""The papers' figures of one trial: confusion, similarity, bias, worst errors, its own curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+
+from orchestrator.compare.why import Row
+from orchestrator.report import style
+from orchestrator.report.errors import TaskErrors, TrialErrors
+from orchestrator.report.figure import Figure
+from orchestrator.report.parts import Figures, Heading, Missing, Part, Table, Text
+
+#: Classes of a confusion matrix whose cells hold their figures.
+_MOST_WRITTEN = 10
+_SHOWN_ERRORS = 10
+_CLASS_NAMES = {
+    "sst": ("negative", "somewhat neg.", "neutral", "somewhat pos.", "positive"),
+    "cfimdb": ("negative", "positive"),
+    "qqp": ("different", "paraphrase"),
+}
+
+
+def parts(found: TrialErrors, label: str) -> Iterable[Part]:
+    """One trial's part of the report; `label`: its configuration."""
+    trial = found.trial
+    yield Heading(trial.trial_id, f"trial-{trial.trial_id}")
+    last = trial.records[-1] if trial.records else None
+    score = f", dev_score {last['dev_score']:.4f} behind epoch {last['epoch']}" if last else ""
+    yield Text(f"{label}, seed {trial.config['seed']}, {trial.status}{score}.")
+    if len(trial.records) == 1:
+        yield Missing("One epoch: its learning curves are points.")
+    if found.problem:
+        yield Missing(f"No figure of its predictions: {found.problem}.")
+    told = {each.task.name: each for each in found.tasks}
+    for task in trial.config["tasks"]:
+        figures = []
+        if last and "dev_metric" in last["tasks"].get(task, {}):
+            figures.append(_curve(trial.trial_id, trial.records, task))
+        if task in told:
+            figures += _figures(trial.trial_id, told[task])
+        if figures:
+            yield Figures(figures)
+        if task in told:
+            yield from _worst(told[task])
+
+
+def _curve(trial_id: str, records: Sequence[Row], task: str) -> Figure:
+    """Train and dev metric by epoch: what separates them was learnt by heart."""
+    ends = []
+    name = records[-1]["tasks"][task].get("metric", "metric")
+    with style.styled():
+        drawn, axes = style.axes(2.6)
+        for (key, shown), look in zip(
+            (("train_metric", "training batches"), ("dev_metric", "dev set")),
+            style.looks(("train", "dev")).values(),
+            strict=True,
+        ):
+            points = [
+                (record["epoch"], value)
+                for record in records
+                if (value := record["tasks"].get(task, {}).get(key)) is not None
+            ]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=shown, **look.line_options())
+                ends.append(f"{shown} {points[-1][1]:.4f}")
+        style.whole_numbers(axes)
+        axes.set_xlabel("epoch")
+        axes.set_ylabel(f"{task} {name}")
+        style.with_legend(drawn, axes)
+    return Figure(
+        f"{trial_id}-{task}-epochs",
+        f"{task}: training and dev {name}",
+        f"{task} {name} by epoch, last: {', '.join(ends)}.",
+        "Training batches as they were seen, dropout on. Where the two part, the model learns its "
+        "training set by heart.",
+        drawn,
+    )
+
+
+def _figures(trial_id: str, each: TaskErrors) -> Iterable[Figure]:
+    if each.task.integer_labels:
+        yield _confusion(trial_id, each)
+    else:
+        yield _scatter(trial_id, each)
+    if sum(each.bias()):
+        yield _bias(trial_id, each)
+
+
+def _confusion(trial_id: str, each: TaskErrors) -> Figure:
+    """Rows normalised to 1, the training set's labels beside them (P0, Figures 2 and 3)."""
+    counts, name = each.confusion(), each.task.name
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = counts / np.maximum(totals, 1)
+    classes = [f"{n}  {text}" for n, text in enumerate(_CLASS_NAMES.get(name, ()))]
+    if len(classes) != each.classes:
+        classes = [str(n) for n in range(each.classes)]
+    label_share = each.label_share
+    source = "training set"
+    if label_share is None:
+        label_share, source = (totals[:, 0] / max(1, totals.sum())).tolist(), "dev set"
+    with style.styled():
+        drawn = style.canvas(1.3 + min(3.4, 0.45 * each.classes + 0.4))
+        matrix, bars = drawn.subplots(1, 2, width_ratios=(3, 1.3))
+        _matrix(matrix, shares, classes)
+        places = np.arange(each.classes)
+        bars.barh(places, [100 * s for s in label_share], color=style.PALETTE[0], height=0.6)
+        bars.set_ylim(matrix.get_ylim())
+        bars.set_yticks([])
+        bars.grid(False, axis="y")
+        bars.set_xlabel(f"% of labels,\n{source}")
+        matrix.set_ylabel("true label")
+        matrix.set_xlabel("predicted label")
+    told = "; ".join(
+        f"{label}: {int(totals[n, 0])} examples, {shares[n, n]:.0%} right, "
+        f"{share:.0%} of the {source}"
+        for n, (label, share) in enumerate(zip(classes, label_share, strict=True))
+    )
+    note = "" if source == "training set" else (
+        " The training set's labels are not known here (no analysis.json), the dev set's are shown."
+    )  # fmt: skip
+    return Figure(
+        f"{trial_id}-{name}-confusion",
+        f"{name}: confusion of labels, beside how frequent they are",
+        f"Confusion matrix of {name}, {int(counts.sum())} dev examples. {told}.",
+        "Each row sums to 1: what was predicted of examples with this label. Right ones lie on the "
+        f"diagonal. The bars are the labels' shares of the {source}: frequent labels draw "
+        f"predictions to them.{note}",
+        drawn,
+    )
+
+
+def _matrix(axes: Axes, shares: np.ndarray, classes: Sequence[str]) -> None:
+    count = len(classes)
+    # cividis reads the same with every kind of colour vision, and in grey.
+    axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axes.grid(False)
+    every = max(1, count // _MOST_WRITTEN)
+    axes.set_xticks(range(0, count, every), [str(n) for n in range(0, count, every)])
+    axes.set_yticks(range(0, count, every), [classes[n] for n in range(0, count, every)])
+    if count <= _MOST_WRITTEN:
+        for row, column in np.ndindex(count, count):
+            axes.text(
+                column, row, f"{shares[row, column]:.2f}", ha="center", va="center", fontsize=9.5,
+                color="#000000" if shares[row, column] > 0.55 else "#ffffff",
+            )  # fmt: skip
+
+
+def _scatter(trial_id: str, each: TaskErrors) -> Figure:
+    """True against predicted similarity, grouped by L1 distance (P0, Figure 4)."""
+    name, groups = each.task.name, each.distances()
+    with style.styled():
+        drawn, axes = style.axes(3.6)
+        low, high = each.task.label_range
+        axes.plot([low, high], [low, high], color=style.INK, linewidth=0.8)
+        for (group, chosen), look in zip(groups.items(), style.looks(groups).values(), strict=True):
+            if chosen.any():
+                axes.plot(
+                    each.labels[chosen], each.predictions[chosen], markersize=3.5,
+                    label=f"{group} ({chosen.mean():.0%})", alpha=0.65,
+                    rasterized=len(each.labels) > style.MANY_POINTS,
+                    **look.point_options() | {"markeredgecolor": "none"},
+                )  # fmt: skip
+        axes.set_xlabel(f"true {each.task.label}")
+        axes.set_ylabel(f"predicted {each.task.label}")
+        style.with_legend(drawn, axes)
+    told = ", ".join(f"{group} {chosen.mean():.1%}" for group, chosen in groups.items())
+    return Figure(
+        f"{trial_id}-{name}-similarity",
+        f"{name}: true against predicted {each.task.label}",
+        f"{len(each.labels)} dev examples of {name} by distance from the truth: {told}.",
+        "Grouped by distance from the truth: close to 0.5, near to 1, far to 2, opposite beyond. "
+        "On the line a prediction is right.",
+        drawn,
+    )
+
+
+def _bias(trial_id: str, each: TaskErrors) -> Figure:
+    """Under- against over-predictions; of a yes-or-no task the false negatives and positives."""
+    name, (below, right, above) = each.task.name, each.bias()
+    binary = each.task.integer_labels and each.classes == 2
+    words = ("false negatives", "false positives") if binary else ("under", "over")
+    total, wrong = below + right + above, below + above
+    with style.styled():
+        drawn, axes = style.axes(1.45)
+        left = 0.0
+        pieces = ((words[0], below, style.PALETTE[0], "//"), ("right", right, style.GRID, ""),
+                  (words[1], above, style.PALETTE[4], "xx"))  # fmt: skip
+        for text, count, colour, hatch in pieces:
+            share = 100 * count / total
+            axes.barh(
+                0, share, left=left, color=colour, hatch=hatch, height=0.5,
+                edgecolor=style.PAPER, linewidth=0.8, label=f"{text} {share:.1f} %",
+            )  # fmt: skip
+            left += share
+        axes.set_xlim(0, 100)
+        axes.set_yticks([])
+        axes.grid(False, axis="y")
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel(f"% of {total:,} dev examples")
+        style.with_legend(drawn, axes)
+    of_errors = (
+        f"{below / wrong:.0%} {words[0]}, {above / wrong:.0%} {words[1]}" if wrong else "none"
+    )
+    return Figure(
+        f"{trial_id}-{name}-bias",
+        f"{name}: {words[0]} against {words[1]}" + ("" if binary else "-predictions"),
+        f"{total} dev examples of {name}: {below} {words[0]}, {right} right, {above} {words[1]}.",
+        f"Of its errors: {of_errors}. An even split is an unbiased model.",
+        drawn,
+    )
+
+
+def _worst(each: TaskErrors) -> Iterable[Part]:
+    name = each.task.name
+    if not each.worst:
+        yield Text(f"{name}: every dev example is right.")
+        return
+    if each.text_problem:
+        yield Missing(f"{name}: the worst errors by id, without their text: {each.text_problem}.")
+    digits = 0 if each.task.integer_labels else 2
+    with_text = not each.text_problem
+    rows = [
+        [
+            *(["\n".join(error.text) or "-"] if with_text else []),
+            f"{error.label:.{digits}f}",
+            f"{error.prediction:.{digits}f}",
+            error.id,
+        ]
+        for error in each.worst[:_SHOWN_ERRORS]
+    ]
+    columns = [*(["text"] if with_text else []), "true", "predicted", "id"]
+    yield Table.plain(
+        f"{name}: the {len(rows)} gravest errors.", columns, rows, words=(0, len(columns) - 1)
+        if with_text else (2,),
+    )  # fmt: skip

@@ -1,0 +1,22 @@
+"""MLflow as a projection of the ledger.  The only package that imports mlflow.
+
+What stands here can be thrown away and built again: each trial is one child run found by its
+`trial_id` tag, an epoch is logged unless the run has that step already, and what the sweep's own
+run shows is logged again only if it has changed.
+"""
+
+from orchestrator.addresses import resolve_uri, without_password
+from orchestrator.tracking.database import experiment_id
+from orchestrator.tracking.projection import Projection
+from orchestrator.tracking.sweep_run import Exhibits, SweepPicture
+from orchestrator.tracking.trial_run import epoch_metrics
+
+__all__ = [
+    "Exhibits",
+    "Projection",
+    "SweepPicture",
+    "epoch_metrics",
+    "experiment_id",
+    "resolve_uri",
+    "without_password",
+]

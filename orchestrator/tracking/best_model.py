@@ -1,0 +1,160 @@
+"""The best trial's model in MLflow's registry: loaded by `models:/<sweep>/<version>`."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.tracking.sweep_run import SweepPicture
+from trainer.store import TrialDirectory
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from trainer.tasks import Task
+
+#: A model that a server takes while the end of a sweep waits for it.
+SMALL_BYTES = 100 * 2**20
+#: The version that is the best one now: `models:/<sweep>@best`.
+ALIAS = "best"
+#: Says of a logged model or a version which trial it is.
+_TRIAL, _SWEEP = "trial_id", "sweep_id"
+#: Sentences that show what a model takes; they stand in no corpus.
+_EXAMPLES = {
+    False: ("a warm and funny film that is over too soon", ""),
+    True: ("How do I learn to swim?", "What is the best way to learn swimming?"),
+}
+
+
+class TooLarge(ValueError):
+    """A model that a server is not given at the end of a sweep; the text says how it is."""
+
+
+def register(
+    client: MlflowClient,
+    trial: TrialDirectory,
+    experiment: str,
+    run_id: str,
+    sweep: SweepPicture,
+    trial_id: str,
+    told: str,
+    limit: int | None,
+    progress: Callable[[], None],
+) -> None:
+    """Register a trial's model as the newest version of the sweep's model, unless it is that.
+
+    Args:
+        told: what people call the trial.
+        limit: bytes that a model may have; None: any size.
+
+    Raises `TooLarge`, `StoreError` for a trial without a whole checkpoint, `DataError` or
+    `EncoderError` if its tokenizer is gone, and whatever the database raises.
+    """
+    versions = client.search_model_versions(f"name = '{sweep.name}'")
+    mine = [v for v in versions if _is_of(v.tags, trial_id, sweep) and v.status == "READY"]
+    if not mine:
+        model = _logged(client, trial, experiment, run_id, sweep, trial_id, limit, progress)
+        if not versions:
+            _ensure_name(client, sweep)
+        tags = {_TRIAL: trial_id, _SWEEP: sweep.sweep_id}
+        version = client.create_model_version(
+            sweep.name, model.artifact_location, run_id, tags, description=told,
+            model_id=model.model_id,
+        )  # fmt: skip
+        mine = [version]
+    newest = max(mine, key=lambda version: int(version.version))
+    present = client.get_registered_model(sweep.name).aliases.get(ALIAS)
+    if str(present) != str(newest.version):  # a database gives a number, a server text
+        client.set_registered_model_alias(sweep.name, ALIAS, newest.version)
+    progress()
+
+
+def _ensure_name(client: MlflowClient, sweep: SweepPicture) -> None:
+    if not client.search_registered_models(f"name = '{sweep.name}'"):
+        client.create_registered_model(sweep.name, description=sweep.question)
+
+
+def _is_of(tags: dict[str, str], trial_id: str, sweep: SweepPicture) -> bool:
+    return tags.get(_TRIAL) == trial_id and tags.get(_SWEEP, "") == sweep.sweep_id
+
+
+def _logged(
+    client: MlflowClient,
+    trial: TrialDirectory,
+    experiment: str,
+    run_id: str,
+    sweep: SweepPicture,
+    trial_id: str,
+    limit: int | None,
+    progress: Callable[[], None],
+) -> Any:
+    """The trial's model in the experiment; one whose upload broke off is deleted."""
+    from mlflow.entities import LoggedModelOutput
+
+    for found in client.search_logged_models([experiment], f"tags.{_TRIAL} = '{trial_id}'"):
+        if found.source_run_id == run_id and found.status.value == "READY":
+            return found
+        if found.source_run_id == run_id:
+            client.delete_logged_model(found.model_id)
+    with tempfile.TemporaryDirectory() as folder:
+        epoch = _save(trial, Path(folder, "model"), limit)
+        progress()
+        model = client.create_logged_model(
+            experiment, name=f"{sweep.name}-best", source_run_id=run_id, model_type="orch-mtl",
+            tags={_TRIAL: trial_id, _SWEEP: sweep.sweep_id},
+        )  # fmt: skip
+        _write_id(Path(folder, "model"), model)
+        client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
+    progress()
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, epoch)])
+    return client.finalize_logged_model(model.model_id, "READY")
+
+
+def _save(trial: TrialDirectory, folder: Path, limit: int | None) -> int:
+    """Write a model in MLflow's format; returns its epoch."""
+    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # not whatever project we stand in
+    import pandas
+    from mlflow.models import ModelSignature
+    from mlflow.pyfunc import save_model
+    from mlflow.types import ColSpec, Schema
+
+    from trainer import inference
+
+    with tempfile.TemporaryDirectory() as parent:
+        exported = Path(parent, "trained")  # MLflow keeps its name
+        exported.mkdir()
+        description = inference.export(trial, exported)
+        size = sum(path.stat().st_size for path in exported.iterdir())
+        if limit is not None and size > limit:
+            raise TooLarge(f"it has {size / 1e6:.0f} MB, which only orch sync uploads to a server")
+        text = [ColSpec("string", name) for name in ("task", "sentence1")]
+        text.append(ColSpec("string", "sentence2", required=False))
+        numbers = [ColSpec("double", name) for name in ("prediction", "score")]
+        save_model(
+            str(folder),
+            loader_module="orchestrator.tracking.served_model",
+            data_path=str(exported),
+            signature=ModelSignature(Schema(text), Schema(numbers)),
+            input_example=pandas.DataFrame([_example(task) for task in description.tasks]),
+            pip_requirements=["orch-mtl"],
+            metadata={"trial_id": description.trial_id, "epoch": description.epoch},
+        )
+    return description.epoch
+
+
+def _example(task: Task) -> dict[str, str]:
+    first, second = _EXAMPLES[task.is_pair]
+    return {"task": task.name, "sentence1": first, "sentence2": second}
+
+
+def _write_id(folder: Path, model: Any) -> None:
+    """Have the MLmodel file name the logged model that it is."""
+    from mlflow.models import Model
+
+    file = folder / "MLmodel"
+    described = Model.load(str(file))
+    described.model_id = model.model_id
+    described.save(str(file))

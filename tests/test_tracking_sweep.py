@@ -1,0 +1,373 @@
+"""MLflow's run of a whole sweep: answer, tables, figures, and the best model, each once."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from mlflow import MlflowClient
+
+from ledgers import write_trial
+from orchestrator.exhibits import exhibits
+from orchestrator.ledger import Ledger
+from orchestrator.pictures import sync
+from orchestrator.tracking import Exhibits, Projection, SweepPicture, resolve_uri
+from orchestrator.tracking.served_model import _load_pyfunc
+from servers import MlflowServer, running
+from trainer import inference
+from trainer.config import TrainConfig
+from trainer.corpus import prepare
+from trainer.store import StoreError, TrialDirectory, predictions_name
+from trainer.train import train
+
+URI = "sqlite:///mlflow.db"
+ROOT = Path(__file__).parent.parent
+CONFIG: dict[str, Any] = {
+    "data": {"source": "synthetic", "size": 32, "dev_limit": {"sst": 40, "qqp": 40, "sts": 40}},
+    "encoder": "tiny", "epochs": 1, "batch_size": 8, "learning_rate": 1e-3,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    out = tmp_path_factory.mktemp("tables")
+    MlflowClient(resolve_uri(URI, out)).search_experiments()
+    return (out / "mlflow.db").read_bytes()
+
+
+@pytest.fixture
+def out(tmp_path: Path, database: bytes) -> Path:
+    (tmp_path / "mlflow.db").write_bytes(database)
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[int, Path]:
+    """Trials of two seeds, really trained."""
+    found = {}
+    for seed in (1, 2):
+        folder = tmp_path_factory.mktemp("trained") / f"round_robin-{seed}"
+        config = TrainConfig.from_dict(
+            CONFIG | {"seed": seed, "data": CONFIG["data"] | {"cache": str(cache)}}
+        )
+        told = {"trial_id": folder.name, "config_id": "round_robin-c"}
+        for _ in train(config, str(folder), identity=told):
+            pass
+        found[seed] = folder
+    return found
+
+
+@pytest.fixture(autouse=True)
+def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports are tested elsewhere, and each takes seconds."""
+    if "report" not in request.node.name:
+        monkeypatch.setattr("orchestrator.exhibits._add_report", lambda *args: None)
+
+
+def put(trial: Path, sweep: Path) -> str:
+    """A trained trial in a sweep; returns its id."""
+    (sweep / "trials").mkdir(parents=True, exist_ok=True)
+    (sweep / "trials" / trial.name).symlink_to(trial)
+    return trial.name
+
+
+def write_sweep(out: Path, **more: Any) -> None:
+    (out / "s").mkdir(exist_ok=True)
+    spec = {"name": "s", "question": "Is it so?", "base": CONFIG, **more}
+    (out / "s" / "sweep.yaml").write_text(yaml.safe_dump(spec))
+
+
+def synced(out: Path, **more: Any) -> list[str]:
+    """`orch sync`; returns what was said."""
+    said: list[str] = []
+    spec = yaml.safe_load((out / "s" / "sweep.yaml").read_text())
+    sync(Ledger(out, "s"), spec, said.append)
+    return said
+
+
+class Shown:
+    """What the database has."""
+
+    def __init__(self, uri: str):
+        self.client = MlflowClient(uri)
+        experiment = self.client.get_experiment_by_name("s").experiment_id
+        self.experiment = experiment
+        self.runs = list(self.client.search_runs([experiment]))
+        (self.parent,) = [run for run in self.runs if run.data.tags["kind"] == "sweep"]
+
+    def artifacts(self, run_id: str) -> set[str]:
+        files, folders = set(), [""]
+        while folders:
+            for each in self.client.list_artifacts(run_id, folders.pop()):
+                folders.append(each.path) if each.is_dir else files.add(each.path)
+        return files
+
+    def versions(self) -> list[Any]:
+        found = self.client.search_model_versions("name = 's'")
+        return sorted(found, key=lambda version: int(version.version))
+
+
+def test_the_sweeps_run_has_answer_tables_report_and_counts(
+    out: Path, trained: dict[int, Path]
+) -> None:
+    write_sweep(out)
+    for trial in trained.values():
+        put(trial, out / "s")
+    write_trial(out / "s", [0.1], status="failed", reason="diverged", epochs=1, seed=9)
+    assert synced(out) == []
+    shown = Shown(resolve_uri(URI, out))
+    files = shown.artifacts(shown.parent.info.run_id)
+    assert {"sweep.yaml", "compare.md", "compare.csv", "compare.json", "report.html"} <= files
+    metrics = shown.parent.data.metrics
+    assert (metrics["sweep/complete_trials"], metrics["sweep/failed_trials"]) == (2, 1)
+    records = [TrialDirectory(str(t)).records()[-1]["dev_score"] for t in trained.values()]
+    assert metrics["sweep/best_dev_score"] == max(records)
+    folder = shown.client.download_artifacts(shown.parent.info.run_id, "compare.json")
+    answer = json.loads(Path(folder).read_text())["answer"]
+    note = shown.parent.data.tags["mlflow.note.content"]
+    assert note.startswith("Is it so?") and answer in note
+    (version,) = shown.versions()
+    held = shown.artifacts(version.run_id)
+    assert {"predictions/dev.parquet", "errors.json", "trial.json"} <= held
+    drawn = [run for run in shown.runs if shown.artifacts(run.info.run_id) - held - files]
+    assert len(drawn) <= 1  # the one whose figures the report has
+
+
+def test_a_registered_model_predicts_in_another_process_what_its_trial_did(
+    out: Path, trained: dict[int, Path], cache: Path
+) -> None:
+    write_sweep(out)
+    for trial in trained.values():
+        put(trial, out / "s")
+    synced(out)
+    shown = Shown(resolve_uri(URI, out))
+    (version,) = shown.versions()
+    aliases = shown.client.get_registered_model("s").aliases
+    assert aliases == {"best": int(version.version)}
+    rows, expected = dev_rows(trained[int(version.tags["trial_id"].split("-")[1])])
+    rows.to_json(out / "rows.json", orient="records")
+    code = (
+        "import sys, pandas, mlflow\n"
+        "mlflow.set_tracking_uri(sys.argv[1])\n"
+        f"model = mlflow.pyfunc.load_model('models:/s/{version.version}')\n"
+        "print(model.metadata.signature.to_dict()['inputs'], model.input_example)\n"
+        "rows = pandas.read_json(sys.argv[2], orient='records')\n"
+        "model.predict(rows).to_json(sys.argv[3], orient='records', double_precision=15)\n"
+    )
+    command = [sys.executable, "-c", code, resolve_uri(URI, out), out / "rows.json"]
+    done = subprocess.run(
+        [*map(str, command), str(out / "made.json")],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "sentence2" in done.stdout and "swim" in done.stdout
+    made = pandas.read_json(out / "made.json", orient="records")
+    for task, found in expected.items():
+        mine = made[(rows["task"] == task).to_numpy()]
+        np.testing.assert_allclose(mine["score"], found["score"], atol=1e-5)
+        np.testing.assert_allclose(mine["prediction"], found["prediction"], atol=1e-5)
+
+
+def dev_rows(trial: Path) -> tuple[pandas.DataFrame, dict[str, Any]]:
+    """The dev sentences in a shuffled order of tasks, and what the trial said of each."""
+    store = TrialDirectory(str(trial))
+    stored = store.config()
+    assert stored is not None
+    corpus = prepare(TrainConfig.from_dict(stored["config"]))
+    table = pq.read_table(trial / predictions_name(1)).to_pandas()
+    rows = []
+    for task, splits in corpus.splits.items():
+        dev = splits["dev"]
+        second = dev.column("text2") if dev.task.is_pair else [""] * len(dev)
+        pairs = zip(dev.column("text1"), second, strict=True)
+        rows += [{"task": task, "sentence1": a, "sentence2": b, "n": n} for n, (a, b) in
+                 enumerate(pairs)]  # fmt: skip
+    frame = pandas.DataFrame(rows).sort_values("n", kind="stable").drop(columns="n")
+    return frame, {task: table[table["task"] == task] for task in corpus.splits}
+
+
+def test_a_model_is_registered_anew_only_when_another_trial_is_best(
+    out: Path, trained: dict[int, Path]
+) -> None:
+    write_sweep(out)
+    scores = {s: TrialDirectory(str(t)).records()[-1]["dev_score"] for s, t in trained.items()}
+    worse, better = sorted(scores, key=lambda seed: scores[seed])
+    put(trained[worse], out / "s")
+    synced(out)
+    synced(out)
+    assert len(Shown(resolve_uri(URI, out)).versions()) == 1
+    put(trained[better], out / "s")
+    synced(out)
+    shown = Shown(resolve_uri(URI, out))
+    found = [v.tags["trial_id"] for v in shown.versions()]
+    assert found == [trained[worse].name, trained[better].name]
+    assert shown.client.get_registered_model("s").aliases == {"best": 2}
+    assert len(shown.client.search_logged_models([shown.experiment])) == 2
+
+
+def test_no_model_is_registered_where_none_is_wanted(out: Path, trained: dict[int, Path]) -> None:
+    write_sweep(out, tracking={"registered_model": "none"})
+    put(trained[1], out / "s")
+    assert synced(out) == []
+    assert Shown(resolve_uri(URI, out)).versions() == []
+
+
+def test_a_model_without_its_checkpoint_is_said_and_costs_nothing_else(out: Path) -> None:
+    write_sweep(out)
+    write_trial(out / "s", [0.4], epochs=1)
+    (line,) = synced(out)
+    assert "the best model is not registered" in line
+    shown = Shown(resolve_uri(URI, out))
+    assert shown.versions() == [] and shown.parent.info.status == "FINISHED"
+    assert "compare.json" in shown.artifacts(shown.parent.info.run_id)
+
+
+def made(text: str) -> Exhibits:
+    return Exhibits("It is.", {"sweep/complete_trials": 1.0}, {"figures/a.svg": text.encode()})
+
+
+def show(
+    out: Path, make: Callable[[Callable[[], None]], Exhibits], status: str = "FINISHED",
+    patient: bool = False, uri: str = URI,
+) -> tuple[Projection, list[str]]:  # fmt: skip
+    said: list[str] = []
+    ledger = Ledger(out, "s")
+    projection = Projection(
+        uri, out, SweepPicture("s", "Is it so?"), ledger, exhibits=make, patient=patient,
+        say=said.append,
+    )  # fmt: skip
+    projection.finish(status, ledger.trial_ids())
+    return projection, said
+
+
+def test_exhibits_are_logged_again_only_if_they_changed(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_trial(out / "s", [0.4])
+    logged: list[str] = []
+    real = MlflowClient.log_artifact
+    monkeypatch.setattr(
+        MlflowClient, "log_artifact",
+        lambda self, *a, **k: (logged.append(Path(a[1]).name), real(self, *a, **k)),
+    )  # fmt: skip
+    for text, count in (("one", 1), ("one", 1), ("two", 2)):
+        show(out, lambda progress, text=text: made(text))
+        assert len(logged) == count
+    shown = Shown(resolve_uri(URI, out))
+    path = shown.client.download_artifacts(shown.parent.info.run_id, "figures/a.svg")
+    assert Path(path).read_text() == "two"
+    history = shown.client.get_metric_history(shown.parent.info.run_id, "sweep/complete_trials")
+    assert len(history) == 1
+
+
+def test_an_upload_that_broke_off_is_made_whole(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_trial(out / "s", [0.4])
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "log_artifact", _lost)
+        with pytest.raises(ConnectionError):
+            show(out, lambda progress: made("one"))
+    shown = Shown(resolve_uri(URI, out))
+    assert (
+        shown.parent.info.status == "FINISHED"
+        and shown.artifacts(shown.parent.info.run_id) == set()
+    )
+    show(out, lambda progress: made("one"))
+    assert Shown(resolve_uri(URI, out)).artifacts(shown.parent.info.run_id) == {"figures/a.svg"}
+
+
+def _lost(*args: object, **kwargs: object) -> None:
+    raise ConnectionError
+
+
+def test_exhibits_that_cannot_be_made_are_said_once_and_cost_no_run(out: Path) -> None:
+    name = write_trial(out / "s", [0.4])
+    _, said = show(out, lambda progress: 1 / 0)  # type: ignore[arg-type, return-value]
+    assert len(said) == 1 and "division by zero" in said[0]
+    shown = Shown(resolve_uri(URI, out))
+    assert {r.data.tags.get("trial_id"): r.info.status for r in shown.runs} == {
+        name: "FINISHED", None: "FINISHED",
+    }  # fmt: skip
+
+
+def test_an_interrupted_sweep_does_not_wait_for_its_exhibits_but_sync_makes_them(
+    out: Path,
+) -> None:
+    write_trial(out / "s", [0.4], status=None)
+    asked: list[bool] = []
+
+    def make(progress: Callable[[], None]) -> Exhibits:
+        asked.append(True)
+        return made("one")
+
+    show(out, make, "KILLED")
+    assert asked == []
+    show(out, make, "KILLED", patient=True)
+    assert asked == [True]
+
+
+def test_making_exhibits_counts_as_progress(out: Path) -> None:
+    write_trial(out / "s", [0.4, 0.5])
+    counted: list[bool] = []
+    exhibits(Ledger(out, "s"), lambda: counted.append(True))
+    assert len(counted) >= 2
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
+    started = MlflowServer(tmp_path_factory.mktemp("mlflow"))
+    with running(started):
+        yield started
+
+
+def test_a_server_takes_tables_and_model_too(
+    tmp_path: Path, server: MlflowServer, trained: dict[int, Path]
+) -> None:
+    write_sweep(tmp_path, tracking={"uri": server.uri})
+    name = put(trained[1], tmp_path / "s")
+    for _ in range(2):
+        assert synced(tmp_path) == []
+    shown = Shown(server.uri)
+    assert "compare.md" in shown.artifacts(shown.parent.info.run_id)
+    (version,) = shown.versions()
+    assert version.tags["trial_id"] == name and version.status == "READY"
+
+
+# -- the model itself -------------------------------------------------------------------------
+
+
+def test_an_exported_model_takes_single_rows_and_refuses_what_it_cannot_read(
+    trained: dict[int, Path], tmp_path: Path
+) -> None:
+    inference.export(TrialDirectory(str(trained[1])), tmp_path)
+    served = _load_pyfunc(str(tmp_path))
+    one = pandas.DataFrame([{"task": "sst", "sentence1": "a film"}])
+    assert 0 <= served.predict(one)["prediction"].iloc[0] <= 4
+    assert len(served.predict(one.iloc[:0])) == 0
+    for row, word in (
+        ({"task": "nli", "sentence1": "a"}, "allowed: sst, qqp, sts"),
+        ({"task": "qqp", "sentence1": "a"}, "two sentences"),
+        ({"task": "qqp", "sentence1": "a", "sentence2": None}, "missing"),
+        ({"sentence1": "a"}, "no column task"),
+    ):
+        with pytest.raises(inference.InferenceError, match=word):
+            served.predict(pandas.DataFrame([row]))
+
+
+def test_a_damaged_checkpoint_is_not_exported(trained: dict[int, Path], tmp_path: Path) -> None:
+    store = TrialDirectory(str(tmp_path / "t"))
+    source = TrialDirectory(str(trained[1]))
+    for name in ("config.json", "epochs/001.json", "checkpoints/001/weights.safetensors"):
+        content = source.read(name) or b""
+        store.write(name, content if name.endswith("json") else content[:-8] + b"12345678")
+    (tmp_path / "to").mkdir()
+    with pytest.raises(StoreError, match="sha256"):
+        inference.export(store, tmp_path / "to")

@@ -1,0 +1,163 @@
+"""A trained model at work: sentences in, predictions out.
+
+`export` takes everything that it needs out of a trial directory, so that `Model.load` needs neither
+the trial nor the pretrained encoder nor the data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from tokenizers import Tokenizer
+
+from trainer.build import with_heads
+from trainer.checkpoints import find_checkpoint
+from trainer.config import TrainConfig
+from trainer.corpus import split_of, tokenizer_of
+from trainer.device import choose_device
+from trainer.encoder import Encoder, EncoderShape, preset_shape
+from trainer.evaluate import evaluate
+from trainer.heads import MultitaskModel
+from trainer.packed import Packed, alignment
+from trainer.state import WEIGHTS
+from trainer.store import StoreError, TrialDirectory, checkpoint_name
+from trainer.tasks import Task
+
+DESCRIPTION, TOKENIZER = "model.json", "tokenizer.json"
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class InferenceError(ValueError):
+    """Sentences that cannot be predicted; the text says which and why."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """model.json: what the weights belong to."""
+
+    trial_id: str
+    epoch: int
+    config: TrainConfig
+    shape: EncoderShape
+    #: What the model computed in where it was trained.
+    precision: str
+
+    @property
+    def tasks(self) -> list[Task]:
+        return self.config.task_list
+
+    def to_json(self) -> str:
+        plain = vars(self) | {"config": self.config.to_dict(), "shape": asdict(self.shape)}
+        return json.dumps(plain, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> Description:
+        plain = json.loads(text)
+        config = TrainConfig.from_dict(plain.pop("config"))
+        return cls(config=config, shape=EncoderShape(**plain.pop("shape")), **plain)
+
+
+def export(trial: TrialDirectory, folder: Path) -> Description:
+    """Write a trial's model, as of its last committed epoch, into an empty folder.
+
+    `weights.safetensors` (encoder and heads), `tokenizer.json`, `model.json` (config, shape).
+    Raises `StoreError` if the trial has no whole checkpoint, `EncoderError` or `DataError` if its
+    tokenizer cannot be found.
+    """
+    stored, records = trial.config(), trial.records()
+    if stored is None or not records:
+        raise StoreError(f"{trial.path}: no committed epoch")
+    name = checkpoint_name(records[-1]["epoch"], WEIGHTS)
+    weights = trial.checkpoint(records[-1]["epoch"], WEIGHTS)
+    if hashlib.sha256(weights).hexdigest() != records[-1]["files"].get(name):
+        raise StoreError(f"{trial.path}: {name} does not match its sha256")
+    config = TrainConfig.from_dict(stored["config"])
+    tokenizer = tokenizer_of(config)
+    checkpoint = find_checkpoint(config.encoder)
+    shape = (
+        checkpoint.shape if checkpoint else preset_shape(config.encoder, tokenizer.get_vocab_size())
+    )
+    precision = str(stored.get("precision", "fp32"))
+    trial_id = str(stored.get("trial_id", trial.folder.name))
+    description = Description(trial_id, records[-1]["epoch"], config, shape, precision)
+    (folder / WEIGHTS).write_bytes(weights)
+    (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
+    (folder / DESCRIPTION).write_text(description.to_json(), encoding="utf-8")
+    return description
+
+
+class Model:
+    """A trained model on a device."""
+
+    def __init__(
+        self,
+        model: MultitaskModel,
+        tokenizer: Tokenizer,
+        description: Description,
+        device: torch.device,
+    ):
+        self.description = description
+        self.config = description.config
+        self.tasks = {task.name: task for task in description.tasks}
+        self._tokenizer = tokenizer
+        self._device = device
+        self._model = model.to(device).eval()
+
+    @classmethod
+    def load(cls, folder: Path, device: str = "auto") -> Model:
+        """The model that `export` wrote, computing in the precision that it was trained in."""
+        description = Description.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        encoder = Encoder(description.shape)
+        encoder.dtype = _DTYPES[description.precision]
+        model = with_heads(description.config, encoder)
+        model.load_state_dict(load_file(folder / WEIGHTS))
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        return cls(model, tokenizer, description, choose_device(device))
+
+    def predict(
+        self, task: str, first: Sequence[str], second: Sequence[str] = ()
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predictions and scores, both float64 (n,), as in a trial's predictions.
+
+        A prediction is a class or a real value.  A score is the predicted class's probability, of
+        a task with one logit that of class 1, of a regression the value again.
+
+        Args:
+            second: the second sentences of a task with pairs, as many as `first`.
+
+        Raises `InferenceError` for a task that the model was not trained on and for sentences that
+        are missing.
+        """
+        if task not in self.tasks:
+            allowed = ", ".join(self.tasks)
+            raise InferenceError(f"task {task!r}: not a task of this model; allowed: {allowed}")
+        declared = self.tasks[task]
+        if not first:
+            return np.empty(0), np.empty(0)
+        columns = [first, second] if declared.is_pair else [first]
+        if any(len(column) != len(first) for column in columns):
+            raise InferenceError(f"task {task}: needs two sentences in each row")
+        texts = list(zip(*columns, strict=True))
+        if not all(isinstance(text, str) for row in texts for text in row):
+            raise InferenceError(f"task {task}: a sentence is missing or is not text")
+
+        def forward(name: str, packed: Packed) -> torch.Tensor:
+            output: torch.Tensor = self._model(name, packed)
+            return output
+
+        made = evaluate(
+            self._model,
+            split_of(texts, declared, self.config, self._tokenizer),
+            batch_size=self.config.eval_batch_size,
+            device=self._device,
+            align=alignment(self._device, self._model.encoder.dtype),
+            forward=forward,
+        )
+        return made.predictions, made.scores
