@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 _FRONTIER = "score-against-minutes"
 
 
-def exhibits(ledger: Ledger, progress: Callable[[], None]) -> Exhibits:
+def exhibits(ledger: Ledger, with_report: bool, progress: Callable[[], None]) -> Exhibits:
     """Everything that MLflow's run of a sweep shows of it.
 
     Of each method's best trial there are the dev predictions and the errors too; all others keep
@@ -36,7 +36,7 @@ def exhibits(ledger: Ledger, progress: Callable[[], None]) -> Exhibits:
     files = {"sweep.yaml": ledger.folder.read(RESOLVED) or b"", **_tables(compared)}
     of_trials = {trial.trial_id: _of_trial(ledger, trial) for trial in _shown(compared)}
     problem = ""
-    if best is not None:
+    if best is not None and with_report:
         try:
             _add_report(ledger, compared, files, of_trials, progress)
         except Exception as error:  # the tables stand without it

@@ -52,7 +52,7 @@ def pictures(
         ledger.local_out,
         _sweep_picture(spec, sweep_id),
         ledger,
-        exhibits=partial(exhibits, ledger),
+        exhibits=partial(exhibits, ledger, spec.tracking.report),
         register=spec.tracking.registered_model == "best",
         patient=patient,
         say=say,

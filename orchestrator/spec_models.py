@@ -120,6 +120,9 @@ class TrackingSpec(Model):
     study: str = "journal"
     #: Which model goes into MLflow's registry at the end: that of the trial with the best score.
     registered_model: Literal["best", "none"] = "best"
+    #: Whether the end of a sweep draws its report for MLflow, too: seconds.  `orch report` draws
+    #: one at any time.
+    report: bool = True
 
     @field_validator("uri")
     @classmethod

@@ -59,6 +59,7 @@ SWEEP: dict[str, Any] = {
     },
     "enqueue": [{"sampler": "arrp", "B": 99}],
     "resources": {"cpu": 1, "max_concurrent": 2},
+    "tracking": {"report": False, "registered_model": "none"},  # seconds, tested elsewhere
 }  # fmt: skip
 
 #: The command `orch` with another function that trains (runner.attempt), where one is named.

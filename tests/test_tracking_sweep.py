@@ -20,6 +20,7 @@ from ledgers import write_trial
 from orchestrator.exhibits import exhibits
 from orchestrator.ledger import Ledger
 from orchestrator.pictures import sync
+from orchestrator.timing import FOLDER
 from orchestrator.tracking import Exhibits, Projection, SweepPicture, resolve_uri
 from orchestrator.tracking.served_model import _load_pyfunc
 from servers import MlflowServer, running
@@ -260,13 +261,33 @@ def test_exhibits_are_logged_again_only_if_they_changed(
         lambda self, *a, **k: (logged.append(Path(a[1]).name), real(self, *a, **k)),
     )  # fmt: skip
     for text, count in (("one", 1), ("one", 1), ("two", 2)):
-        show(out, lambda progress, text=text: made(text))
+        show(out, lambda progress, text=text: made(text), patient=True)
         assert len(logged) == count
     shown = Shown(resolve_uri(URI, out))
     path = shown.client.download_artifacts(shown.parent.info.run_id, "figures/a.svg")
     assert Path(path).read_text() == "two"
     history = shown.client.get_metric_history(shown.parent.info.run_id, "sweep/complete_trials")
     assert len(history) == 1
+
+
+def test_a_sweep_that_is_run_again_with_nothing_new_makes_none(out: Path) -> None:
+    asked: list[bool] = []
+
+    def make(progress: Callable[[], None]) -> Exhibits:
+        asked.append(True)
+        return made("one")
+
+    write_trial(out / "s", [0.4])
+    for _ in range(2):
+        show(out, make)
+    assert len(asked) == 1
+    write_trial(out / "s", [0.5], seed=2)
+    show(out, make)
+    assert len(asked) == 2
+    (out / "s" / FOLDER).mkdir()
+    (out / "s" / FOLDER / "1.json").write_text("{}")
+    show(out, make)
+    assert len(asked) == 3
 
 
 def test_an_upload_that_broke_off_is_made_whole(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -317,7 +338,7 @@ def test_an_interrupted_sweep_does_not_wait_for_its_exhibits_but_sync_makes_them
 def test_making_exhibits_counts_as_progress(out: Path) -> None:
     write_trial(out / "s", [0.4, 0.5])
     counted: list[bool] = []
-    exhibits(Ledger(out, "s"), lambda: counted.append(True))
+    exhibits(Ledger(out, "s"), True, lambda: counted.append(True))
     assert len(counted) >= 2
 
 

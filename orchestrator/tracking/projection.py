@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.addresses import expanded, resolve_uri, without_password
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.timing import FOLDER as TIMINGS
 from orchestrator.tracking import best_model, page, sweep_run, trial_run
 from orchestrator.tracking.database import all_runs, connect, is_server, open_experiment
 from orchestrator.tracking.sweep_run import Exhibits, SweepPicture
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: Tag of the state in which a whole sweep was shown last.
+_STATE = "shown_state"
 #: Status of a child run; SCHEDULED is a trial that waits to be gone on with.
 STATUSES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 
@@ -107,6 +113,9 @@ class Projection:
         if self._exhibits is None:
             return
         client = self._connect()
+        state = self._state()
+        if not self._patient and client.get_run(self._parent).data.tags.get(_STATE) == state:
+            return  # the same sweep was run again, and all of it is there
         try:
             made = self._exhibits(self._progress)
         except Exception as error:  # a comparison that cannot be made costs no run
@@ -118,8 +127,11 @@ class Projection:
         sweep_run.show(client, self._parent, self._runs, self.picture, made, self._progress)
         self._tag_experiment(client)
         run_id = self._runs.get(made.best)
-        if not (self._register and run_id):
-            return
+        if self._register and run_id:
+            self._register_best(client, made, run_id)
+        client.set_tag(self._parent, _STATE, state)
+
+    def _register_best(self, client: MlflowClient, made: Exhibits, run_id: str) -> None:
         # A server takes its time with a large one, and the end of a sweep does not wait for it.
         limit = None if self._patient or not is_server(self.uri) else best_model.SMALL_BYTES
         try:
@@ -129,6 +141,13 @@ class Projection:
             )  # fmt: skip
         except (StoreError, ValueError) as error:  # its checkpoint or its tokenizer is gone
             self._say(f"tracking: the best model is not registered: {_one_line(error)}")
+
+    def _state(self) -> str:
+        """What the sweep's own run is drawn from, told apart cheaply: no trial changes behind its
+        end."""
+        timed = self.ledger.folder.child(TIMINGS).names()
+        told = [sorted(self._status.items()), timed, version("orch-mtl"), self._register]
+        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def _progress(self) -> None:
         self.drawn += 1

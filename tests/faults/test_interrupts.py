@@ -56,6 +56,18 @@ def test_a_signal_to_the_group_commits_what_runs_and_a_second_one_leaves_at_once
     nothing_left(stuck)
 
 
+def test_a_signal_to_the_group_while_ray_starts_leaves_nothing(start: Start) -> None:
+    """It ends Ray's first processes, for which Ray would wait a minute and then end the driver."""
+    driver = start(SWEEP, train=STUB)
+    begun = f"orch-ray-{driver.process.pid}-*/session_*/logs/gcs_server.err"
+    driver.wait_until(lambda: any(Path("/tmp").glob(begun)))
+    driver.family()
+    driver.signal_group(signal.SIGTERM)
+    assert driver.wait() == 130, driver.text
+    assert "Traceback" not in driver.text and "run the same command again" in driver.text
+    nothing_left(driver)
+
+
 @pytest.mark.all_faults
 def test_interrupted_at_random_moments_again_and_again(
     start: Start, whole: Path, moments: random.Random, rounds: int
