@@ -19,6 +19,7 @@ PATIENCE_S = 90
 
 #: Runs the sweep twice: the second run goes on where the first was interrupted.
 DRIVER = """
+import gc
 import sys
 from rich.console import Console
 from test_runner import handout, make_spec
@@ -34,6 +35,7 @@ with runner.cluster(spec.resources, None) as places:
                        PlainProgress(Console()), lambda name: None, "faulty:train")
         except KeyboardInterrupt:
             print("interrupted", run, flush=True)
+        gc.collect()  # Tune's actors go with the frames that were interrupted
 """
 
 

@@ -62,46 +62,60 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
         yield _fitting(wanted)
     finally:
         with handled(signal.SIG_IGN):  # one signal more must not leave half of Ray behind
-            if start is not None and start.is_alive():
+            if start is not None and start.is_under_way:
                 atexit.register(_leave)
             else:
                 ray.shutdown()
+            if start is not None:
+                start.let_go()
             if folder is not None:
                 _sweep_away(folder)
 
 
 class _Start(threading.Thread):
-    """Starts or joins Ray, in a thread of its own.
+    """Starts or joins Ray in a thread of its own, and holds it until `let_go`.
 
     In the main thread Ray would take SIGTERM from us, and what a signal raises deep in its imports
-    is lost; here signals find a thread that waits.
+    is lost; here signals find a thread that waits.  Ray's processes die with the thread that has
+    started them (PR_SET_PDEATHSIG), so that it stays.
     """
 
     def __init__(self, wanted: ResourcesSpec, address: str | None, folder: Path | None):
         super().__init__(name="ray.init", daemon=True)
         self._about = wanted, address, folder
         self._error: BaseException | None = None
+        self._up, self._over = threading.Event(), threading.Event()
         self.start()
+
+    @property
+    def is_under_way(self) -> bool:
+        return not self._up.is_set()
 
     def run(self) -> None:
         try:
             _init(*self._about)
         except BaseException as error:  # raised again by finish()
             self._error = error
+        self._up.set()
+        self._over.wait()
 
     def finish(self) -> None:
-        """Wait for it; raises what it raises.
+        """Wait until Ray is there; raises what it raises.
 
         Behind a first signal Ray may get up, so that it can be shut down in order; a second one
         does not wait, and neither does anybody for a Ray whose processes the signal has ended.
         """
         try:
-            self.join()
+            self._up.wait()
         except KeyboardInterrupt:
-            self.join(_START_S)
+            self._up.wait(_START_S)
             raise
         if self._error is not None:
             raise self._error
+
+    def let_go(self) -> None:
+        """Ray is not needed any more."""
+        self._over.set()
 
 
 def _leave() -> None:
