@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.terminal import Json, Out, Sweep, UserError, console, print_json
+from orchestrator.cli.terminal import (
+    Baseline,
+    By,
+    Json,
+    Margin,
+    Metric,
+    Out,
+    Seed,
+    Sweep,
+    UserError,
+    console,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from orchestrator.compare import Comparison
@@ -24,26 +36,14 @@ _PATIENCE = 1.0
 
 def compare_trials(
     name: Sweep,
-    baseline: Annotated[
-        str, typer.Option(metavar="METHOD", help="Compare with this one (annealed+pcgrad).")
-    ] = "",
-    metric: Annotated[
-        str, typer.Option(metavar="M", help="dev_score, dev_mean or a task's name.")
-    ] = "dev_score",
-    by: Annotated[
-        str,
-        typer.Option(
-            metavar="KEY[,KEY]",
-            help="What makes a method, instead of sampler, combiner and frozen set.",
-        ),
-    ] = "",
-    margin: Annotated[
-        float, typer.Option(metavar="X", help="A difference that does not matter, of the metric.")
-    ] = 0.005,
+    baseline: Baseline = "",
+    metric: Metric = "dev_score",
+    by: By = "",
+    margin: Margin = 0.005,
     layout: Annotated[
         str, typer.Option("--format", metavar="F", help="table, json, csv, md or latex.")
     ] = "table",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of halves and resampling.")] = 0,
+    seed: Seed = 0,
     out: Out = "sweeps",
     published: Annotated[
         bool, typer.Option("--published", help="Our figures beside the paper's.")

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.compare import Patience, find_sweep, question_of
-from orchestrator.cli.terminal import Json, Out, Sweep, UserError, print_json
+from orchestrator.cli.terminal import (
+    Baseline,
+    By,
+    Json,
+    Margin,
+    Metric,
+    Out,
+    Seed,
+    Sweep,
+    UserError,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -36,19 +47,11 @@ def report_sweep(
         str | None,
         typer.Option(metavar="DIR", help="Write every figure there too, as SVG and PNG."),
     ] = None,
-    baseline: Annotated[
-        str, typer.Option(metavar="METHOD", help="Compare with this one (annealed+pcgrad).")
-    ] = "",
-    metric: Annotated[
-        str, typer.Option(metavar="M", help="dev_score, dev_mean or a task's name.")
-    ] = "dev_score",
-    by: Annotated[
-        str, typer.Option(metavar="KEY[,KEY]", help="What makes a method, as in orch compare.")
-    ] = "",
-    margin: Annotated[
-        float, typer.Option(metavar="X", help="A difference that does not matter, of the metric.")
-    ] = 0.005,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of halves and resampling.")] = 0,
+    baseline: Baseline = "",
+    metric: Metric = "dev_score",
+    by: By = "",
+    margin: Margin = 0.005,
+    seed: Seed = 0,
     out: Out = "sweeps",
     as_json: Json = False,
 ) -> None:

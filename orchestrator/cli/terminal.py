@@ -26,6 +26,26 @@ Out = Annotated[
         "--out", metavar="DIR", help="The folder of all sweeps.", callback=os.path.expanduser
     ),
 ]
+Baseline = Annotated[
+    str,
+    typer.Option("--baseline", metavar="METHOD", help="Compare with this one (annealed+pcgrad)."),
+]
+Metric = Annotated[
+    str, typer.Option("--metric", metavar="M", help="dev_score, dev_mean or a task's name.")
+]
+By = Annotated[
+    str,
+    typer.Option(
+        "--by",
+        metavar="KEY[,KEY]",
+        help="What makes a method, instead of sampler, combiner and frozen set.",
+    ),
+]
+Margin = Annotated[
+    float,
+    typer.Option("--margin", metavar="X", help="A difference that does not matter, of the metric."),
+]
+Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of halves and resampling.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
