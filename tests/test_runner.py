@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from rich.console import Console
 
@@ -96,6 +97,17 @@ def faults(places: int, tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     """One sweep with a trial of every kind."""
     names = [name for name in SEEDS if name not in ("hog", "slow", "slow too")]
     return Sweep(make_spec(*names), tmp_path_factory.mktemp("faults"), places)
+
+
+def test_nothing_listens_beyond_loopback(places: int) -> None:
+    me = psutil.Process()
+    open_to = {
+        connection.laddr.ip.removeprefix("::ffff:")
+        for process in (me, *me.children(recursive=True))
+        for connection in process.net_connections("inet")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert open_to == {"127.0.0.1"}
 
 
 def test_every_trial_ends_and_the_sweep_goes_on(faults: Sweep) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.ledger import Ledger
-from orchestrator.runner.cluster import _kill_processes
+from orchestrator.runner.here import kill_processes
 
 TESTS = Path(__file__).parent
 PATIENCE_S = 90
@@ -50,7 +50,7 @@ def test_what_a_ray_session_leaves_behind_is_ended(tmp_path: Path) -> None:
     try:
         for process in processes:
             assert process.stdout and process.stdout.readline()
-        _kill_processes(mine)
+        kill_processes(mine)
         assert processes[0].wait(10) == -signal.SIGKILL
         assert processes[1].poll() is None
     finally:

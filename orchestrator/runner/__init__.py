@@ -36,7 +36,8 @@ from ray import tune  # noqa: E402
 
 from orchestrator.runner.attempt import TRAIN  # noqa: E402
 from orchestrator.runner.attempts import Attempts  # noqa: E402
-from orchestrator.runner.cluster import ClusterError, cluster, temp_folder  # noqa: E402
+from orchestrator.runner.cluster import ClusterError, cluster  # noqa: E402
+from orchestrator.runner.here import temp_folder  # noqa: E402
 from orchestrator.runner.stopping import Stopping  # noqa: E402
 from orchestrator.runner.trainable import TrialTrainable  # noqa: E402
 from orchestrator.runner.tuning import (  # noqa: E402

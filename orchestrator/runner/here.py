@@ -1,0 +1,110 @@
+"""Ray on this machine alone: its folder, its start on 127.0.0.1, its end with all that it left."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import secrets
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import ray
+from ray._private import ray_constants
+
+if TYPE_CHECKING:
+    from orchestrator.spec import ResourcesSpec
+
+_TEMP_PREFIX = "orch-ray-"
+#: Close to Ray's least; nothing of ours travels through its object store.
+_OBJECT_STORE_BYTES = 80 * 1024 * 1024
+#: Seconds in which Ray's last processes may hinder the deletion of their folder.
+_SWEEP_S = 5.0
+
+
+def start(wanted: ResourcesSpec, folder: Path) -> None:
+    """Start Ray for this process alone."""
+    if not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    with _loopback_alone():
+        ray.init(
+            num_cpus=max(os.cpu_count() or 1, math.ceil(wanted.cpu)),
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+            object_store_memory=_OBJECT_STORE_BYTES,
+            _temp_dir=str(folder),
+        )
+
+
+def temp_folder() -> Path:
+    """A short path (for Ray's sockets); what drivers that were killed left is swept away first,
+    the processes included: their workers go on for seconds, Ray's agents for a minute or more."""
+    root = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
+    for old in root.glob(f"{_TEMP_PREFIX}*"):
+        pid = old.name.removeprefix(_TEMP_PREFIX).split("-")[0]
+        if pid.isdigit() and Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists():
+            sweep_away(old)
+    return Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=root))
+
+
+def sweep_away(folder: Path) -> None:
+    """End what is left of the Ray session in `folder`, and delete it.
+
+    Ray asks its processes to end and waits a second or so; a worker in a long computation is
+    not always gone then, and one that is just starting makes the folder anew.
+    """
+    end = time.monotonic() + _SWEEP_S
+    while True:
+        kill_processes(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists() or time.monotonic() > end:
+            return
+        time.sleep(0.1)
+
+
+def kill_processes(folder: Path) -> None:
+    """End the processes of the Ray session in `folder`.
+
+    They are told by the files that they hold open, and by the arguments that Ray gave them.
+
+    Linux only: elsewhere they end by themselves, later.
+    """
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            held = [os.readlink(file) for file in (process / "fd").iterdir()]
+            arguments = (process / "cmdline").read_text(errors="replace")
+        except OSError:
+            continue  # it has just ended, or is somebody else's
+        pid, inside = int(process.name), f"{folder}/"
+        # The folder's name holds this process's id and six random letters: nobody else has it.
+        theirs = inside in arguments or any(name.startswith(inside) for name in held)
+        if pid != os.getpid() and theirs:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _loopback_alone() -> Iterator[None]:
+    """Have Ray listen on 127.0.0.1 as it does on Windows and macOS.
+
+    On Linux it takes the machine's own address, and all interfaces, whatever it is told: any node
+    might want to join.
+    """
+    name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
+    before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
+    ray_constants.ENABLE_RAY_CLUSTER = False  # was read when Ray was imported
+    os.environ[name] = "0"  # for the processes that Ray starts
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[0]
+        os.environ.pop(name)
+        if before[1] is not None:
+            os.environ[name] = before[1]
