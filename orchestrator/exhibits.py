@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.compare.of_sweep import SweepComparison, compare_sweep, trials_of
 from orchestrator.compare.question import Question
-from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
+from orchestrator.ledger import RESOLVED, STATUSES, Ledger, TrialRecord
 from orchestrator.tracker import root_cause
 from orchestrator.tracking import Exhibits
 from trainer.store import predictions_name
 
 logger = logging.getLogger(__name__)
 
-#: The report's figure of score against minutes.
-_FRONTIER = "score-against-minutes"
+#: The report's figure of it; none where minutes do not compare.
+_FRONTIER = "frontier"
 
 
 def exhibits(ledger: Ledger, with_report: bool, progress: Callable[[], None]) -> Exhibits:
@@ -43,7 +43,8 @@ def exhibits(ledger: Ledger, with_report: bool, progress: Callable[[], None]) ->
             logger.debug("report", exc_info=error)
             problem = f"the report cannot be made: {root_cause(error)}"
     counts = Counter(trial.status for trial in chosen.trials)
-    metrics = {f"sweep/{status}_trials": float(count) for status, count in counts.items()}
+    # Zeros too: what was unfinished the last time is not any more.
+    metrics = {f"sweep/{status}_trials": float(counts[status]) for status in STATUSES}
     if best is not None:
         metrics["sweep/best_dev_score"] = float(best.records[-1]["dev_score"])
     return Exhibits(
@@ -67,7 +68,7 @@ def _add_report(
     """The report and its frontier, and to the trials that it draws their figures."""
     from orchestrator.report import make
 
-    report = make(ledger, tell=lambda text: progress(), chosen=compared.chosen)
+    report = make(ledger, tell=lambda text: progress(), compared=compared)
     files["report.html"] = report.html.encode()
     for key, figure in report.figures.items():
         owner = next((trial for trial in report.trials if key.startswith(f"{trial}-")), None)

@@ -417,7 +417,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def test_the_command_writes_the_page_and_every_figure(
     place: Path, orch: Callable[..., Answer]
 ) -> None:
-    (place / "report.html").write_text("<!DOCTYPE html>an older one")
+    assert orch("report", "s", "-o", "report.html").code == 0  # is written over by the next
     answer = orch("report", "s", "-o", "report.html", "--figures", "drawn", "--json")
     assert answer.code == 0, answer.error
     told = json.loads(answer.out)
@@ -433,6 +433,7 @@ def test_the_command_writes_the_page_and_every_figure(
         ("-o nowhere/r.html", "-o nowhere/r.html: the folder nowhere is not there"),
         ("-o sweeps", "-o sweeps: is a folder; name a file in it"),
         ("-o notes.txt", "-o notes.txt: is there and no report; name another file"),
+        ("-o page.html", "-o page.html: is there and no report; name another file"),
         ("--figures notes.txt", "--figures notes.txt: is not a folder"),
         ("--figures no/where", "--figures no/where: the folder no is not there"),
         ("--trial nothing", "--trial: no trial 'nothing' in s; known: arrp-"),
@@ -444,6 +445,7 @@ def test_a_mistake_is_one_message_and_nothing_is_written(
     place: Path, orch: Callable[..., Answer], options: str, message: str
 ) -> None:
     (place / "notes.txt").write_text("mine")
+    (place / "page.html").write_text("<!doctype html><title>mine</title>")
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
     answer = orch("report", "s", *options.split())
     assert answer.code == 2 and answer.out == ""

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 from trainer.build import with_heads
 from trainer.checkpoints import find_checkpoint
 from trainer.config import TrainConfig
-from trainer.corpus import split_of, tokenizer_of
+from trainer.corpus import fingerprint, split_of, tokenizer_of
 from trainer.device import choose_device
 from trainer.encoder import Encoder, EncoderShape, preset_shape
 from trainer.evaluate import evaluate
@@ -68,8 +68,8 @@ def export(trial: TrialDirectory, folder: Path) -> Description:
     """Write a trial's model, as of its last committed epoch, into an empty folder.
 
     `weights.safetensors` (encoder and heads), `tokenizer.json`, `model.json` (config, shape).
-    Raises `StoreError` if the trial has no whole checkpoint, `EncoderError` or `DataError` if its
-    tokenizer cannot be found.
+    Raises `StoreError` if the trial has no whole checkpoint or other data by now, `EncoderError` or
+    `DataError` if its tokenizer cannot be found.
     """
     stored, records = trial.config(), trial.records()
     if stored is None or not records:
@@ -81,6 +81,9 @@ def export(trial: TrialDirectory, folder: Path) -> Description:
     config = TrainConfig.from_dict(stored["config"])
     tokenizer = tokenizer_of(config)
     checkpoint = find_checkpoint(config.encoder)
+    # Without a pretrained encoder the words are the data's: others would fit and mean nothing.
+    if checkpoint is None and stored.get("fingerprint") not in (None, fingerprint(config)):
+        raise StoreError(f"{trial.path}: its data have changed, and with them its vocabulary")
     shape = (
         checkpoint.shape if checkpoint else preset_shape(config.encoder, tokenizer.get_vocab_size())
     )

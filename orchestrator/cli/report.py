@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
 
 EXAMPLE = "Example: orch report arrp-embedded -o report.html"
-_BEGINNING = b"<!doctype html>"
+#: Stands near the beginning of every report.
+_MARK = b'<meta name="generator" content="orch report">'
 
 
 def report_sweep(
@@ -67,14 +68,15 @@ def report_sweep(
     shown = _named(ledger, trials or [])
     from orchestrator import report
     from orchestrator.compare.methods import ChoiceError
-    from orchestrator.compare.of_sweep import trials_of
+    from orchestrator.compare.of_sweep import compare_sweep, trials_of
 
     with Patience("reading trials") as tell:
         chosen = trials_of(ledger)
         for trial, reason in chosen.unreadable.items():
             print(f"{trial} cannot be read: {reason}", file=sys.stderr)
         try:
-            made = report.make(ledger, question, shown, tell, chosen=chosen)
+            compared = compare_sweep(ledger, chosen, question, tell)
+            made = report.make(ledger, question, shown, tell, compared=compared)
         except ChoiceError as error:
             raise UserError(str(error)) from error
         size = report.write_report(made, to)
@@ -92,7 +94,7 @@ def report_sweep(
 
 
 def _checked_output(name: str) -> Path:
-    """Where the report may be written: into a folder that is there, over an older page at most."""
+    """Where the report may be written: into a folder that is there, over a report at most."""
     to = Path(name).expanduser()
     if to.is_dir():
         raise UserError(f"-o {name}: is a folder; name a file in it")
@@ -102,8 +104,8 @@ def _checked_output(name: str) -> Path:
         if not to.is_file():
             raise UserError(f"-o {name}: is no plain file")
         with to.open("rb") as stream:
-            beginning = stream.read(len(_BEGINNING)).lower()
-        if beginning not in (b"", _BEGINNING):
+            beginning = stream.read(1024)
+        if beginning and _MARK not in beginning:
             raise UserError(f"-o {name}: is there and no report; name another file")
     if not os.access(to.parent, os.W_OK):
         raise UserError(f"-o {name}: nothing can be written to {to.parent}")

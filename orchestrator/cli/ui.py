@@ -66,7 +66,11 @@ def show_pages(
         commands["MLflow"] = command, told
     if study and importlib.util.find_spec("optuna_dashboard") is None:
         lines.append("optuna-dashboard is not installed: pip install '.[dashboard]'")
+    elif study and not _is_there(study):
+        lines.append("optuna-dashboard: no study yet; run a sweep, or orch sync NAME")
     elif study:
+        if "MLflow" in commands and study_port == port:
+            raise UserError(f"--study-port {study_port}: is MLflow's; name another one")
         _check_free(study_port, "--study-port")
         lines.append(f"optuna-dashboard on http://127.0.0.1:{study_port}")
         command = [sys.executable, "-m", "orchestrator.search.dashboard", str(study_port)]
@@ -74,6 +78,14 @@ def show_pages(
     print("\n".join(lines), flush=True)
     if commands:
         raise typer.Exit(_serve(commands))
+
+
+def _is_there(study: str) -> bool:
+    """Whether a study's file is there, if it is one: to look must not make it."""
+    kind, _, path = study.partition(":")
+    if kind not in ("journal", "sqlite"):
+        return True
+    return os.path.exists(path.removeprefix("///"))
 
 
 def _page(server: str, uri: str, ledger: Ledger | None) -> str:
@@ -101,7 +113,8 @@ def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    signal.signal(signal.SIGTERM, interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed sends the second
+        signal.signal(number, interrupt)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, (command, told) in commands.items():
@@ -118,6 +131,8 @@ def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
     except KeyboardInterrupt:
         return 0
     finally:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)  # one signal more must not leave one behind
         _end(running.values())
 
 

@@ -94,6 +94,7 @@ class _Making:
             ],
             frontier=frontier.points(self.evidence, self.minutes, labels),
             frontier_problem=self.minutes.problem,
+            timed=self.minutes.session is not None,
             notes=words.notes(
                 standings, contrasts, bool(self.minutes.values) and not self.minutes.session
             ),

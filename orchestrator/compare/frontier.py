@@ -19,7 +19,7 @@ class Point:
 
     `on_frontier`: as measured.  `probability`: the share of bootstrap draws in which no other point
     has a higher score in fewer minutes.  `knee`: see `knee`.  `score_interval` and
-    `minutes_interval`: the draws' 95 %, low and high.
+    `minutes_interval`: 95 %, low and high.
     """
 
     config_id: str
@@ -50,7 +50,10 @@ def points(evidence: Evidence, minutes: FairMinutes, labels: Mapping[str, str]) 
     Args:
         labels: config id -> what a reader calls it.
     """
-    read = {c.config_id: (c, fit.method) for fit in evidence.fits.values() for c in fit.read}
+    read: dict[str, tuple[Configuration, Method]] = {}
+    for fit in evidence.fits.values():  # what is joined of several methods comes last
+        for each in fit.read:
+            read.setdefault(each.config_id, (each, fit.method))
     timed = [pair for name, pair in read.items() if name in minutes.values]
     if not timed:
         return []
@@ -74,17 +77,11 @@ def points(evidence: Evidence, minutes: FairMinutes, labels: Mapping[str, str]) 
             probability=float(sure[place]),
             knee=bend is not None and ends[bend] == place,
             score_interval=found[place][1].interval(CONFIDENCE),
-            minutes_interval=_ends(drawn[place]),
+            minutes_interval=minutes.interval(each, drawn[place]),
         )
         for place, (each, method) in enumerate(timed)
     ]
     return sorted(made, key=lambda point: -point.score)
-
-
-def _ends(draws: np.ndarray) -> tuple[float, float]:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(draws, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 def not_beaten(scores: Sequence[float], minutes: Sequence[float]) -> list[int]:

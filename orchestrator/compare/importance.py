@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.methods import Configuration, Method, last_metric
 from orchestrator.compare.rows import flatten
+from orchestrator.compare.times import why_not_comparable
 
 if TYPE_CHECKING:
     from orchestrator.compare.why import Row
@@ -20,16 +21,23 @@ def importances(methods: Iterable[Method], metric: str) -> list[Row]:
     """Per `target` (the metric in question, `minutes_per_epoch`) and `parameter` its `importance`,
     which add up to 1 over a target, among so many `configurations`.
 
-    How much a parameter's values among the best tenth of the configurations differ from those
-    among all (`orchestrator.search.importance`); with fewer than 20 configurations there are no
-    rows.  Each configuration counts with the mean over its seeds on the whole dev set.
+    How much a parameter's values among the best tenth of the configurations, at least five, differ
+    from those among all (`orchestrator.search.importance`); with fewer than 20 configurations there
+    are no rows, and none of minutes that do not compare.  Each configuration counts with the mean
+    over its seeds on the whole dev set.
+
+    Args:
+        methods: whose scores compare.
     """
     from orchestrator.search import importances as of
 
     tried = {c.config_id: c for method in methods for c in method.candidates}
     params = [_params(each) for each in tried.values()]
     found: list[Row] = []
-    for target, direction in ((metric, "max"), ("minutes_per_epoch", "min")):
+    targets = [(metric, "max")]
+    if not why_not_comparable(t for each in tried.values() for t in each.trials.values()):
+        targets.append(("minutes_per_epoch", "min"))
+    for target, direction in targets:
         values = [_value(each, target) for each in tried.values()]
         for name, importance in of(params, values, direction).items():
             row: Row = {"target": target, "parameter": name, "importance": importance}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +10,9 @@ from orchestrator.compare import why
 from orchestrator.compare.best_of_k import BestOfK
 from orchestrator.compare.frontier import Point
 from orchestrator.compare.importance import importances
-from orchestrator.compare.methods import Method
+from orchestrator.compare.methods import Method, dev_tasks, why_apart
 from orchestrator.compare.question import Question
+from orchestrator.compare.scores import OVERALL
 from orchestrator.compare.times import SpeedUp
 from orchestrator.compare.verdict import Difference
 
@@ -98,6 +99,8 @@ class MethodComparison:
     best_of_k: list[BestOfK]
     frontier: list[Point]
     frontier_problem: str
+    #: Whether the frontier's minutes are a timing session's.
+    timed: bool
     notes: list[str]
     methods: list[Method]
 
@@ -116,10 +119,16 @@ class MethodComparison:
         }
         return {key: _plain(value) for key, value in plain.items()} | {"why": self.why()}
 
+    def scored(self) -> list[Method]:
+        """The methods that have the metric in question."""
+        metric = self.question.metric
+        tried = [method for method in self.methods if method.candidates]
+        return [m for m in tried if metric in OVERALL or metric in dev_tasks(m)]
+
     def why(self) -> dict[str, list[why.Row]]:
         """Plain rows: `conflicts`, `utilisation`, `against_single_task`, `importances`, and
         `progress` of each method's best configuration."""
-        tried = [method for method in self.methods if method.candidates]
+        tried = self.scored()
         shown: dict[str, TrialRecord] = {}
         names: dict[str, str] = {}
         for method in tried:
@@ -130,9 +139,14 @@ class MethodComparison:
             "conflicts": why.conflicts(tried),
             "utilisation": why.utilisation(tried),
             "against_single_task": why.against_single_task(tried, self.question.metric),
-            "importances": importances(tried, self.question.metric),
+            "importances": importances(self._alike(tried), self.question.metric),
             "progress": why.progress(shown.values(), names),
         }
+
+    def _alike(self, tried: Sequence[Method]) -> list[Method]:
+        """Those whose scores compare with the baseline's."""
+        baseline = next(method for method in self.methods if method.name == self.baseline)
+        return [m for m in tried if not why_apart(m, baseline, self.question.by)]
 
 
 def _plain(value: Any) -> Any:

@@ -64,6 +64,19 @@ class FairMinutes:
         ratio = self.session.ratio(each.config_id, first)
         return self.values[first] * _exp(_as_wide_as(ratio, rng, noise.replicates))
 
+    def interval(self, each: Configuration, draws: np.ndarray) -> tuple[float, float]:
+        """The 95 % interval of a configuration's minutes, of which there are these `draws`."""
+        if self.session is None:
+            return _ends(draws)
+        found = self.session.minutes(each.config_id).minutes  # the draws are of ratios
+        return found.low, found.high
+
+
+def _ends(draws: np.ndarray) -> tuple[float, float]:
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(draws, [tail, 1 - tail])
+    return float(low), float(high)
+
 
 def why_not_comparable(trials: Iterable[TrialRecord]) -> str:
     """Why the minutes of these trials do not compare; empty if they do."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.compare.of_sweep import SweepTrials, compare_sweep, trials_of
+from orchestrator.compare.of_sweep import SweepComparison, compare_sweep, trials_of
 from orchestrator.compare.question import Question
 from trainer.folder import write_whole
 
@@ -38,14 +38,14 @@ def make(
     trials: Sequence[TrialRecord] = (),
     tell: Callable[[str], None] = lambda text: None,
     *,
-    chosen: SweepTrials | None = None,
+    compared: SweepComparison | None = None,
 ) -> Report:
     """Draw a sweep's report; nothing is written.
 
     Args:
         trials: those whose predictions are drawn; none: one that stands for the best method.
         tell: is told what is being done.
-        chosen: the sweep's trials, where they have been read already.
+        compared: the sweep's comparison by this question, where there is one already.
 
     Raises `ChoiceError` for a baseline, metric or key that is not there.
     """
@@ -53,7 +53,7 @@ def make(
     from orchestrator.report.page import page
 
     question = question or Question()
-    compared = compare_sweep(ledger, chosen or trials_of(ledger), question, tell)
+    compared = compared or compare_sweep(ledger, trials_of(ledger), question, tell)
     made = document(ledger, compared, question, trials, tell)
     tell("writing the page")
     figures = [figure for section in made.sections for figure in section.figures()]

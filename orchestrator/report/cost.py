@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -19,26 +19,15 @@ from orchestrator.report.methods import MOST
 from orchestrator.report.parts import Figures, Missing, Section, Table, Text
 from orchestrator.report.style import Look
 
-if TYPE_CHECKING:
-    from orchestrator.timing import Session
-
 
 def sections(
-    found: MethodComparison,
-    rows: Sequence[Row],
-    sessions: Sequence[Session],
-    looks: Mapping[str, Look],
+    found: MethodComparison, rows: Sequence[Row], looks: Mapping[str, Look]
 ) -> list[Section]:
     """Score against minutes; the best of k tries."""
-    return [_frontier(found, rows, sessions, looks), _best_of_k(found, looks)]
+    return [_frontier(found, rows, looks), _best_of_k(found, looks)]
 
 
-def _frontier(
-    found: MethodComparison,
-    rows: Sequence[Row],
-    sessions: Sequence[Session],
-    looks: Mapping[str, Look],
-) -> Section:
+def _frontier(found: MethodComparison, rows: Sequence[Row], looks: Mapping[str, Look]) -> Section:
     section = Section("frontier", "Score against minutes")
     if found.frontier_problem:
         section.parts.append(
@@ -49,11 +38,7 @@ def _frontier(
     elif not found.frontier:
         section.parts.append(Missing("No frontier: no configuration has predictions and minutes."))
     else:
-        shown = {point.config_id for point in found.frontier}
-        in_turn = any(
-            shown <= {each.config_id for each in s.configs} for s in sessions if not s.problem
-        )
-        whose = "orch time's" if in_turn else "the trials' own, and make no speed-up"
+        whose = "orch time's" if found.timed else "the trials' own, and make no speed-up"
         section.parts.append(Text(f"The minutes are {whose}."))
         section.parts.append(Figures([_fair(found, looks)]))
         caption = (

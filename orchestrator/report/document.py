@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
 
 _ENDED_BADLY = 30
+_WORST_FIRST = ("failed", "unreadable", "unfinished", "pruned")
 _SHORT = {"minutes_per_epoch": "min/epoch"}
 
 
@@ -83,7 +84,7 @@ def _of_methods(
 ) -> list[Section]:
     from orchestrator.timing import timings
 
-    tried = [method for method in found.methods if method.candidates]
+    tried = found.scored()
     best = {method.name: why.best(method, found.question.metric) for method in tried}
     order = [made.method for made in found.standings]
     looks = style.looks([*order, *(name for name in best if name not in order)])
@@ -94,7 +95,7 @@ def _of_methods(
     tasks = [name for name in found.metrics if name not in OVERALL]
     return [
         *methods.sections(found, looks),
-        *cost.sections(found, compared.rows.rows, sessions, looks),
+        *cost.sections(found, compared.rows.rows, looks),
         progress.section(facts["progress"], [metric, *tasks], problem, looks),
         reasons.section(facts, sessions, shown, looks),
     ]
@@ -160,6 +161,7 @@ def _configurations(ledger: Ledger, compared: SweepComparison) -> Section:
     told = [t for t in compared.chosen.trials if t.status != "complete"]
     bad = [[t.trial_id, t.status, t.reason.partition("\n")[0] or "-"] for t in told]
     bad += [[name, "unreadable", why] for name, why in compared.chosen.unreadable.items()]
+    bad.sort(key=lambda row: _WORST_FIRST.index(row[1]))
     if bad:
         section.parts.append(Heading("Trials that are not complete", "not-complete"))
         caption = "Not complete, and why." + (

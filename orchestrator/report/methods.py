@@ -51,6 +51,7 @@ def _contrasts(found: MethodComparison, looks: Mapping[str, Look]) -> Section:
     metric = found.question.metric
     section = Section("against-the-baseline", f"Against {found.baseline}")
     told = [made for made in found.contrasts if metric in made.differences]
+    told.sort(key=lambda made: -made.differences[metric].value)
     if not found.contrasts:
         section.parts.append(
             Missing(f"There is nothing to compare with {found.baseline}: no other method.")
@@ -58,6 +59,8 @@ def _contrasts(found: MethodComparison, looks: Mapping[str, Look]) -> Section:
         return section
     if told:
         section.parts.append(Figures([_differences(found, told[:MOST], looks)]))
+        if len(told) > MOST:
+            section.parts.append(Text(f"The figure shows the best {MOST} of {len(told)} methods."))
     else:
         reasons = "; ".join(f"{made.method}: {made.problem}" for made in found.contrasts)
         section.parts.append(Missing(f"No difference can be drawn. {reasons}."))
@@ -110,20 +113,19 @@ def _differences(
     found: MethodComparison, told: Sequence[Contrast], looks: Mapping[str, Look]
 ) -> Figure:
     metric, margin = found.question.metric, found.question.margin
-    ranked = sorted(told, key=lambda made: -made.differences[metric].value)
     with style.styled():
-        drawn, axes = style.axes(style.height_of_rows(len(ranked)) + 0.1)
+        drawn, axes = style.axes(style.height_of_rows(len(told)) + 0.1)
         axes.axvspan(-margin, margin, color=style.GRID, zorder=0, label=f"within ±{margin:g}")
         axes.axvline(0, color=style.INK, linewidth=0.8)
-        names = [made.method for made in ranked]
-        for place, made in zip(style.rows_of_names(axes, names), ranked, strict=True):
+        names = [made.method for made in told]
+        for place, made in zip(style.rows_of_names(axes, names), told, strict=True):
             d, look = made.differences[metric], looks[made.method]
             axes.plot([d.low, d.high], [place, place], color=look.colour)
             axes.plot(d.value, place, **look.point_options())
         axes.set_xlabel(f"{metric} less that of {style.shortened(found.baseline, 30)}")
         axes.margins(x=0.06)
         style.with_legend(drawn, axes)
-    texts = (f"{m.method} {words.interval(m.differences[metric], 4)}" for m in ranked)
+    texts = (f"{m.method} {words.interval(m.differences[metric], 4)}" for m in told)
     return Figure(
         "differences",
         f"Difference of {metric} to {found.baseline}",

@@ -34,7 +34,7 @@ def section(
         "Conflicting gradients": _conflicts(why["conflicts"], looks),
         "The cost of surgery": surgery.parts(sessions, shown),
         "Utilisation": _utilisation(why["utilisation"], looks),
-        "Against single tasks": _single_tasks(why["against_single_task"]),
+        "Against single tasks": _single_tasks(why["against_single_task"], looks),
         "Importance of parameters": _importances(why.get("importances", [])),
     }.items():
         key = "why-" + title.lower().replace(" ", "-")
@@ -145,13 +145,14 @@ def _utilisation(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Par
     )
 
 
-def _single_tasks(rows: Sequence[Row]) -> Iterable[Part]:
+def _single_tasks(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Part]:
     if not rows:
         yield Missing(
-            "No difference to single tasks: the sweep has no complete single_task trials."
+            "No difference to single tasks: the sweep has no complete single_task trials, or no "
+            "others."
         )
         return
-    methods = list(dict.fromkeys(row["method"] for row in rows))[:MOST]
+    methods = [name for name in looks if any(row["method"] == name for row in rows)][:MOST]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     of_task = style.looks(tasks)
     with style.styled():
@@ -192,7 +193,7 @@ def _importances(rows: Sequence[Row]) -> Iterable[Part]:
     if not rows:
         yield Missing(
             "Importance of parameters cannot be said: fewer than 20 configurations were tried to "
-            "the end, or nothing varies between them."
+            "the end, or nothing tells the best of them apart."
         )
         return
     figures = []
@@ -210,8 +211,9 @@ def _importances(rows: Sequence[Row]) -> Iterable[Part]:
                 f"importance-{target}",
                 f"Importance for {target}",
                 f"Importance of the searched parameters for {target}: {told}.",
-                "How much a parameter's values among the best tenth of the configurations differ "
-                "from those among all: where tries differ, not what a parameter causes.",
+                "How much a parameter's values among the best tenth of the configurations (at "
+                "least five) differ from those among all: where tries differ, not what "
+                "a parameter causes.",
                 drawn,
             )
         )

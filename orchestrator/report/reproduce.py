@@ -64,7 +64,8 @@ def _commands(
         lines += [f"orch sweep {shlex.quote(file)}", f"orch compare {_compared(ledger, question)}"]
         chosen = "".join(f" --trial {trial.trial_id}" for trial in shown)
         lines.append(f"orch report {_compared(ledger, question)}{chosen}")
-    yield Text("In a checkout of the project, with the sweep file below saved under its name:")
+    saved = ", with the sweep file below saved under its name" if spec else ""
+    yield Text(f"In a checkout of the project{saved}:")
     yield Code("\n".join(lines), "Commands")
     for trial in shown:
         told = json.dumps(trial.train_config.to_dict(), indent=1, ensure_ascii=False)
@@ -85,6 +86,8 @@ def _commands(
 
 def _checkout(trials: Sequence[TrialRecord]) -> str:
     commits = {str(trial.identity.get("git_commit") or "") for trial in trials}
+    if not commits:
+        return ""
     if len(commits) != 1:
         return "    # the trials ran on several commits, see above"
     commit = commits.pop()

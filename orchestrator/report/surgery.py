@@ -11,13 +11,14 @@ from orchestrator.report import style
 from orchestrator.report.figure import Figure
 from orchestrator.report.methods import MOST
 from orchestrator.report.parts import Figures, Missing, Part, Table
+from trainer.store import is_number
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
-    from orchestrator.timing import Session
+    from orchestrator.timing import Minutes, Session
 
 _PARTS = ("data", "forward_backward", "surgery", "optimizer", "other")
-_HATCHES = ("", "//", "xx", "..", "")
+_HATCHES = ("", "//", "xx", "..", "oo")
 
 
 def parts(
@@ -55,7 +56,7 @@ def _session(session: Session) -> Iterable[Part]:
     }
     if session.problem:
         yield Missing(f"Nothing can be claimed from the newest timing session: {session.problem}.")
-    parts = {labels[key]: session.minutes(key).parts for key in named}
+    parts = {labels[key]: _scaled(session.minutes(key)) for key in named}
     yield Figures([_stacked(parts, session.problem and f"minutes an epoch: {session.problem}")])
     rows = []
     for key, label in labels.items():
@@ -77,10 +78,22 @@ def _session(session: Session) -> Iterable[Part]:
     )
 
 
+def _scaled(minutes: Minutes) -> dict[str, float]:
+    """Parts that add up to the minutes: on a GPU they come from steps that wait for each part, and
+    take longer together."""
+    total = sum(minutes.parts.values())
+    return {
+        name: part * minutes.minutes.value / (total or 1) for name, part in minutes.parts.items()
+    }
+
+
 def _recorded_parts(trials: Iterable[TrialRecord]) -> dict[str, float]:
     """Minutes an epoch by part, means over epochs that recorded them; empty if none did."""
-    records = [record for trial in trials for record in trial.records]
-    there = [record["parts"] for record in records if record.get("parts")]
+    there = []
+    for record in (record for trial in trials for record in trial.records):
+        if parts := {k: v for k, v in (record.get("parts") or {}).items() if is_number(v)}:
+            rest = record["minutes_per_epoch"] - sum(parts.values())
+            there.append(parts | {"other": max(0.0, rest)})
     names = [name for name in _PARTS if any(name in parts for parts in there)]
     return {name: statistics.fmean(parts.get(name, 0.0) for parts in there) for name in names}
 

@@ -45,7 +45,7 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
         try:
             folder = here.temp_folder() if address is None else None
             start = _Start(wanted, address, folder)
-            start.finish()
+            start.begin()
         except Exception as error:  # ray raises what its processes and sockets give it
             first = str(error).strip().partition("\n")[0]
             where = "on this machine" if address is None else f"at {address}"
@@ -76,27 +76,27 @@ class _Start(threading.Thread):
         self._about = wanted, address, folder
         self._error: BaseException | None = None
         self._up, self._over = threading.Event(), threading.Event()
-        self.start()
 
     @property
     def is_under_way(self) -> bool:
-        return not self._up.is_set()
+        return self.is_alive() and not self._up.is_set()
 
     def run(self) -> None:
         try:
             _init(*self._about)
-        except BaseException as error:  # raised again by finish()
+        except BaseException as error:  # raised again by begin()
             self._error = error
         self._up.set()
         self._over.wait()
 
-    def finish(self) -> None:
-        """Wait until Ray is there; raises what it raises.
+    def begin(self) -> None:
+        """Have Ray there; raises what it raises.
 
-        Behind a first signal Ray may get up, so that it can be shut down in order; a second one
-        does not wait, and neither does anybody for a Ray whose processes the signal has ended.
+        Behind a first signal Ray may get up for `_START_S`, so that it can be shut down in order;
+        if the signal has ended its processes, it does not.  A second one does not wait.
         """
         try:
+            self.start()
             self._up.wait()
         except KeyboardInterrupt:
             self._up.wait(_START_S)

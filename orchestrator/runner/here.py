@@ -27,6 +27,8 @@ _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 #: Seconds in which Ray's last processes may hinder the deletion of their folder.
 _SWEEP_S = 5.0
 
+_IS_LINUX = Path("/proc/self").exists()
+
 
 def start(wanted: ResourcesSpec, folder: Path) -> None:
     """Start Ray for this process alone."""
@@ -49,7 +51,8 @@ def temp_folder() -> Path:
     root = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
     for old in root.glob(f"{_TEMP_PREFIX}*"):
         pid = old.name.removeprefix(_TEMP_PREFIX).split("-")[0]
-        if pid.isdigit() and Path("/proc/self").exists() and not Path(f"/proc/{pid}").exists():
+        mine = old.stat().st_uid == os.getuid()
+        if mine and pid.isdigit() and _IS_LINUX and not Path(f"/proc/{pid}").exists():
             sweep_away(old)
     return Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=root))
 
@@ -83,7 +86,7 @@ def kill_processes(folder: Path) -> None:
         except OSError:
             continue  # it has just ended, or is somebody else's
         pid, inside = int(process.name), f"{folder}/"
-        # The folder's name holds this process's id and six random letters: nobody else has it.
+        # The folder's name holds the driver's id and random letters: nobody else names it.
         theirs = inside in arguments or any(name.startswith(inside) for name in held)
         if pid != os.getpid() and theirs:
             with contextlib.suppress(ProcessLookupError):

@@ -60,8 +60,13 @@ def importances(
     evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, TOP / len(values)))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        found = get_param_importances(study, evaluator=evaluator)
-    return found if any(found.values()) else {}
+        found = get_param_importances(study, evaluator=evaluator, normalize=False)
+    total = sum(found.values())
+    if not total > 0:  # where nothing tells the best apart, Optuna would call all alike important
+        return {}
+    # Optuna leaves the order of equals to chance.
+    ranked = sorted(found.items(), key=lambda pair: (-pair[1], pair[0]))
+    return {name: value / total for name, value in ranked}
 
 
 def _distributions(params: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribution]:

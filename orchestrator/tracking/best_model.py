@@ -21,7 +21,7 @@ SMALL_BYTES = 100 * 2**20
 #: The version that is the best one now: `models:/<sweep>@best`.
 ALIAS = "best"
 #: Says of a logged model or a version which trial it is.
-_TRIAL, _SWEEP = "trial_id", "sweep_id"
+_TRIAL, _SWEEP, _EPOCH = "trial_id", "sweep_id", "epoch"
 #: Sentences that show what a model takes; they stand in no corpus.
 _EXAMPLES = {
     False: ("a warm and funny film that is over too soon", ""),
@@ -92,10 +92,9 @@ def _logged(
     progress: Callable[[], None],
 ) -> Any:
     """The trial's model in the experiment; one whose upload broke off is deleted."""
-    from mlflow.entities import LoggedModelOutput
-
     for found in client.search_logged_models([experiment], f"tags.{_TRIAL} = '{trial_id}'"):
         if found.source_run_id == run_id and found.status.value == "READY":
+            _note_output(client, run_id, found, int(found.tags.get(_EPOCH, 0)))
             return found
         if found.source_run_id == run_id:
             client.delete_logged_model(found.model_id)
@@ -104,13 +103,23 @@ def _logged(
         progress()
         model = client.create_logged_model(
             experiment, name=f"{sweep.name}-best", source_run_id=run_id, model_type="orch-mtl",
-            tags={_TRIAL: trial_id, _SWEEP: sweep.sweep_id},
+            tags={_TRIAL: trial_id, _SWEEP: sweep.sweep_id, _EPOCH: str(epoch)},
         )  # fmt: skip
         _write_id(Path(folder, "model"), model)
         client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
     progress()
-    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, epoch)])
-    return client.finalize_logged_model(model.model_id, "READY")
+    made = client.finalize_logged_model(model.model_id, "READY")
+    _note_output(client, run_id, made, epoch)
+    return made
+
+
+def _note_output(client: MlflowClient, run_id: str, model: Any, epoch: int) -> None:
+    """Name the model as its run's output, once: MLflow would take it again and again."""
+    from mlflow.entities import LoggedModelOutput
+
+    noted = client.get_run(run_id).outputs
+    if model.model_id not in {each.model_id for each in (noted.model_outputs if noted else ())}:
+        client.log_outputs(run_id, [LoggedModelOutput(model.model_id, epoch)])
 
 
 def _save(trial: TrialDirectory, folder: Path, limit: int | None) -> int:

@@ -7,12 +7,11 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.addresses import expanded, resolve_uri, without_password
-from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
 from orchestrator.timing import FOLDER as TIMINGS
 from orchestrator.tracking import best_model, page, sweep_run, trial_run
 from orchestrator.tracking.database import all_runs, connect, is_server, open_experiment
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_MAX_NAME = 250
 #: Tag of the state in which a whole sweep was shown last.
 _STATE = "shown_state"
 #: Status of a child run; SCHEDULED is a trial that waits to be gone on with.
@@ -75,6 +75,8 @@ class Projection:
         self._described: set[str] = set()
         #: A call has failed; its database may have taken it, or still take it.
         self._doubtful = False
+        #: How often something could not be made.
+        self._said = 0
         self.drawn = 0
 
     def begin(self) -> None:
@@ -101,35 +103,49 @@ class Projection:
         with self._read_again_after_failure():
             client = self._connect()
             for trial_id in trial_ids:
-                if self._status.get(trial_id) in STATUSES.values():
-                    continue  # set last, and no trial changes behind its end
+                if self._is_drawn(trial_id):
+                    continue
                 trial = self.ledger.trial(trial_id)
                 if trial is not None:
                     self._draw(client, trial, running=running)
                 self.drawn += 1
+
+    def _is_drawn(self, trial_id: str) -> bool:
+        """Its status is set last, and no trial changes behind its end; but a failed one may have
+        lost its end, to be tried again."""
+        shown = self._status.get(trial_id)
+        if shown not in STATUSES.values() or shown == STATUSES["complete"]:
+            return shown == STATUSES["complete"]
+        end = self.ledger.end(trial_id)
+        return end is not None and STATUSES[end["status"]] == shown
 
     def _show_sweep(self) -> None:
         """Answer, tables, figures, and the best model in the registry."""
         if self._exhibits is None:
             return
         client = self._connect()
-        state = self._state()
+        state, said = self._state(), self._said
         if not self._patient and client.get_run(self._parent).data.tags.get(_STATE) == state:
             return  # the same sweep was run again, and all of it is there
         try:
             made = self._exhibits(self._progress)
         except Exception as error:  # a comparison that cannot be made costs no run
             logger.debug("exhibits", exc_info=error)
-            self._say(f"tracking: the comparison is not in {self.name}: {_one_line(error)}")
+            self._tell(f"the comparison is not in {self.name}: {_one_line(error)}")
             return
         if made.problem:
-            self._say(f"tracking: {made.problem}")
+            self._tell(made.problem)
         sweep_run.show(client, self._parent, self._runs, self.picture, made, self._progress)
         self._tag_experiment(client)
         run_id = self._runs.get(made.best)
         if self._register and run_id:
             self._register_best(client, made, run_id)
-        client.set_tag(self._parent, _STATE, state)
+        if self._said == said:  # what could not be made is tried again by the next run
+            client.set_tag(self._parent, _STATE, state)
+
+    def _tell(self, text: str) -> None:
+        self._said += 1
+        self._say(f"tracking: {text}")
 
     def _register_best(self, client: MlflowClient, made: Exhibits, run_id: str) -> None:
         # A server takes its time with a large one, and the end of a sweep does not wait for it.
@@ -140,13 +156,13 @@ class Projection:
                 made.best, made.best_label, limit, self._progress,
             )  # fmt: skip
         except (StoreError, ValueError) as error:  # its checkpoint or its tokenizer is gone
-            self._say(f"tracking: the best model is not registered: {_one_line(error)}")
+            self._tell(f"the best model is not registered: {_one_line(error)}")
 
     def _state(self) -> str:
         """What the sweep's own run is drawn from, told apart cheaply: no trial changes behind its
         end."""
-        timed = self.ledger.folder.child(TIMINGS).names()
-        told = [sorted(self._status.items()), timed, version("orch-mtl"), self._register]
+        spec = (self.ledger.folder.read(RESOLVED) or b"").decode(errors="replace")
+        told = [sorted(self._status.items()), self.ledger.folder.child(TIMINGS).names(), spec]
         return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 
     def _progress(self) -> None:
@@ -263,7 +279,7 @@ class Projection:
             self._experiment,
             start_time=trial_run.committed_ms(trial.records[0]) if trial.records else None,
             tags={"mlflow.parentRunId": self._parent, **tags},
-            run_name=f"{tags['configuration']} · seed {tags['seed']}",
+            run_name=_shortened(f"{tags['configuration']} · seed {tags['seed']}"),
         )
         self._runs[trial.trial_id] = run.info.run_id
         self._status[trial.trial_id] = run.info.status
@@ -277,6 +293,11 @@ def _batches(
     while metrics or params or tags:
         yield {"metrics": metrics[:800], "params": params[:100], "tags": tags}
         metrics, params, tags = metrics[800:], params[100:], []
+
+
+def _shortened(name: str) -> str:
+    """As much of a run's name as all of MLflow's databases take; a tag has the whole."""
+    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
 
 
 def _ended(run: Any) -> bool:

@@ -84,7 +84,7 @@ def lost(driver: Driver) -> list[str]:
 def test_a_server_that_hangs_delays_no_trial_and_the_end_by_half_a_minute_at_most(
     start: Start, server: MlflowServer
 ) -> None:
-    sweep = SWEEP | {"tracking": {"uri": server.uri}}
+    sweep = SWEEP | {"tracking": SWEEP["tracking"] | {"uri": server.uri}}
     pace = {"EPOCH_S": "0.5", "MLFLOW_HTTP_REQUEST_TIMEOUT": "3"}
     driver = start(sweep, train=STUB, environment=pace)
     driver.wait_until(lambda: driver.epochs() >= 2)
@@ -105,7 +105,7 @@ def test_a_server_that_hangs_delays_no_trial_and_the_end_by_half_a_minute_at_mos
 def test_a_server_that_is_killed_and_started_again(
     start: Start, server: MlflowServer, when: str
 ) -> None:
-    sweep = SWEEP | {"tracking": {"uri": server.uri}}
+    sweep = SWEEP | {"tracking": SWEEP["tracking"] | {"uri": server.uri}}
     if when in ("start", "throughout"):
         server.kill()
     driver = start(sweep, train=STUB, environment={"EPOCH_S": "0.8"})
@@ -140,7 +140,7 @@ def test_postgresql_that_is_stopped_and_started_again(
         if behind_server:
             behind.start()
             uri = behind.uri
-        sweep = SWEEP | {"tracking": {"uri": uri, "study": study}}
+        sweep = SWEEP | {"tracking": SWEEP["tracking"] | {"uri": uri, "study": study}}
         driver = start(sweep, train=STUB, environment={"EPOCH_S": "0.8"})
         driver.wait_until(lambda: driver.epochs() >= 6)
         database.stop()
