@@ -12,6 +12,9 @@ from trainer.corpus import Corpus
 from trainer.encoder import EncoderShape
 from trainer.samplers import Step
 
+#: Rows of the first matrices, and seconds that a product of the last ones may take.
+_SMALL, _MOST_S = 256, 1.0
+
 
 def step_operations(
     shape: EncoderShape, corpus: Corpus, step: Step, *, first_only: bool = False
@@ -50,21 +53,32 @@ class MatrixRate:
     """Operations a second of square matrix products, measured between the steps."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device, size: int):
-        self._a, self._b, self._c = (
-            torch.randn(size, size, device=device).to(dtype) for _ in range(3)
-        )
         self._device = device
-        self._operations = 2.0 * size**3
+        self._size = _SMALL
+        self._matrices(dtype)
+        # A processor without bf16 products may take minutes for what another does in 10 ms.
+        while self._size < size and 8 * self._once() < _MOST_S:
+            self._size = min(2 * self._size, size)
+            self._matrices(dtype)
         self._rates: list[float] = []
 
-    def measure(self, repeats: int = 4) -> None:
+    def _matrices(self, dtype: torch.dtype) -> None:
+        self._a, self._b, self._c = (
+            torch.randn(self._size, self._size, device=self._device).to(dtype) for _ in range(3)
+        )
+
+    def _once(self, repeats: int = 1) -> float:
+        """Seconds of a product, behind one that is not timed."""
         torch.mm(self._a, self._b, out=self._c)
         wait(self._device)
         started = time.perf_counter()
         for _ in range(repeats):
             torch.mm(self._a, self._b, out=self._c)
         wait(self._device)
-        self._rates.append(self._operations * repeats / (time.perf_counter() - started))
+        return (time.perf_counter() - started) / repeats
+
+    def measure(self, repeats: int = 4) -> None:
+        self._rates.append(2.0 * self._size**3 / self._once(repeats))
 
     @property
     def rate(self) -> float:

@@ -75,8 +75,8 @@ def test_an_unset_variable_is_one_message_before_the_start(
     spec = load_spec(str(file))
     monkeypatch.delenv("ORCH_DB_PASSWORD", raising=False)
     with pytest.raises(SweepError, match=f"tracking.{key}: .*ORCH_DB_PASSWORD is not set"):
-        pictures(spec, Ledger(tmp_path, "s"), "id", list)
+        pictures(spec, Ledger(tmp_path, "s"), "id", list, print)
     monkeypatch.setenv("ORCH_DB_PASSWORD", "secret")
-    drawn = pictures(spec, Ledger(tmp_path, "s"), "id", list)
+    drawn = pictures(spec, Ledger(tmp_path, "s"), "id", list, print)
     assert "secret" not in spec.to_yaml() + "".join(picture.name for picture in drawn)
     assert "${ORCH_DB_PASSWORD}" in spec.to_yaml()

@@ -32,12 +32,11 @@ def test_a_space_opens_with_its_question_command_minutes_and_best_score(file: Pa
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.stem != "arrp"], ids=lambda f: f.stem)
 def test_the_embedded_profile_trains_every_row(file: Path, tmp_path: Path, cache: Path) -> None:
-    done = orch(
-        "sweep", str(file), "--profile", "embedded", "--out", str(tmp_path),
-        "--set", f"base.data.cache={cache}",
-    )  # fmt: skip
+    quick = ["search.seeds=[1]", "tracking={report: false, registered_model: none}"]
+    options = [word for text in (*quick, f"base.data.cache={cache}") for word in ("--set", text)]
+    done = orch("sweep", str(file), "--profile", "embedded", "--out", str(tmp_path), *options)
     assert done.returncode == 0, done.stdout + done.stderr
-    spec = load_spec(str(file), "embedded")
+    spec = load_spec(str(file), "embedded", quick)
     trials = Ledger(tmp_path, spec.name).trials()
     assert len(trials) == len(spec.enqueue) * len(spec.search.seeds)
     assert {trial.status for trial in trials} == {"complete"}
