@@ -22,6 +22,7 @@ LIST: dict[str, Any] = SWEEP | {
 }
 
 
+@pytest.mark.all_faults
 def test_a_trial_that_diverges_has_failed_at_once_and_the_others_go_on(start: Start) -> None:
     """The real trainer; the gradients overflow while the losses are still finite."""
     sweep = LIST | {
