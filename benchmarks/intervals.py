@@ -1,7 +1,7 @@
 """Do the intervals cover, and do the tests err as rarely as they say?  Trials with known truth.
 
     pip install -c constraints.txt -e '.[test]'
-    python benchmarks/intervals.py                       # a quarter of an hour on 2 cores
+    python benchmarks/intervals.py
     python benchmarks/intervals.py --experiments 100 --sweeps 20 --json | tail -1
 
 Nothing is trained: predictions are drawn for models of known skill (tests/simulated.py), and what
@@ -35,7 +35,7 @@ from orchestrator.compare.question import Question  # noqa: E402
 from orchestrator.compare.rows import compare  # noqa: E402
 from orchestrator.compare.verdict import p_different, p_equivalent  # noqa: E402
 from orchestrator.ledger import Ledger  # noqa: E402
-from orchestrator.timing import _interval as interval_of_ratio  # noqa: E402
+from orchestrator.timing import mean_interval  # noqa: E402
 from simulated import World, experiment, write_predicted  # noqa: E402
 
 #: A row of a table: its setting and what was counted, each 0 or 1 or a number, to be averaged.
@@ -118,7 +118,7 @@ def speed(rounds: int, drift: float, seed: int) -> Row:
         for place, which in enumerate(turns):
             at = 2 * number + place
             seconds[which, number] = (1.5 if which == 0 else 1.0) * machine[at] * noise[at]
-    found = interval_of_ratio([seconds[0].tolist(), seconds[1].tolist()])
+    found = mean_interval([seconds[0].tolist(), seconds[1].tolist()])
     return {"covers": found.low <= 1.5 <= found.high, "width": found.high / found.low - 1}
 
 

@@ -165,7 +165,7 @@ class Session(_Model):
         parts = [self._parts(each, config_id) for each in self._used]
         return Minutes(
             config_id=config_id,
-            minutes=_interval([self._minutes[config_id]]),
+            minutes=mean_interval([self._minutes[config_id]]),
             parts={name: statistics.fmean(each[name] for each in parts) for name in parts[0]},
             examples=math.fsum(phase.examples for phase in self.config(config_id).phases),
             rounds=len(parts),
@@ -176,7 +176,7 @@ class Session(_Model):
 
     def ratio(self, config_id: str, to: str) -> Interval:
         """Minutes an epoch of one configuration by those of another, paired by round."""
-        return _interval([self._minutes[config_id], self._minutes[to]])
+        return mean_interval([self._minutes[config_id], self._minutes[to]])
 
     def ratios(self, baseline: str = "") -> dict[tuple[str, str], Interval]:
         """Of every pair, the later one by the earlier; with `baseline`, of all others by it.
@@ -295,7 +295,7 @@ def fair_ratio(sessions: Sequence[Session], config_id: str, to: str) -> Interval
     return None
 
 
-def _interval(columns: Sequence[Sequence[float]]) -> Interval:
+def mean_interval(columns: Sequence[Sequence[float]]) -> Interval:
     """The mean of one column, or the ratio of two columns' means, with its bootstrap interval.
 
     Rounds are resampled, both columns together.  Of few rounds a percentile interval is too

@@ -48,14 +48,6 @@ def sync(out: Path) -> None:
     projection(out).finish("FINISHED", Ledger(out, "s").trial_ids())
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """A database with its tables made: that takes seconds, and every test needs one."""
-    out = tmp_path_factory.mktemp("tables")
-    MlflowClient(resolve_uri(URI, out)).search_experiments()
-    return (out / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
 def out(tmp_path: Path, database: bytes) -> Path:
     (tmp_path / "mlflow.db").write_bytes(database)

@@ -39,13 +39,6 @@ CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    out = tmp_path_factory.mktemp("tables")
-    MlflowClient(resolve_uri(URI, out)).search_experiments()
-    return (out / "mlflow.db").read_bytes()
-
-
 @pytest.fixture
 def out(tmp_path: Path, database: bytes) -> Path:
     (tmp_path / "mlflow.db").write_bytes(database)

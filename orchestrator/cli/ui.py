@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -136,11 +137,11 @@ def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
         _end(running.values())
 
 
-def _end(processes: object) -> None:
+def _end(processes: Collection[subprocess.Popen[bytes]]) -> None:
     """Ask each group to end, and kill what does not."""
-    for process in list(processes):  # type: ignore[call-overload]
+    for process in processes:
         _signal_group(process, signal.SIGTERM)
-    for process in list(processes):  # type: ignore[call-overload]
+    for process in processes:
         try:
             process.wait(_GRACE_S)
         except subprocess.TimeoutExpired:

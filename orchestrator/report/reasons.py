@@ -35,7 +35,7 @@ def section(
         "The cost of surgery": surgery.parts(sessions, shown),
         "Utilisation": _utilisation(why["utilisation"], looks),
         "Against single tasks": _single_tasks(why["against_single_task"], looks),
-        "Importance of parameters": _importances(why.get("importances", [])),
+        "Importance of parameters": _importances(why["importances"]),
     }.items():
         key = "why-" + title.lower().replace(" ", "-")
         made.parts += [Heading(title, key), *parts]
