@@ -141,6 +141,14 @@ def test_mappings_by_task_have_labels(tmp_path: Path) -> None:
     assert row.label == "arrp F=none λ=qqp:0.1+sst:0.5 B=qqp:24000+sst:2000"
 
 
+def test_an_entry_that_acts_in_some_configurations_alone_is_in_their_labels(tmp_path: Path) -> None:
+    options: dict = {"combiner_options": {"c": 0.5}, "sampler": "round_robin"}
+    write_trial(tmp_path, [0.5], combiner="torchjd.CAGrad", **options)
+    write_trial(tmp_path, [0.4], combiner="pcgrad", **options)
+    labels = [row.label for row in compared(tmp_path).rows]
+    assert labels == ["round_robin torchjd.CAGrad combiner_options.c=0.5", "round_robin"]
+
+
 def test_a_sweep_with_another_question_names_its_best(tmp_path: Path) -> None:
     for score, name in ((0.6, "sum"), (0.7, "mean")):
         write_trial(tmp_path / "s", [score], sampler="round_robin", combiner=name)

@@ -143,3 +143,11 @@ def test_all_mistakes_make_one_error() -> None:
     with pytest.raises(ConfigError) as error:
         TrainConfig.from_dict({"a": 1, "b": 2})
     assert len(error.value.problems) == 2
+
+
+@pytest.mark.parametrize("base", [{}, {"sampler": "arrp"}, {"combiner": "sum"}])
+def test_a_part_of_the_identity_is_what_the_whole_says(base: dict) -> None:
+    config = TrainConfig.from_dict(base)
+    only = {"B", "lambda", "data", "reduction", "seed", "threads"}
+    whole = {key: value for key, value in config.canonical().items() if key in only}
+    assert config.canonical(only) == whole

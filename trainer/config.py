@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
+from collections.abc import Container
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
@@ -237,18 +238,23 @@ class TrainConfig:
             return "schedule linear: the rate falls to 0 over all epochs"
         return ""
 
-    def canonical(self) -> dict[str, Any]:
+    def canonical(self, only: Container[str] | None = None) -> dict[str, Any]:
         """The identifying mapping: acting parameters only, no run-time ones.
 
         Folders are left out because the data's fingerprint stands for them.
+
+        Args:
+            only: these keys of the first level, where the others are of no interest.
         """
-        plain = _plain(self, runtime=False)
+        cls: Any = type(self)
+        plain = {
+            key: _plain(getattr(self, name), runtime=False)
+            for key, name in _names(cls, False)
+            if only is None or key in only
+        }
         for key in (*self.inactive(), "data.root"):
-            *path, last = key.split(".")
-            node = plain
-            for part in path:
-                node = node[part]
-            node.pop(last, None)
+            group, _, inner = key.rpartition(".")
+            (plain.get(group, {}) if group else plain).pop(inner, None)
         return plain
 
 
@@ -296,7 +302,10 @@ def check(mapping: Any) -> tuple[TrainConfig | None, list[Problem]]:
     values = check_fields(TrainConfig, mapping, "", problems)
     wrong = {problem.key.partition(".")[0] for problem in problems}
     if not wrong & {"config", "tasks", "task_declarations"}:
-        _check_tasks({k: v for k, v in values.items() if k.rstrip("_") not in wrong}, problems)
+        right = values
+        if wrong:
+            right = {k: v for k, v in values.items() if k.rstrip("_") not in wrong}
+        _check_tasks(right, problems)
     if problems:
         return None, problems
     return TrainConfig(**values), []

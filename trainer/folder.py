@@ -18,6 +18,8 @@ from pathlib import Path
 
 #: Begins the name of a file that is being written.
 _HALF = ".writing-"
+#: What a single read fetches; regular files end where it comes back with less.
+_SMALL = 2**16
 
 
 class StoreError(RuntimeError):
@@ -203,10 +205,18 @@ class LocalFolder(Folder):
 
     def read(self, name: str) -> bytes | None:
         try:
-            with open(self._target(name), "rb", buffering=0) as stream:
-                return stream.read()
+            descriptor = os.open(self._target(name), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
+        # A ledger has tens of thousands of small files, and a Python file takes twice as long.
+        try:
+            if len(content := os.read(descriptor, _SMALL)) < _SMALL:
+                return content
+            with open(descriptor, "rb", buffering=0, closefd=False) as stream:
+                stream.seek(0)
+                return stream.read()
+        finally:
+            os.close(descriptor)
 
     def has(self, name: str) -> bool:
         return os.path.exists(self._target(name))

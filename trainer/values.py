@@ -11,6 +11,7 @@ import functools
 import math
 import types
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
@@ -59,52 +60,73 @@ def file_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
     return {f.name.rstrip("_"): f for f in dataclasses.fields(cls)}
 
 
-#: Evaluates every annotation anew when it is asked.
-_hints = functools.cache(typing.get_type_hints)
-
-
 def check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
     """Field name -> checked value for a mapping that describes the dataclass `cls`.
 
     What is wrong is appended to `problems` under the key as files spell it, behind `prefix`.
     """
-    known = file_fields(cls)
+    known = _known(cls)
     if not isinstance(mapping, dict):
         problems.append(Problem(prefix.rstrip(".") or "config", "not a mapping of keys to values"))
         return {}
-    hints = _hints(cls)
     values: dict[str, Any] = {}
     for key, value in mapping.items():
         if key not in known:
             problems.append(unknown_key(str(key), prefix, known))
             continue
-        f = known[key]
-        if type(value) is type(f.default) and value == f.default:
-            values[f.name] = value  # most are, and ledgers check thousands of configs
-            continue
-        nested = hints[f.name]
-        if dataclasses.is_dataclass(nested) and isinstance(nested, type):
+        field = known[key]
+        if type(value) is field.usual_type and value == field.usual:
+            values[field.name] = value  # most are, and ledgers check thousands of configs
+        elif field.nested is not None:
             before = len(problems)
-            inner = check_fields(nested, value, f"{prefix}{key}.", problems)
+            inner = check_fields(field.nested, value, f"{prefix}{key}.", problems)
             if len(problems) == before:
-                values[f.name] = nested(**inner)
+                values[field.name] = field.nested(**inner)
         else:
-            values[f.name] = _check_value(hints[f.name], f.metadata, prefix + key, value, problems)
+            values[field.name] = _check_value(
+                field.hint, field.limits, prefix + key, value, problems
+            )
     return values
+
+
+class _Field(typing.NamedTuple):
+    """What is asked of a field for every value, looked up once."""
+
+    name: str
+    usual: Any
+    usual_type: type
+    nested: type | None
+    hint: Any
+    limits: typing.Mapping[str, Any]
+
+
+@functools.cache
+def _known(cls: type) -> dict[str, _Field]:
+    hints, found = typing.get_type_hints(cls), {}
+    for key, f in file_fields(cls).items():
+        hint = hints[f.name]
+        nested = hint if isinstance(hint, type) and dataclasses.is_dataclass(hint) else None
+        found[key] = _Field(f.name, f.default, type(f.default), nested, hint, f.metadata)
+    return found
+
+
+#: The parts of an annotation; asked for every value of thousands of configs.
+_origin: Callable[[Any], Any] = functools.cache(typing.get_origin)
+_parts: Callable[[Any], Any] = functools.cache(typing.get_args)
 
 
 def _check_value(
     hint: Any, limits: typing.Mapping[str, Any], key: str, value: Any, problems: list[Problem]
 ) -> Any:
     if isinstance(hint, types.UnionType):
-        options = typing.get_args(hint)
+        options = _parts(hint)
         hint = next((o for o in options if _container(o) == isinstance(value, dict)), options[0])
-    origin = typing.get_origin(hint) or hint
+    origin = _origin(hint) or hint
     if origin is dict:
         if not isinstance(value, dict):
             problems.append(Problem(key, f"{value!r} is not a mapping"))
             return {}
-        inner = (typing.get_args(hint) or (str, Any))[1]
+        inner = (_parts(hint) or (str, Any))[1]
         return {
             str(k): _check_value(inner, limits, f"{key}.{k}", v, problems) for k, v in value.items()
         }
@@ -119,7 +141,7 @@ def _check_value(
 
 
 def _container(hint: Any) -> bool:
-    return (typing.get_origin(hint) or hint) is dict
+    return (_origin(hint) or hint) is dict
 
 
 def _check_scalar(

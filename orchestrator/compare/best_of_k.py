@@ -5,7 +5,7 @@ Methods are compared at an equal budget: the same number of configurations, or o
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,14 +51,8 @@ def curve(method: Method, metric: str, rng: np.random.Generator) -> list[BestOfK
     low, high = np.quantile(expected_best(scores, weights, ks), [tail, 1 - tail], axis=0)
     trials = [each.trials[seed] for each in tried for seed in method.seeds]
     fair = not why_not_comparable(trials)
-    spent = statistics.fmean(
-        sum(
-            record["minutes_per_epoch"]
-            for seed in method.seeds
-            for record in c.trials[seed].records
-        )
-        for c in tried
-    )
+    minutes = [record["minutes_per_epoch"] for trial in trials for record in trial.records]
+    spent = math.fsum(minutes) / count
     return [
         BestOfK(method.name, int(k), spent * int(k) if fair else None, *map(float, point))
         for k, *point in zip(ks, whole, low, high, strict=True)
@@ -75,10 +69,14 @@ def expected_best(scores: np.ndarray, weights: np.ndarray, ks: np.ndarray) -> np
     below = np.cumsum(weights, axis=1)[:, :-1] / weights.sum(1, keepdims=True)
     logs = np.log(np.maximum(below, _NOTHING))
     # The sum of v_i (F_i^k - F_(i-1)^k), by parts; the smallest numbers are slow, and nothing.
-    least, rises = np.log(_NOTHING), np.diff(scores)
-    return scores[-1] - np.stack(
-        [np.exp(np.maximum(int(k) * logs, least)) @ rises for k in ks], axis=1
-    )
+    least, rises, highest = np.log(_NOTHING), np.diff(scores), logs.max(0, initial=-np.inf)
+    found = np.empty((len(weights), len(ks)))
+    for column, k in enumerate(ks):
+        first = int(np.searchsorted(highest, least / k))
+        powers = logs[:, first:] * int(k)
+        np.exp(np.maximum(powers, least, out=powers), out=powers)
+        found[:, column] = scores[-1] - powers @ rises[first:]
+    return found
 
 
 def steps(most: int) -> Sequence[int]:

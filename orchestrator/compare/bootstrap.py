@@ -11,7 +11,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special  # scipy.stats takes a second to load
 
 from orchestrator.compare.examples import DevSet
 from orchestrator.compare.scores import weighted_metric
@@ -93,6 +92,8 @@ class Seeds:
         is left of them, shared by all seeds, and Student's t over the seeds add up (the difference
         of two such quantities is Behrens' and Fisher's case).
         """
+        from scipy import special  # it takes half a second to load
+
         count = len(seeds)
         centre = resampled.mean(1)
         chance = float(centre.var(ddof=1))

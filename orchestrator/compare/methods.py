@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import statistics
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,12 +40,13 @@ class Configuration:
     def mean(self, metric: str, seeds: Iterable[int] | None = None) -> float:
         """Mean over seeds of the last epoch's metric on the whole dev set."""
         chosen = self.trials if seeds is None else seeds
-        return statistics.fmean(last_metric(self.trials[seed], metric) for seed in chosen)
+        scores = [last_metric(self.trials[seed], metric) for seed in chosen]
+        return math.fsum(scores) / len(scores)
 
     def minutes(self, seed: int) -> float:
         """Minutes of training an epoch, mean over the epochs."""
         records = self.trials[seed].records
-        return statistics.fmean(record["minutes_per_epoch"] for record in records)
+        return math.fsum(record["minutes_per_epoch"] for record in records) / len(records)
 
 
 @dataclass(eq=False)

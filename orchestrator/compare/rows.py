@@ -7,15 +7,14 @@ of the last epoch, not of the best one, which would be chosen on the same dev se
 from __future__ import annotations
 
 import math
-import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, fields_of
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -44,7 +43,7 @@ class Spread:
     def of(cls, values: Sequence[float]) -> Spread:
         if len(values) == 1:
             return cls(float(values[0]), None)
-        mean = statistics.fmean(values)
+        mean = _mean(values)
         # statistics.stdev is exact and takes 30 times as long: a second for 10,000 trials.
         return cls(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
 
@@ -107,8 +106,8 @@ def compare(trials: Iterable[TrialRecord]) -> Comparison:
 def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
     group = sorted(group, key=lambda trial: int(trial.config["seed"]))
     last = [trial.records[-1] for trial in group]
-    minutes = [statistics.fmean(r["minutes_per_epoch"] for r in t.records) for t in group]
-    examples = [statistics.fmean(r["examples"] for r in t.records) for t in group]
+    minutes = [_mean([r["minutes_per_epoch"] for r in t.records]) for t in group]
+    examples = [_mean([r["examples"] for r in t.records]) for t in group]
     contended = {record["contended"] for trial in group for record in trial.records}
     scored = last[0]["tasks"]
     names = [name for name in group[0].config["tasks"] if "dev_metric" in scored.get(name, {})]
@@ -124,7 +123,7 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
         tasks={n: Spread.of([record["tasks"][n]["dev_metric"] for record in last]) for n in names},
         metrics={n: last[0]["tasks"][n]["metric"] for n in names},
         minutes_per_epoch=Spread.of(minutes),
-        examples_per_epoch=statistics.fmean(examples),
+        examples_per_epoch=_mean(examples),
         contended=True if True in contended else None if None in contended else False,
         devices=sorted({str(trial.identity.get("device", "unknown")) for trial in group}),
         threads=sorted({str(trial.identity.get("threads", "unknown")) for trial in group}),
@@ -132,9 +131,15 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
     )
 
 
+def _mean(values: Sequence[float]) -> float:
+    """`statistics.fmean`, without the second that its questions take for 10,000 trials."""
+    return math.fsum(values) / len(values)
+
+
 def _labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
     """`arrp F=encoder λ=0.5 B=24000`, and whatever else tells the configurations apart."""
-    flat = {key: dict(flatten(config.canonical())) for key, config in configs.items()}
+    keys = _worth_telling(configs.values())
+    flat = {key: dict(flatten(config.canonical(keys))) for key, config in configs.items()}
     names = sorted(
         {n for values in flat.values() for n in values if n.partition(".")[0] not in _ALWAYS}
     )
@@ -148,10 +153,21 @@ def _labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
     }
 
 
+def _worth_telling(configs: Collection[TrainConfig]) -> set[str]:
+    """Keys that a label may need; those that are the same everywhere are most of them."""
+    found = set(_ALWAYS)
+    for key, declared in fields_of().items():
+        values = [getattr(config, declared.name) for config in configs]
+        # The entries of a mapping may act in some configurations alone.
+        if _differ(values) or any(isinstance(value, Mapping) and value for value in values):
+            found.add(key)
+    return found
+
+
 def _differ(values: Iterable[Any]) -> bool:
     """Whether there are two of them; 1 and True are."""
     values = iter(values)
-    first = next(values)
+    first = next(values, None)
     return any(value != first or type(value) is not type(first) for value in values)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special  # scipy.stats takes a second to load
 
 from orchestrator.compare.bootstrap import Draws, Seeds
 from orchestrator.compare.methods import Configuration, Method
@@ -144,7 +143,8 @@ def _without_examples(values: np.ndarray, seeds: Sequence[int], noise: Seeds) ->
 
 def _as_wide_as(ratio: Interval, rng: np.random.Generator, replicates: int) -> np.ndarray:
     """Draws of a ratio's logarithm, as wide as its interval."""
-    width = math.log(ratio.high / ratio.low) / (2 * float(special.ndtri((1 + CONFIDENCE) / 2)))
+    both = 2 * statistics.NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+    width = math.log(ratio.high / ratio.low) / both
     return rng.normal(math.log(ratio.value), width, replicates)
 
 

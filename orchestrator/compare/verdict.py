@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special  # scipy.stats takes a second to load
 
 from orchestrator.compare.bootstrap import Draws
 
@@ -69,6 +68,8 @@ def seeds_needed(value: float, draws: Draws, margin: float) -> int | None:
 
     With N seeds the standard error is sqrt(seeds' variance / N + what all seeds share).
     """
+    from scipy import special  # it takes half a second to load
+
     if draws.seeds is None:
         return None
     counts = np.arange(max(2, draws.count + 1), _MOST_SEEDS + 1)
