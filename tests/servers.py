@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-START_S = 60
+START_S = 180
 PASSWORD = "s3cr/t@word"
 
 
