@@ -73,6 +73,8 @@ class Projection:
         self._steps: dict[str, set[int]] = {}
         self._status: dict[str, str] = {}
         self._described: set[str] = set()
+        #: The tags that change, as each run has them.
+        self._told: dict[str, dict[str, str]] = {}
         #: A call has failed; its database may have taken it, or still take it.
         self._doubtful = False
         #: How often something could not be made.
@@ -191,6 +193,7 @@ class Projection:
         runs = all_runs(client, self._experiment)
         self._parent = self._find_parent(client, runs)
         self._runs, self._steps, self._status, self._described = {}, {}, {}, set()
+        self._told = {}
         # Of two for one trial the one stays that has more.
         for run in sorted(runs, key=lambda r: (not _ended(r), not r.data.params)):
             tags, info = run.data.tags, run.info
@@ -245,7 +248,7 @@ class Projection:
         if name not in self._runs:
             self._create(client, trial)
         run_id = self._runs[name]
-        params, tags = [], {}
+        params = []
         if name not in self._described:
             client.log_inputs(run_id, trial_run.datasets(trial))
             values = trial_run.params(trial.train_config)
@@ -255,13 +258,11 @@ class Projection:
             self._steps[name] = {metric.step for metric in history}
         missing = [r for r in trial.records if r["epoch"] not in self._steps[name]]
         metrics = [metric for record in missing for metric in trial_run.metrics(record)]
-        if missing:
-            tags["contended"] = trial_run.contended(trial)
-        if trial.status in STATUSES:
-            tags["reason"] = trial.reason or trial.status
-        tagged = [RunTag(key, value) for key, value in tags.items()]
-        for batch in _batches(metrics, params, tagged):
+        told, known = trial_run.told(trial), self._told.get(name, {})
+        tags = [RunTag(key, value) for key, value in told.items() if known.get(key) != value]
+        for batch in _batches(metrics, params, tags):
             client.log_batch(run_id, **batch)
+        self._told[name] = told
         self._described.add(name)
         self._steps[name].update(record["epoch"] for record in missing)
         status = STATUSES.get(trial.status, "RUNNING" if running else "SCHEDULED")
@@ -274,7 +275,8 @@ class Projection:
             self._status[name] = status
 
     def _create(self, client: MlflowClient, trial: TrialRecord) -> None:
-        tags = trial_run.tags(trial, self.picture.name, self.picture.varied)
+        told = trial_run.told(trial)
+        tags = trial_run.tags(trial, self.picture.name, self.picture.varied) | told
         run = client.create_run(
             self._experiment,
             start_time=trial_run.committed_ms(trial.records[0]) if trial.records else None,
@@ -282,6 +284,7 @@ class Projection:
             run_name=_shortened(f"{tags['configuration']} · seed {tags['seed']}"),
         )
         self._runs[trial.trial_id] = run.info.run_id
+        self._told[trial.trial_id] = told
         self._status[trial.trial_id] = run.info.status
         self._steps[trial.trial_id] = set()
 

@@ -121,10 +121,15 @@ def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str
     return {key: "" if value is None else str(value) for key, value in found.items()}
 
 
-def contended(trial: TrialRecord) -> str:
-    """Whether anything else ran on the device in an epoch: true, false or unknown."""
-    found = {record["contended"] for record in trial.records}
-    return "true" if True in found else "unknown" if None in found or not found else "false"
+def told(trial: TrialRecord) -> dict[str, str]:
+    """The tags that change while a trial runs: `contended` (whether anything else ran on the device
+    in an epoch: true, false or unknown) with its first epoch, `reason` with its end."""
+    tags = {}
+    if found := {record["contended"] for record in trial.records}:
+        tags["contended"] = "true" if True in found else "unknown" if None in found else "false"
+    if trial.status != "unfinished":
+        tags["reason"] = trial.reason or trial.status
+    return tags
 
 
 def datasets(trial: TrialRecord) -> list[Any]:
