@@ -116,6 +116,9 @@ class Tracker:
     def _failed(self, error: Exception) -> None:
         if not self._out_of_order:
             what = f"{self._picture.name} does not answer ({root_cause(error)})"
+            cause = innermost(error)
+            if isinstance(cause, OSError) and cause.filename:  # a folder for artifacts, mostly
+                what = f"{self._picture.name} cannot use {cause.filename} ({cause.strerror})"
             if isinstance(error, StoreError):  # the trials lie elsewhere than the picture
                 what = f"{self._picture.name} waits for the trials: {error}"
             self._say(
@@ -124,8 +127,14 @@ class Tracker:
         self._out_of_order = True
 
 
-def root_cause(error: BaseException) -> str:
-    """What lies below the layers of clients and retries, on one line."""
+def innermost(error: BaseException) -> BaseException:
+    """What lies below the layers of clients and retries."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
+    return error
+
+
+def root_cause(error: BaseException) -> str:
+    """What `innermost` says, on one line."""
+    error = innermost(error)
     return str(error).strip().partition("\n")[0] or type(error).__name__

@@ -214,6 +214,15 @@ def test_an_outage_is_said_once_and_caught_up(out: Path) -> None:
     assert runs(out)[2][name].info.status == "FINISHED"
 
 
+def test_a_folder_that_cannot_be_used_is_named(out: Path) -> None:
+    (out / "file").write_text("")
+    said: list[str] = []
+    tracker = Tracker(projection(out, f"sqlite:///{out}/file/mlflow.db"), said.append)
+    tracker.start()
+    assert not tracker.close("FINISHED", [])
+    assert len(said) == 1 and f"cannot use {out}/file" in said[0], said
+
+
 def test_the_tracker_projects_while_the_sweep_runs(out: Path) -> None:
     name = write_trial(out / "s", [0.4], status=None)
     said: list[str] = []
