@@ -148,6 +148,12 @@ class Handout:
             return None
         return self._fail(job, f"{reason} (attempt {count}; resources.max_failures is {limit})")
 
+    def moved(self, trial_id: str) -> None:
+        """An attempt left a node that drains: queues the trial again, first in the line, which
+        counts as no failure."""
+        if (job := self._given.pop(trial_id, None)) is not None:
+            self._queue.appendleft(job)
+
     def out_of_memory(self, trial_id: str, detail: str) -> str | None:
         """An attempt did not fit into memory: once more, alone; then fails it and returns why."""
         job = self._given.pop(trial_id, None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 
@@ -14,7 +15,7 @@ from orchestrator.spec import SweepSpec
 from trainer.checkpoints import find_checkpoint
 from trainer.config import TrainConfig
 from trainer.corpus import tokenizer_of
-from trainer.encoder import Encoder, preset_shape
+from trainer.encoder import Encoder, EncoderShape, preset_shape
 from trainer.folder import in_words
 from trainer.store import KEPT_CHECKPOINTS, MARGIN_BYTES
 
@@ -63,25 +64,30 @@ def checkpoint_bytes(config: TrainConfig) -> int:
 
     The encoder is counted, without its memory being taken; heads are less than 1 % of it.
     """
-    checkpoint = find_checkpoint(config.encoder)
-    if checkpoint is not None:
-        shape = checkpoint.shape
-    else:
-        shape = preset_shape(config.encoder, tokenizer_of(config).get_vocab_size())
-    with torch.device("meta"):
-        parameters = sum(values.numel() for values in Encoder(shape).parameters())
     apart = config.sampler == "sequential" and config.optimizer_state == "per_task"
     states = len(config.tasks) if apart else 1
     copies = 1 + _MOMENTS * states + bool(config.bregman_weight)
-    return parameters * copies * _BYTES
+    return parameters(encoder_shape(config)) * copies * _BYTES
+
+
+def encoder_shape(config: TrainConfig) -> EncoderShape:
+    checkpoint = find_checkpoint(config.encoder)
+    if checkpoint is not None:
+        return checkpoint.shape
+    return preset_shape(config.encoder, tokenizer_of(config).get_vocab_size())
+
+
+@functools.cache
+def parameters(shape: EncoderShape) -> int:
+    """How many an encoder has; their memory is not taken."""
+    with torch.device("meta"):
+        return sum(values.numel() for values in Encoder(shape).parameters())
 
 
 def _together(spec: SweepSpec, address: str | None) -> int:
     """How many trials run at the same time; of a cluster only the limit is known."""
     wanted = spec.resources
-    fits: list[float] = [wanted.max_concurrent]
-    if address is None:
-        fits.append((os.cpu_count() or 1) // wanted.cpu)
-        if wanted.gpu:
-            fits.append(torch.cuda.device_count() // wanted.gpu)
-    return max(1, int(min(fits)))
+    if address is not None:
+        return wanted.max_concurrent
+    here = wanted.places(os.cpu_count() or 1, torch.cuda.device_count())
+    return max(1, min(wanted.max_concurrent, here))

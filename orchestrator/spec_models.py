@@ -105,6 +105,20 @@ class ResourcesSpec(Model):
             raise ValueError("above 1 only whole numbers can be scheduled")
         return amount
 
+    def places(self, cpus: float, gpus: float) -> int:
+        """How many trials so many processors and devices hold at once; a share of a GPU lies on a
+        single one."""
+        held = [_times(cpus, self.cpu)]
+        if self.gpu:
+            shared = int(gpus) * _times(1, self.gpu)
+            held.append(shared if self.gpu < 1 else _times(gpus, self.gpu))
+        return min(held)
+
+
+def _times(whole: float, part: float) -> int:
+    """How often `part` goes into `whole`: 5 times for 0.2 into 1, where 1 // 0.2 is 4."""
+    return int(whole / part + 1e-9)
+
 
 class BudgetSpec(Model):
     """When to stop proposing, whatever is left of the search."""

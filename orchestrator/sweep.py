@@ -32,6 +32,7 @@ from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.lock import LOCK, Locked, SweepLock
 from orchestrator.origin import set_aside, sweep_id
 from orchestrator.pictures import pictures
+from orchestrator.probe import probed
 from orchestrator.progress import make_progress, say
 from orchestrator.search import Suggestions
 from orchestrator.space import check_space
@@ -67,6 +68,8 @@ def run_sweep(
     address: str | None = None,
     console: Console,
     fresh: bool = False,
+    insecure: bool = False,
+    probe: bool = False,
     train: str = runner.TRAIN,
 ) -> SweepOutcome:
     """Train every trial of `spec` that `<out>/<name>` lacks; call it again after anything.
@@ -74,23 +77,29 @@ def run_sweep(
     Args:
         address: of a Ray cluster; none: one is started here and stopped afterwards.
         fresh: an earlier sweep of this name is set aside first; it is kept under another name.
+        insecure: join a cluster that asks for no token, too.
+        probe: measure first how many trials fit this machine (orchestrator.probe).
         train: the function that trains, `module:name` (runner.attempt).
 
     Raises `SweepError` if the input or the machine does not allow a start.
     """
     try:
         with _terminate_is_interrupt():
+            runner.require_token(address, insecure)
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, address)
             identify = identifier()
             prepare_data(spec, identify)
+            if probe:
+                spec = probed(spec, partial(say, console), address)
             if fresh:
                 _set_aside(ledger, partial(say, console))
             with SweepLock(ledger.folder):
                 trials = ledger.trials()
                 check_same_data(ledger, trials, spec, identify)
                 check_same_sweep(ledger.folder, spec)
-                return _run(spec, ledger, trials, identify, address, console, train)
+                ray = partial(runner.cluster, spec.resources, address, insecure)
+                return _run(spec, ledger, trials, identify, address, ray, console, train)
     except OSError as error:
         raise SweepError(f"{error.filename or out}: {error.strerror or error}") from error
     except (Locked, StoreError, runner.ClusterError) as error:
@@ -105,6 +114,7 @@ def _run(
     trials: list[TrialRecord],
     identify: Callable[[TrainConfig], dict[str, Any]],
     address: str | None,
+    ray: Callable[[], contextlib.AbstractContextManager[int]],
     console: Console,
     train: str,
 ) -> SweepOutcome:
@@ -135,8 +145,9 @@ def _run(
     interrupted, status = False, "FAILED"  # what MLflow is told if this is left by an exception
     try:
         if handout.has_next():
-            with _log_to(ledger.log_file), runner.cluster(spec.resources, address) as places:
-                runner.run(spec, handout, halving, places, progress, changed, train)
+            with _log_to(ledger.log_file), ray() as places:
+                joined = address is not None
+                runner.run(spec, handout, halving, places, progress, changed, train, joined=joined)
         status = "FINISHED"
     except KeyboardInterrupt:
         interrupted, status = True, "KILLED"

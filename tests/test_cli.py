@@ -25,7 +25,7 @@ from orchestrator.spec import load_spec
 ROOT = Path(__file__).parent.parent
 COMMANDS = [
     "sweep", "validate", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
-    "data stats",
+    "doctor", "data stats",
 ]  # fmt: skip
 ORCH = [
     sys.executable,

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.spec import SpecError, SweepSpec, load_spec
+from orchestrator.spec_models import ResourcesSpec
 
 ARRP = str(Path(__file__).parent.parent / "search_spaces" / "arrp.yaml")
 
@@ -316,3 +317,21 @@ def test_the_embedded_profile_tries_every_sampler_in_at_least_12_trials() -> Non
     assert len(spec.enqueue) * len(spec.search.seeds) >= 12
     assert spec.search.num_trials > len(spec.enqueue)
     assert spec.resources.gpu == 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "machine", "places"),
+    [
+        ({"cpu": 2}, (7, 0), 3),
+        ({"cpu": 0.1}, (1, 0), 10),
+        ({"cpu": 1, "gpu": 0.2}, (16, 1), 5),
+        ({"cpu": 1, "gpu": 0.1}, (16, 1), 10),
+        ({"cpu": 1, "gpu": 0.4}, (16, 2), 4),  # a share lies on a single device
+        ({"cpu": 1, "gpu": 2}, (16, 7), 3),
+        ({"cpu": 8, "gpu": 0.1}, (16, 1), 2),
+    ],
+)
+def test_as_many_trials_fit_as_whole_shares(
+    wanted: dict[str, Any], machine: tuple[int, int], places: int
+) -> None:
+    assert ResourcesSpec(**wanted).places(*machine) == places

@@ -24,7 +24,7 @@ from trainer import synthetic
 from trainer.checkpoints import find_checkpoint
 from trainer.config import TrainConfig
 from trainer.encoder import PRESETS
-from trainer.folder import write_whole
+from trainer.once import make_once
 from trainer.packed import ALIGNMENT, Packed, Part, pack
 from trainer.reading import DataError, Examples, collect, missing_file, read_examples
 from trainer.tasks import Task
@@ -258,8 +258,7 @@ def tokenizer_of(config: TrainConfig) -> Tokenizer:
         for task in sorted(config.task_list, key=lambda task: task.name)
     ]
     path = _cache_folder(config) / f"words-{_digest([_FORMAT, sources])}.json"
-    if not path.is_file():
-        write_whole(path, _word_tokenizer(config).to_str().encode())
+    make_once(path, lambda: _word_tokenizer(config).to_str().encode())
     return Tokenizer.from_file(str(path))
 
 
@@ -292,7 +291,8 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
     pair = config.pair_of(task.name) if task.is_pair else "cross"
     key = [_FORMAT, source, asdict(task), words, pair, config.data.max_length, split]
     path = _cache_folder(config) / f"{task.name}-{split}-{_digest(key)}.arrow"
-    if not path.is_file():
+
+    def content() -> bytes | None:
         examples = _examples(config, task, split)
         if examples is None:
             return None
@@ -301,8 +301,10 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
                 f"task {task.name}: no usable row in its {split} split; "
                 f"left out: {dict(examples.dropped) or 'none'}"
             )
-        table = _encode(examples, tokenizer, config.data.max_length, pair)
-        write_whole(path, _arrow_file(table))
+        return _arrow_file(_encode(examples, tokenizer, config.data.max_length, pair))
+
+    if not make_once(path, content):
+        return None
     table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
     limit = {"train": config.data.limit, "dev": config.data.dev_limit, "test": {}}[split]
     return _split_of(task, pair, table, limit.get(task.name))

@@ -17,10 +17,15 @@ import typer
 from orchestrator.cli.compare import EXAMPLE as COMPARE_EXAMPLE
 from orchestrator.cli.compare import compare_trials, print_comparison, print_published
 from orchestrator.cli.data import data_app
+from orchestrator.cli.doctor import EXAMPLE as DOCTOR_EXAMPLE
+from orchestrator.cli.doctor import examine_machine
 from orchestrator.cli.report import EXAMPLE as REPORT_EXAMPLE
 from orchestrator.cli.report import report_sweep
+from orchestrator.cli.submit import EXAMPLE as SUBMIT_EXAMPLE
+from orchestrator.cli.submit import submit_sweep
 from orchestrator.cli.terminal import (
     File,
+    Insecure,
     Json,
     Out,
     Overrides,
@@ -85,12 +90,16 @@ def sweep(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Set an earlier sweep of this name aside, begin anew.")
     ] = False,
+    insecure: Insecure = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure first how many trials fit this machine.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train every trial of a sweep that is not finished yet; run it again after anything."""
     spec = _load(file, profile, overrides)
     if dry_run:
-        _print_plan(spec, as_json)
+        _print_plan(_probed(spec, address) if probe else spec, as_json)
         return
     from orchestrator.compare import compare
     from orchestrator.extension import current
@@ -100,7 +109,13 @@ def sweep(
 
     try:
         outcome = run_sweep(
-            spec, out, address=address, console=console(stderr=as_json), fresh=fresh
+            spec,
+            out,
+            address=address,
+            console=console(stderr=as_json),
+            fresh=fresh,
+            insecure=insecure,
+            probe=probe,
         )
     except SweepError as error:
         raise UserError(str(error)) from error
@@ -249,6 +264,8 @@ def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
 
 
 app.command("ui", epilog=UI_EXAMPLE)(show_pages)
+app.command("doctor", epilog=DOCTOR_EXAMPLE)(examine_machine)
+app.command("submit", epilog=SUBMIT_EXAMPLE)(submit_sweep)
 
 
 def _say(text: str) -> None:
@@ -259,6 +276,16 @@ def _load(file: str, profile: str | None, overrides: list[str] | None) -> SweepS
     from orchestrator.spec import load_spec
 
     return load_spec(file, profile, overrides or ())
+
+
+def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:
+    from orchestrator.checks import SweepError
+    from orchestrator.probe import probed
+
+    try:
+        return probed(spec, _say, address)
+    except SweepError as error:
+        raise UserError(str(error)) from error
 
 
 def _find(name: str, out: str) -> Any:

@@ -46,6 +46,10 @@ Margin = Annotated[
     typer.Option("--margin", metavar="X", help="A difference that does not matter, of the metric."),
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of halves and resampling.")]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", help="Join a cluster that asks for no token: it runs any code."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 

@@ -20,6 +20,8 @@ for _name, _value in {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # Ray prints what it thinks of workers that died, on stdout, where our own answer stands.
     "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
+    # Tune would begin a trial again by itself if its node was taken away; the handout decides.
+    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # A trial that fails before its first epoch has no metric to report, and must not end the sweep.
@@ -36,7 +38,8 @@ from ray import tune  # noqa: E402
 
 from orchestrator.runner.attempt import TRAIN  # noqa: E402
 from orchestrator.runner.attempts import Attempts  # noqa: E402
-from orchestrator.runner.cluster import ClusterError, cluster  # noqa: E402
+from orchestrator.runner.cluster import ClusterError, cluster, joined, require_token  # noqa: E402
+from orchestrator.runner.draining import Draining  # noqa: E402
 from orchestrator.runner.here import temp_folder  # noqa: E402
 from orchestrator.runner.stopping import Stopping  # noqa: E402
 from orchestrator.runner.trainable import TrialTrainable  # noqa: E402
@@ -52,7 +55,7 @@ if TYPE_CHECKING:
     from orchestrator.rungs import Halving
     from orchestrator.spec import SweepSpec
 
-__all__ = ["TRAIN", "ClusterError", "cluster", "run"]
+__all__ = ["TRAIN", "ClusterError", "cluster", "joined", "require_token", "run"]
 
 
 def run(
@@ -63,6 +66,8 @@ def run(
     progress: Progress,
     on_change: Callable[[str], None],
     train: str = TRAIN,
+    *,
+    joined: bool = False,
 ) -> None:
     """Train everything that `handout` gives out; `on_change` is told each trial that moved.
 
@@ -72,16 +77,18 @@ def run(
     Args:
         halving: what stops trials early, if anything does.
         train: the function that trains, `module:name` (runner.attempt).
+        joined: the cluster has other nodes, which may be taken away.
     """
     attempts = Attempts(spec, handout, halving, progress, on_change, train)
-    stopping = Stopping(attempts, spec.resources.grace_seconds, progress.say)
+    draining = Draining(progress.say) if joined else None
+    stopping = Stopping(attempts, spec.resources.grace_seconds, progress.say, draining)
     storage = temp_folder()
     try:
         with stopping.listening():
             tune.Tuner(
                 TrialTrainable,
                 tune_config=tune.TuneConfig(
-                    search_alg=AttemptSearcher(attempts),
+                    search_alg=AttemptSearcher(attempts, draining),
                     scheduler=RungScheduler(attempts),
                     num_samples=-1,
                     max_concurrent_trials=concurrent,
@@ -95,7 +102,7 @@ def run(
                     storage_path=str(storage),
                     verbose=0,
                     stop=stopping,
-                    callbacks=[AttemptEvents(attempts)],
+                    callbacks=[AttemptEvents(attempts, draining)],
                     # The handout decides whether a trial gets another attempt.
                     failure_config=tune.FailureConfig(max_failures=0),
                     checkpoint_config=tune.CheckpointConfig(

@@ -46,7 +46,8 @@ class Report:
     ended: bool = False
     #: Why the attempt failed; empty if it did not.
     error: str = ""
-    #: Of the error: `memory`, `space` (of the disk), `died` (its process) or `error`.
+    #: Of the error: `memory`, `space` (of the disk), `died` (its process), `drained` (its node) or
+    #: `error`.
     kind: str = "error"
     #: What the trainer warned of since the report before.
     warnings: tuple[str, ...] = ()

@@ -9,6 +9,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchestrator.rungs import Halving, stop_reason
@@ -52,6 +53,8 @@ class Attempts:
         self.active: dict[str, Job] = {}
         #: Attempts whose worker is there.
         self.running: set[str] = set()
+        #: Those that are to leave their node, which is about to go.
+        self.leaving: set[str] = set()
         self.stopping = False
         self._alone: Job | None = None
         self._errors: dict[str, str] = {}
@@ -99,18 +102,28 @@ class Attempts:
 
     def ended(self, attempt: str, report: Report) -> None:
         """An attempt is over; `report` is its last one.  The trial's directory says the rest."""
-        self.stops(attempt, report)  # a last epoch has its place in the rungs too
+        weak = self.stops(attempt, report)  # a last epoch has its place in the rungs too
+        if attempt in self.leaving and not (weak or report.ended or report.error):
+            report = replace(report, error="its node drains", kind="drained")
         self.running.discard(attempt)
+        self.leaving.discard(attempt)
         job = self.active.pop(attempt, None)
         if job is None:
             return
         with self._guard(f"{job.trial_id} could not be closed"):
             self._settle(job, report)
 
-    def died(self, attempt: str, text: str) -> None:
-        """Its worker is gone; `text` is what Ray says of it."""
+    def leave(self, attempt: str) -> None:
+        """Its node is about to go: it goes on elsewhere behind the epoch that it has committed."""
+        if attempt in self.active:
+            self.leaving.add(attempt)
+
+    def died(self, attempt: str, text: str, *, announced: bool = False) -> None:
+        """Its worker is gone; `text` is what Ray says of it.  `announced`: its node had to go."""
         report = Report(error="its process died", kind="died")
-        if "running low on memory" in text:
+        if announced or attempt in self.leaving:
+            report = Report(error="its node is gone, as announced", kind="drained")
+        elif "running low on memory" in text:
             report = Report(error="Ray's memory monitor ended its process", kind="memory")
         self.ended(attempt, report)
 
@@ -181,7 +194,10 @@ class Attempts:
         if kind == "space" or self.stopping:
             self._progress.ended(job, "stopped", error)
             return False
-        if kind == "memory":
+        if kind == "drained":  # no fault of the trial's
+            self.handout.moved(job.trial_id)
+            reason = None
+        elif kind == "memory":
             reason = self.handout.out_of_memory(job.trial_id, error)
             error = f"out of memory, alone this time: {error}"
         elif kind == "error" and self._errors.get(job.trial_id) == error:

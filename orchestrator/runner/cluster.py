@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
-import math
 import os
 import signal
 import sys
@@ -15,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
+from ray.exceptions import AuthenticationError
 
-from orchestrator.runner import here
+from orchestrator.runner import here, nodes, token
 from orchestrator.runner.stopping import handled
 
 if TYPE_CHECKING:
@@ -33,11 +33,27 @@ class ClusterError(Exception):
 
 
 @contextlib.contextmanager
-def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
+def cluster(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[int]:
     """Ray, and how many trials fit into it at the same time.
 
-    Raises `ClusterError` if not even one does, or if there is no Ray to be had.
+    Raises `ClusterError` if not even one does, if there is no Ray to be had, or if the nodes of
+    the cluster at `address` differ in what a trial's numbers depend on.
+
+    Args:
+        insecure: join a cluster that runs anybody's code, too.
     """
+    with joined(wanted, address, insecure):
+        if address is not None:
+            _check_nodes(address, insecure)
+        yield _fitting(wanted)
+
+
+@contextlib.contextmanager
+def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[None]:
+    """Ray alone, whatever its nodes are like.  Raises `ClusterError`."""
+    require_token(address, insecure)
+    if address is not None and not token.is_set():
+        token.do_without()
     for name in ("ray", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     folder, start = None, None
@@ -47,20 +63,37 @@ def cluster(wanted: ResourcesSpec, address: str | None) -> Iterator[int]:
             start = _Start(wanted, address, folder)
             start.begin()
         except Exception as error:  # ray raises what its processes and sockets give it
-            first = str(error).strip().partition("\n")[0]
             where = "on this machine" if address is None else f"at {address}"
-            raise ClusterError(f"Ray does not start or answer {where}: {first}") from error
-        yield _fitting(wanted)
+            what = f"Ray does not start or answer {where}: {first_line(error)}"
+            if _refused(error):
+                what = f"the cluster at {address} refuses the token of this machine: {token.REMEDY}"
+            raise ClusterError(what) from error
+        yield
     finally:
         with handled(signal.SIG_IGN):  # one signal more must not leave half of Ray behind
             if start is not None and start.is_under_way:
                 atexit.register(_leave)
+                start.quiet.__exit__()  # what is said now is ours
             else:
                 ray.shutdown()
             if start is not None:
                 start.let_go()
             if folder is not None:
                 here.sweep_away(folder)
+
+
+def first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+def require_token(address: str | None, insecure: bool) -> None:
+    """Raise `ClusterError` if a cluster would be joined without a token."""
+    if address is None or insecure or token.is_set():
+        return
+    raise ClusterError(
+        f"no token is set for the cluster at {address}: {token.REMEDY}; a cluster that asks for "
+        "none runs anybody's code, and is joined with --insecure only"
+    )
 
 
 class _Start(threading.Thread):
@@ -74,6 +107,7 @@ class _Start(threading.Thread):
     def __init__(self, wanted: ResourcesSpec, address: str | None, folder: Path | None):
         super().__init__(name="ray.init", daemon=True)
         self._about = wanted, address, folder
+        self.quiet = _Quiet()
         self._error: BaseException | None = None
         self._up, self._over = threading.Event(), threading.Event()
 
@@ -83,7 +117,7 @@ class _Start(threading.Thread):
 
     def run(self) -> None:
         try:
-            _init(*self._about)
+            _init(self.quiet, *self._about)
         except BaseException as error:  # raised again by begin()
             self._error = error
         self._up.set()
@@ -116,12 +150,63 @@ def _leave() -> None:
     os._exit(_INTERRUPTED)
 
 
-def _init(wanted: ResourcesSpec, address: str | None, folder: Path | None) -> None:
+def _init(quiet: _Quiet, wanted: ResourcesSpec, address: str | None, folder: Path | None) -> None:
     if address is not None:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
+        with quiet:
+            ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         return
     assert folder is not None
     here.start(wanted, folder)
+
+
+class _Quiet:
+    """Nothing on this process's stderr: Ray's core writes a line there every second while a cluster
+    does not let it in, which no setting prevents.  Any thread may end it."""
+
+    def __init__(self) -> None:
+        self._kept: list[int] = []
+
+    def __enter__(self) -> None:
+        self._kept.append(os.dup(2))
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+    def __exit__(self, *error: object) -> None:
+        while self._kept:
+            kept = self._kept.pop()
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _refused(error: BaseException | None) -> bool:
+    """Whether the cluster did not take our token; Ray wraps that into what does not say so."""
+    while error is not None:
+        if isinstance(error, AuthenticationError) or "AuthenticationError" in str(error):
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _check_nodes(address: str, insecure: bool) -> None:
+    """No node runs anybody's code, and all run the same."""
+    ours = nodes.versions()()["versions"]
+    there = [node for node in nodes.nodes() if not node.draining]
+    problems, open_ = [], []
+    for node, answer in nodes.ask(there, nodes.versions()).items():
+        if isinstance(answer, Exception):
+            problems.append(f"node {node.name} does not answer: {first_line(answer)}")
+            continue
+        problems += nodes.differences(node.name, answer["versions"], ours)
+        open_ += [] if answer["token"] else [node.name]
+    if open_ and not insecure:
+        raise ClusterError(
+            f"the cluster at {address} asks for no token and runs anybody's code (nodes "
+            f"{', '.join(open_)}): start it with RAY_AUTH_MODE=token, or join with --insecure"
+        )
+    if problems:
+        lines = "\n".join(problems)
+        raise ClusterError(f"{lines}\ninstall the same versions on all nodes (constraints.txt)")
 
 
 def _fitting(wanted: ResourcesSpec) -> int:
@@ -134,8 +219,4 @@ def _fitting(wanted: ResourcesSpec) -> int:
         )
     if wanted.cpu > cpus:
         raise ClusterError(f"resources.cpu: a trial wants {wanted.cpu:g}, {cpus:g} found")
-    limits = [wanted.max_concurrent or math.inf]
-    limits += [cpus // wanted.cpu] if wanted.cpu else []
-    limits += [gpus // wanted.gpu] if wanted.gpu else []
-    fits = min(limits)
-    return max(1, int(fits)) if math.isfinite(fits) else 1
+    return max(1, min(wanted.max_concurrent, wanted.places(cpus, gpus)))

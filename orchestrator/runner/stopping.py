@@ -13,6 +13,7 @@ import ray
 from ray import tune
 
 from orchestrator.runner.attempts import Attempts
+from orchestrator.runner.draining import Draining
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)  # `ray job stop` sends SIGTERM
 #: Seconds in which one signal may come twice: `timeout` signals a process and then its group.
@@ -24,12 +25,21 @@ _IDLE_S = 15.0
 class Stopping(tune.Stopper):
     """What Tune asks behind every result and every step.
 
+    A trial on a node that drains ends there with the epoch that it has committed.
+
     Behind the first signal no trial is begun, and each that runs ends with the epoch that it is
     in.  When all have, or `grace_seconds` later, KeyboardInterrupt is raised.
     """
 
-    def __init__(self, attempts: Attempts, grace_seconds: float, say: Callable[[str], None]):
+    def __init__(
+        self,
+        attempts: Attempts,
+        grace_seconds: float,
+        say: Callable[[str], None],
+        draining: Draining | None = None,
+    ):
         self._attempts = attempts
+        self._draining = draining
         self._grace = grace_seconds
         self._say = say
         self._first = self._until = 0.0
@@ -38,7 +48,11 @@ class Stopping(tune.Stopper):
         self.signals = 0
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return self._attempts.stopping
+        if self._draining is not None:
+            self._draining.placed(trial_id, result["node"])
+            if self._draining.leaves(trial_id):
+                self._attempts.leave(trial_id)
+        return self._attempts.stopping or trial_id in self._attempts.leaving
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given, for a restore that is never made
@@ -46,6 +60,8 @@ class Stopping(tune.Stopper):
     def stop_all(self) -> bool:
         if self.signals and not self._attempts.stopping:
             self._begin()
+        if self._draining is not None:
+            self._draining.look()
         if self.signals > 1 or (self._attempts.stopping and self._over()):
             raise KeyboardInterrupt
         if self._attempts.running or not self._attempts.active:

@@ -15,6 +15,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.runner.attempt import Report
 from orchestrator.runner.attempts import Attempts
+from orchestrator.runner.draining import Draining, node_of
 
 # Tune knows the death of an actor by its type.  Where Ray's memory monitor has killed the actor, it
 # gets OutOfMemoryError, which is none, and would end the whole sweep (Ray 2.60).
@@ -25,9 +26,10 @@ for _module in (actor_manager, tune_controller):
 class AttemptSearcher(Searcher):
     """Begins attempts; to Tune each is a trial of its own."""
 
-    def __init__(self, attempts: Attempts):
+    def __init__(self, attempts: Attempts, draining: Draining | None = None):
         super().__init__()
         self._attempts = attempts
+        self._draining = draining
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles what it is given, for a restore that is never made
@@ -38,12 +40,15 @@ class AttemptSearcher(Searcher):
             # An attempt that is still active may be lost, and its trial begun again.
             return None if self._attempts.active else Searcher.FINISHED
         resources = self._attempts.spec.resources
+        # A process that is there already may stand on a node that is to be left.
+        drained = self._draining is not None and self._draining.any
         return {
             "trial_id": order["trial_id"],
             "order": json.dumps(order),
             "cpu": resources.cpu,
             "gpu": resources.gpu,
-            "alone": trial_id if order["alone"] else "",
+            "alone": order["alone"],
+            "own": trial_id if order["alone"] or drained else "",
         }
 
     def on_trial_complete(
@@ -75,14 +80,17 @@ class RungScheduler(FIFOScheduler):
 class AttemptEvents(tune.Callback):
     """Tells what Tune reports of an attempt."""
 
-    def __init__(self, attempts: Attempts):
+    def __init__(self, attempts: Attempts, draining: Draining | None = None):
         self._attempts = attempts
+        self._draining = draining
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         self._attempts.started(trial.trial_id)
+        if self._draining is not None:
+            self._draining.placed(trial.trial_id, node_of(trial.temporary_state.ray_actor))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -94,4 +102,13 @@ class AttemptEvents(tune.Callback):
             text = Path(trial.error_file).read_text(encoding="utf-8")
         except (OSError, TypeError) as error:  # Tune had no place for it
             text = str(error)
-        self._attempts.died(trial.trial_id, text)
+        announced = self._draining is not None and self._draining.leaves(trial.trial_id)
+        self._attempts.died(trial.trial_id, text, announced=announced)
+        self._forget(trial)
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self._forget(trial)
+
+    def _forget(self, trial: Any) -> None:
+        if self._draining is not None:
+            self._draining.ended(trial.trial_id)

@@ -30,6 +30,8 @@ def connect(uri: str) -> MlflowClient:
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
         # It draws a bar for every upload of more than a file.
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+        # A server's client prints two lines on stdout, where our answer stands, for every run.
+        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "PGCONNECT_TIMEOUT": "10",
         "GIT_PYTHON_REFRESH": "quiet",
     }.items():

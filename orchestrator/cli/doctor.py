@@ -1,0 +1,66 @@
+"""`orch doctor`: whether a sweep could run here, or on a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from orchestrator.cli.terminal import (
+    Insecure,
+    Json,
+    Out,
+    Overrides,
+    Profile,
+    console,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.doctor import Finding
+
+EXAMPLE = "Example: orch doctor search_spaces/arrp.yaml --profile embedded"
+
+_STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
+
+
+def examine_machine(
+    file: Annotated[
+        str | None, typer.Argument(metavar="[FILE]", help="A sweep file: look at its needs too.")
+    ] = None,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    out: Out = "sweeps",
+    address: Annotated[
+        str | None, typer.Option(metavar="A", help="Look at every node of this Ray cluster too.")
+    ] = None,
+    insecure: Insecure = False,
+    as_json: Json = False,
+) -> None:
+    """Look at versions, devices, disks, data, databases and nodes; exit 1 if a sweep would fail."""
+    from orchestrator.doctor import examine
+    from orchestrator.spec import load_spec
+
+    spec = load_spec(file, profile, overrides or ()) if file else None
+    found = []
+    for finding in examine(spec, out, address, insecure):
+        found.append(finding)
+        if not as_json:
+            _print(finding)
+    if as_json:
+        good = not any(finding.level == "error" for finding in found)
+        print_json({"ok": good, "findings": [asdict(finding) for finding in found]})
+    raise typer.Exit(any(finding.level == "error" for finding in found))
+
+
+def _print(finding: Finding) -> None:
+    """A line as soon as it is known: a cluster takes its time."""
+    where = f"{finding.what} on {finding.node}" if finding.node else finding.what
+    line = Text.assemble(
+        (f"{finding.level:<8}", _STYLES[finding.level]), f"{where:<12} {finding.found}"
+    )
+    if finding.remedy:
+        line.append(f"; {finding.remedy}" if "\n" not in finding.found else f"\n{finding.remedy}")
+    console().print(line, soft_wrap=True, highlight=False)

@@ -1,0 +1,233 @@
+"""`orch submit`: a sweep as a job of a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.terminal import (
+    File,
+    Insecure,
+    Json,
+    Overrides,
+    Profile,
+    UserError,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.runner.jobs import Job, Jobs
+    from orchestrator.spec import SweepSpec
+    from orchestrator.submission import Submission
+
+EXAMPLE = "Example: orch submit search_spaces/arrp.yaml --address http://head:8265 --out /shared"
+
+#: Exit codes that are the sweep's own words (orchestrator.cli).
+_OURS = (0, 1, 2, 130)
+
+
+def submit_sweep(
+    file: File,
+    address: Annotated[
+        str,
+        typer.Option(
+            metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="Job server: http://HEAD:8265."
+        ),
+    ],
+    out: Annotated[
+        str | None,
+        typer.Option("--out", metavar="PLACE", help="A folder that all nodes share, or a URI."),
+    ] = None,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option("--env", metavar="NAME", help="Pass this variable's value on; repeatable."),
+    ] = None,
+    no_follow: Annotated[
+        bool, typer.Option("--no-follow", help="Return without following the log.")
+    ] = False,
+    status: Annotated[
+        bool, typer.Option("--status", help="Show the sweep's jobs, submit none.")
+    ] = False,
+    stop: Annotated[
+        bool, typer.Option("--stop", help="Stop the sweep's job; its trials commit their epoch.")
+    ] = False,
+    insecure: Insecure = False,
+    as_json: Json = False,
+) -> None:
+    """Run `orch sweep FILE` on a cluster's head and follow its log; again after anything.
+
+    A job of this sweep that runs already is followed instead.  Ctrl-C leaves the job alone.
+    The exit code is the sweep's; 130 if the job was stopped or you have left.
+    """
+    from orchestrator.spec import load_spec
+
+    if status and stop:
+        raise UserError("--status and --stop: choose one of them")
+    spec = load_spec(file, profile, overrides or ())
+    with _reachable(address, insecure) as jobs, _sigterm_is_ctrl_c():
+        if status:
+            _show(jobs, spec.name, out, as_json)
+            return
+        if stop:
+            code = _stop(jobs, spec, out, not no_follow, as_json)
+        else:
+            made = _made(spec, file, profile, overrides or [], out, variables or [], insecure)
+            job = _submitted(jobs, made)
+            code = _followed(jobs, job, not no_follow, as_json)
+    raise typer.Exit(code)
+
+
+def _made(
+    spec: SweepSpec, file: str, profile: str | None, overrides: list[str], out: str | None,
+    variables: list[str], insecure: bool,
+) -> Submission:  # fmt: skip
+    from orchestrator.checks import SweepError
+    from orchestrator.submission import submission
+
+    if out is None:
+        raise UserError("--out: name a folder that all nodes share, or a URI (s3://...)")
+    try:
+        return submission(spec, file, profile, overrides, out, variables, insecure=insecure)
+    except SweepError as error:
+        raise UserError(str(error)) from error
+
+
+def _submitted(jobs: Jobs, made: Submission) -> Job:
+    """The job of this sweep, begun now unless it runs already."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made.write(folder)
+        job, attached = jobs.submit(made.sweep, made.out, made.entrypoint, folder, made.environment)
+    if attached:
+        _say(f"{job.submission_id} of this sweep runs already, begun {job.started_at}")
+        if job.entrypoint != made.entrypoint:
+            _say("its options differ from these: --stop it first if these are meant")
+    else:
+        _say(f"submitted {job.submission_id} to {jobs.address}")
+    return job
+
+
+def _followed(jobs: Jobs, job: Job, follow: bool, as_json: bool) -> int:
+    """Follow a job to its end; returns the exit code."""
+    from orchestrator.runner.jobs import JobError
+
+    if not follow:
+        if as_json:
+            print_json(job.to_dict())
+        return 0
+    try:
+        job = jobs.follow(job.submission_id, _writer(as_json), _say)
+    except KeyboardInterrupt:
+        _say(
+            f"left {job.submission_id}, which goes on: the same command follows it again, "
+            "with --stop it ends"
+        )
+        return 130
+    except JobError as error:  # the head was started anew, say: nothing is wrong with the input
+        _say(f"failed: {error}; run the same command again to go on with the sweep")
+        return 1
+    if as_json:
+        print_json(job.to_dict())
+    if job.status == "STOPPED":
+        _say(f"{job.submission_id} was stopped; the same command goes on with the sweep")
+        return 130
+    if job.exit_code in _OURS:
+        return job.exit_code
+    _say(f"failed: {job.submission_id}: {_reason(job)}")
+    return 1
+
+
+def _stop(jobs: Jobs, spec: SweepSpec, out: str | None, follow: bool, as_json: bool) -> int:
+    """Stop what runs of a sweep, and wait for its end."""
+    running = [job for job in jobs.of_sweep(spec.name, out) if not job.ended]
+    if len(running) > 1:
+        places = ", ".join(f"--out {job.out}" for job in running)
+        raise UserError(f"{len(running)} jobs of {spec.name} run; choose one: {places}")
+    if not running:
+        _say(f"no job of {spec.name} runs at {jobs.address}")
+        if as_json:
+            print_json(None)
+        return 0
+    job = running[0]
+    behind = len(jobs.log(job.submission_id))
+    jobs.stop(job.submission_id)
+    _say(f"asked {job.submission_id} to stop; the trials that run may commit their epoch")
+    if follow:
+        try:
+            job = jobs.follow(job.submission_id, _writer(as_json), _say, behind=behind)
+        except KeyboardInterrupt:
+            _say(f"left {job.submission_id}, which is stopping")
+            return 130
+        _say(f"{job.submission_id}: {job.status}")
+    if as_json:
+        print_json(job.to_dict())
+    return 0
+
+
+def _show(jobs: Jobs, name: str, out: str | None, as_json: bool) -> None:
+    found = jobs.of_sweep(name, out)
+    if as_json:
+        print_json([job.to_dict() for job in found])
+        return
+    if not found:
+        print(f"no job of {name} at {jobs.address}")
+    for job in found:
+        end = f" to {job.ended_at}" if job.ended_at else ""
+        code = f", exit code {job.exit_code}" if job.exit_code is not None else ""
+        begun = f" {job.started_at}{end}" if job.started_at else ""
+        print(f"{job.submission_id}: {job.status}{begun}{code}, --out {job.out}")
+        if job.ended and job.status == "FAILED" and job.exit_code not in _OURS:
+            print(f"  {_reason(job)}")
+
+
+def _reason(job: Job) -> str:
+    """Why a job has failed that no sweep has ended with words of its own."""
+    if job.exit_code == 127:
+        return "the head has no command `orch`: install the project there"
+    if job.exit_code is not None and job.exit_code < 0:
+        return f"its process was ended by {signal.Signals(-job.exit_code).name}"
+    lines = job.message.strip().splitlines()
+    return lines[-1] if lines and job.exit_code is None else f"exit code {job.exit_code}"
+
+
+@contextlib.contextmanager
+def _reachable(address: str, insecure: bool) -> Iterator[Jobs]:
+    from orchestrator.runner.jobs import JobError, Jobs
+
+    try:
+        yield Jobs(address, insecure)
+    except JobError as error:
+        raise UserError(str(error)) from error
+
+
+@contextlib.contextmanager
+def _sigterm_is_ctrl_c() -> Iterator[None]:
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _writer(as_json: bool) -> Callable[[str], None]:
+    """Where the job's log goes: stdout, unless our own answer stands there."""
+    stream = sys.stderr if as_json else sys.stdout
+
+    def write(text: str) -> None:
+        stream.write(text)
+        stream.flush()
+
+    return write
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

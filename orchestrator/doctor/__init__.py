@@ -1,0 +1,42 @@
+"""`orch doctor`: whether a sweep could run here, or on a cluster, before one is started.
+
+Each finding is one line: how bad, what was looked at, what was found, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.doctor.cluster import cluster_findings
+from orchestrator.doctor.databases import database_findings
+from orchestrator.doctor.finding import Finding
+from orchestrator.doctor.inputs import input_findings
+from orchestrator.doctor.local import local_findings
+from trainer.folder import is_uri
+
+if TYPE_CHECKING:
+    from orchestrator.spec import SweepSpec
+
+__all__ = ["Finding", "examine"]
+
+
+def examine(
+    spec: SweepSpec | None, out: str, address: str | None, insecure: bool = False
+) -> Iterator[Finding]:
+    """Look at everything that a sweep needs; raises nothing of what it finds.
+
+    Args:
+        spec: the sweep; none: what every sweep needs.
+        out: the folder of all sweeps, a path or a URI.
+        address: of a Ray cluster, whose nodes are looked at too.
+        insecure: join a cluster that asks for no token.
+    """
+    place = out if is_uri(out) else str(Path(out).expanduser().resolve())
+    yield from local_findings(spec, place, address)
+    if spec is not None:
+        yield from input_findings(spec)
+        yield from database_findings(spec, place)
+    if address is not None:
+        yield from cluster_findings(spec, place, address, insecure)

@@ -1,0 +1,71 @@
+"""What a sweep reads: its sentences and its encoders."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from pathlib import Path
+
+from orchestrator.checks import examples, identifier
+from orchestrator.doctor.finding import Finding, error, ok, warning
+from orchestrator.spec import SweepSpec
+from trainer.checkpoints import PACKAGED, EncoderError, find_checkpoint
+from trainer.config import ConfigError, TrainConfig
+from trainer.corpus import DataError
+from trainer.encoder import PRESETS
+
+
+def input_findings(spec: SweepSpec) -> Iterator[Finding]:
+    """Whether every file is there; nothing is downloaded or tokenised."""
+    try:
+        configs = list(examples(spec))
+    except ConfigError as problem:
+        yield error("sweep file", str(problem), "orch validate names every mistake")
+        return
+    identify, roots, problems = identifier(), dict[str, None](), dict[str, None]()
+    for config in configs:
+        data = config.data
+        place = "generated" if data.source == "synthetic" else str(Path(data.root).expanduser())
+        roots[place] = None
+        try:
+            identify(config)
+        except (DataError, OSError) as problem:
+            problems[str(problem)] = None
+    for text in problems:
+        yield error("data", text, "orch data fetch, or --set base.data.root=DIR")
+    if not problems:
+        yield ok("data", ", ".join(roots))
+    for name in dict.fromkeys(config.encoder for config in configs):
+        yield encoder_finding(name)
+
+
+def encoder_finding(name: str) -> Finding:
+    """Whether an encoder is here, or can be fetched by the first sweep that wants it."""
+    local = name in PRESETS or name in PACKAGED or Path(name).expanduser().is_dir()
+    if local or name.startswith((".", "/", "~")) or name.count("/") > 1:
+        try:
+            find_checkpoint(name)
+        except (EncoderError, OSError) as problem:
+            return error(
+                "encoder", str(problem), "install it, or choose another --set base.encoder"
+            )
+        return ok("encoder", name)
+    if importlib.util.find_spec("huggingface_hub") is None:
+        remedy = "pip install -c constraints.txt -e '.[hub]'"
+        return error("encoder", f"{name}: needs the Hub's client", remedy)
+    from huggingface_hub import try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return ok("encoder", f"{name}, in the Hub's cache")
+    remedy = "let the first sweep download it, or fetch it now where there is no network later"
+    return warning("encoder", f"{name} is not in the Hub's cache", remedy)
+
+
+def data_of(config: dict[str, object]) -> str:
+    """The fingerprint of the data that a node finds under a config's paths, or what is missing."""
+    from trainer.corpus import fingerprint
+
+    try:
+        return fingerprint(TrainConfig.from_dict(config))
+    except (DataError, OSError) as problem:
+        return f"missing: {problem}"

@@ -1,0 +1,97 @@
+"""This machine, as far as a sweep on it is concerned: its parts, its folder, what listens."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import psutil
+import torch
+
+from orchestrator.checks import SweepError, check_machine, check_out
+from orchestrator.doctor.finding import Finding, error, ok, warning
+from orchestrator.doctor.machine import describe, disk_finding, machine_findings
+from orchestrator.runner import token
+
+if TYPE_CHECKING:
+    from orchestrator.spec import SweepSpec
+
+#: How the programs are called that run code or show results to whoever reaches them.
+_OURS = ("raylet", "gcs_server", "ray::", "ray/dashboard", "ray/_private", "mlflow", "optuna-dash")
+_SHOWN = 4
+
+
+def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Iterator[Finding]:
+    """What this machine has, and what it lacks for a sweep that trains here (no `address`)."""
+    yield from machine_findings(describe(cache_folder(spec)))
+    try:
+        folder = check_out(out)
+        yield disk_finding(out, folder.free())
+    except SweepError as problem:
+        yield error("out", str(problem), "choose a folder that can be written with --out")
+    if address is not None:
+        return
+    if spec is not None:
+        yield from _room(spec)
+    if token.is_asked_for():
+        yield ok("token", "Ray on this machine is given one of its own by every sweep")
+    else:
+        yield warning(
+            "token",
+            "RAY_AUTH_MODE turns it off: every user of this machine can run code as you",
+            "unset RAY_AUTH_MODE",
+        )
+    yield listening_finding(psutil.process_iter())
+
+
+def cache_folder(spec: SweepSpec | None) -> str:
+    """The folder of the tokenised corpora, as `trainer.corpus` chooses it."""
+    chosen = spec.base_value("data.cache") if spec is not None else None
+    return str(chosen or os.environ.get("ORCH_CACHE") or "~/.cache/orch-mtl")
+
+
+def listening_finding(processes: Iterable[psutil.Process]) -> Finding:
+    """Ray, MLflow and dashboards of this user that answer to other machines."""
+    found = sorted({text for process in processes for text in _open_ports(process)})
+    if not found:
+        return ok("listening", "nothing beyond loopback")
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return warning(
+        "listening",
+        f"beyond loopback: {', '.join(found[:_SHOWN])}{more}",
+        "end what is not meant to be reached; what is needs a token or a password",
+    )
+
+
+def _room(spec: SweepSpec) -> Iterator[Finding]:
+    wanted, cpus = spec.resources, os.cpu_count() or 1
+    try:
+        check_machine(spec, None)
+    except SweepError as problem:
+        yield error("resources", str(problem), "use a machine with a GPU")
+        return
+    at_once = min(wanted.max_concurrent, max(1, wanted.places(cpus, torch.cuda.device_count())))
+    found = f"{at_once} of at most {wanted.max_concurrent} trials at once"
+    yield ok("resources", found)
+
+
+def _open_ports(process: psutil.Process) -> Iterator[str]:
+    try:
+        if process.uids().real != os.getuid():
+            return
+        line = " ".join(process.cmdline())
+        if not any(name in line for name in _OURS):
+            return
+        connections = process.net_connections("inet")
+    except psutil.Error:  # it has just ended
+        return
+    for connection in connections:
+        host = connection.laddr.ip if connection.laddr else ""
+        if connection.status == psutil.CONN_LISTEN and not _is_loopback(host):
+            yield f"{process.name()} (process {process.pid}) on port {connection.laddr.port}"
+
+
+def _is_loopback(host: str) -> bool:
+    return ipaddress.ip_address(host.removeprefix("::ffff:")).is_loopback

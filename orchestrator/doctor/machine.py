@@ -1,0 +1,160 @@
+"""What a machine is, in plain values: a node of a cluster tells the driver the same."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from packaging.requirements import Requirement
+
+from orchestrator.doctor.finding import Finding, error, ok, warning
+from trainer.folder import in_words
+
+DISTRIBUTION = "orch-mtl"
+_CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
+#: Shown where all is well.
+_SHOWN = ("torch", "ray", "optuna", "mlflow")
+_MEMORY_BYTES = 2 * 10**9  # torch and Ray's daemons, and a small trial
+_DISK_BYTES = 2 * 10**9
+#: Ray's object store is about half as large; without room in /dev/shm it goes to a disk.
+_SHM_BYTES = 160 * 10**6
+
+
+def describe(cache: str) -> dict[str, Any]:
+    """This machine: sizes in bytes, `cpus` as many as this process may use.
+
+    Args:
+        cache: folder of the tokenised corpora.
+    """
+    return {
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in (DISTRIBUTION, *floors(), "numpy")},
+        "cpus": _cpus(),
+        "memory": _memory(),
+        "memory_free": min(_memory(), psutil.virtual_memory().available),
+        "gpus": _gpus(),
+        "cache": str(Path(cache).expanduser()),
+        "cache_free": _free(Path(cache).expanduser()),
+        "shm_free": _free(Path("/dev/shm")) if Path("/dev/shm").is_dir() else None,
+    }
+
+
+def floors() -> dict[str, Requirement]:
+    """Package -> what the project asks of it; empty if the project is not installed."""
+    try:
+        lines = importlib.metadata.requires(DISTRIBUTION) or []
+    except importlib.metadata.PackageNotFoundError:
+        return {}
+    wanted = [Requirement(line) for line in lines]
+    return {each.name: each for each in wanted if each.marker is None}
+
+
+def machine_findings(machine: dict[str, Any], node: str = "") -> Iterator[Finding]:
+    """What is wrong with a machine, or that nothing is."""
+    yield from _package_findings(machine, node)
+    cpus, memory = machine["cpus"], machine["memory"]
+    yield ok("cpu", f"{cpus} usable" if cpus > 1 else "1 usable", node=node)
+    found = f"{in_words(machine['memory_free'])} of {in_words(memory)} free"
+    if machine["memory_free"] < _MEMORY_BYTES:
+        yield warning("memory", found, "end other programs, or run fewer trials at once", node=node)
+    else:
+        yield ok("memory", found, node=node)
+    gpus = [f"{gpu['name']} with {in_words(gpu['memory'])}" for gpu in machine["gpus"]]
+    yield ok("gpu", ", ".join(gpus) or "none", node=node)
+    yield _disk("cache", machine["cache"], machine["cache_free"], "data.cache", node)
+    shm = machine["shm_free"]
+    if shm is not None:
+        found = f"{in_words(shm)} free in /dev/shm"
+        remedy = "give a container more: --shm-size=1g"
+        enough = shm >= _SHM_BYTES
+        yield ok("shm", found, node=node) if enough else warning("shm", found, remedy, node=node)
+
+
+def disk_finding(out: str, free: int | None, node: str = "") -> Finding:
+    """Of the folder of all sweeps."""
+    return _disk("out", out, free, "--out", node)
+
+
+def _package_findings(machine: dict[str, Any], node: str) -> Iterator[Finding]:
+    versions, wanted, tested = machine["packages"], floors(), _tested()
+    wrong, other = [], []
+    for name, requirement in wanted.items():
+        version = versions.get(name, "")
+        if not version or not requirement.specifier.contains(version, prereleases=True):
+            wrong.append(f"{name} {version or 'missing'} (needs {requirement.specifier})")
+        elif name in tested and version.partition("+")[0] != tested[name]:
+            other.append(f"{name} {version} (tested with {tested[name]})")
+    remedy = "pip install -c constraints.txt -e ."
+    if not wanted:
+        found = f"{DISTRIBUTION} is not installed, so that nothing says what it needs"
+        yield warning("packages", found, remedy, node=node)
+    if wrong:
+        yield error("packages", ", ".join(wrong), remedy, node=node)
+    if other:
+        yield warning("packages", ", ".join(other), remedy, node=node)
+    if wanted and not wrong and not other:
+        found = ", ".join(f"{name} {versions[name]}" for name in _SHOWN if versions.get(name))
+        yield ok("packages", f"python {machine['python']}, {found}", node=node)
+
+
+def _disk(what: str, place: str, free: int | None, option: str, node: str) -> Finding:
+    if free is None:
+        return ok(what, f"{place}, free space not known", node=node)
+    found = f"{place}, {in_words(free)} free"
+    if free < _DISK_BYTES:
+        return warning(what, found, f"free some, or choose another {option}", node=node)
+    return ok(what, found, node=node)
+
+
+def _version(name: str) -> str:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def _tested() -> dict[str, str]:
+    """Package -> the version in constraints.txt; empty where that file did not come along."""
+    try:
+        lines = _CONSTRAINTS.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    return dict(line.split("==", 1) for line in lines if "==" in line and not line.startswith("#"))
+
+
+def _cpus() -> int:
+    """Of those that this process may use, as many as its container is given time for."""
+    cpus = len(psutil.Process().cpu_affinity()) if psutil.LINUX else os.cpu_count() or 1
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        cpus = min(cpus, max(1, int(quota) // int(period)))
+    return cpus
+
+
+def _memory() -> int:
+    total = int(psutil.virtual_memory().total)
+    with contextlib.suppress(OSError, ValueError):
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return total
+
+
+def _gpus() -> list[dict[str, Any]]:
+    found = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    return [{"name": each.name, "memory": each.total_memory} for each in found]
+
+
+def _free(place: Path) -> int | None:
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    try:
+        return shutil.disk_usage(place).free
+    except OSError:
+        return None
