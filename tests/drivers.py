@@ -28,7 +28,7 @@ from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.pictures import ended_suggestions
 from orchestrator.runner.attempt import TRAIN
 from orchestrator.search import JOURNAL, Suggestions
-from orchestrator.spec import load_spec
+from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.tracking import resolve_uri
 
 ROOT = Path(__file__).parent.parent
@@ -229,7 +229,12 @@ def undisturbed(folder: Path, cache: Path, sweep: dict[str, Any], train: str = "
     sweep = copy.deepcopy(sweep)
     sweep["base"]["data"]["cache"] = str(cache)
     (folder / "sweep.yaml").write_text(yaml.safe_dump(sweep, sort_keys=False))
-    spec, ledger = load_spec(str(folder / "sweep.yaml")), Ledger(folder / "out", "s")
+    train_all(load_spec(str(folder / "sweep.yaml")), Ledger(folder / "out", "s"), train)
+    return folder / "out"
+
+
+def train_all(spec: SweepSpec, ledger: Ledger, train: str = "") -> None:
+    """Every trial of a sweep, one after another in this process."""
     function = pkgutil.resolve_name(train or TRAIN)
     threads = torch.get_num_threads()
     try:
@@ -242,7 +247,6 @@ def undisturbed(folder: Path, cache: Path, sweep: dict[str, Any], train: str = "
             handout.ended(job.trial_id)
     finally:
         torch.set_num_threads(threads)
-    return folder / "out"
 
 
 def ended_like(driver: Driver, undisturbed: Path) -> None:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from drivers import train_all
 from orchestrator.ledger import Ledger
 from orchestrator.spec import load_spec
 
 SPACES = Path(__file__).parents[1] / "search_spaces"
 FILES = sorted(SPACES.glob("*.yaml"))
+#: The one that Ray runs here; the others' trials are trained in this process.
+SWEPT = "table4"
 
 
 def orch(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -34,15 +37,18 @@ def test_a_space_opens_with_its_question_command_minutes_and_best_score(file: Pa
 def test_the_embedded_profile_trains_every_row(file: Path, tmp_path: Path, cache: Path) -> None:
     quick = ["search.seeds=[1]", "tracking={report: false, registered_model: none}"]
     options = [word for text in (*quick, f"base.data.cache={cache}") for word in ("--set", text)]
-    done = orch("sweep", str(file), "--profile", "embedded", "--out", str(tmp_path), *options)
-    assert done.returncode == 0, done.stdout + done.stderr
-    spec = load_spec(str(file), "embedded", quick)
+    spec = load_spec(str(file), "embedded", options[1::2])
+    if file.stem == SWEPT:
+        done = orch("sweep", str(file), "--profile", "embedded", "--out", str(tmp_path), *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert spec.published and all(row.method in done.stdout for row in spec.published.rows)
+    else:
+        train_all(spec, Ledger(tmp_path, spec.name))
     trials = Ledger(tmp_path, spec.name).trials()
     assert len(trials) == len(spec.enqueue) * len(spec.search.seeds)
     assert {trial.status for trial in trials} == {"complete"}
     if spec.published is None:
         return
-    assert all(row.method in done.stdout for row in spec.published.rows)
     shown = orch("compare", spec.name, "--out", str(tmp_path), "--published", "--json")
     rows = json.loads(shown.stdout)["rows"]
     assert len(rows) == len(spec.published.rows)
