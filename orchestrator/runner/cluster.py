@@ -34,7 +34,7 @@ class ClusterError(Exception):
 
 @contextlib.contextmanager
 def cluster(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[int]:
-    """Ray, and how many trials fit into it at the same time.
+    """Ray, and how many trials are given out at the same time.
 
     Raises `ClusterError` if not even one does, if there is no Ray to be had, or if the nodes of
     the cluster at `address` differ in what a trial's numbers depend on.
@@ -45,7 +45,7 @@ def cluster(wanted: ResourcesSpec, address: str | None, insecure: bool = False) 
     with joined(wanted, address, insecure):
         if address is not None:
             _check_nodes(address, insecure)
-        yield _fitting(wanted)
+        yield _at_once(wanted, growing=address is not None)
 
 
 @contextlib.contextmanager
@@ -209,7 +209,9 @@ def _check_nodes(address: str, insecure: bool) -> None:
         raise ClusterError(f"{lines}\ninstall the same versions on all nodes (constraints.txt)")
 
 
-def _fitting(wanted: ResourcesSpec) -> int:
+def _at_once(wanted: ResourcesSpec, growing: bool) -> int:
+    """What fits here; in a cluster as many as are wanted: trials that wait are what its autoscaler
+    adds nodes for, and nodes that join later have work."""
     found = ray.cluster_resources()
     cpus, gpus = found.get("CPU", 0.0), found.get("GPU", 0.0)
     if wanted.gpu > gpus:
@@ -219,4 +221,6 @@ def _fitting(wanted: ResourcesSpec) -> int:
         )
     if wanted.cpu > cpus:
         raise ClusterError(f"resources.cpu: a trial wants {wanted.cpu:g}, {cpus:g} found")
+    if growing:
+        return wanted.max_concurrent
     return max(1, min(wanted.max_concurrent, wanted.places(cpus, gpus)))

@@ -1,0 +1,20 @@
+"""The status with which a URL answers: `ask.py URL [--header 'Name: value']...`."""
+
+from __future__ import annotations
+
+import argparse
+import urllib.error
+import urllib.request
+
+parser = argparse.ArgumentParser()
+parser.add_argument("url")
+parser.add_argument("--header", action="append", default=[])
+options = parser.parse_args()
+request = urllib.request.Request(options.url)
+for header in options.header:
+    request.add_header(*header.split(": ", 1))
+try:
+    with urllib.request.urlopen(request, timeout=20) as answer:
+        print(answer.status)
+except urllib.error.HTTPError as refused:
+    print(refused.code)
