@@ -30,12 +30,13 @@ class Postgres(Container):
                 --auth-host=scram-sha-256
             echo 'host all all all scram-sha-256' >> $data/pg_hba.conf
             pg_ctl -D $data -w -o "-k /tmp -c listen_addresses=''" start
-            psql -h /tmp -U orch -d postgres -f "$1"
+            echo "$1" | psql -h /tmp -U orch -d postgres -v ON_ERROR_STOP=1
             pg_ctl -D $data -w stop
         fi
         exec postgres -D $data -k /tmp -c listen_addresses='*'
         """
-        return ["sh", "-ec", script, "postgres", str(COMPOSE.parent / "postgres" / "databases.sql")]
+        databases = (COMPOSE.parent / "postgres" / "databases.sql").read_text()
+        return ["sh", "-ec", script, "postgres", databases]
 
     def _mounts(self) -> list[str]:
         return [line for line in super()._mounts() if "docker-entrypoint-initdb.d" not in line]
