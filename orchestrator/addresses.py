@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_DATABASES = ("postgresql", "mysql")
 _SECRETS = re.compile(r"([?&;](?:password|passwd|pwd|sslpassword|token)=)([^&;#]*)", re.IGNORECASE)
 
 
@@ -35,6 +36,23 @@ def expanded(uri: str, environment: Mapping[str, str] = os.environ) -> str:
         return quote(environment[name], safe="") if secret else environment[name]
 
     return _VARIABLE.sub(value, uri)
+
+
+def missing_driver(uri: str) -> str:
+    """The Python package that a database's address needs and that is not installed, or nothing."""
+    scheme = uri.partition("://")[0]
+    if scheme.partition("+")[0] not in _DATABASES:
+        return ""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import NoSuchModuleError
+
+    try:
+        make_url(f"{scheme}://").get_dialect().import_dbapi()
+    except ModuleNotFoundError as error:
+        return str(error.name)
+    except NoSuchModuleError:
+        return scheme.partition("+")[2] or scheme
+    return ""
 
 
 def holds_password(uri: str) -> bool:

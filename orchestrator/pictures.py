@@ -8,7 +8,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.addresses import UnsetVariable, expanded, resolve_uri, without_password
+from orchestrator.addresses import (
+    UnsetVariable,
+    expanded,
+    missing_driver,
+    resolve_uri,
+    without_password,
+)
 from orchestrator.checks import SweepError
 from orchestrator.compare.rows import flatten
 from orchestrator.exhibits import exhibits
@@ -40,13 +46,18 @@ def pictures(
         say: is told what could not be drawn although the picture's database answers.
         patient: nobody waits for a sweep to end: draw what takes long, too.
 
-    Raises `SweepError` if an address names an environment variable that is not set.
+    Raises `SweepError` if an address names an environment variable that is not set, or a database
+    whose driver is not installed.
     """
     for key in ("uri", "study"):
         try:
             expanded(getattr(spec.tracking, key))
         except UnsetVariable as error:
             raise SweepError(f"tracking.{key}: {error}") from error
+        if missing := missing_driver(getattr(spec.tracking, key)):
+            remedy = "pip install -c constraints.txt -e '.[postgres]'"
+            remedy = remedy if missing.startswith("psycopg") else f"pip install {missing}"
+            raise SweepError(f"tracking.{key}: the package {missing} is not installed; {remedy}")
     mlflow = Projection(
         spec.tracking.uri,
         ledger.local_out,

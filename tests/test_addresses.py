@@ -80,3 +80,16 @@ def test_an_unset_variable_is_one_message_before_the_start(
     drawn = pictures(spec, Ledger(tmp_path, "s"), "id", list, print)
     assert "secret" not in spec.to_yaml() + "".join(picture.name for picture in drawn)
     assert "${ORCH_DB_PASSWORD}" in spec.to_yaml()
+
+
+@pytest.mark.parametrize("key", ["uri", "study"])
+def test_a_driver_that_is_not_installed_is_one_message_before_the_start(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(FILE % (key, "postgresql+psycopg://orch@db:5432/mlflow"))
+    spec = load_spec(str(file))
+    assert len(pictures(spec, Ledger(tmp_path, "s"), "id", list, print)) == 2
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not there
+    with pytest.raises(SweepError, match=rf"tracking.{key}: .*psycopg is not.*\[postgres\]"):
+        pictures(spec, Ledger(tmp_path, "s"), "id", list, print)
