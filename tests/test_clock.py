@@ -120,3 +120,16 @@ def test_what_others_use_is_contention_from_a_tenth_of_the_machine(
     assert contended is verdict
     assert load == pytest.approx(others)
     assert watch.verdict() == (None, None)  # nothing since
+
+
+@pytest.mark.parametrize(("seconds", "verdict"), [(0.25, False), (0.35, True)])
+def test_so_many_seconds_of_others_may_be_spared(
+    monkeypatch: pytest.MonkeyPatch, seconds: float, verdict: bool
+) -> None:
+    readings = iter([(5.0, 1.0, 0.0), (5.5 + seconds, 1.5, 0.5)])
+    monkeypatch.setattr(trainer.clock, "_cpu_reading", lambda: next(readings))
+    monkeypatch.setattr(trainer.clock.os, "cpu_count", lambda: 2)
+    watch = Neighbours(torch.device("cpu"))
+    watch.begin()
+    watch.end()
+    assert watch.verdict(spared=0.3) == (verdict, pytest.approx(seconds))

@@ -57,10 +57,14 @@ class Clock:
         taken, self.seconds = self.seconds, {}
         return taken
 
-    def contention(self) -> tuple[bool | None, float | None]:
+    def contention(self, spared: float = 0.0) -> tuple[bool | None, float | None]:
         """Whether the training time was contended (None: cannot be known here), and the share
-        of the machine's CPU time that other processes used (CPU only)."""
-        return self._neighbours.verdict()
+        of the machine's CPU time that other processes used (CPU only).
+
+        Args:
+            spared: CPU seconds that others may use in any case.
+        """
+        return self._neighbours.verdict(spared)
 
     def _wait(self) -> None:
         _wait_for(self.device)
@@ -141,13 +145,14 @@ class Neighbours:
         if others is not None:
             self._others = bool(self._others) or others
 
-    def verdict(self) -> tuple[bool | None, float | None]:
+    def verdict(self, spared: float = 0.0) -> tuple[bool | None, float | None]:
         """`Clock.contention`, over every stretch since the last call."""
         others = self._others
-        share = self._foreign / self._capacity if self._capacity > 0 else None
+        foreign, capacity = self._foreign, self._capacity
         self._reset()
-        if share is not None:
-            return share > FOREIGN_LOAD_ALLOWED, share
+        if capacity > 0:
+            allowed = max(spared, FOREIGN_LOAD_ALLOWED * capacity)
+            return foreign > allowed, foreign / capacity
         return others, None
 
 
