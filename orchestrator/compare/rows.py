@@ -10,6 +10,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -157,9 +158,10 @@ def _worth_telling(configs: Collection[TrainConfig]) -> set[str]:
     """Keys that a label may need; those that are the same everywhere are most of them."""
     found = set(_ALWAYS)
     for key, declared in fields_of().items():
-        values = [getattr(config, declared.name) for config in configs]
+        values = list(map(attrgetter(declared.name), configs))
         # The entries of a mapping may act in some configurations alone.
-        if _differ(values) or any(isinstance(value, Mapping) and value for value in values):
+        mappings = "dict" in str(declared.type)
+        if _differ(values) or (mappings and any(isinstance(v, dict) and v for v in values)):
             found.add(key)
     return found
 
@@ -168,7 +170,10 @@ def _differ(values: Iterable[Any]) -> bool:
     """Whether there are two of them; 1 and True are."""
     values = iter(values)
     first = next(values, None)
-    return any(value != first or type(value) is not type(first) for value in values)
+    return any(
+        value is not first and (value != first or type(value) is not type(first))
+        for value in values
+    )
 
 
 def label(config: TrainConfig, varied: Iterable[str]) -> str:
