@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ from typer.testing import CliRunner
 from orchestrator import timing
 from orchestrator.cli import app
 from orchestrator.cli.terminal import UserError
+from orchestrator.cli.time import _Interrupt
 from orchestrator.identity import config_id, trial_id
 from orchestrator.ledger import Ledger
 from orchestrator.lock import SweepLock
@@ -198,16 +200,31 @@ def test_to_be_terminated_is_to_be_interrupted(sweep: Ledger) -> None:
 
     handler = signal.signal(signal.SIGTERM, mine)
     before = sorted(Path(sweep.folder.path).rglob("*"))
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))
-    timer.start()
+
+    def terminate() -> None:
+        while signal.getsignal(signal.SIGTERM) is mine:  # until the command is there
+            time.sleep(0.01)
+        time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=terminate, daemon=True)
+    thread.start()
     try:
         answer = CliRunner().invoke(app, ["time", sweep.folder.path, "--rounds", "100000"])
         left = signal.getsignal(signal.SIGTERM)
     finally:
-        timer.cancel()
         signal.signal(signal.SIGTERM, handler)
     assert answer.exit_code == 130 and left == mine
     assert sorted(Path(sweep.folder.path).rglob("*")) == before
+
+
+def test_an_interrupt_that_python_swallowed_ends_the_next_round() -> None:
+    stop = _Interrupt()
+    stop.raise_if_seen()
+    with contextlib.suppress(KeyboardInterrupt):  # as a callback of the interpreter does
+        stop(signal.SIGINT, None)
+    with pytest.raises(KeyboardInterrupt):
+        stop.raise_if_seen()
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -63,7 +63,8 @@ def time_trials(
     Without --trials the best complete configuration of each method (sampler, combiner, frozen
     set).  A round during which something else ran on the device is marked and taken again.
     """
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    stop = _Interrupt()
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ledger = _find(name, out)
         if last:
@@ -72,7 +73,7 @@ def time_trials(
         else:
             choices = _choices(ledger, top, trials or [], data, threads, device, surgery)
             against = _named(choices, baseline)
-            session = _take(ledger, choices, rounds, steps, patience, as_json)
+            session = _take(ledger, choices, rounds, steps, patience, as_json, stop)
         if as_json:
             print_json(session.to_dict(against))
         else:
@@ -81,10 +82,27 @@ def time_trials(
         print("interrupted; nothing was written", file=sys.stderr)
         raise typer.Exit(130) from None
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if session.problem:
         print(f"no speed-up can be claimed: {session.problem}", file=sys.stderr)
         raise typer.Exit(1)
+
+
+class _Interrupt:
+    """A signal is KeyboardInterrupt; where Python swallows that (in a callback of its own, while
+    something is imported or collected), the next round raises it again."""
+
+    def __init__(self) -> None:
+        self._seen = False
+
+    def __call__(self, number: int, frame: Any) -> None:
+        self._seen = True
+        raise KeyboardInterrupt
+
+    def raise_if_seen(self) -> None:
+        if self._seen:
+            raise KeyboardInterrupt
 
 
 def _find(name: str, out: str) -> Ledger:
@@ -156,6 +174,7 @@ def _take(
     steps: int,
     patience_s: float,
     quiet: bool,
+    stop: _Interrupt,
 ) -> Session:
     """Time them while no sweep can run in this folder."""
     from orchestrator.lock import Locked, SweepLock
@@ -164,12 +183,16 @@ def _take(
     from trainer.folder import StoreError
 
     terminal = console(stderr=quiet)
+
+    def tell(text: str) -> None:
+        stop.raise_if_seen()
+        say(terminal, text)
+
     try:
         with SweepLock(ledger.folder):
             path, session = time_in_turn(
-                ledger, choices, rounds, steps, lambda text: say(terminal, text),
-                patience_s=patience_s,
-            )  # fmt: skip
+                ledger, choices, rounds, steps, tell, patience_s=patience_s
+            )
     except (TimingError, Locked, StoreError) as error:
         raise UserError(str(error)) from error
     except OSError as error:
