@@ -37,6 +37,8 @@ TIMED = {
     "contended", "foreign_load", "examples_per_second", "peak_memory_mb", "finished_at", "parts",
 }  # fmt: skip
 PATIENCE_S = 240
+#: A node of `ray.cluster_utils.Cluster` with room for one trial.
+SMALL_NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 #: What MLflow calls the ends of trials.
 STATUSES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _OPTUNA = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}

@@ -155,6 +155,17 @@ def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_relative_study_lies_in_the_folder_of_all_sweeps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    optuna.create_study(storage=f"sqlite:///{tmp_path}/optuna.db")
+    spec = spec_of(tracking={"study": "sqlite:///optuna.db"})
+    (found,) = (f for f in databases.database_findings(spec, str(tmp_path)) if f.what == "optuna")
+    assert found.level == "ok" and f"{tmp_path}/optuna.db answers" in found.found
+
+
 def test_a_database_of_another_version_is_an_error(tmp_path: Path, database: bytes) -> None:
     (tmp_path / "mlflow.db").write_bytes(database)
     study = f"sqlite:///{tmp_path}/optuna.db"

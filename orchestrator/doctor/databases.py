@@ -31,7 +31,8 @@ def database_findings(spec: SweepSpec, out: str) -> Iterator[Finding]:
     elif study == "journal":
         yield ok("optuna", "a file beside the trials")
     else:
-        yield _finding("optuna", study, study_health, "optuna storage upgrade --storage")
+        at = resolve_uri(study, here)
+        yield _finding("optuna", at, study_health, "optuna storage upgrade --storage")
 
 
 def _finding(what: str, uri: str, health: Callable[[str], Health], upgrade: str) -> Finding:

@@ -6,7 +6,6 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import torch
 from packaging.requirements import Requirement
 
 from orchestrator.doctor.finding import Finding, error, ok, warning
-from trainer.folder import in_words
+from trainer.folder import in_words, open_folder
 
 DISTRIBUTION = "orch-mtl"
 _CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
@@ -42,8 +41,8 @@ def describe(cache: str) -> dict[str, Any]:
         "memory_free": min(_memory(), psutil.virtual_memory().available),
         "gpus": _gpus(),
         "cache": str(Path(cache).expanduser()),
-        "cache_free": _free(Path(cache).expanduser()),
-        "shm_free": _free(Path("/dev/shm")) if Path("/dev/shm").is_dir() else None,
+        "cache_free": open_folder(Path(cache).expanduser()).free(),
+        "shm_free": open_folder("/dev/shm").free() if Path("/dev/shm").is_dir() else None,
     }
 
 
@@ -149,12 +148,3 @@ def _memory() -> int:
 def _gpus() -> list[dict[str, Any]]:
     found = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
     return [{"name": each.name, "memory": each.total_memory} for each in found]
-
-
-def _free(place: Path) -> int | None:
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    try:
-        return shutil.disk_usage(place).free
-    except OSError:
-        return None

@@ -3,49 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, undisturbed
-from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
+from drivers import SMALL_NODE, SWEEP, Driver, ended_like, undisturbed
 
 pytestmark = pytest.mark.all_faults
 Start = Callable[..., Driver]
 STUB = "chained:train"
-_SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+#: Seconds that an epoch takes.
+EPOCH_S = "1.5"
 #: No attempt may be lost: one that is ends the trial as failed.
 _STRICT = SWEEP | {
     "base": SWEEP["base"] | {"epochs": 6},
     "search": SWEEP["search"] | {"num_trials": 2},
     "resources": SWEEP["resources"] | {"max_failures": 0},
 }
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head without room for trials, and two nodes with room for one each."""
-    from ray.cluster_utils import Cluster
-
-    tests = Path(__file__).parent.parent
-    path = os.pathsep.join(map(str, (tests.parent, tests, tests / "faults")))
-    monkeypatch.setenv("PYTHONPATH", path)  # of the workers, which the nodes start
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    monkeypatch.setenv("EPOCH_S", "1.5")
-    head = {**_SMALL, "num_cpus": 0, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        for _ in range(2):
-            made.add_node(**_SMALL)
-        yield made
-    finally:
-        made.shutdown()
 
 
 def drain(cluster: Any, node: Any, seconds: int) -> None:
@@ -75,17 +53,25 @@ def at_work(daemon: psutil.Process) -> list[psutil.Process]:
         return []
 
 
-def test_trials_leave_a_draining_node_with_their_next_epoch_and_lose_none(
+def begun(
     start: Start, cluster: Any, tmp_path: Path, cache: Path
-) -> None:
+) -> tuple[Driver, Path, Any, psutil.Process]:
+    """A sweep that has begun, what an undisturbed one leaves, a node at work, its raylet."""
     (tmp_path / "whole").mkdir()
     whole = undisturbed(tmp_path / "whole", cache, _STRICT, STUB)
     driver = start(_STRICT, "--address", cluster.address, train=STUB)
     node = next(iter(cluster.worker_nodes))
     daemon = raylet(node)
     driver.wait_until(lambda: driver.epochs() >= 2 and bool(at_work(daemon)))
+    return driver, whole, node, daemon
+
+
+def test_trials_leave_a_draining_node_with_their_next_epoch_and_lose_none(
+    start: Start, cluster: Any, tmp_path: Path, cache: Path
+) -> None:
+    driver, whole, node, daemon = begun(start, cluster, tmp_path, cache)
     drain(cluster, node, 60)
-    cluster.add_node(**_SMALL)
+    cluster.add_node(**SMALL_NODE)
     assert driver.wait() == 0, driver.text
     ended_like(driver, whole)
     assert not at_work(daemon) and "died" not in driver.text
@@ -100,12 +86,7 @@ def test_what_is_cut_off_on_a_draining_node_is_no_failure(
     start: Start, cluster: Any, tmp_path: Path, cache: Path
 ) -> None:
     """The machine goes before the epoch is over."""
-    (tmp_path / "whole").mkdir()
-    whole = undisturbed(tmp_path / "whole", cache, _STRICT, STUB)
-    driver = start(_STRICT, "--address", cluster.address, train=STUB)
-    node = next(iter(cluster.worker_nodes))
-    daemon = raylet(node)
-    driver.wait_until(lambda: driver.epochs() >= 2 and bool(at_work(daemon)))
+    driver, whole, node, daemon = begun(start, cluster, tmp_path, cache)
     family = daemon.children(recursive=True)
     drain(cluster, node, 0)
     driver.wait_until(lambda: "1 node drains" in driver.text)
@@ -113,7 +94,7 @@ def test_what_is_cut_off_on_a_draining_node_is_no_failure(
     for process in family:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
-    cluster.add_node(**_SMALL)
+    cluster.add_node(**SMALL_NODE)
     assert driver.wait() == 0, driver.text
     ended_like(driver, whole)
     assert "its node is gone, as announced" in driver.text

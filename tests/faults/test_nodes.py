@@ -3,45 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
-import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, undisturbed
-from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
+from drivers import SMALL_NODE, SWEEP, Driver, ended_like, undisturbed
 
 pytestmark = pytest.mark.all_faults
 Start = Callable[..., Driver]
 STUB = "chained:train"
-_SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
-
-
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A head without room for trials, and two nodes with room for one each."""
-    from ray.cluster_utils import Cluster
-
-    tests = Path(__file__).parent.parent
-    path = os.pathsep.join(map(str, (tests.parent, tests, tests / "faults")))
-    monkeypatch.setenv("PYTHONPATH", path)  # of the workers, which the nodes start
-    # Ray reads it once a process, as does the runner where none is set: it stays.
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
-    monkeypatch.setenv("EPOCH_S", "0.5")
-    head = {**_SMALL, "num_cpus": 0, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=head)
-    try:
-        for _ in range(2):
-            made.add_node(**_SMALL)
-        yield made
-    finally:
-        made.shutdown()
+#: Seconds that an epoch takes.
+EPOCH_S = "0.5"
 
 
 def kill(cluster: Any, node: Any) -> None:
@@ -74,7 +51,7 @@ def test_trials_of_a_lost_node_go_on_elsewhere(
                 break
             kill(cluster, moments.choice(list(cluster.worker_nodes)))
             killed += 1
-            cluster.add_node(**_SMALL)
+            cluster.add_node(**SMALL_NODE)
         assert driver.wait() == 0, driver.text
         ended_like(driver, whole)
         assert "is tried again from its last epoch" in driver.text

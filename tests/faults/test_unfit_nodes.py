@@ -17,12 +17,11 @@ from typing import Any
 import psutil
 import pytest
 
-from drivers import ROOT, SWEEP, Driver
+from drivers import ROOT, SMALL_NODE, SWEEP, Driver
 from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
 
 pytestmark = pytest.mark.all_faults
 Start = Callable[..., Driver]
-_SMALL = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
 #: Loaded by every process of a node: its clock is late, and one folder is another one there.
 _ODD = """
 import os, time
@@ -57,12 +56,12 @@ def cluster(out: Path) -> Iterator[Any]:
         patch.setenv("PYTHONPATH", str(ROOT))
         made = Cluster(
             initialize_head=True,
-            head_node_args={**_SMALL, "num_cpus": 0, "include_dashboard": False},
+            head_node_args={**SMALL_NODE, "num_cpus": 0, "include_dashboard": False},
         )
         try:
             for first in (old, odd):
                 patch.setenv("PYTHONPATH", os.pathsep.join([str(first), str(ROOT)]))
-                made.add_node(**_SMALL)
+                made.add_node(**SMALL_NODE)
             yield made
         finally:
             made.shutdown()

@@ -1,0 +1,36 @@
+"""What the tests of several nodes share."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from drivers import SMALL_NODE
+from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """A head without room for trials, and two nodes with room for one each; an epoch takes the
+    module's `EPOCH_S` seconds."""
+    from ray.cluster_utils import Cluster
+
+    tests = Path(__file__).parent.parent
+    path = os.pathsep.join(map(str, (tests.parent, tests, tests / "faults")))
+    monkeypatch.setenv("PYTHONPATH", path)  # of the workers, which the nodes start
+    # Ray reads it once a process, as does the runner where none is set: it stays.
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    monkeypatch.setenv("EPOCH_S", request.module.EPOCH_S)
+    head = {**SMALL_NODE, "num_cpus": 0, "include_dashboard": False}
+    made = Cluster(initialize_head=True, head_node_args=head)
+    try:
+        for _ in range(2):
+            made.add_node(**SMALL_NODE)
+        yield made
+    finally:
+        made.shutdown()
