@@ -67,7 +67,7 @@ def _value(hint: Any, f: dataclasses.Field[Any]) -> dict[str, Any]:
     """One field: type, choices, range and default."""
     limits: dict[str, Any] = {}
     if "choices" in f.metadata:
-        limits["enum"] = list(f.metadata["choices"])
+        limits["enum"] = [*f.metadata["choices"], *f.metadata["more"]()]
     if "low" in f.metadata:
         limits["exclusiveMinimum" if f.metadata["open_low"] else "minimum"] = f.metadata["low"]
         if math.isfinite(f.metadata["high"]):

@@ -106,7 +106,7 @@ def test_what_acts_is_part_of_the_identity(change: dict) -> None:
 
 def test_inactive_keys_have_reasons() -> None:
     reasons = TrainConfig.from_dict({"sampler": "round_robin"}).inactive()
-    assert reasons["lambda"] == "only arrp penalises a loss"
+    assert reasons["lambda"] == "sampler round_robin reads no lambda"
     assert {"B", "draws_per_step", "data.seed", "data.size"} <= set(reasons)
 
 

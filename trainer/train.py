@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainer import own_samplers
 from trainer.analysis import analysis_file, leaderboard_file
 from trainer.build import build_model, check_methods
 from trainer.clock import Clock
@@ -29,8 +30,9 @@ from trainer.evaluate import Predictions, evaluate, overall, predictions_file
 from trainer.freeze import frozen_segments
 from trainer.packed import Packed
 from trainer.parameters import FlatParameters
+from trainer.plan import phases_of
 from trainer.provenance import describe_run
-from trainer.samplers import SAMPLERS, Epoch, Phase, Step, split_steps
+from trainer.samplers import Epoch, Phase, Step, split_steps
 from trainer.smart import Smart
 from trainer.state import restore, snapshot
 from trainer.step import Stepper
@@ -168,7 +170,10 @@ class Run:
             name: {part: {"rows": len(split), **split.report} for part, split in splits.items()}
             for name, splits in self.corpus.splits.items()
         }
-        return {"config": self.config.to_dict(), "rows": rows, **describe_run(self.device)}
+        about = describe_run(self.device)
+        if package := own_samplers.package(self.config.sampler):
+            about["versions"] = {**about["versions"], package[0]: package[1]}
+        return {"config": self.config.to_dict(), "rows": rows, **about}
 
     def optimizer(self, name: str) -> torch.optim.AdamW:
         """The optimizer state of that name; all act on the same parameters."""
@@ -207,7 +212,7 @@ class Run:
             pretrain_epochs=config.pretrain_epochs,
             optimizer_per_task=config.optimizer_state == "per_task",
         )
-        phases = SAMPLERS[config.sampler](epoch)
+        phases = phases_of(config.sampler, epoch)
         return [split_steps(phase) for phase in phases] if self.combiner.splits_steps else phases
 
     def epoch(self, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -46,8 +46,9 @@ def unknown_key(key: str, prefix: str, allowed: typing.Iterable[str]) -> Problem
     return Problem(prefix + key, f"unknown key{hint}", ", ".join(allowed))
 
 
-def one_of(*choices: str) -> dict[str, Any]:
-    return {"choices": choices}
+def one_of(*choices: str, more: Callable[[], tuple[str, ...]] = tuple) -> dict[str, Any]:
+    """One of these, or of those that `more` finds (asked only where they are wanted)."""
+    return {"choices": choices, "more": more}
 
 
 def in_range(low: float, high: float = math.inf, *, open_low: bool = False) -> dict[str, Any]:
@@ -157,7 +158,8 @@ def _check_scalar(
         problems.append(Problem(key, f"{value!r} is not {words[hint]}", describe(limits)))
         return value
     choices = limits.get("choices")
-    if choices and value not in choices:
+    if choices and value not in choices and value not in (more := limits["more"]()):
+        choices = (*choices, *more)
         near = get_close_matches(str(value), choices, n=1)
         hint_text = f" (did you mean {near[0]!r}?)" if near else ""
         problems.append(Problem(key, f"unknown value {value!r}{hint_text}", ", ".join(choices)))
@@ -171,7 +173,7 @@ def _check_scalar(
 def describe(limits: typing.Mapping[str, Any]) -> str:
     """What a field allows, in words: `round_robin, arrp` or `0 < value <= 1`."""
     if "choices" in limits:
-        return ", ".join(limits["choices"])
+        return ", ".join((*limits["choices"], *limits["more"]()))
     if "low" in limits:
         sign = "<" if limits["open_low"] else "<="
         high = f" <= {limits['high']:g}" if math.isfinite(limits["high"]) else ""

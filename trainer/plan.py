@@ -1,0 +1,72 @@
+"""The plan of an epoch, whoever's sampler makes it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from trainer import own_samplers
+from trainer.samplers import SAMPLERS, Epoch, Phase, SamplerError
+
+
+def phases_of(name: str, epoch: Epoch) -> list[Phase]:
+    """The phases of an epoch.  Raises `SamplerError`; a plan by another package's sampler is
+    looked through before a step of it is taken."""
+    if name in SAMPLERS:
+        return SAMPLERS[name](epoch)
+    sampler = own_samplers.load(name)
+    try:
+        phases, again = (list(sampler(epoch)) for _ in range(2))
+    except SamplerError:
+        raise
+    except Exception as error:
+        raise SamplerError(
+            f"sampler {name}, epoch {epoch.number}: {type(error).__name__}: {error}"
+        ) from error
+    if wrong := _problem(phases, epoch) or _difference(phases, again):
+        raise SamplerError(f"sampler {name}, epoch {epoch.number}: {wrong}")
+    return phases
+
+
+def _problem(phases: Sequence[Phase], epoch: Epoch) -> str:
+    if not phases:
+        return "no phase"
+    if not all(isinstance(phase, Phase) for phase in phases):
+        return "a phase is not a trainer.samplers.Phase"
+    if len({phase.name for phase in phases}) < len(phases):
+        return "two phases have one name"
+    for phase in phases:
+        if not phase.steps:
+            return f"phase {phase.name}: no step"
+        for number, step in enumerate(phase.steps, 1):
+            where, tasks = f"phase {phase.name}, step {number}", [draw.task for draw in step]
+            if not tasks or len(set(tasks)) < len(tasks):
+                return f"{where}: a step has one draw of each of its tasks, found {tasks}"
+            for draw in step:
+                size = epoch.sizes.get(draw.task)
+                if size is None:
+                    return f"{where}: unknown task {draw.task!r}; allowed: {', '.join(epoch.sizes)}"
+                rows = np.asarray(draw.rows)
+                inside = rows.dtype == np.int64 and len(rows) and 0 <= rows.min() <= rows.max()
+                if not inside or rows.max() >= size:
+                    return f"{where}: rows of {draw.task} are no int64 numbers from 0 to {size - 1}"
+    return ""
+
+
+def _difference(one: Sequence[Phase], other: Sequence[Phase]) -> str:
+    """What differs between two plans of one epoch: resume would not be exact."""
+    told = "its plan differs from call to call; draw from epoch.generator(...) alone"
+    if [_frame(phase) for phase in one] != [_frame(phase) for phase in other]:
+        return told
+    for ours, theirs in zip(one, other, strict=True):
+        for step, twin in zip(ours.steps, theirs.steps, strict=True):
+            if [d.task for d in step] != [d.task for d in twin]:
+                return told
+            if not all(np.array_equal(a.rows, b.rows) for a, b in zip(step, twin, strict=True)):
+                return told
+    return ""
+
+
+def _frame(phase: Phase) -> tuple[object, ...]:
+    return phase.name, len(phase.steps), phase.frozen, phase.loss_scale, phase.optimizer
