@@ -163,6 +163,7 @@ def test_a_damaged_epoch_falls_back_one_epoch_and_says_so(
         ({"phases": [{"minutes": "1"}]}, "minutes of a phase is not a number"),
         ({"phases": [{"cosines": {"qqp|sst": "x"}}]}, "cosines is not a mapping of numbers"),
         ({"cosines": 1}, "cosines is not a mapping of numbers"),
+        ({"conflicts": {"qqp|sst": "often"}}, "conflicts is not a mapping of numbers"),
         ({"finished_at": "today"}, "finished_at is not a time"),
     ],
     ids=lambda value: str(value)[:30],

@@ -162,7 +162,10 @@ def test_an_epoch_reports_what_it_did(cache: Path, tmp_path: Path) -> None:
     assert record["tasks"]["sts"]["utilisation"] == 1.0
     assert record["tasks"]["qqp"]["examples"] == 96
     assert set(record["cosines"]) == {"qqp|sst", "qqp|sts", "sst|sts"}
-    assert 0 <= record["conflict_share"] <= 1
+    assert set(record["conflicts"]) == set(record["cosines"])
+    # Round robin of equal batches: every pair is in each of its four steps.
+    assert all(share * 4 == round(share * 4) for share in record["conflicts"].values())
+    assert record["conflict_share"] == pytest.approx(sum(record["conflicts"].values()) / 3)
     metrics = {name: values["dev_metric"] for name, values in record["tasks"].items()}
     assert record["dev_mean"] == pytest.approx(sum(metrics.values()) / 3)
     expected = (metrics["sst"] + metrics["qqp"] + (metrics["sts"] + 1) / 2) / 3
@@ -298,6 +301,7 @@ def test_conflicts_are_told_apart_by_phase(cache: Path, tmp_path: Path) -> None:
     first, *others = record["phases"]
     assert others and not any(phase.get("cosines") for phase in others)
     assert first["cosines"] == record["cosines"] != {}
+    assert first["conflicts"] == record["conflicts"]
     assert first["conflict_share"] == record["conflict_share"]
 
 

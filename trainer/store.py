@@ -241,9 +241,10 @@ def _problem_with_phases(record: dict[str, Any]) -> str:
     for part in (record, *phases):
         if wrong := _not_number(part, (), _OF_PHASE):
             return f"{wrong} of a phase is not a number"
-        cosines = part.get("cosines") or {}
-        if not isinstance(cosines, dict) or _not_number(cosines, (), cosines):
-            return "cosines is not a mapping of numbers"
+        for key in ("conflicts", "cosines"):
+            pairs = part.get(key) or {}
+            if not isinstance(pairs, dict) or _not_number(pairs, (), pairs):
+                return f"{key} is not a mapping of numbers"
     return ""
 
 

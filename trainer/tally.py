@@ -70,37 +70,38 @@ class Tally:
         return result
 
     def conflicts(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-        """`conflict_share`, the share of task pairs with opposed gradients, and `cosines`, the mean
-        of every pair: of the epoch, and of its phases by name.
+        """`conflict_share`, the share of task pairs with opposed gradients, `conflicts`, that of
+        every pair, and `cosines`, the mean of every pair: of the epoch, and of its phases by name.
 
         None and empty where gradients were not kept apart (`sum`, `mean`, one task a step).
         """
         phases = {name: _pairs(gramians) for name, gramians in self._gramians.items()}
-        whole: dict[str, list[float]] = {}
-        for cosines, _ in phases.values():
-            for pair, values in cosines.items():
-                whole.setdefault(pair, []).extend(values)
-        opposed = sum(found for _, found in phases.values())
-        return _shares(whole, opposed), {name: _shares(*found) for name, found in phases.items()}
+        whole: dict[str, list[tuple[float, bool]]] = {}
+        for pairs in phases.values():
+            for pair, steps in pairs.items():
+                whole.setdefault(pair, []).extend(steps)
+        return _shares(whole), {name: _shares(pairs) for name, pairs in phases.items()}
 
 
-def _pairs(gramians: dict[tuple[str, ...], list[Tensor]]) -> tuple[dict[str, list[float]], int]:
-    """The cosines of every pair of tasks, step by step, and how many of them were conflicts."""
-    cosines: dict[str, list[float]] = {}
-    opposed = 0
+def _pairs(
+    gramians: dict[tuple[str, ...], list[Tensor]],
+) -> dict[str, list[tuple[float, bool]]]:
+    """Of every pair of tasks, step by step, the cosine and whether it was a conflict."""
+    pairs: dict[str, list[tuple[float, bool]]] = {}
     for tasks, found in gramians.items():
         for gramian in torch.stack(found).cpu():
             cosine, conflicting = conflicts(gramian)
             for i, j in combinations(range(len(tasks)), 2):
                 pair = "|".join(sorted((tasks[i], tasks[j])))
-                cosines.setdefault(pair, []).append(float(cosine[i, j]))
-                opposed += bool(conflicting[i, j])
-    return cosines, opposed
+                pairs.setdefault(pair, []).append((float(cosine[i, j]), bool(conflicting[i, j])))
+    return pairs
 
 
-def _shares(cosines: dict[str, list[float]], opposed: int) -> dict[str, Any]:
-    pairs = sum(map(len, cosines.values()))
+def _shares(pairs: dict[str, list[tuple[float, bool]]]) -> dict[str, Any]:
+    opposed = [conflict for steps in pairs.values() for _, conflict in steps]
+    means = {pair: np.mean(steps, axis=0) for pair, steps in sorted(pairs.items())}
     return {
-        "conflict_share": opposed / pairs if pairs else None,
-        "cosines": {pair: float(np.mean(values)) for pair, values in sorted(cosines.items())},
+        "conflict_share": float(np.mean(opposed)) if opposed else None,
+        "conflicts": {pair: float(share) for pair, (_, share) in means.items()},
+        "cosines": {pair: float(cosine) for pair, (cosine, _) in means.items()},
     }

@@ -56,8 +56,9 @@ def epoch_metrics(record: Mapping[str, Any]) -> dict[str, float]:
         found[f"train/{task}_{metric}"] = values.get("train_metric")
         for key, name in _OF_TASK.items():
             found[name.format(task=task)] = values.get(key)
-    for pair, cosine in (record.get("cosines") or {}).items():
-        found[f"train/cosine_{pair.replace('|', '_')}"] = cosine
+    for key, name in (("conflicts", "conflict"), ("cosines", "cosine")):
+        for pair, value in (record.get(key) or {}).items():
+            found[f"train/{name}_{pair.replace('|', '_')}"] = value
     return {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
 
 
