@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ledgers import write_trial
-from orchestrator.compare import compare, formats
+from orchestrator.compare import compare, formats, sheets
 from orchestrator.compare.by_method import compare_methods
 from orchestrator.compare.methods import ChoiceError
 from orchestrator.compare.question import Question
@@ -103,7 +103,7 @@ def test_minutes_that_were_not_taken_in_turn_are_shown_and_claim_nothing(tmp_pat
     assert made.apart is not None and made.apart.value == pytest.approx(3 / 1.003, rel=1e-4)
     assert made.apart.low is not None and made.apart.high is not None
     assert 2.98 < made.apart.low < made.apart.value < made.apart.high < 3.0
-    (row,) = formats.verdicts_sheet(found).rows
+    (row,) = sheets.verdicts_sheet(found).rows
     assert row[5].grey and row[5].text.startswith("2.99") and row[5].text.endswith("*")
     assert "no speed-up is claimed" in found.answer
     assert any("in grey" in note for note in found.notes)
@@ -123,7 +123,7 @@ def test_contended_minutes_make_no_speed_up(tmp_path: Path) -> None:
     assert made.speed_up is None and made.dominates is None
     assert "something else ran" in made.speed_problem and made.speed_problem in found.answer
     assert found.frontier == [] and "something else ran" in found.frontier_problem
-    (cell,) = [row[-2] for row in formats.methods_sheet(found).rows if row[0].text[:4] == "arrp"]
+    (cell,) = [row[-2] for row in sheets.methods_sheet(found).rows if row[0].text[:4] == "arrp"]
     assert cell.grey and cell.text.endswith("*")
     assert any("* minutes not comparable (contended" in note for note in found.notes)
 
@@ -159,6 +159,10 @@ def test_a_timing_session_speaks_where_trials_were_contended(tmp_path: Path) -> 
     made = contrast(found, "arrp+pcgrad")
     assert made.speed_up is not None and made.apart is None
     assert made.speed_up.value == pytest.approx(4.025 / 2.025, rel=1e-3)
+    # One epoch each: to the same score it is as much faster as an epoch is.
+    assert made.epochs_to_same_score == (1.0, 1.0) and made.to_same_score is not None
+    assert made.to_same_score.value == made.speed_up.value
+    assert "1.99 [1.98, 2.00] times as fast an epoch (1.99 [1.98, 2.00] to" in found.answer
     assert made.dominates == pytest.approx(1.0, abs=0.01) and made.dominated == 0.0
     assert not any("in grey" in note for note in found.notes)
     assert found.frontier_problem == ""
@@ -315,11 +319,13 @@ def test_why_has_conflicts_by_phase_utilisation_single_tasks_and_progress(tmp_pa
     record = Path(trial.path) / "epochs" / "001.json"
     changed = json.loads(record.read_text())
     changed["phases"] = [{"name": "one", "conflict_share": 0.5, "cosines": {"qqp|sst": -0.1}}]
+    changed["phases"][0]["conflicts"] = {"qqp|sst": 0.75}
     record.write_text(json.dumps(changed))
     why = compared(tmp_path).why()
     conflicts = {(r["method"], r["phase"]): r for r in why["conflicts"]}
     assert conflicts["annealed+pcgrad", ""]["conflict_share"] == 0.25
     assert conflicts["annealed+pcgrad", "one"]["cosines"] == {"qqp|sst": -0.1}
+    assert conflicts["annealed+pcgrad", "one"]["conflicts"] == {"qqp|sst": 0.75}
     assert {r["task"] for r in why["utilisation"]} == {"sst", "qqp", "sts"}
     rows = {row["method"]: row for row in why["against_single_task"]}
     assert set(rows) == {"annealed+pcgrad", "arrp+pcgrad"}
@@ -327,6 +333,41 @@ def test_why_has_conflicts_by_phase_utilisation_single_tasks_and_progress(tmp_pa
     assert rows["arrp+pcgrad"]["difference"] == pytest.approx(0.11, abs=0.04)
     progress = [r for r in why["progress"] if r["method"] == "arrp+pcgrad"]
     assert {r["seed"] for r in progress} == {1, 2} and progress[0]["updates"] == 10
+
+
+def test_the_reasons_are_tables_where_they_are_asked_for(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
+    for seed in (1, 2):
+        made = world.predictions(RNG(1), 0.70)
+        write_predicted(
+            tmp_path, world, made, sampler="single_task", train_task="sst", seed=seed
+        )  # fmt: skip
+    for trial in Ledger(tmp_path.parent, tmp_path.name).trials():
+        if trial.config["sampler"] == "arrp":
+            path = Path(trial.path) / "epochs" / "001.json"
+            record = json.loads(path.read_text())
+            share = {1: 0.25, 2: 0.75}[trial.config["seed"]]
+            record |= {"conflict_share": share, "conflicts": {"qqp|sst": share}}
+            path.write_text(json.dumps(record | {"cosines": {"qqp|sst": -share / 10}}))
+    found = compared(tmp_path)
+    plain, asked = sheets.sheets(found), sheets.sheets(found, why=True)
+    tables = {sheet.columns[0]: sheet for sheet in asked}
+    assert [s.columns[0] for s in asked][: len(plain)] == [s.columns[0] for s in plain]
+    assert "conflicts (mean cosine)" not in {sheet.columns[0] for sheet in plain}
+    conflicts = tables["conflicts (mean cosine)"]
+    assert conflicts.columns[2:] == ["of all pairs", "qqp|sst"]
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in conflicts.rows}
+    assert rows["arrp+pcgrad"] == ["1", "50.0%", "50.0% (-0.050)"]
+    (alone,) = [
+        [cell.text for cell in row]
+        for row in tables["against the task alone"].rows
+        if row[0].text == "arrp+pcgrad"
+    ]
+    assert float(alone[1].split()[0]) == pytest.approx(0.82, abs=0.04) and "(+0." in alone[1]
+    assert set(tables["share of the training set in an epoch"].columns[1:]) == {"sst", "qqp", "sts"}
+    assert "importance of" not in tables  # three configurations say nothing
+    assert "50.0% (-0.050)" in formats.markdown(found, why=True)
+    assert "50.0%" not in formats.markdown(found)
 
 
 def test_progress_adds_up_over_epochs(tmp_path: Path) -> None:

@@ -49,6 +49,9 @@ def compare_trials(
     published: Annotated[
         bool, typer.Option("--published", help="Our figures beside the paper's.")
     ] = False,
+    why: Annotated[
+        bool, typer.Option("--why", help="Conflicts, single tasks, utilisation, importances too.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare methods on the dev set; the first line answers ARRP against annealed PCGrad.
@@ -72,7 +75,7 @@ def compare_trials(
             print_published(ledger, chosen.trials, compare(chosen.trials), layout == "json")
             return
         compared = comparison_of(ledger, chosen, question, tell)
-    _print(compared, layout)
+    _print(compared, layout, why)
 
 
 def question_of(baseline: str, metric: str, by: str, margin: float, seed: int) -> Question:
@@ -110,23 +113,25 @@ def comparison_of(
         raise UserError(str(error)) from error
 
 
-def _print(compared: SweepComparison, layout: str) -> None:
-    from orchestrator.compare import formats
+def _print(compared: SweepComparison, layout: str, why: bool) -> None:
+    from orchestrator.compare import formats, sheets
 
     by_method = compared.methods
     if layout == "json":
         print_json(compared.rows.to_dict() | (by_method.to_dict() if by_method else {}))
     elif by_method is None or layout == "table":
         print(compared.answer)
-        for sheet in formats.sheets(by_method) if by_method else ():
+        for sheet in sheets.sheets(by_method, why) if by_method else ():
             console().print(formats.rich_table(sheet))
             print()
         _print_rows(compared.rows)
         for note in compared.notes:
             print(note)
+    elif layout == "csv":
+        print(formats.comma_separated(by_method), end="", flush=True)
     else:
-        write = {"csv": formats.comma_separated, "md": formats.markdown, "latex": formats.latex}
-        print(write[layout](by_method), end="", flush=True)
+        write = {"md": formats.markdown, "latex": formats.latex}[layout]
+        print(write(by_method, why), end="", flush=True)
 
 
 def print_comparison(comparison: Comparison) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.compare import best_of_k, frontier, methods, times, verdict, why, words
+from orchestrator.compare import best_of_k, frontier, methods, reach, times, verdict, why, words
 from orchestrator.compare.evidence import Evidence, Fit
 from orchestrator.compare.methods import ChoiceError, Method
 from orchestrator.compare.question import Question
@@ -171,6 +171,14 @@ class _Making:
                 made.apart = times.ratio_of_trials(*minutes, made.seeds, evidence.seeds)
             return
         made.speed_up, faster = found
+        epochs = reach.epochs_to_same_score(
+            one.chosen, other.chosen, made.seeds, self.question.metric
+        )
+        ours, theirs = epochs.mean(0)
+        made.epochs_to_same_score = float(ours), float(theirs)
+        made.to_same_score = times.to_same_score(
+            made.speed_up, faster, epochs, made.seeds, evidence.seeds
+        )
         _, draws = evidence.contrast(made.method, made.baseline, made.seeds, self.question.metric)
         made.dominates = float(((draws.values > 0) & (faster > 0)).mean())
         made.dominated = float(((draws.values < 0) & (faster < 0)).mean())

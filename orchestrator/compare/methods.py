@@ -85,10 +85,14 @@ class Method:
 
 def last_metric(trial: TrialRecord, metric: str) -> float:
     """The last epoch's `dev_score`, `dev_mean` or a task's metric on the whole dev set."""
-    last = trial.records[-1]
+    return metric_of(trial.records[-1], metric)
+
+
+def metric_of(record: Mapping[str, Any], metric: str) -> float:
+    """An epoch's `dev_score`, `dev_mean` or a task's metric."""
     if metric in ("dev_score", "dev_mean"):
-        return float(last[metric])
-    return float(last["tasks"][metric]["dev_metric"])
+        return float(record[metric])
+    return float(record["tasks"][metric]["dev_metric"])
 
 
 def dev_tasks(method: Method) -> list[str]:

@@ -78,6 +78,10 @@ class Contrast:
     sentence: str = ""
     seeds_needed: int | None = None
     speed_up: SpeedUp | None = None
+    #: The same to the score that both have at the end, and how many epochs the method and the
+    #: baseline need to it, means over seeds.
+    to_same_score: SpeedUp | None = None
+    epochs_to_same_score: tuple[float, float] | None = None
     speed_problem: str = ""
     apart: SpeedUp | None = None
     #: Better and in fewer minutes; worse and in more.

@@ -136,6 +136,22 @@ def speed_up_of_session(
     return found, _as_wide_as(ratio, rng, replicates)
 
 
+def to_same_score(
+    speed_up: SpeedUp, faster: np.ndarray, epochs: np.ndarray, seeds: Sequence[int], noise: Seeds
+) -> SpeedUp:
+    """How many times as fast to the same score: by minutes an epoch and by epochs together.
+
+    Args:
+        speed_up: of an epoch; `faster` are draws (replicates,) of its logarithm.
+        epochs: (seeds, 2), how many the method and the baseline need (`reach`).
+    """
+    logs = np.log(epochs[:, 1] / epochs[:, 0])
+    value = speed_up.value * math.exp(float(logs.mean()))
+    if len(seeds) == 1:
+        return SpeedUp(value, None, None)
+    return SpeedUp(value, *_ends(_exp(_without_examples(logs, seeds, noise).values + faster)))
+
+
 def _without_examples(values: np.ndarray, seeds: Sequence[int], noise: Seeds) -> Draws:
     """The distribution of a mean over seeds of what no dev example changes."""
     return noise.draws(seeds, values, np.tile(values, (noise.replicates, 1)))

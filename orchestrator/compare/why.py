@@ -16,8 +16,9 @@ Row = dict[str, Any]
 
 
 def conflicts(methods: Iterable[Method]) -> list[Row]:
-    """Per method and epoch: `conflict_share` of task pairs with opposed gradients and `cosines` by
-    pair, means over its complete trials; and the same by `phase` where trials record that.
+    """Per method and epoch: `conflict_share` of task pairs with opposed gradients, `conflicts`
+    (that share) and `cosines` by pair, means over its complete trials; and the same by `phase`
+    where trials record that.
 
     `phase` is empty for the whole epoch.  Epochs without gradients kept apart have no row.
     """
@@ -32,11 +33,9 @@ def conflicts(methods: Iterable[Method]) -> list[Row]:
                 shares = _there(measured, "conflict_share")
                 if not shares:
                     continue
-                pairs = sorted({pair for each in measured for pair in each.get("cosines") or {}})
-                cosines = {pair: _mean(_there(_inner(measured, "cosines"), pair)) for pair in pairs}
                 row: Row = {"method": method.name, "epoch": epoch, "phase": phase}
-                row |= {"trials": len(shares), "conflict_share": _mean(shares), "cosines": cosines}
-                found.append(row)
+                row |= {"trials": len(shares), "conflict_share": _mean(shares)}
+                found.append(row | {k: _by_pair(measured, k) for k in ("conflicts", "cosines")})
     return found
 
 
@@ -127,6 +126,13 @@ def _by_epoch(trials: Sequence[TrialRecord]) -> Iterator[tuple[int, list[Mapping
     for records in itertools.zip_longest(*(trial.records for trial in trials)):
         there = [record for record in records if record is not None]
         yield there[0]["epoch"], there
+
+
+def _by_pair(measured: Sequence[Mapping[str, Any]], key: str) -> dict[str, float | None]:
+    """The mean of every pair of tasks over the records that have it."""
+    values = _inner(measured, key)
+    pairs = sorted({pair for each in values for pair in each})
+    return {pair: _mean(_there(values, pair)) for pair in pairs}
 
 
 def _inner(values: Iterable[Mapping[str, Any]], key: str) -> list[Mapping[str, Any]]:

@@ -56,9 +56,10 @@ def verdict_of(made: Contrast, metric: str, margin: float) -> str:
 
 
 def speed(made: Contrast) -> str:
-    """`3.10 [2.90, 3.31] times as fast`, or why that is not said."""
+    """`3.10 [2.90, 3.31] times as fast an epoch`, or why that is not said."""
     if made.speed_up is not None:
-        return f"{ratio(made.speed_up)} times as fast"
+        reached = f" ({ratio(made.to_same_score)} to the same score)" if made.to_same_score else ""
+        return f"{ratio(made.speed_up)} times as fast an epoch{reached}"
     if made.apart is not None:
         return f"no speed-up is claimed ({made.speed_problem})"
     return f"minutes not comparable ({made.speed_problem})"

@@ -7,7 +7,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from orchestrator.compare import formats
+from orchestrator.compare import sheets
 from orchestrator.compare.best_of_k import BestOfK
 from orchestrator.compare.frontier import Point
 from orchestrator.compare.results import MethodComparison
@@ -45,7 +45,7 @@ def _frontier(found: MethodComparison, rows: Sequence[Row], looks: Mapping[str, 
             "Configurations that no other one beats in score and minutes; probability: in how many "
             "of the bootstrap's draws. Grey ones may be on it too."
         )
-        section.parts.append(Table.of(formats.frontier_sheet(found), caption))
+        section.parts.append(Table.of(sheets.frontier_sheet(found), caption))
         if not any(point.knee for point in found.frontier):
             section.parts.append(
                 Missing("No knee: the frontier has fewer than three points or no bend.")

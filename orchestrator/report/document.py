@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import views
 from orchestrator.compare import why
-from orchestrator.compare.formats import Cell
 from orchestrator.compare.methods import last_metric, method_name
 from orchestrator.compare.of_sweep import SweepComparison
 from orchestrator.compare.question import Question
 from orchestrator.compare.results import MethodComparison
 from orchestrator.compare.rows import SHOWN, footnotes
 from orchestrator.compare.scores import OVERALL
+from orchestrator.compare.sheets import Cell
 from orchestrator.compare.times import why_not_comparable
 from orchestrator.published import NotPublished, side_by_side
 from orchestrator.report import cost, errors, methods, progress, reasons, reproduce, style, trial

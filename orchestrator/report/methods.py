@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.compare import formats, words
+from orchestrator.compare import sheets, words
 from orchestrator.compare.results import Contrast, MethodComparison, Standing
 from orchestrator.report import style
 from orchestrator.report.figure import Figure
@@ -38,7 +38,7 @@ def _standings(found: MethodComparison, looks: Mapping[str, Look]) -> Section:
         )
     section.parts.append(
         Table.of(
-            formats.methods_sheet(found),
+            sheets.methods_sheet(found),
             "Every method by falling score. The score is that of configurations chosen without "
             "what scores them; optimism is what choosing on the same examples would add; grey "
             "minutes (*) must not be compared.",
@@ -66,13 +66,13 @@ def _contrasts(found: MethodComparison, looks: Mapping[str, Look]) -> Section:
         section.parts.append(Missing(f"No difference can be drawn. {reasons}."))
     section.parts.append(
         Table.of(
-            formats.verdicts_sheet(found),
+            sheets.verdicts_sheet(found),
             f"Each method against {found.baseline}: difference of {metric} with its 95 % interval, "
             f"p-values (Holm's) of being different and of being comparable within "
             f"{found.question.margin:g}, and the verdict.",
         )
     )
-    others = formats.differences_sheet(found)
+    others = sheets.differences_sheet(found)
     if others.rows and len(others.columns) > 1:
         section.parts.append(
             Table.of(others, "Differences of the other metrics; each interval is its own 95 %.")
