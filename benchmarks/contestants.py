@@ -130,6 +130,7 @@ class Usual(nn.Module):
         self.corpus, self.tasks, self.device = run.corpus, run.tasks, run.device
         self.surgery, self.precision = surgery, precision
         self.dropout = nn.Dropout(DROPOUT)
+        self.frozen = False
         self.aggregate = aggregator()
         if beside is not None:
             self.bert, self.heads = beside.bert, beside.heads
@@ -145,6 +146,10 @@ class Usual(nn.Module):
         self.optimizer = torch.optim.AdamW(
             self.parameters(), lr=run.config.learning_rate, fused=True
         )
+
+    def freeze(self, encoder: bool) -> None:
+        """Whether the heads alone are trained; the encoder then has no backward."""
+        self.frozen = encoder
 
     def prepare(self, step: Step) -> Callable[[], None]:
         batches = [(draw.task, *self._padded(draw.task, draw.rows)) for draw in step]
@@ -168,7 +173,10 @@ class Usual(nn.Module):
         return {name: tensor.to(self.device) for name, tensor in batch.items()}, labels
 
     def _pooled(self, batch: dict[str, Tensor]) -> Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+            torch.set_grad_enabled(not self.frozen),
+        ):
             return self.bert(**batch).pooler_output
 
     def _loss(self, task: str, pooled: Tensor, labels: Tensor) -> Tensor:
@@ -182,7 +190,9 @@ class Usual(nn.Module):
 
     def _step(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        getattr(self, "_" + self.surgery)(batches)
+        # One task has nothing to operate on: its gradient is the loop's plain backward.
+        way = "none" if self.frozen or len(batches) == 1 else self.surgery
+        getattr(self, "_" + way)(batches)
         self.optimizer.step()
 
     def _none(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:

@@ -32,6 +32,20 @@ def test_the_step_benchmark_compares_all_contestants() -> None:
     assert not missing
 
 
+def test_the_epochs_benchmark_times_every_method_by_every_step() -> None:
+    found = last_line(
+        "benchmarks/epochs.py", "--shape", "tiny", "--batch-size", "8", "--rounds", "2",
+        "--steps", "1", "--share", "0.002", "--threads", "1", "--json",
+    )  # fmt: skip
+    for whose in ("ours", "usual", "rows"):
+        annealed = found[f"annealed_{whose}_minutes"]
+        assert isinstance(annealed, float) and annealed > 0
+        for row in ("round_robin", "arrp", "arrp_frozen"):
+            keys = (f"speedup_{row}_{whose}{end}" for end in ("_q1", "", "_q3"))
+            low, median, high = (found[key] for key in keys)
+            assert isinstance(median, float) and 0 < low <= median <= high  # type: ignore[operator]
+
+
 def test_the_gpu_benchmark_runs_on_a_cpu_to_be_tried() -> None:
     found = last_line(
         "benchmarks/gpu.py", "--device", "cpu", "--shape", "tiny", "--share", "0.001",
