@@ -59,6 +59,31 @@ def test_what_a_ray_session_leaves_behind_is_ended(tmp_path: Path) -> None:
             process.communicate()
 
 
+def test_a_sweep_that_sweeps_the_same_folder_away_is_spared(tmp_path: Path) -> None:
+    """Two sweeps that start together find the same dead session; to delete a folder is to hold it
+    open, and that is not being left behind by it."""
+    folder = tmp_path / "session"
+    (folder / "logs").mkdir(parents=True)
+    code = (
+        "import os, time; held = os.open(input(), os.O_RDONLY); print(flush=True); time.sleep(60)"
+    )
+    pipe = subprocess.PIPE
+    other = subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe, text=True)
+    try:
+        assert other.stdin and other.stdout
+        print(folder / "logs", file=other.stdin, flush=True)
+        assert other.stdout.readline()
+        kill_processes(folder)
+        assert other.poll() is None
+        (folder / "logs").rmdir()  # now it holds what another one has deleted
+        kill_processes(folder)
+        time.sleep(0.2)
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.communicate()
+
+
 def test_the_first_signal_waits_for_commits_and_the_second_leaves_at_once(tmp_path: Path) -> None:
     output = tmp_path / "output.txt"
     with output.open("w") as stream:

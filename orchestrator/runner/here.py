@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import signal
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -75,13 +76,14 @@ def sweep_away(folder: Path) -> None:
 def kill_processes(folder: Path) -> None:
     """End the processes of the Ray session in `folder`.
 
-    They are told by the files that they hold open, and by the arguments that Ray gave them.
+    They are told by the files that they hold open, and by the arguments that Ray gave them.  Who
+    holds a folder alone is another sweep that starts now and deletes what this one deletes.
 
     Linux only: elsewhere they end by themselves, later.
     """
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            held = [os.readlink(file) for file in (process / "fd").iterdir()]
+            held = [name for file in (process / "fd").iterdir() if (name := _held_file(file))]
             arguments = (process / "cmdline").read_text(errors="replace")
         except OSError:
             continue  # it has just ended, or is somebody else's
@@ -91,6 +93,14 @@ def kill_processes(folder: Path) -> None:
         if pid != os.getpid() and theirs:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _held_file(file: Path) -> str:
+    """What a descriptor in /proc stands for; empty for a folder, or if it was just closed."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISDIR(file.stat().st_mode):
+            return os.readlink(file)
+    return ""
 
 
 @contextlib.contextmanager
