@@ -114,7 +114,7 @@ def _taken_along(spec: SweepSpec) -> dict[str, Path]:
     """The files that the sweep names by relative paths; absolute ones are the cluster's."""
     found: dict[str, Path] = {}
     for config in examples(spec):
-        if config.data.source != "synthetic" and not _is_elsewhere(config.data.root):
+        if not all(map(config.generates, config.tasks)) and not _is_elsewhere(config.data.root):
             try:
                 fingerprint(config)  # names what is missing
             except DataError as error:
@@ -136,6 +136,8 @@ def _taken_along(spec: SweepSpec) -> dict[str, Path]:
 
 def _sentences(config: TrainConfig) -> Iterator[Path]:
     for task in config.task_list:
+        if config.generates(task.name):
+            continue
         for name in filter(None, (task.train, task.dev, task.test)):
             path = Path(config.data.root) / name
             if path.is_file():  # a test split may be missing

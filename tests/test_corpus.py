@@ -171,6 +171,27 @@ def test_limit_is_one_fixed_draw(tmp_path: Path) -> None:
     assert len(prepare(limited).splits["mine"]["dev"]) == 50
 
 
+def test_a_further_task_is_read_beside_the_generated_ones(tmp_path: Path) -> None:
+    mine = {"columns": "request", "label": "polite", "loss": "bce", "metric": "accuracy",
+            "train": "mine-train.tsv", "dev": "mine-dev.tsv"}  # fmt: skip
+    mapping = {
+        "data": {"source": "synthetic", "size": 32, "root": str(tmp_path), "cache": str(tmp_path)},
+        "encoder": "tiny", "tasks": ["sst", "mine"], "task_declarations": {"mine": mine},
+    }  # fmt: skip
+    config = TrainConfig.from_dict(mapping)
+    assert config.generates("sst") and not config.generates("mine")
+    assert "data.root" not in config.inactive()
+    with pytest.raises(DataError, match="mine-train.tsv: task mine needs this file"):
+        fingerprint(config)
+    for split, rows in (("train", 5), ("dev", 3)):
+        lines = ["id\trequest\tpolite", *(f"{n}\tplease {n}\t{n % 2}" for n in range(rows))]
+        (tmp_path / f"mine-{split}.tsv").write_text("\n".join(lines) + "\n")
+    corpus, before = prepare(config), fingerprint(config)
+    assert corpus.sizes() == {"sst": 45, "mine": 5} and len(corpus.splits["mine"]["dev"]) == 3
+    (tmp_path / "mine-dev.tsv").write_text("id\trequest\tpolite\n0\tplease\t1\n")
+    assert fingerprint(config) != before
+
+
 def test_a_test_split_without_labels_is_optional(root: Path) -> None:
     assert "test" not in prepare(config(root, {"test": "test.csv"})).splits["mine"]
     with (root / "test.csv").open("w") as stream:

@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from trainer import own_samplers
-from trainer.tasks import DEFAULT_TASKS, Task, TaskError, declared_tasks
+from trainer.tasks import DEFAULT_TASKS, TASKS, Task, TaskError, declared_tasks
 from trainer.values import (
     ConfigError,
     Problem,
@@ -69,8 +69,9 @@ _FREEZE_PART = re.compile(r"encoder|embeddings|pooler|layers:(\d+)(-(\d+))?")
 class DataConfig:
     """Where the sentences come from and how many of them are used."""
 
-    #: `synthetic` is generated from `seed`; `cs224n` are the course's file names below `root`;
-    #: `files` takes every path from the tasks' declarations (relative ones below `root`).
+    #: `cs224n` are the course's file names below `root`; `files` takes every path from the tasks'
+    #: declarations (relative ones below `root`); `synthetic` generates the tasks that are ours from
+    #: `seed`, and reads the others as `files` does.
     source: str = field(default="cs224n", metadata=one_of("synthetic", "cs224n", "files"))
     root: str = "data"
     #: Folder of the tokenised corpus; empty: `~/.cache/orch-mtl`.
@@ -186,6 +187,10 @@ class TrainConfig:
         declared = declared_tasks(self.task_declarations)
         return [declared[name] for name in self.tasks]
 
+    def generates(self, task: str) -> bool:
+        """Whether a task's sentences are generated; the others' are read from files."""
+        return self.data.source == "synthetic" and task in TASKS
+
     def batch_size_of(self, task: str) -> int:
         return self.batch_size if isinstance(self.batch_size, int) else self.batch_size[task]
 
@@ -220,7 +225,7 @@ class TrainConfig:
             reasons["bregman_momentum"] = "bregman_weight is 0"
         if self.data.source != "synthetic":
             reasons["data.seed"] = reasons["data.size"] = "data are read, not generated"
-        else:
+        if all(map(self.generates, self.tasks)):
             reasons["data.root"] = "data are generated, not read"
         return reasons
 

@@ -123,7 +123,7 @@ def fingerprint(config: TrainConfig) -> str:
         parts |= {"version": synthetic.VERSION, "seed": config.data.seed, "size": config.data.size}
     for task in config.task_list:
         parts[task.name] = {"task": asdict(task)}
-        if config.data.source == "synthetic":
+        if config.generates(task.name):
             continue
         for split in _SPLITS:
             path = _path(config, task, split)
@@ -210,12 +210,8 @@ def _hash_content(path: str, modified_ns: int, size: int) -> str:
 
 def _examples(config: TrainConfig, task: Task, split: str) -> Examples | None:
     labelled = split != "test"
-    if config.data.source == "synthetic":
+    if config.generates(task.name):
         generated = synthetic_corpus(config.data.seed, config.data.size)
-        if task.name not in generated:
-            raise DataError(
-                f"task {task.name} is not in the synthetic corpus; it has: {', '.join(generated)}"
-            )
         return collect(generated[task.name][split], task, labelled=labelled)
     path = _path(config, task, split)
     if path is None or (split == "test" and not path.is_file()):
@@ -233,7 +229,7 @@ def _source_key(config: TrainConfig, task: Task, split: str) -> Any:
     """What a split's content depends on; None if the task has no such split."""
     if not getattr(task, split):
         return None
-    if config.data.source == "synthetic":
+    if config.generates(task.name):
         return [synthetic.VERSION, config.data.seed, config.data.size]
     path = _path(config, task, split)
     assert path is not None

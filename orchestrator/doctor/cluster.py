@@ -196,7 +196,7 @@ def _data_configs(spec: SweepSpec | None) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for config in examples(spec) if spec is not None else ():
         plain = config.to_dict()
-        if plain["data"]["source"] != "synthetic":
+        if not all(map(config.generates, config.tasks)):
             found.setdefault(str([plain["data"], plain["tasks"]]), plain)
     return list(found.values())
 

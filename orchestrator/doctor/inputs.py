@@ -24,9 +24,9 @@ def input_findings(spec: SweepSpec) -> Iterator[Finding]:
         return
     identify, roots, problems = identifier(), dict[str, None](), dict[str, None]()
     for config in configs:
-        data = config.data
-        place = "generated" if data.source == "synthetic" else str(Path(data.root).expanduser())
-        roots[place] = None
+        for task in config.tasks:
+            folder = str(Path(config.data.root).expanduser())
+            roots["generated" if config.generates(task) else folder] = None
         try:
             identify(config)
         except (DataError, OSError) as problem:

@@ -142,16 +142,17 @@ def datasets(trial: TrialRecord) -> list[Any]:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     found = []
-    data = trial.config["data"]
+    data, config = trial.config["data"], trial.train_config
     rows = trial.identity.get("rows") or {}
-    for task in trial.train_config.task_list:
+    for task in config.task_list:
+        origin = "synthetic" if config.generates(task.name) else "files"
         for split, use in (("train", "training"), ("dev", "evaluation")):
             if not (file := getattr(task, split)):
                 continue
             limit = (data["limit"] if split == "train" else data["dev_limit"]).get(task.name)
             digest = str(trial.identity.get("fingerprint", ""))[:24] or "unknown"
             count = (rows.get(task.name) or {}).get(split, {}).get("rows")
-            kind, source = _source(data["source"], data["root"], data["seed"], data["size"], file)
+            kind, source = _source(origin, data["root"], data["seed"], data["size"], file)
             columns = [{"type": "string", "name": name} for name in task.columns]
             columns.append({"type": "double", "name": task.label})
             made = Dataset(
