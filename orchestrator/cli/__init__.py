@@ -19,6 +19,8 @@ from orchestrator.cli.compare import compare_trials, print_comparison, print_pub
 from orchestrator.cli.data import data_app
 from orchestrator.cli.doctor import EXAMPLE as DOCTOR_EXAMPLE
 from orchestrator.cli.doctor import examine_machine
+from orchestrator.cli.pack import EXAMPLE as PACK_EXAMPLE
+from orchestrator.cli.pack import pack_sweep
 from orchestrator.cli.report import EXAMPLE as REPORT_EXAMPLE
 from orchestrator.cli.report import report_sweep
 from orchestrator.cli.submit import EXAMPLE as SUBMIT_EXAMPLE
@@ -242,6 +244,7 @@ def show(
 
 app.command("compare", epilog=COMPARE_EXAMPLE)(compare_trials)
 app.command("report", epilog=REPORT_EXAMPLE)(report_sweep)
+app.command("pack", epilog=PACK_EXAMPLE)(pack_sweep)
 app.command("time", epilog=TIME_EXAMPLE)(time_trials)
 
 

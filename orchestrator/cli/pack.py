@@ -1,0 +1,51 @@
+"""`orch pack`: a sweep as one small file, to publish beside what was concluded from it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from orchestrator.cli.compare import Patience, find_sweep
+from orchestrator.cli.terminal import Json, Out, Sweep, UserError, print_json
+
+EXAMPLE = "Example: orch pack arrp-embedded -o arrp.tar.xz"
+
+
+def pack_sweep(
+    name: Sweep,
+    output: Annotated[
+        str, typer.Option("-o", "--output", metavar="FILE", help="The archive (NAME.tar.xz).")
+    ] = "",
+    out: Out = "sweeps",
+    as_json: Json = False,
+) -> None:
+    """Pack what a sweep's comparison is made of into one file, without its sentences.
+
+    Whoever unpacks it (tar xf FILE) has a folder that orch compare, time --last, show and report
+    read: the same trials, the same figures.
+    """
+    from orchestrator.pack import MAGIC, pack
+    from trainer.folder import in_words, write_whole
+
+    ledger = find_sweep(name, out)
+    path = Path(os.path.expanduser(output or f"{ledger.name}.tar.xz"))
+    if path.is_dir():
+        raise UserError(f"--output {path}: is a folder")
+    if path.exists() and path.read_bytes()[: len(MAGIC)] != MAGIC:
+        raise UserError(f"--output {path}: another file stands there; name a new one")
+    with Patience(f"packing {ledger.name}"):
+        packed = pack(ledger)
+        if not packed.trials:
+            raise UserError(
+                f"{ledger.name}: no trial that can be read, so there is nothing to pack"
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, packed.content)
+    size = len(packed.content)
+    if as_json:
+        print_json({"path": str(path), "bytes": size, "trials": packed.trials})
+    else:
+        print(f"{path}: {packed.trials} trials, {in_words(size)}")

@@ -1,0 +1,69 @@
+"""A sweep small enough to publish: what its comparison is made of, and none of its sentences."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import yaml
+
+from orchestrator.ledger import RESOLVED, Ledger
+from orchestrator.timing import FOLDER
+from orchestrator.views import resolved_spec
+from trainer.store import predictions_name, record_name
+
+#: How every xz file begins.
+MAGIC = b"\xfd7zXZ\0"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The archive, and how many trials are in it."""
+
+    content: bytes
+    trials: int
+
+
+def pack(ledger: Ledger) -> Packed:
+    """The sweep as a tar.xz with one folder, `<name>/`, that the reading commands take.
+
+    In it are the resolved sweep file without `tracking` (it may name databases), every trial's
+    config, epochs and end, the dev predictions of its last epoch, and timing sessions; not in it
+    are checkpoints, logs, and whatever holds sentences.  The same sweep makes the same bytes.
+    """
+    trials = sorted(trial.trial_id for trial in ledger.trials())
+    sink = io.BytesIO()
+    # Ids and labels are the same in every trial's predictions: found once in so large a window.
+    with (
+        lzma.open(sink, "wb", preset=9 | lzma.PRESET_EXTREME) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name, content in _files(ledger, trials):
+            entry = tarfile.TarInfo(f"{ledger.name}/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return Packed(sink.getvalue(), len(trials))
+
+
+def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Name below the sweep's folder, content.  Files of a kind stand together: that packs best."""
+    spec = {key: value for key, value in resolved_spec(ledger).items() if key != "tracking"}
+    if spec:
+        yield RESOLVED, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).encode()
+    timings = ledger.folder.child(FOLDER)
+    for name in timings.names():
+        if name.endswith(".json") and (session := timings.read(name)) is not None:
+            yield f"{FOLDER}/{name}", session
+    found: list[tuple[int, str, bytes]] = []
+    for trial_id in trials:
+        directory = ledger.directory(trial_id)
+        epochs = len(directory.records())
+        names = ["config.json", *(record_name(n) for n in range(1, epochs + 1)), "end.json"]
+        for kind, name in enumerate([*names, predictions_name(epochs)]):
+            if (content := directory.read(name)) is not None:
+                found.append((kind, f"trials/{trial_id}/{name}", content))
+    for _, name, content in sorted(found, key=lambda each: each[:2]):
+        yield name, content
