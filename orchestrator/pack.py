@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import lzma
 import tarfile
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from orchestrator.timing import FOLDER
 from orchestrator.views import resolved_spec
 from trainer.store import predictions_name, record_name
 
+_ANALYSIS = "analysis.json"
 #: How every xz file begins.
 MAGIC = b"\xfd7zXZ\0"
 
@@ -31,8 +33,9 @@ def pack(ledger: Ledger) -> Packed:
     """The sweep as a tar.xz with one folder, `<name>/`, that the reading commands take.
 
     In it are the resolved sweep file without `tracking` (it may name databases), every trial's
-    config, epochs and end, the dev predictions of its last epoch, and timing sessions; not in it
-    are checkpoints, logs, and whatever holds sentences.  The same sweep makes the same bytes.
+    config, epochs, end and analysis (without the worst errors' text), the dev predictions of its
+    last epoch, and timing sessions; not in it are checkpoints, logs, and whatever else holds
+    sentences.  The same sweep makes the same bytes.
     """
     trials = sorted(trial.trial_id for trial in ledger.trials())
     sink = io.BytesIO()
@@ -62,8 +65,20 @@ def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
         directory = ledger.directory(trial_id)
         epochs = len(directory.records())
         names = ["config.json", *(record_name(n) for n in range(1, epochs + 1)), "end.json"]
-        for kind, name in enumerate([*names, predictions_name(epochs)]):
-            if (content := directory.read(name)) is not None:
+        contents = {name: directory.read(name) for name in (*names, predictions_name(epochs))}
+        contents[_ANALYSIS] = _without_sentences(directory.read(_ANALYSIS))
+        for kind, (name, content) in enumerate(contents.items()):
+            if content is not None:
                 found.append((kind, f"trials/{trial_id}/{name}", content))
     for _, name, content in sorted(found, key=lambda each: each[:2]):
         yield name, content
+
+
+def _without_sentences(analysis: bytes | None) -> bytes | None:
+    """A trial's analysis without the examples that it shows; None if it cannot be read."""
+    try:
+        tasks = json.loads(analysis or b"")
+        kept = {task: {k: v for k, v in of.items() if k != "worst"} for task, of in tasks.items()}
+    except (ValueError, AttributeError):
+        return None
+    return json.dumps(kept, indent=1).encode() + b"\n"

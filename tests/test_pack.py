@@ -16,6 +16,7 @@ from orchestrator.pack import pack
 from simulated import World, write_predicted
 
 SENTENCE = "a sentence of somebody's data"
+ANALYSIS = {"sst": {"label_share": [0.2] * 5, "worst": [{"id": "a", "text": [SENTENCE]}]}}
 
 
 def orch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -33,7 +34,7 @@ def sweep(tmp_path: Path) -> Path:
             made = world.predictions(rng, skill)
             name = write_predicted(folder, world, made, sampler=sampler, seed=seed, epochs=2)
             trial = folder / "trials" / name
-            (trial / "analysis.json").write_text(json.dumps({"text": SENTENCE}))
+            (trial / "analysis.json").write_text(json.dumps(ANALYSIS))
             (trial / "test").mkdir()
             (trial / "test" / "sst.csv").write_text("id,0")
             (trial / "logs").mkdir()
@@ -70,10 +71,14 @@ def test_sentences_databases_logs_and_weights_stay_where_they_are(sweep: Path) -
     kinds = {name.partition("/")[2].partition("/")[2].partition("/")[2] for name in files}
     assert kinds == {
         "", "config.json", "end.json", "epochs/001.json", "epochs/002.json",
-        "predictions/002.parquet",
+        "predictions/002.parquet", "analysis.json",
     }  # fmt: skip
     content = b"".join(files.values())
     assert b"private-host" not in content and SENTENCE.encode() not in content
+    shares = {n: json.loads(c) for n, c in files.items() if n.endswith("analysis.json")}
+    assert len(shares) == 6 and all(
+        s == {"sst": {"label_share": [0.2] * 5}} for s in shares.values()
+    )
     assert b"question: Which?" in files["mine/sweep.yaml"]
 
 
