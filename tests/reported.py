@@ -98,6 +98,7 @@ def _spread(trial: Path, seed: int) -> None:
     for place, path in enumerate(paths, 1):
         record = json.loads(path.read_text())
         record["cosines"] = {"qqp|sst": 0.2 - 0.05 * place, "sst|sts": 0.01 * seed}
+        record["conflicts"] = {"qqp|sst": 0.5, "sst|sts": 0.25}
         record["parts"] = {"data": 0.01, "forward_backward": 0.7, "surgery": 0.1, "optimizer": 0.1}
         if place < len(paths):
             for task in record["tasks"].values():

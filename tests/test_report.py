@@ -152,6 +152,8 @@ def test_the_report_has_every_part(report: Report, page: Page, ledger: Ledger) -
     of_trial = product(("sst", "qqp", "cfimdb"), ("confusion", "bias", "epochs"))
     assert keys >= {f"{trial}-{task}-{kind}" for task, kind in of_trial}
     text = page.text()
+    assert "conflicts (mean cosine)" in page.text("th")
+    assert "\n50.0% (+0." in page.text("td")
     assert report.answer.startswith("ARRP against annealed PCGrad: dev_score")
     assert page.text("p").index(report.answer) < page.text("p").index("The minutes are")
     for part in ("pip install -c constraints.txt", "orch sweep s.yaml", "data fingerprint", "knee"):

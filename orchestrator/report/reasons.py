@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.compare import sheets
 from orchestrator.compare.why import Row
 from orchestrator.report import style, surgery
 from orchestrator.report.figure import Figure
@@ -69,6 +70,11 @@ def _conflicts(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Part]
             )
         )  # fmt: skip
     yield Figures(figures)
+    yield Table.of(
+        sheets.conflicts_sheet(whole),
+        "How often the gradients of two tasks conflict in a step, and the mean cosine behind it: "
+        "means over epochs and trials.",
+    )
     if len(pairs) > _MOST_PAIRS:
         yield Missing(f"{len(pairs) - _MOST_PAIRS} more pairs of tasks are in orch compare --json.")
 
