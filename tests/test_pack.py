@@ -54,8 +54,9 @@ def test_what_is_unpacked_compares_the_same_to_the_digit(sweep: Path, tmp_path: 
     assert told == {"path": "mine.tar.xz", "bytes": Path(tmp_path / "mine.tar.xz").stat().st_size,
                     "trials": 6}  # fmt: skip
     elsewhere = tmp_path / "elsewhere"
-    with tarfile.open(tmp_path / "mine.tar.xz") as archive:
-        archive.extractall(elsewhere / "sweeps", filter="data")
+    (elsewhere / "sweeps").mkdir(parents=True)
+    unpack = ["tar", "xf", str(tmp_path / "mine.tar.xz"), "-C", str(elsewhere / "sweeps")]
+    subprocess.run(unpack, check=True)
     answers = [orch("compare", "mine", "--json", cwd=place) for place in (tmp_path, elsewhere)]
     assert answers[0].returncode == 0 and answers[0].stdout == answers[1].stdout
     assert "dev_score 0." in json.loads(answers[1].stdout)["answer"]

@@ -56,6 +56,7 @@ def test_a_signal_to_the_group_commits_what_runs_and_a_second_one_leaves_at_once
     nothing_left(stuck)
 
 
+@pytest.mark.all_faults
 def test_a_signal_to_the_group_while_ray_starts_leaves_nothing(start: Start) -> None:
     """It ends Ray's first processes, for which Ray would wait a minute and then end the driver."""
     driver = start(SWEEP, train=STUB)

@@ -74,6 +74,7 @@ def committed_once(commits: Path) -> None:
     assert not [epoch for epoch, count in found.items() if count > 1]
 
 
+@pytest.mark.all_faults  # tests/test_sweep.py kills a driver with all that it started every time
 def test_a_sweep_whose_driver_tree_and_worker_were_killed_ends_like_one_without(
     start: Start, chained: Path, moments: random.Random, tmp_path: Path
 ) -> None:
