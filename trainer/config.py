@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from trainer import own_samplers
+from trainer import known_samplers
+from trainer.known_samplers import OURS, SAMPLER_KEYS
 from trainer.tasks import DEFAULT_TASKS, TASKS, Task, TaskError, declared_tasks
 from trainer.values import (
     ConfigError,
@@ -42,20 +43,6 @@ __all__ = [
     "unknown_key",
 ]
 
-#: Which keys each of our samplers reads; what it does not read does not act.
-_KEYS_OF_SAMPLER: dict[str, tuple[str, ...]] = {
-    "proportional": ("B", "steps_per_epoch", "draws_per_step"),
-    "annealed": ("B", "steps_per_epoch", "draws_per_step"),
-    "round_robin": (),
-    "arrp": ("B", "lambda"),
-    "cycle": (),
-    "sequential": ("task_order", "optimizer_state"),
-    "interleaved": (),
-    "single_task": ("train_task",),
-    "rr_pretrain": ("train_task", "pretrain_epochs"),
-}
-SAMPLERS = tuple(_KEYS_OF_SAMPLER)
-_SAMPLER_KEYS = tuple(dict.fromkeys(key for keys in _KEYS_OF_SAMPLER.values() for key in keys))
 COMBINERS = ("sum", "mean", "pcgrad", "sequential_step")
 #: Prefix of combiners that the torchjd package brings (extra of that name).
 TORCHJD = "torchjd."
@@ -107,7 +94,7 @@ class TrainConfig:
     #: The same for `qqp` and `sts` alone (P4).
     relational_layer: bool = False
 
-    sampler: str = field(default="round_robin", metadata=one_of(*SAMPLERS, more=own_samplers.names))
+    sampler: str = field(default="round_robin", metadata=one_of(*OURS, more=known_samplers.names))
     #: Examples an epoch (`proportional`, `annealed`) or in the epoch's second phase (`arrp`, where
     #: a mapping names the tasks that the phase visits, each with its own B).
     B: int | dict[str, int] = field(default=24_000, metadata=in_range(1))
@@ -203,9 +190,8 @@ class TrainConfig:
     def inactive(self) -> dict[str, str]:
         """Keys that do not act in this config, each with the reason."""
         reasons: dict[str, str] = {}
-        ours = _KEYS_OF_SAMPLER.get(self.sampler)
-        read = own_samplers.keys(self.sampler) if ours is None else ours
-        for key in _SAMPLER_KEYS:
+        read = known_samplers.keys(self.sampler)
+        for key in SAMPLER_KEYS:
             if key not in read:
                 reasons[key] = f"sampler {self.sampler} reads no {key}"
         if "steps_per_epoch" in read and self.steps_per_epoch:
@@ -358,15 +344,14 @@ def _check_methods(
         problems.append(Problem("train_task", f"unknown task {task!r}", ", ".join(names)))
     if sampler == "single_task" and not task and len(names) > 1:
         problems.append(Problem("train_task", "single_task needs to know which", ", ".join(names)))
-    if sampler not in _KEYS_OF_SAMPLER:
-        try:
-            read = own_samplers.keys(sampler)
-        except own_samplers.NotLoadable as error:
-            problems.append(Problem("sampler", str(error)))
-        else:
-            if unknown := sorted(set(read) - set(_SAMPLER_KEYS)):
-                message = f"{sampler} reads {', '.join(unknown)}, which are no keys of samplers"
-                problems.append(Problem("sampler", message, ", ".join(_SAMPLER_KEYS)))
+    try:
+        unknown = sorted(set(known_samplers.keys(sampler)) - set(SAMPLER_KEYS))
+    except known_samplers.NotLoadable as error:
+        problems.append(Problem("sampler", str(error)))
+    else:
+        if unknown:
+            message = f"{sampler} reads {', '.join(unknown)}, which are no keys of samplers"
+            problems.append(Problem("sampler", message, ", ".join(SAMPLER_KEYS)))
     if sampler != "arrp":
         for key in ("B", "lambda_"):
             if isinstance(values.get(key), dict):

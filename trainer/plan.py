@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer import own_samplers
+from trainer import known_samplers
 from trainer.samplers import SAMPLERS, Epoch, Phase, SamplerError
 
 
@@ -15,7 +15,7 @@ def phases_of(name: str, epoch: Epoch) -> list[Phase]:
     looked through before a step of it is taken."""
     if name in SAMPLERS:
         return SAMPLERS[name](epoch)
-    sampler = own_samplers.load(name)
+    sampler = known_samplers.load(name)
     try:
         phases, again = (list(sampler(epoch)) for _ in range(2))
     except SamplerError:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import own_samplers
+from trainer import known_samplers
 from trainer.analysis import analysis_file, leaderboard_file
 from trainer.build import build_model, check_methods
 from trainer.clock import Clock
@@ -171,7 +171,7 @@ class Run:
             for name, splits in self.corpus.splits.items()
         }
         about = describe_run(self.device)
-        if package := own_samplers.package(self.config.sampler):
+        if package := known_samplers.package(self.config.sampler):
             about["versions"] = {**about["versions"], package[0]: package[1]}
         return {"config": self.config.to_dict(), "rows": rows, **about}
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from small import small_config
-from trainer import own_samplers
+from trainer import known_samplers
 from trainer.config import ConfigError, TrainConfig
 from trainer.plan import phases_of
+from trainer.provenance import versions
 from trainer.samplers import Draw, Epoch, Phase, SamplerError, round_robin
 from trainer.train import Run
 
@@ -23,21 +25,29 @@ EPOCH = Epoch(
 )  # fmt: skip
 
 
+class Package:
+    name, version = "my-samplers", "1.0"
+
+
 def of_this_file(name: str, made: str) -> EntryPoint:
-    return EntryPoint(name, f"{__name__}:{made}", own_samplers.GROUP)
+    entry = EntryPoint(name, f"{__name__}:{made}", known_samplers.GROUP)
+    vars(entry)["dist"] = Package  # as importlib sets it for an installed one
+    return entry
 
 
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """This file's functions, as an installed package would bring them."""
-    brought = {name: of_this_file(name, name) for name in ("backwards", "number", "worded")}
-    brought["gone"] = of_this_file("gone", "not_there")
-    monkeypatch.setattr(own_samplers, "_entry_points", lambda: brought)
-    own_samplers.load.cache_clear()
-    own_samplers.keys.cache_clear()
+    brought = [of_this_file(name, name) for name in ("backwards", "number", "worded")]
+    brought += [of_this_file("gone", "not_there"), of_this_file("round_robin", "number")]
+    installed = SimpleNamespace(entry_points=lambda group: brought)
+    monkeypatch.setattr(known_samplers, "metadata", installed)
+    caches = known_samplers.load, known_samplers.keys, known_samplers._entry_points
+    for cached in caches:
+        cached.cache_clear()
     yield
-    own_samplers.load.cache_clear()
-    own_samplers.keys.cache_clear()
+    for cached in caches:
+        cached.cache_clear()
 
 
 def backwards(epoch: Epoch) -> list[Phase]:
@@ -64,8 +74,18 @@ def test_it_trains_like_ours_and_only_what_it_reads_is_its_identity(
     config = small_config(cache, sampler="backwards", B=2)
     assert config.canonical()["B"] == 2 and "lambda" not in config.canonical()
     assert config.inactive()["lambda"] == "sampler backwards reads no lambda"
-    record, _ = Run(config).epoch(1)
+    run = Run(config)
+    assert run.description()["versions"]["my-samplers"] == "1.0"
+    record, _ = run.epoch(1)
     assert record["updates"] == 2 and record["phases"][0]["name"] == "backwards"
+
+
+def test_a_name_that_is_ours_stays_ours(installed: None, cache: Path) -> None:
+    config = small_config(cache, sampler="round_robin")
+    assert "B" in config.inactive()
+    run = Run(config)
+    assert run.epoch(1)[0]["phases"][0]["name"] == "round_robin"
+    assert set(run.description()["versions"]) == set(versions())
 
 
 def test_an_unknown_name_lists_what_is_installed(installed: None) -> None:
@@ -76,8 +96,8 @@ def test_an_unknown_name_lists_what_is_installed(installed: None) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("gone", "gone: test_own_samplers:not_there cannot be loaded: AttributeError"),
-        ("number", "number: test_own_samplers:number is no function"),
+        ("gone", "gone: test_known_samplers:not_there cannot be loaded: AttributeError"),
+        ("number", "number: test_known_samplers:number is no function"),
         ("worded", "worded reads size, which are no keys of samplers.*B, steps_per_epoch"),
     ],
 )
@@ -123,7 +143,7 @@ CHANCE = np.random.default_rng()
 def test_a_plan_that_cannot_be_trained_is_refused(
     monkeypatch: pytest.MonkeyPatch, sampler: Any, reason: str
 ) -> None:
-    monkeypatch.setattr(own_samplers, "load", lambda name: sampler)
+    monkeypatch.setattr(known_samplers, "load", lambda name: sampler)
     with pytest.raises(SamplerError, match=f"sampler mine, epoch 2: .*{reason}"):
         phases_of("mine", EPOCH)
 

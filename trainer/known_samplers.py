@@ -1,8 +1,9 @@
-"""Samplers that other packages bring: entry points of the group `orch_mtl.samplers`.
+"""Which samplers there are, ours and those that other packages bring, and which keys each reads.
 
-Such a sampler is a function of `trainer.samplers.Epoch` that returns phases, as ours are.  Its
-attribute `keys` names the config keys that it reads beside `batch_size` (`B`, `lambda`, ...);
-what it does not name is no part of a trial's identity.  docs/tutorial.md makes one.
+Another package's is an entry point of the group `orch_mtl.samplers`: a function of
+`trainer.samplers.Epoch` that returns phases, as ours are.  Its attribute `keys` names the config
+keys that it reads beside `batch_size` (`B`, `lambda`, ...); what it does not name is no part of a
+trial's identity.  docs/tutorial.md makes one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,21 @@ from importlib import metadata
 from typing import Any
 
 GROUP = "orch_mtl.samplers"
+
+
+#: Our samplers, and which keys each reads; what it does not read does not act.
+OURS: dict[str, tuple[str, ...]] = {
+    "proportional": ("B", "steps_per_epoch", "draws_per_step"),
+    "annealed": ("B", "steps_per_epoch", "draws_per_step"),
+    "round_robin": (),
+    "arrp": ("B", "lambda"),
+    "cycle": (),
+    "sequential": ("task_order", "optimizer_state"),
+    "interleaved": (),
+    "single_task": ("train_task",),
+    "rr_pretrain": ("train_task", "pretrain_epochs"),
+}
+SAMPLER_KEYS = tuple(dict.fromkeys(key for keys in OURS.values() for key in keys))
 
 
 class NotLoadable(ValueError):
@@ -43,6 +59,8 @@ def load(name: str) -> Callable[[Any], Any]:
 @functools.cache
 def keys(name: str) -> tuple[str, ...]:
     """The config keys that it reads.  Raises `NotLoadable`."""
+    if name in OURS:
+        return OURS[name]
     found = getattr(load(name), "keys", ())
     if not isinstance(found, list | tuple) or not all(isinstance(key, str) for key in found):
         raise NotLoadable(f"{name}: its attribute keys is no list of names")
@@ -58,4 +76,5 @@ def package(name: str) -> tuple[str, str] | None:
 
 @functools.cache
 def _entry_points() -> dict[str, metadata.EntryPoint]:
-    return {entry.name: entry for entry in metadata.entry_points(group=GROUP)}
+    """By name; one of ours stays ours."""
+    return {e.name: e for e in metadata.entry_points(group=GROUP) if e.name not in OURS}
