@@ -7,61 +7,23 @@ import io
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from compared import RNG, compared, contrast, write_pair
 from ledgers import write_trial
-from orchestrator.compare import compare, formats, sheets
-from orchestrator.compare.by_method import compare_methods
+from orchestrator.compare import formats, sheets
 from orchestrator.compare.methods import ChoiceError
-from orchestrator.compare.question import Question
-from orchestrator.compare.results import Contrast, MethodComparison
 from orchestrator.ledger import Ledger
 from orchestrator.timing import FOLDER, Session
 from simulated import World, predictions_file, write_predicted
 from small import small_config
 from trainer.store import TrialDirectory
 from trainer.train import train
-
-RNG = np.random.default_rng
-SEEDS = (1, 2, 3, 4, 5)
-
-
-def compared(folder: Path, **question: Any) -> MethodComparison:
-    ledger = Ledger(folder.parent, folder.name)
-    trials = ledger.trials()
-    found = compare_methods(ledger, trials, compare(trials), replace(Question(), **question))
-    assert found is not None
-    return found
-
-
-def contrast(found: MethodComparison, method: str) -> Contrast:
-    (made,) = [each for each in found.contrasts if each.method == method]
-    return made
-
-
-def write_pair(
-    folder: Path, skills: tuple[float, float], seeds: tuple[int, ...] = SEEDS, *,
-    noise: float = 0.02, annealed: dict[str, Any] | None = None, **arrp: Any,
-) -> World:  # fmt: skip
-    """Annealed and ARRP of these skills; ARRP in a third of the minutes."""
-    rng = RNG(0)
-    world = World.of(rng, noise, sst=600, qqp=1500, sts=400)
-    for seed in seeds:
-        write_predicted(
-            folder, world, world.predictions(rng, skills[0]), sampler="annealed", seed=seed,
-            minutes=3.0, **(annealed or {}),
-        )  # fmt: skip
-        made = world.predictions(rng, skills[1])
-        options = {"minutes": 1.0 + seed / 1000} | arrp
-        write_predicted(folder, world, made, sampler="arrp", seed=seed, **options)
-    return world
 
 
 def test_two_points_are_better_and_equal_skill_is_comparable(tmp_path: Path) -> None:
@@ -306,76 +268,6 @@ def test_wishes_that_cannot_be_met_are_named(tmp_path: Path) -> None:
     write_trial(tmp_path, [0.5], sampler="cycle", status="pruned")
     with pytest.raises(ChoiceError, match="no complete trial"):
         compared(tmp_path, baseline="cycle")
-
-
-def test_why_has_conflicts_by_phase_utilisation_single_tasks_and_progress(tmp_path: Path) -> None:
-    world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2), annealed={"epochs": 1})
-    made = world.predictions(RNG(1), 0.70)
-    for seed in (1, 2):
-        write_predicted(
-            tmp_path, world, made, sampler="single_task", train_task="sst", seed=seed
-        )  # fmt: skip
-    trial = Ledger(tmp_path.parent, tmp_path.name).trials()[0]
-    record = Path(trial.path) / "epochs" / "001.json"
-    changed = json.loads(record.read_text())
-    changed["phases"] = [{"name": "one", "conflict_share": 0.5, "cosines": {"qqp|sst": -0.1}}]
-    changed["phases"][0]["conflicts"] = {"qqp|sst": 0.75}
-    record.write_text(json.dumps(changed))
-    why = compared(tmp_path).why()
-    conflicts = {(r["method"], r["phase"]): r for r in why["conflicts"]}
-    assert conflicts["annealed+pcgrad", ""]["conflict_share"] == 0.25
-    assert conflicts["annealed+pcgrad", "one"]["cosines"] == {"qqp|sst": -0.1}
-    assert conflicts["annealed+pcgrad", "one"]["conflicts"] == {"qqp|sst": 0.75}
-    assert {r["task"] for r in why["utilisation"]} == {"sst", "qqp", "sts"}
-    rows = {row["method"]: row for row in why["against_single_task"]}
-    assert set(rows) == {"annealed+pcgrad", "arrp+pcgrad"}
-    assert rows["arrp+pcgrad"]["task"] == "sst"
-    assert rows["arrp+pcgrad"]["difference"] == pytest.approx(0.11, abs=0.04)
-    progress = [r for r in why["progress"] if r["method"] == "arrp+pcgrad"]
-    assert {r["seed"] for r in progress} == {1, 2} and progress[0]["updates"] == 10
-
-
-def test_the_reasons_are_tables_where_they_are_asked_for(tmp_path: Path) -> None:
-    world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
-    for seed in (1, 2):
-        made = world.predictions(RNG(1), 0.70)
-        write_predicted(
-            tmp_path, world, made, sampler="single_task", train_task="sst", seed=seed
-        )  # fmt: skip
-    for trial in Ledger(tmp_path.parent, tmp_path.name).trials():
-        if trial.config["sampler"] == "arrp":
-            path = Path(trial.path) / "epochs" / "001.json"
-            record = json.loads(path.read_text())
-            share = {1: 0.25, 2: 0.75}[trial.config["seed"]]
-            record |= {"conflict_share": share, "conflicts": {"qqp|sst": share}}
-            path.write_text(json.dumps(record | {"cosines": {"qqp|sst": -share / 10}}))
-    found = compared(tmp_path)
-    plain, asked = sheets.sheets(found), sheets.sheets(found, why=True)
-    tables = {sheet.columns[0]: sheet for sheet in asked}
-    assert [s.columns[0] for s in asked][: len(plain)] == [s.columns[0] for s in plain]
-    assert "conflicts (mean cosine)" not in {sheet.columns[0] for sheet in plain}
-    conflicts = tables["conflicts (mean cosine)"]
-    assert conflicts.columns[2:] == ["of all pairs", "qqp|sst"]
-    rows = {row[0].text: [cell.text for cell in row[1:]] for row in conflicts.rows}
-    assert rows["arrp+pcgrad"] == ["1", "50.0%", "50.0% (-0.050)"]
-    (alone,) = [
-        [cell.text for cell in row]
-        for row in tables["against the task alone"].rows
-        if row[0].text == "arrp+pcgrad"
-    ]
-    assert float(alone[1].split()[0]) == pytest.approx(0.82, abs=0.04) and "(+0." in alone[1]
-    assert set(tables["share of the training set in an epoch"].columns[1:]) == {"sst", "qqp", "sts"}
-    assert "importance of" not in tables  # three configurations say nothing
-    assert "50.0% (-0.050)" in formats.markdown(found, why=True)
-    assert "50.0%" not in formats.markdown(found)
-
-
-def test_progress_adds_up_over_epochs(tmp_path: Path) -> None:
-    write_trial(tmp_path, [0.4, 0.5, 0.6], sampler="arrp", minutes=2.0, epochs=3)
-    rows = compared(tmp_path).why()["progress"]
-    assert [row["minutes"] for row in rows] == [2.0, 4.0, 6.0]
-    assert [row["examples"] for row in rows] == [300, 600, 900]
-    assert [row["dev_score"] for row in rows] == [0.4, 0.5, 0.6]
 
 
 def test_every_format_tells_the_same(tmp_path: Path) -> None:
