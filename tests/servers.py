@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 START_S = 180
@@ -133,7 +134,7 @@ class Postgresql:
         self._run("pg_ctl", "-w", "-m", mode, "stop", check=False)
 
     def remove(self) -> None:
-        with contextlib.suppress(OSError):  # it is not running
+        with contextlib.suppress(OSError, psutil.NoSuchProcess):  # it is not running
             self.go_on()
         self.stop()
         shutil.rmtree(self._data.parent, ignore_errors=True)
@@ -156,11 +157,10 @@ class Postgresql:
         return self.address(database, quote(PASSWORD, safe=""))
 
     def _signal(self, number: signal.Signals) -> None:
-        import psutil
-
         first = psutil.Process(int((self._data / "postmaster.pid").read_text().split()[0]))
         for process in [first, *first.children(recursive=True)]:
-            process.send_signal(number)
+            with contextlib.suppress(psutil.NoSuchProcess):  # a backend that ended meanwhile
+                process.send_signal(number)
 
     def _run(self, program: str, *arguments: str, check: bool = True) -> None:
         subprocess.run(
