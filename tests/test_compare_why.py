@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from compared import RNG, compared, write_pair
 from ledgers import write_trial
@@ -74,6 +76,22 @@ def test_the_reasons_are_tables_where_they_are_asked_for(tmp_path: Path) -> None
     assert "importance of" not in tables  # three configurations say nothing
     assert "50.0% (-0.050)" in formats.markdown(found, why=True)
     assert "50.0%" not in formats.markdown(found)
+
+    # Who reads the Markdown sees the cells and the notes: no bar divides, no star emphasises.
+    found = replace(found, notes=["* minutes: not comparable", *found.notes])
+    blocks = MarkdownIt().enable("table").parse(formats.markdown(found, why=True))
+    seen = [
+        "".join(child.content for child in block.children or [] if child.type == "text")
+        for block in blocks
+        if block.type == "inline"
+    ]
+    cells = [c for s in asked for row in (s.columns, *(_texts(r) for r in s.rows)) for c in row]
+    assert seen == [found.answer, *cells, *found.notes]
+    assert "qqp|sst" in cells
+
+
+def _texts(row: list[sheets.Cell]) -> list[str]:
+    return [cell.text for cell in row]
 
 
 def test_progress_adds_up_over_epochs(tmp_path: Path) -> None:

@@ -35,13 +35,13 @@ def rich_table(sheet: Sheet) -> Table:
 
 def markdown(comparison: MethodComparison, why: bool = False) -> str:
     """The answer, the tables (those of `why` methods differ too), the notes."""
-    parts = [f"**{comparison.answer}**"]
+    parts = [f"**{_as_is(comparison.answer)}**"]
     for sheet in sheets(comparison, why):
         sides = ["---" if sheet.is_text(n) else "---:" for n in range(len(sheet.columns))]
-        lines = [sheet.columns, sides]
-        lines += [[cell.text.replace("|", "\\|") for cell in row] for row in sheet.rows]
+        lines = [[_as_is(name) for name in sheet.columns], sides]
+        lines += [[_as_is(cell.text) for cell in row] for row in sheet.rows]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    parts.append("\n".join(f"- {note}" for note in comparison.notes))
+    parts.append("\n".join(f"- {_as_is(note)}" for note in comparison.notes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -104,6 +104,11 @@ _ENDS = {"value": "", "low": "_low", "high": "_high"}
 
 def _or_empty(value: object) -> object:
     return "" if value is None else value
+
+
+def _as_is(text: str) -> str:
+    """Neither the border of a cell nor emphasis nor a list in a list."""
+    return text.replace("|", "\\|").replace("*", "\\*")
 
 
 def _latex_row(cells: Iterable[str]) -> str:
