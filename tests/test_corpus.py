@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from real_data import REAL, needs_real_data
 from trainer.config import TrainConfig
 from trainer.corpus import DataError, fingerprint, prepare, stats
 
@@ -200,12 +201,7 @@ def test_a_test_split_without_labels_is_optional(root: Path) -> None:
     assert len(split) == 1 and np.isnan(split.labels).all()
 
 
-REAL = Path(os.environ.get("CS224N_DATA", Path(__file__).parents[2] / "shared/data/cs224n"))
-
-
-@pytest.mark.skipif(
-    not REAL.is_dir(), reason="the course's files are not here (set CS224N_DATA to their folder)"
-)
+@needs_real_data
 def test_the_courses_files_load_whole(tmp_path: Path) -> None:
     tasks = ["sst", "qqp", "sts", "cfimdb"]
     data = {"root": str(REAL), "cache": str(tmp_path), "max_length": 512}
