@@ -14,7 +14,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -283,14 +283,22 @@ def record_name(epoch: int) -> str:
     return f"epochs/{epoch:03d}.json"
 
 
+#: What `json.loads` makes of it, sooner; it refuses more (NaN, halves of surrogate pairs).
+_quick_loads: Callable[[bytes], Any] = json.loads
+with contextlib.suppress(ImportError):  # the trainer alone does without
+    import orjson
+
+    _quick_loads = orjson.loads
+
+
 def _parsed(content: bytes | None) -> dict[str, Any] | None:
     if content is None:
         return None
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
+    for loads in (_quick_loads, json.loads):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = loads(content)
+            return value if isinstance(value, dict) else None
+    return None
 
 
 def _json(value: dict[str, Any]) -> bytes:

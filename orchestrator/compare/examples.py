@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrator.compare.methods import last_metric
 from orchestrator.compare.scores import outcomes, weighted_metric
@@ -18,6 +16,8 @@ from trainer.store import predictions_name
 from trainer.tasks import Task
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from orchestrator.ledger import Ledger, TrialRecord
 
 _READERS = 8
@@ -109,6 +109,9 @@ class DevSet:
 
 def read_columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]]:
     """Task -> its columns id, label, prediction of the last epoch.  Raises `PredictionsError`."""
+    import pyarrow as pa  # loads slowly, and not every trial has predictions
+    import pyarrow.parquet as pq
+
     name = predictions_name(len(trial.records))
     try:
         content = ledger.directory(trial.trial_id).read(name)

@@ -168,12 +168,11 @@ def _worth_telling(configs: Collection[TrainConfig]) -> set[str]:
 
 def _differ(values: Iterable[Any]) -> bool:
     """Whether there are two of them; 1 and True are."""
-    values = iter(values)
-    first = next(values, None)
-    return any(
-        value is not first and (value != first or type(value) is not type(first))
-        for value in values
-    )
+    values = list(values)
+    if len(set(map(id, values))) < 2:  # mostly defaults; ten thousand are asked for every key
+        return False
+    first = values[0]
+    return any(value != first or type(value) is not type(first) for value in values)
 
 
 def label(config: TrainConfig, varied: Iterable[str]) -> str:
