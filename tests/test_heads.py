@@ -93,6 +93,19 @@ def test_pair_modes_lay_sentences_out_as_documented(cache: Path) -> None:
     assert words["cross"] == words["concat_sep"]
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_cosine_head_begins_with_what_a_cosine_means(cache: Path, seed: int) -> None:
+    """Alike is near the top, unrelated near the bottom, whatever the seed: else vectors of a
+    pretrained encoder would have to turn round before they say anything."""
+    head = a_run(cache, seed=seed, **MODES["cosine"]).model.heads["sts"]
+    one, other = torch.eye(64)[:2]
+    with torch.no_grad():
+        alike, between, unrelated = (
+            float(head(torch.stack([one, second])[None])) for second in (one, one + other, other)
+        )
+    assert alike > 4.5 and unrelated < 0.5 and 2.5 < between < 4.5
+
+
 def test_a_cosine_head_stays_within_the_labels_range(cache: Path) -> None:
     run = a_run(cache, **MODES["cosine"])
     head = run.model.heads["sts"]
