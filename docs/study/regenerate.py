@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,8 +20,12 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 PAGE = HERE.parent / "study.md"
 PACK = HERE / "study-cpu.tar.xz"
-#: A command alone in a line, what it prints, and the end of that.
-QUOTED = re.compile(r"^`\$ (orch [^`\n]+)`\n\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
+#: What of the report's figures the page shows.
+FIGURES = ("frontier.svg", "curves.svg", "conflicts.svg")
+#: A command alone in a line, the Markdown that it prints, and the end of that ...
+_MARKDOWN = re.compile(r"^(`\$ (orch [^`\n]+)`\n\n).*?(\n<!-- end -->)$", re.MULTILINE | re.DOTALL)
+#: ... or a console with a command and what it prints.
+_CONSOLE = re.compile(r"^(```console\n\$ (orch [^\n]+)\n).*?(^```)$", re.MULTILINE | re.DOTALL)
 
 
 def unpack(folder: Path) -> None:
@@ -41,9 +46,14 @@ def run(command: str, folder: Path) -> str:
 
 def regenerated(page: str, folder: Path) -> str:
     """The page with what its commands print now."""
-    return QUOTED.sub(
-        lambda found: f"`$ {found[1]}`\n\n{run(found[1], folder).strip()}\n\n<!-- end -->", page
-    )
+    for quoted in (_MARKDOWN, _CONSOLE):
+        page = quoted.sub(lambda m: f"{m[1]}{run(m[2], folder).strip(chr(10))}\n{m[3]}", page)
+    return page
+
+
+def commands(page: str) -> list[str]:
+    """Those whose output the page holds."""
+    return [found[2] for quoted in (_MARKDOWN, _CONSOLE) for found in quoted.finditer(page)]
 
 
 def main() -> None:
@@ -51,8 +61,10 @@ def main() -> None:
         folder = Path(name)
         unpack(folder)
         PAGE.write_text(regenerated(PAGE.read_text(), folder))
-        report = shlex.quote(str(HERE / "report.html"))
-        run(f"orch report study-cpu -o {report} --figures {shlex.quote(str(HERE))}", folder)
+        run("orch report study-cpu -o report.html --figures figures", folder)
+        shutil.copy(folder / "report.html", HERE)
+        for figure in FIGURES:
+            shutil.copy(folder / "figures" / figure, HERE)
 
 
 if __name__ == "__main__":
