@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.compare import best_of_k, frontier, methods, reach, times, verdict, why, words
+from orchestrator.compare import (
+    best_of_k,
+    frontier,
+    learned,
+    methods,
+    reach,
+    times,
+    verdict,
+    why,
+    words,
+)
 from orchestrator.compare.evidence import Evidence, Fit
 from orchestrator.compare.methods import ChoiceError, Method
 from orchestrator.compare.question import Question
@@ -95,9 +105,12 @@ class _Making:
             frontier=frontier.points(self.evidence, self.minutes, labels),
             frontier_problem=self.minutes.problem,
             timed=self.minutes.session is not None,
-            notes=words.notes(
-                standings, contrasts, bool(self.minutes.values) and not self.minutes.session
-            ),
+            notes=[
+                *learned.notes(self.evidence.fits.values(), self.evidence.dev),
+                *words.notes(
+                    standings, contrasts, bool(self.minutes.values) and not self.minutes.session
+                ),
+            ],
             methods=self.methods,
         )
 
