@@ -95,7 +95,14 @@ def test_what_does_not_act_is_not_part_of_the_identity(base: dict, change: dict)
 
 @pytest.mark.parametrize(
     "change",
-    [{"seed": 1}, {"lambda": 0.5}, {"B": 5}, {"freeze": "encoder"}, {"precision": "bf16"}],
+    [
+        {"seed": 1},
+        {"head_learning_rate": 0.1},
+        {"lambda": 0.5},
+        {"B": 5},
+        {"freeze": "encoder"},
+        {"precision": "bf16"},
+    ],
 )
 def test_what_acts_is_part_of_the_identity(change: dict) -> None:
     base = {"sampler": "arrp"}

@@ -158,17 +158,20 @@ def _is_a_leaderboard_file(path: Path, task: str) -> None:
     assert lines[0].split(" , ")[0] == f"{task}-test-0"
 
 
-def test_optimizer_states_of_a_sequential_trial_survive_a_restart(
-    cache: Path, tmp_path: Path
-) -> None:
-    """Three AdamW states in one checkpoint, with SMART's slow copy: resumed to the same bits."""
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampler": "sequential", "optimizer_state": "per_task", "bregman_weight": 0.5},
+        {"sampler": "arrp", "freeze": "encoder", "head_learning_rate": 0.01, "bregman_weight": 0.5},
+    ],
+    ids=["three AdamW states", "two rates"],
+)
+def test_optimizer_states_survive_a_restart(cache: Path, tmp_path: Path, changes: dict) -> None:
+    """All AdamW states in one checkpoint, with SMART's slow copy: resumed to the same bits."""
     from small import small_config
     from trainer.train import train
 
-    changes = {
-        "sampler": "sequential", "optimizer_state": "per_task", "bregman_weight": 0.5, "epochs": 3,
-        "data": {"size": 16},
-    }  # fmt: skip
+    changes = changes | {"epochs": 3, "data": {"size": 16}}
     whole = [r.record["files"] for r in train(small_config(cache, **changes), str(tmp_path / "a"))]
     parts = []
     for _ in range(3):  # one epoch a process would have done

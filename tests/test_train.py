@@ -89,8 +89,17 @@ def reference_steps(reference: Reference, run: Run, number: int, combine: str) -
         "sum": torchjd_aggregation.Sum,
         "mean": torchjd_aggregation.Mean,
     }[combine]()
+    config = run.config
     optimizer = torch.optim.AdamW(
-        reference.parameters(), lr=run.config.learning_rate, weight_decay=0.1
+        [
+            {"params": list(reference.bert.parameters())},
+            {
+                "params": list(reference.heads.parameters()),
+                "lr": config.head_learning_rate or config.learning_rate,
+            },
+        ],
+        lr=config.learning_rate,
+        weight_decay=0.1,
     )
     shared = list(reference.bert.parameters())
     order = torch.Generator().manual_seed(9)
@@ -132,6 +141,7 @@ def reference_steps(reference: Reference, run: Run, number: int, combine: str) -
         {"sampler": "annealed", "combiner": "pcgrad", "B": 120},
         {"sampler": "arrp", "combiner": "pcgrad", "freeze": "none"},
         {"sampler": "arrp", "combiner": "pcgrad", "freeze": "encoder"},
+        {"sampler": "arrp", "freeze": "encoder", "head_learning_rate": 0.02},
     ],
     ids=lambda c: "-".join(str(v) for v in c.values()),
 )
@@ -329,9 +339,28 @@ def test_smart_changes_what_is_trained(cache: Path, tmp_path: Path) -> None:
 
 def test_a_linear_schedule_warms_up_and_ends_near_zero(cache: Path) -> None:
     run = Run(small_config(cache, schedule="linear", warmup_steps=4, sampler="round_robin"))
-    rates = []
-    for _ in range(8):  # two epochs of four steps
+    assert factors(run, 8) == [[pytest.approx(f)] for f in _TWO_EPOCHS]
+
+
+#: Two epochs of four steps, a warm-up of four.
+_TWO_EPOCHS = (0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25)
+
+
+def factors(run: Run, updates: int) -> list[list[float]]:
+    """The rates of so many updates, over learning_rate, by parameter group."""
+    found = []
+    for _ in range(updates):
         run._schedule("main")
-        rates.append(run.optimizer("main").param_groups[0]["lr"] / run.config.learning_rate)
+        groups = run.optimizer("main").param_groups
+        found.append([group["lr"] / run.config.learning_rate for group in groups])
         run.updates["main"] += 1
-    assert rates == pytest.approx([0.25, 0.5, 0.75, 1.0, 1.0, 0.75, 0.5, 0.25])
+    return found
+
+
+def test_the_heads_own_rate_follows_the_schedule_too(cache: Path) -> None:
+    config = small_config(
+        cache, schedule="linear", warmup_steps=4, sampler="round_robin", learning_rate=1e-3,
+        head_learning_rate=5e-3,
+    )  # fmt: skip
+    expected = [pytest.approx([factor, 5 * factor]) for factor in _TWO_EPOCHS]
+    assert factors(Run(config), 8) == expected

@@ -141,6 +141,8 @@ class TrainConfig:
     #: Examples of a task's batch; a mapping gives each task its own.
     batch_size: int | dict[str, int] = field(default=8, metadata=in_range(1, 100_000))
     learning_rate: float = field(default=1e-5, metadata=in_range(0, 1, open_low=True))
+    #: The heads' own rate: they begin at random, the encoder does not.  0: `learning_rate`.
+    head_learning_rate: float = field(default=0.0, metadata=in_range(0, 1))
     weight_decay: float = field(default=0.0, metadata=in_range(0, 1))
     #: `per_task` keeps AdamW's moments for each task of `sequential` apart (P1).
     optimizer_state: str = field(default="shared", metadata=one_of("shared", "per_task"))
@@ -204,6 +206,8 @@ class TrainConfig:
             reasons["combiner_options"] = f"combiner {self.combiner} has no options"
         if self.combiner in ("sum", "mean", "sequential_step"):
             reasons["surgery_groups"] = f"combiner {self.combiner} does no surgery"
+        if not self.head_learning_rate:
+            reasons["head_learning_rate"] = "it is 0: the heads learn at learning_rate"
         if not self.smart_weight:
             for name in ("epsilon", "norm", "steps", "step_size", "noise"):
                 reasons[f"smart_{name}"] = "smart_weight is 0"

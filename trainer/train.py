@@ -29,7 +29,7 @@ from trainer.device import (
 from trainer.evaluate import Predictions, evaluate, overall, predictions_file
 from trainer.freeze import frozen_segments
 from trainer.packed import Packed
-from trainer.parameters import FlatParameters
+from trainer.parameters import FlatParameters, Segment
 from trainer.plan import phases_of
 from trainer.provenance import describe_run
 from trainer.samplers import Epoch, Phase, Step, split_steps
@@ -179,11 +179,15 @@ class Run:
         """The optimizer state of that name; all act on the same parameters."""
         if name not in self.optimizers:
             recorded = self.stepper.recorder is not None
-            rate = self.config.learning_rate
             self.optimizers[name] = torch.optim.AdamW(
-                [segment.values for segment in self.parameters.segments],
-                # A recorded step reads its rate from memory.
-                lr=torch.tensor(rate, device=self.device) if recorded else rate,
+                [
+                    {
+                        "params": [segment.values for segment in segments],
+                        # A recorded step reads its rate from memory.
+                        "lr": torch.tensor(rate, device=self.device) if recorded else rate,
+                    }
+                    for segments, rate in self._rates()
+                ],
                 weight_decay=self.config.weight_decay,
                 fused=True,
                 capturable=recorded,
@@ -191,6 +195,16 @@ class Run:
             # The first steps of a recorded trial run plainly, and torch warns of that.
             self.optimizers[name]._warned_capturable_if_run_uncaptured = True
         return self.optimizers[name]
+
+    def _rates(self) -> list[tuple[list[Segment], float]]:
+        """The segments that share a learning rate, and that rate."""
+        config, parameters = self.config, self.parameters
+        if not config.head_learning_rate:
+            return [(parameters.segments, config.learning_rate)]
+        return [
+            (parameters.shared, config.learning_rate),
+            (parameters.heads, config.head_learning_rate),
+        ]
 
     def plan(self, number: int) -> list[Phase]:
         """The phases of an epoch: a function of config, sizes and seed alone."""
@@ -293,7 +307,7 @@ class Run:
         return output
 
     def _schedule(self, name: str) -> None:
-        """Set the rate of this update (`constant` or `linear`, after a warm-up).
+        """Set the rates of this update (`constant` or `linear`, after a warm-up).
 
         Each optimizer state has a schedule of its own (P1's separate optimizers).
         """
@@ -306,11 +320,12 @@ class Run:
                 self._total_updates = self._planned(config.epochs)
             total = self._total_updates[name]
             factor = (total - done) / max(1, total - config.warmup_steps)
-        for group in self.optimizer(name).param_groups:
+        groups = self.optimizer(name).param_groups
+        for group, (_, rate) in zip(groups, self._rates(), strict=True):
             if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(config.learning_rate * factor)
+                group["lr"].fill_(rate * factor)
             else:
-                group["lr"] = config.learning_rate * factor
+                group["lr"] = rate * factor
 
     def count_updates(self, epochs: int) -> None:
         """Take note that so many epochs are behind a resumed trial."""
