@@ -106,7 +106,7 @@ def comparison_of(
     from orchestrator.compare.of_sweep import compare_sweep
 
     # The trials stay to the command's end: looking for garbage among thousands takes a second.
-    gc.freeze()
+    gc.disable()
     try:
         return compare_sweep(ledger, chosen, question, tell)
     except ChoiceError as error:

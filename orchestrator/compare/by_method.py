@@ -216,7 +216,7 @@ def _metrics_of(method: Method) -> list[str]:
     """The metrics that a comparison with this method can be about."""
     if not method.candidates:
         raise ChoiceError(f"--baseline {method.name}: no complete trial of it")
-    return [*OVERALL, *methods.dev_tasks(method)]
+    return [*OVERALL, *method.dev_tasks]
 
 
 def _rank(made: Standing, metric: str) -> float:

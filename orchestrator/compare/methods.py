@@ -82,6 +82,18 @@ class Method:
     def trials(self) -> list[TrialRecord]:
         return [trial for each in self.configurations for trial in each.trials.values()]
 
+    @cached_property
+    def dev_tasks(self) -> list[str]:
+        """The tasks that all complete trials have a dev metric of."""
+        scored = [trial.records[-1]["tasks"] for trial in self.trials]
+        names = self.trials[0].config["tasks"] if scored else ()
+        return [name for name in names if all("dev_metric" in t.get(name, {}) for t in scored)]
+
+    @cached_property
+    def basis(self) -> dict[str, set[str]]:
+        """What its trials say of everything that must be the same wherever scores compare."""
+        return {key: set(map(value_of, self.trials)) for key, value_of in BASIS.items()}
+
 
 def last_metric(trial: TrialRecord, metric: str) -> float:
     """The last epoch's `dev_score`, `dev_mean` or a task's metric on the whole dev set."""
@@ -93,13 +105,6 @@ def metric_of(record: Mapping[str, Any], metric: str) -> float:
     if metric in ("dev_score", "dev_mean"):
         return float(record[metric])
     return float(record["tasks"][metric]["dev_metric"])
-
-
-def dev_tasks(method: Method) -> list[str]:
-    """The tasks that all complete trials have a dev metric of."""
-    scored = [trial.records[-1]["tasks"] for trial in method.trials]
-    names = method.trials[0].config["tasks"] if scored else ()
-    return [name for name in names if all("dev_metric" in each.get(name, {}) for each in scored)]
 
 
 def group(trials: Iterable[TrialRecord], by: Sequence[str] = ()) -> list[Method]:
@@ -179,8 +184,8 @@ def why_apart(one: Method, other: Method, by: Sequence[str] = ()) -> str:
 
     An encoder or a number of epochs may differ where the methods were told apart `by` it.
     """
-    for key, values_of in BASIS.items():
-        first, second = ({values_of(trial) for trial in method.trials} for method in (one, other))
+    for key, first in one.basis.items():
+        second = other.basis[key]
         free = key in by and key in _SEPARABLE and len(first) == len(second) == 1
         if len(first | second) < 2 or free:
             continue

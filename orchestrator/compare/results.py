@@ -10,7 +10,7 @@ from orchestrator.compare import why
 from orchestrator.compare.best_of_k import BestOfK
 from orchestrator.compare.frontier import Point
 from orchestrator.compare.importance import importances
-from orchestrator.compare.methods import Method, dev_tasks, why_apart
+from orchestrator.compare.methods import Method, why_apart
 from orchestrator.compare.question import Question
 from orchestrator.compare.scores import OVERALL
 from orchestrator.compare.times import SpeedUp
@@ -127,7 +127,7 @@ class MethodComparison:
         """The methods that have the metric in question."""
         metric = self.question.metric
         tried = [method for method in self.methods if method.candidates]
-        return [m for m in tried if metric in OVERALL or metric in dev_tasks(m)]
+        return [m for m in tried if metric in OVERALL or metric in m.dev_tasks]
 
     def why(self) -> dict[str, list[why.Row]]:
         """Plain rows: `conflicts`, `utilisation`, `against_single_task`, `importances`, and

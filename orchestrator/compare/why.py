@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.compare.methods import Configuration, Method, dev_tasks
+from orchestrator.compare.methods import Configuration, Method
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -67,7 +67,7 @@ def against_single_task(methods: Iterable[Method], metric: str) -> list[Row]:
     for method in methods:
         config = method.candidates[0].config
         task = config.train_task or config.tasks[0]
-        if config.sampler == "single_task" and task in dev_tasks(method):
+        if config.sampler == "single_task" and task in method.dev_tasks:
             top = best(method, task).mean(task, method.seeds)
             if task not in alone or top > alone[task][1]:
                 alone[task] = method.name, top
@@ -76,7 +76,7 @@ def against_single_task(methods: Iterable[Method], metric: str) -> list[Row]:
         shown = best(method, metric)
         if shown.config.sampler == "single_task":
             continue
-        for task in set(alone) & set(dev_tasks(method)):
+        for task in set(alone) & set(method.dev_tasks):
             value = shown.mean(task, method.seeds)
             baseline, single = alone[task]
             row: Row = {"method": method.name, "config_id": shown.config_id, "task": task}
