@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 #: Ended trials that stay in the live table below the running ones.
 _SHOWN_ENDED = 12
+#: An estimate waits for so many trials and seconds: what runs side by side ends at once.
+_FEW_ENDED = 3
+_SHORT = 60.0
 #: Columns of the live table; each is shown on a terminal that is at least so wide.
 _COLUMNS = {"trial": 0, "epoch": 0, "dev_score": 0, "min/epoch": 72, "state": 0, "method": 120}
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
@@ -56,16 +60,50 @@ def method(config: TrainConfig) -> str:
     return "+".join(parts if config.freeze == "none" else [*parts, f"freeze-{config.freeze}"])
 
 
+class Pace:
+    """How long the rest of a sweep will take, if its trials are like those that ended so far.
+
+    Args:
+        clock: seconds that only grow.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._begun = clock()
+        self._before: int | None = None
+        self.done = self.planned = 0
+
+    def total(self, done: int, planned: int) -> None:
+        """So many trials have ended; those of the first call did so before."""
+        if self._before is None:
+            self._before, self._begun = done, self._clock()
+        self.done, self.planned = done, planned
+
+    @property
+    def seconds(self) -> float:
+        """Since the first call of `total`."""
+        return self._clock() - self._begun
+
+    def to_go(self) -> str:
+        """`about 2 h 40 min to go`; empty where nothing is left or little is known."""
+        ended = self.done - (self._before or 0)
+        left = self.planned - self.done
+        if left <= 0 or ended < _FEW_ENDED or self.seconds < _SHORT:
+            return ""
+        minutes = math.ceil(self.seconds / ended * left / 60)
+        hours = f"{minutes // 60} h " if minutes >= 60 else ""
+        return f"about {hours}{minutes % 60} min to go"
+
+
 class PlainProgress:
     """One line an event: `[ 3/14] arrp-1a2b3c4d5e6f epoch 2/3 dev_score 0.612 0.020 min`."""
 
     def __init__(self, console: Console):
         self._console = console
-        self._done = 0
-        self._planned = 0
+        self._pace = Pace()
 
     def total(self, done: int, planned: int) -> None:
-        self._done, self._planned = done, planned
+        self._pace.total(done, planned)
 
     def started(self, job: Job) -> None:
         self._line(job, "started")
@@ -84,7 +122,8 @@ class PlainProgress:
         self._line(job, f"is tried again from its last epoch: {reason}")
 
     def ended(self, job: Job, status: str, reason: str) -> None:
-        self._line(job, f"{status}: {reason}" if reason else status)
+        text = f"{status}: {reason}" if reason else status
+        self._line(job, ", ".join(filter(None, (text, self._pace.to_go()))))
 
     def say(self, text: str) -> None:
         say(self._console, text)
@@ -93,9 +132,9 @@ class PlainProgress:
         return
 
     def _line(self, job: Job, text: str) -> None:
-        width = len(str(self._planned))
-        line = _one_line(text)
-        say(self._console, f"[{self._done:>{width}}/{self._planned}] {job.trial_id} {line}")
+        done, planned = self._pace.done, self._pace.planned
+        counted = f"[{done:>{len(str(planned))}}/{planned}]"
+        say(self._console, f"{counted} {job.trial_id} {_one_line(text)}")
 
 
 @dataclass
@@ -132,16 +171,14 @@ class LiveProgress:
         self._console = console
         self._running: dict[str, _Row] = {}
         self._ended: deque[_Row] = deque(maxlen=_SHOWN_ENDED)
-        self._done = 0
-        self._planned = 0
-        self._begun = time.monotonic()
+        self._pace = Pace()
         self._live = Live(
             console=console, get_renderable=self._table, refresh_per_second=2, transient=False
         )
         self._live.start()
 
     def total(self, done: int, planned: int) -> None:
-        self._done, self._planned = done, planned
+        self._pace.total(done, planned)
 
     def started(self, job: Job) -> None:
         self._row(job)
@@ -172,10 +209,11 @@ class LiveProgress:
         return self._running.setdefault(job.trial_id, _Row(job))
 
     def _table(self) -> Table:
-        elapsed = int(time.monotonic() - self._begun)
+        pace, elapsed = self._pace, int(self._pace.seconds)
         clock = f"{elapsed // 3600}:{elapsed // 60 % 60:02}:{elapsed % 60:02}"
+        said = (f"{pace.done}/{pace.planned} trials", clock, pace.to_go())
         table = Table(
-            title=f"{self._done}/{self._planned} trials, {clock}",
+            title=", ".join(filter(None, said)),
             title_justify="left",
             box=None,
             pad_edge=False,

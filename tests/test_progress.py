@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from orchestrator.progress import LiveProgress, PlainProgress, make_progress, say
+from orchestrator.progress import LiveProgress, Pace, PlainProgress, make_progress, say
 from trainer.config import TrainConfig
 
 
@@ -92,3 +92,47 @@ def test_metrics_that_are_not_there_leave_their_cells_empty() -> None:
     progress.close()
     cells = progress._running[job(1).trial_id].cells()
     assert cells["dev_score"] == cells["min/epoch"] == ""
+
+
+def pace_after(seconds: float, *totals: tuple[int, int]) -> Pace:
+    """A pace to whose last total it took so many seconds."""
+    now = [100.0]
+    pace = Pace(lambda: now[0])
+    for total in totals[:-1]:
+        pace.total(*total)
+    now[0] += seconds
+    pace.total(*totals[-1])
+    return pace
+
+
+def test_the_rest_is_estimated_from_what_ended_in_this_run() -> None:
+    # 10 of 20 were there before; the next 4 took 20 minutes, so the other 6 take 30.
+    assert pace_after(1200, (10, 20), (14, 20)).to_go() == "about 30 min to go"
+    assert pace_after(7200, (0, 40), (10, 40)).to_go() == "about 6 h 0 min to go"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "totals"),
+    [
+        (3600, [(0, 20), (2, 20)]),  # of three at a time two have ended
+        (20, [(0, 20), (10, 20)]),
+        (3600, [(0, 20), (20, 20)]),
+        (3600, [(18, 20), (20, 20)]),
+    ],
+    ids=["few", "soon", "done", "done before"],
+)
+def test_nothing_is_estimated_where_little_is_known_or_left(
+    seconds: float, totals: list[tuple[int, int]]
+) -> None:
+    assert pace_after(seconds, *totals).to_go() == ""
+
+
+def test_both_say_how_long_it_will_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pace, "to_go", lambda pace: "about 3 min to go")
+    console = Console(file=io.StringIO(), width=80)
+    tell(console, PlainProgress(console))
+    written = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "ValueError: [red] is no style, about 3 min to go" in written
+    _, live = on_terminal()
+    live.close()
+    assert str(live._table().title).endswith(", about 3 min to go")
