@@ -76,10 +76,15 @@ def pictures(
     return found
 
 
+def varied_keys(spec: SweepSpec) -> list[str]:
+    """The dotted keys of the config in which a sweep's configurations may differ."""
+    entries = (key for entry in spec.enqueue for key, _ in flatten(entry))
+    return list(dict.fromkeys([*spec.space, *entries]))
+
+
 def _sweep_picture(spec: SweepSpec, sweep_id: str) -> SweepPicture:
     """A sweep's name and what is worth a column: what varies, and the tasks' metrics."""
-    entries = [dict(flatten(entry)) for entry in spec.enqueue]
-    varied = list(dict.fromkeys([*spec.space, *(key for entry in entries for key in entry)]))
+    entries, varied = [dict(flatten(entry)) for entry in spec.enqueue], varied_keys(spec)
     always = {key for key, dimension in spec.space.items() if not dimension.when}
     if not spec.space and entries:
         always = set.intersection(*map(set, entries))

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from orchestrator.checks import SweepError, examples
-from orchestrator.progress import method
+from orchestrator.compare.rows import method_of
 from orchestrator.space import checkpoint_bytes, encoder_shape, parameters
 from orchestrator.spec import SweepSpec
 from trainer.config import ConfigError, TrainConfig
@@ -83,7 +83,7 @@ def probed(spec: SweepSpec, say: Callable[[str], None], address: str | None = No
     config = replace(largest(spec), threads=max(1, int(spec.resources.cpu)))
     found = measure(config)
     batch = max(config.batch_size_of(task) for task in config.tasks)
-    what = f"{method(config)}, {config.encoder}, batches of {batch}, {len(config.tasks)} tasks"
+    what = f"{method_of(config)}, {config.encoder}, batches of {batch}, {len(config.tasks)} tasks"
     where = "this machine" if found.device == "cpu" else f"each of {found.devices} GPUs"
     where = "the GPU" if found.device != "cpu" and found.devices == 1 else where
     say(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -14,9 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.compare.rows import label
+
 if TYPE_CHECKING:
     from orchestrator.handout import Job
-    from trainer.config import TrainConfig
 
 #: Ended trials that stay in the live table below the running ones.
 _SHOWN_ENDED = 12
@@ -24,7 +25,14 @@ _SHOWN_ENDED = 12
 _FEW_ENDED = 3
 _SHORT = 60.0
 #: Columns of the live table; each is shown on a terminal that is at least so wide.
-_COLUMNS = {"trial": 0, "epoch": 0, "dev_score": 0, "min/epoch": 72, "state": 0, "method": 120}
+_COLUMNS = {
+    "trial": 0,
+    "epoch": 0,
+    "dev_score": 0,
+    "min/epoch": 72,
+    "state": 0,
+    "configuration": 120,
+}
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red", "running": "cyan"}
 
 
@@ -41,9 +49,14 @@ class Progress(Protocol):
     def close(self) -> None: ...
 
 
-def make_progress(console: Console) -> Progress:
-    """The live table if `console` is a terminal, else plain lines."""
-    return LiveProgress(console) if console.is_terminal else PlainProgress(console)
+def make_progress(console: Console, varied: Iterable[str] = ()) -> Progress:
+    """The live table if `console` is a terminal, else plain lines.
+
+    Args:
+        varied: dotted keys of the config in which the sweep's configurations differ.
+    """
+    kind = LiveProgress if console.is_terminal else PlainProgress
+    return kind(console, tuple(varied))
 
 
 def say(console: Console, text: str) -> None:
@@ -52,12 +65,6 @@ def say(console: Console, text: str) -> None:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
     else:  # thousands of trials say something, and rich takes its time to lay out a line
         print(text, file=console.file, flush=True)
-
-
-def method(config: TrainConfig) -> str:
-    """The names of a trial's sampler and combiner, as short as they identify it."""
-    parts = [config.sampler, config.combiner]
-    return "+".join(parts if config.freeze == "none" else [*parts, f"freeze-{config.freeze}"])
 
 
 class Pace:
@@ -98,15 +105,15 @@ class Pace:
 class PlainProgress:
     """One line an event: `[ 3/14] arrp-1a2b3c4d5e6f epoch 2/3 dev_score 0.612 0.020 min`."""
 
-    def __init__(self, console: Console):
-        self._console = console
+    def __init__(self, console: Console, varied: Sequence[str] = ()):
+        self._console, self._varied = console, varied
         self._pace = Pace()
 
     def total(self, done: int, planned: int) -> None:
         self._pace.total(done, planned)
 
     def started(self, job: Job) -> None:
-        self._line(job, "started")
+        self._line(job, f"started: {label(job.config, self._varied)}, seed {job.config.seed}")
 
     def epoch(self, job: Job, epoch: int, metrics: Mapping[str, Any]) -> None:
         score, minutes = metrics.get("dev_score"), metrics.get("minutes_per_epoch")
@@ -140,6 +147,7 @@ class PlainProgress:
 @dataclass
 class _Row:
     job: Job
+    configuration: str
     status: str = "running"
     epoch: int = 0
     dev_score: float | None = None
@@ -157,7 +165,7 @@ class _Row:
             "dev_score": _number(self.dev_score),
             "min/epoch": _number(self.minutes),
             "state": state,
-            "method": method(self.job.config),
+            "configuration": self.configuration,
         }
 
 
@@ -167,8 +175,8 @@ class LiveProgress:
     A row is a line, whatever the terminal's width: what has no room is cut off.
     """
 
-    def __init__(self, console: Console):
-        self._console = console
+    def __init__(self, console: Console, varied: Sequence[str] = ()):
+        self._console, self._varied = console, varied
         self._running: dict[str, _Row] = {}
         self._ended: deque[_Row] = deque(maxlen=_SHOWN_ENDED)
         self._pace = Pace()
@@ -206,7 +214,9 @@ class LiveProgress:
         self._live.stop()
 
     def _row(self, job: Job) -> _Row:
-        return self._running.setdefault(job.trial_id, _Row(job))
+        if job.trial_id not in self._running:
+            self._running[job.trial_id] = _Row(job, label(job.config, self._varied))
+        return self._running[job.trial_id]
 
     def _table(self) -> Table:
         pace, elapsed = self._pace, int(self._pace.seconds)

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
+from orchestrator.compare.rows import method_of
 from orchestrator.identity import config_id
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.progress import method
 from orchestrator.timing import FOLDER, Session, TimedConfig, TimedRound
 from trainer.build import check_methods
 from trainer.checkpoints import EncoderError
@@ -52,7 +52,7 @@ def choose(trials: Sequence[TrialRecord], top: int = 1) -> list[list[TrialRecord
     methods: dict[str, dict[str, list[TrialRecord]]] = {}
     for trial in trials:
         if trial.status == "complete" and trial.records:
-            found = methods.setdefault(method(trial.train_config), {})
+            found = methods.setdefault(method_of(trial.train_config), {})
             found.setdefault(_config_id(trial), []).append(trial)
     chosen = [sorted(groups.values(), key=_rank, reverse=True)[:top] for groups in methods.values()]
     return [group for groups in sorted(chosen, key=lambda g: -_score(g[0])) for group in groups]
@@ -125,7 +125,7 @@ def _as_it_ran(
         )
     check_methods(config)
     ids = sorted(each.trial_id for each in group)
-    return Choice(_config_id(trial), method(config), ids, config)
+    return Choice(_config_id(trial), method_of(config), ids, config)
 
 
 def _check_alike(choices: Iterable[Choice]) -> None:
@@ -148,7 +148,7 @@ def _add_twin(found: dict[str, Choice], choice: Choice, trial: TrialRecord) -> N
     recorded = replace(trial.train_config, combiner="sum", record_conflicts=False)
     identity = config_id(recorded, trial.identity["fingerprint"])
     twin = replace(config, combiner="sum", record_conflicts=False)
-    made = found.setdefault(identity, Choice(identity, method(twin), [], twin))
+    made = found.setdefault(identity, Choice(identity, method_of(twin), [], twin))
     made.without_surgery_of.append(choice.config_id)
 
 

@@ -31,7 +31,7 @@ from orchestrator.handout import Handout
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.lock import LOCK, Locked, SweepLock
 from orchestrator.origin import set_aside, sweep_id
-from orchestrator.pictures import pictures
+from orchestrator.pictures import pictures, varied_keys
 from orchestrator.probe import probed
 from orchestrator.progress import make_progress, say
 from orchestrator.search import Suggestions
@@ -132,7 +132,7 @@ def _run(
     handout = Handout(spec, suggestions, ledger, identify, _budget(spec, tell), tell, trials)
     if handout.done or handout.begun:
         tell(f"kept {handout.done} ended trials, {handout.begun} go on where they stopped")
-    progress = make_progress(console)
+    progress = make_progress(console, varied_keys(spec))
     drawn = pictures(spec, ledger, sweep_id(ledger.folder), handout.ended_suggestions, progress.say)
     trackers = [Tracker(picture, progress.say) for picture in drawn]
     for tracker in trackers:

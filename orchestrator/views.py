@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.compare.rows import labels
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord, printable
 from orchestrator.yaml_lines import YamlError, read
 from trainer.folder import is_inside, is_uri, open_folder
@@ -110,10 +111,19 @@ def find_trial(ledger: Ledger, name: str) -> TrialRecord:
 
 def trial_summaries(reading: Reading) -> list[dict[str, Any]]:
     """Every trial in a line, those that cannot be read at the end with the reason."""
-    shown = [trial_summary(trial) for trial in reading.trials]
+    named = labels({trial.trial_id: trial.train_config for trial in reading.trials})
+    shown = [
+        {**trial_summary(trial), "configuration": named[trial.trial_id]} for trial in reading.trials
+    ]
     nothing = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
     for name, reason in reading.unreadable.items():
-        told = {"trial_id": name, "config_id": "", "status": "unreadable", "reason": reason}
+        told = {
+            "trial_id": name,
+            "config_id": "",
+            "configuration": "",
+            "status": "unreadable",
+            "reason": reason,
+        }
         shown.append({**told, "epochs": 0, **nothing})
     return shown
 
@@ -135,10 +145,14 @@ def trial_summary(trial: TrialRecord) -> dict[str, Any]:
 
 
 def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("trial", ">seed", "status", ">epochs", ">dev_score", ">min/epoch", "reason")
+    table = _table(
+        *("trial", "configuration", ">seed", "status", ">epochs", ">dev_score", ">min/epoch"),
+        "reason",
+    )
     for row in trials:
         table.add_row(
             row["trial_id"],
+            Text(row["configuration"]),
             _shown(row["seed"]),
             row["status"],
             f"{row['epochs']}/{_shown(row['epochs_wanted'])}",

@@ -95,6 +95,8 @@ def test_show_takes_a_name_or_a_folder_and_the_beginning_of_a_trial(place: Path)
     assert "diverged" in by_name.stdout and "2/2" in by_name.stdout
     rows = by_name.stdout.splitlines()[2:]
     assert rows == by_folder.stdout.splitlines()[2:]
+    assert rows[0].split()[:2] == ["trial", "configuration"]
+    assert any("annealed B=" in row for row in rows)
     trial = orch("show", name, "annealed", cwd=place)
     assert "0.6000" in trial.stdout and '"sampler": "annealed"' in trial.stdout
 

@@ -14,7 +14,7 @@ from trainer.config import TrainConfig
 
 
 def job(number: int) -> Any:
-    config = TrainConfig(sampler="arrp", freeze="encoder", epochs=3)
+    config = TrainConfig(sampler="arrp", freeze="encoder", lambda_=0.5, epochs=3, seed=7)
     return SimpleNamespace(trial_id=f"round_robin-{number:012d}", config=config)
 
 
@@ -33,12 +33,12 @@ def tell(console: Console, progress: Any) -> None:
 
 def test_off_a_terminal_every_event_is_one_plain_line() -> None:
     console = Console(file=io.StringIO(), width=40)
-    progress = make_progress(console)
+    progress = make_progress(console, ["lambda", "dropout", "draws_per_step"])
     assert isinstance(progress, PlainProgress)
     tell(console, progress)
     trial = "round_robin-000000000001"
     assert console.file.getvalue().splitlines() == [  # type: ignore[attr-defined]
-        f"[ 3/14] {trial} started",
+        f"[ 3/14] {trial} started: arrp F=encoder λ=0.5 B=24000 dropout=0.3, seed 7",
         f"[ 3/14] {trial} epoch 2/3 dev_score 0.612 0.020 min",
         f"[ 3/14] {trial} epoch 3 cannot be resumed from (it is gone); falling back to epoch 2",
         f"[ 3/14] {trial} is tried again from its last epoch: OSError: [red] in two lines",
@@ -62,7 +62,7 @@ def test_on_a_terminal_the_table_shows_every_trial() -> None:
     tell(console, progress)
     text = console.file.getvalue()  # type: ignore[attr-defined]
     said = ("epoch 3 cannot be resumed from", "stopping", "does not answer")
-    for part in ("4/14 trials", "round_robin-000000000001", "arrp+pcgrad+freeze-encoder", *said):
+    for part in ("4/14 trials", "round_robin-000000000001", "arrp F=encoder λ=0.5", *said):
         assert part in text, part
 
 

@@ -96,8 +96,8 @@ def compare(trials: Iterable[TrialRecord]) -> Comparison:
     for trial in trials:
         if trial.status == "complete" and trial.records:
             groups.setdefault(str(trial.identity["config_id"]), []).append(trial)
-    labels = _labels({key: group[0].train_config for key, group in groups.items()})
-    rows = [_row(key, labels[key], group) for key, group in groups.items()]
+    named = labels({key: group[0].train_config for key, group in groups.items()})
+    rows = [_row(key, named[key], group) for key, group in groups.items()]
     rows.sort(key=lambda row: -row.dev_score.mean)
     counts = Counter(trial.status for trial in trials)
     answer, difference = _answer(rows)
@@ -137,7 +137,7 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
+def labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
     """`arrp F=encoder λ=0.5 B=24000`, and whatever else tells the configurations apart."""
     keys = _worth_telling(configs.values())
     flat = {key: dict(flatten(config.canonical(keys))) for key, config in configs.items()}
@@ -173,6 +173,12 @@ def _differ(values: Iterable[Any]) -> bool:
         return False
     first = values[0]
     return any(value != first or type(value) is not type(first) for value in values)
+
+
+def method_of(config: TrainConfig) -> str:
+    """The names of a trial's sampler and combiner, as short as they identify it."""
+    parts = [config.sampler, config.combiner]
+    return "+".join(parts if config.freeze == "none" else [*parts, f"freeze-{config.freeze}"])
 
 
 def label(config: TrainConfig, varied: Iterable[str]) -> str:

@@ -10,9 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.compare.rows import label
+from orchestrator.compare.rows import label, method_of
 from orchestrator.ledger import TrialRecord
-from orchestrator.progress import method
 from trainer.config import TrainConfig
 from trainer.folder import is_uri
 
@@ -109,7 +108,7 @@ def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str
         "sweep": sweep,
         # Runs grouped by it in MLflow's page are averaged over seeds.
         "configuration": label(config, varied),
-        "method": method(config),
+        "method": method_of(config),
         "sampler": config.sampler,
         "combiner": config.combiner,
         "seed": config.seed,
