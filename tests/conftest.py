@@ -22,6 +22,13 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+#: The files that take longest come first: none of them is left to run alone at the end.
+LONGEST = (
+    "test_sweep", "test_spaces", "test_tutorial", "test_interrupts", "test_benchmarks", "test_lint",
+    "test_methods", "test_damage", "test_cli", "test_signals", "test_runner", "test_resume",
+)  # fmt: skip
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     faults = parser.getgroup("faults")
     faults.addoption("--all-faults", action="store_true", help="run the long fault tests too")
@@ -36,6 +43,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    items.sort(
+        key=lambda item: LONGEST.index(f) if (f := item.path.stem) in LONGEST else len(LONGEST)
+    )
     if config.getoption("--all-faults"):
         return
     for item in items:
