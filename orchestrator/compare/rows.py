@@ -10,7 +10,6 @@ import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -155,15 +154,23 @@ def labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
 
 
 def _worth_telling(configs: Collection[TrainConfig]) -> set[str]:
-    """Keys that a label may need; those that are the same everywhere are most of them."""
-    found = set(_ALWAYS)
-    for key, declared in fields_of().items():
-        values = list(map(attrgetter(declared.name), configs))
-        # The entries of a mapping may act in some configurations alone.
-        mappings = "dict" in str(declared.type)
-        if _differ(values) or (mappings and any(isinstance(v, dict) and v for v in values)):
-            found.add(key)
-    return found
+    """Keys that a label may need; those that are the same everywhere are most of them.
+
+    The entries of a mapping may act in some configurations alone, so a mapping always may.
+    """
+    told: set[str] = set()
+    first: dict[str, Any] = {}
+    for config in configs:  # not key by key: what belongs to a config lies side by side in memory
+        own = vars(config)
+        told.update(
+            name
+            for name, value in own.items()
+            if value is not first.get(name)
+            and (_differ((first.get(name, value), value)) or (isinstance(value, dict) and value))
+        )
+        first = first or own
+    keys = {key for key, declared in fields_of().items() if declared.name in told}
+    return {*_ALWAYS, *keys}
 
 
 def _differ(values: Iterable[Any]) -> bool:
