@@ -124,16 +124,6 @@ def test_dotted_keys_find_their_field() -> None:
         assert field_at(key) is None
 
 
-def test_a_mapping_that_was_right_excuses_no_equal_one_of_another_type() -> None:
-    """1, 1.0 and True are equal; mappings that were right are remembered."""
-    right = {"sst": 1, "qqp": 2, "sts": 3}
-    for mapping in ({"batch_size": right}, {"data": {"limit": right}}):
-        assert check(mapping)[1] == []
-    for wrong in (True, 1.0):
-        assert list(problems(batch_size=right | {"sst": wrong})) == ["batch_size.sst"]
-        assert list(problems(data={"limit": right | {"sst": wrong}})) == ["data.limit.sst"]
-
-
 def test_mistakes_of_both_kinds_are_reported_together() -> None:
     found = problems(samplr=1, combiner="pcgradd", freeze="all", batch_size={"sst": 1})
     assert set(found) == {"samplr", "combiner", "freeze", "batch_size"}

@@ -78,28 +78,16 @@ def check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) 
         field = known[key]
         if type(value) is field.usual_type and value == field.usual:
             values[field.name] = field.usual  # most are, and ledgers check thousands of configs
-            continue
-        # 1, 1.0 and True are equal; as text they differ.
-        seen = repr(value) if isinstance(value, dict | list) else None
-        if seen in field.right:
-            values[field.name] = field.right[seen]
-            continue
-        before = len(problems)
-        if field.nested is None:
-            made = _check_value(field.hint, field.limits, prefix + key, value, problems)
-        else:
+        elif field.nested is not None:
+            before = len(problems)
             inner = check_fields(field.nested, value, f"{prefix}{key}.", problems)
-            if len(problems) > before:
-                continue
-            made = field.nested(**inner)
-        values[field.name] = made
-        if seen is not None and len(problems) == before and len(field.right) < _MOST_KEPT:
-            field.right[seen] = made
+            if len(problems) == before:
+                values[field.name] = field.nested(**inner)
+        else:
+            values[field.name] = _check_value(
+                field.hint, field.limits, prefix + key, value, problems
+            )
     return values
-
-
-#: Mappings and lists of a field that are remembered as right.
-_MOST_KEPT = 1000
 
 
 class _Field(typing.NamedTuple):
@@ -111,8 +99,6 @@ class _Field(typing.NamedTuple):
     nested: type | None
     hint: Any
     limits: typing.Mapping[str, Any]
-    #: What mappings and lists, as text, became: a ledger's are mostly the same few.
-    right: dict[str | None, Any]
 
 
 @functools.cache
@@ -121,7 +107,7 @@ def _known(cls: type) -> dict[str, _Field]:
     for key, f in file_fields(cls).items():
         hint = hints[f.name]
         nested = hint if isinstance(hint, type) and dataclasses.is_dataclass(hint) else None
-        found[key] = _Field(f.name, f.default, type(f.default), nested, hint, f.metadata, {})
+        found[key] = _Field(f.name, f.default, type(f.default), nested, hint, f.metadata)
     return found
 
 

@@ -158,17 +158,14 @@ def _worth_telling(configs: Collection[TrainConfig]) -> set[str]:
 
     The entries of a mapping may act in some configurations alone, so a mapping always may.
     """
-    told: set[str] = set()
-    first: dict[str, Any] = {}
-    for config in configs:  # not key by key: what belongs to a config lies side by side in memory
-        own = vars(config)
+    first = next(map(vars, configs), {})
+    told = {name for name, value in first.items() if isinstance(value, dict) and value}
+    for own in map(vars, configs):  # a config's values lie side by side in memory, a key's do not
         told.update(
             name
             for name, value in own.items()
-            if value is not first.get(name)
-            and (_differ((first.get(name, value), value)) or (isinstance(value, dict) and value))
+            if value is not first[name] and _differ((first[name], value))
         )
-        first = first or own
     keys = {key for key, declared in fields_of().items() if declared.name in told}
     return {*_ALWAYS, *keys}
 
