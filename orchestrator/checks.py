@@ -28,7 +28,15 @@ from trainer.freeze import FreezeError
 _FREE = ("question", "published", "resources", "budget", "tracking")
 #: Says where and on what a sweep runs, not what it trains.
 _WHERE = tuple(
-    f"base.{key}" for key in ("data.root", "data.cache", "device", "threads", "eval_batch_size")
+    f"base.{key}"
+    for key in (
+        "data.root",
+        "data.cache",
+        "device",
+        "threads",
+        "eval_batch_size",
+        "predict_test",
+    )
 )
 #: May only grow: more configurations, more seeds, more entries at the end, more epochs.
 _GROWING = ("search.num_trials", "search.seeds", "enqueue", "base.epochs")

@@ -364,9 +364,10 @@ class Run:
 
     def final_files(self) -> dict[str, bytes]:
         """What is written once, behind the last epoch: the dev set's errors taken apart and the
-        test predictions in the leaderboard's format."""
+        test predictions in the leaderboard's format (`predict_test`)."""
         files = {"analysis.json": analysis_file(self._dev or self.evaluate("dev"), self.corpus)}
-        for name, made in self.evaluate("test").items():
+        predicted = self.evaluate("test") if self.config.predict_test else {}
+        for name, made in predicted.items():
             files[f"test/{name}.csv"] = leaderboard_file(made, self.corpus.splits[name]["test"])
         return files
 
