@@ -212,3 +212,14 @@ def test_the_leaderboards_ids_are_the_test_files(cache: Path, tmp_path: Path) ->
     content = run.final_files()["test/sts.csv"].decode()
     rows = list(csv.reader(content.splitlines()[1:]))
     assert [row[0].strip() for row in rows] == run.corpus.splits["sts"]["test"].column("id")
+
+
+def test_test_sets_are_predicted_unless_told_otherwise(cache: Path) -> None:
+    from small import small_config
+    from trainer.train import Run
+
+    told, other = small_config(cache), small_config(cache, predict_test=False)
+    names = {f"test/{task}.csv" for task in told.tasks}
+    assert set(Run(told).final_files()) == {"analysis.json", *names}
+    assert set(Run(other).final_files()) == {"analysis.json"}
+    assert told.canonical() == other.canonical()

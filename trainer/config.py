@@ -152,7 +152,7 @@ class TrainConfig:
     attention_dropout: float = field(default=0.1, metadata=in_range(0, 0.9))
     precision: str = field(default="fp32", metadata=one_of("fp32", "bf16", "auto"))
     eval_batch_size: int = field(default=64, metadata=in_range(1, 100_000) | {"runtime": True})
-    #: Predict the test sets behind the last epoch; they are whole, however few the training examples.
+    #: Predict the test sets behind the last epoch, whole as they are.
     predict_test: bool = field(default=True, metadata={"runtime": True})
 
     seed: int = field(default=0, metadata=in_range(0, 2**31))
