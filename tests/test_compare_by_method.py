@@ -246,6 +246,31 @@ def test_many_comparisons_make_each_claim_harder(tmp_path: Path) -> None:
     assert any("Holm" in note for note in found.notes)
 
 
+def test_a_question_about_named_methods_pays_for_no_other(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.81), seeds=(1, 2, 3), noise=0.15)
+    for seed in (1, 2, 3):
+        for number, other in enumerate(("round_robin", "cycle", "proportional", "interleaved")):
+            made = world.predictions(RNG(10 * seed + number), 0.80)
+            write_predicted(tmp_path, world, made, sampler=other, seed=seed)
+        alone = world.predictions(RNG(seed), 0.8)
+        write_predicted(tmp_path, world, alone, sampler="single_task", train_task="sst", seed=seed)
+    everything, named = compared(tmp_path), compared(tmp_path, methods=("arrp", "cycle+pcgrad"))
+    assert {made.method for made in named.standings} == {
+        "annealed+pcgrad", "arrp+pcgrad", "cycle+pcgrad",
+    }  # fmt: skip
+    one, other = (contrast(found, "arrp+pcgrad") for found in (everything, named))
+    assert one.differences["dev_score"].value == other.differences["dev_score"].value
+    assert one.p_different is not None and other.p_different is not None
+    assert other.p_different < one.p_different
+    why = named.why()
+    assert {row["method"] for row in why["utilisation"]} == {m.method for m in named.standings}
+    assert {row["method"] for row in why["against_single_task"]} == {
+        row["method"] for row in why["utilisation"]
+    }
+    with pytest.raises(ChoiceError, match=r"--methods arpp: no such method; allowed: annealed\+pc"):
+        compared(tmp_path, methods=("arpp",))
+
+
 def test_frozen_sets_of_arrp_answer_together(tmp_path: Path) -> None:
     world = write_pair(tmp_path, (0.80, 0.80), seeds=(1, 2))
     for seed in (1, 2):
@@ -330,6 +355,7 @@ def test_the_command_answers_in_its_first_line(tmp_path: Path) -> None:
         ("--margin 0", "--margin 0: must lie between 0 and 1"),
         ("--metric acc", "--metric acc: no such metric; allowed: dev_score, dev_mean, sst"),
         ("--baseline x", "--baseline x: no such method; allowed: arrp+pcgrad"),
+        ("--methods y", "--methods y: no such method; allowed: arrp+pcgrad"),
         ("--by lamda", "--by lamda: unknown key; allowed: "),
     ],
 )

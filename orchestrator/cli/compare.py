@@ -14,6 +14,7 @@ from orchestrator.cli.terminal import (
     By,
     Json,
     Margin,
+    Methods,
     Metric,
     Out,
     Seed,
@@ -38,6 +39,7 @@ _PATIENCE = 1.0
 def compare_trials(
     name: Sweep,
     baseline: Baseline = "",
+    methods: Methods = "",
     metric: Metric = "dev_score",
     by: By = "",
     margin: Margin = 0.005,
@@ -62,7 +64,7 @@ def compare_trials(
     layout = "json" if as_json else layout
     if layout not in FORMATS:
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
-    question = question_of(baseline, metric, by, margin, seed)
+    question = question_of(baseline, methods, metric, by, margin, seed)
     from orchestrator.compare import compare
     from orchestrator.compare.of_sweep import trials_of
 
@@ -78,14 +80,22 @@ def compare_trials(
     _print(compared, layout, why)
 
 
-def question_of(baseline: str, metric: str, by: str, margin: float, seed: int) -> Question:
+def question_of(
+    baseline: str, methods: str, metric: str, by: str, margin: float, seed: int
+) -> Question:
     """The options, checked as far as no trial is needed."""
     from orchestrator.compare.question import Question
 
     if not 0 < margin < 1:
         raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
-    keys = tuple(key.strip() for key in by.split(",") if key.strip())
-    return Question(metric=metric, by=keys, baseline=baseline, margin=margin, seed=seed)
+    return Question(
+        metric=metric, by=_listed(by), baseline=baseline, methods=_listed(methods), margin=margin,
+        seed=seed,
+    )  # fmt: skip
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def find_sweep(name: str, out: str) -> Ledger:

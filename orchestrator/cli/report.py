@@ -15,6 +15,7 @@ from orchestrator.cli.terminal import (
     By,
     Json,
     Margin,
+    Methods,
     Metric,
     Out,
     Seed,
@@ -49,6 +50,7 @@ def report_sweep(
         typer.Option(metavar="DIR", help="Write every figure there too, as SVG and PNG."),
     ] = None,
     baseline: Baseline = "",
+    methods: Methods = "",
     metric: Metric = "dev_score",
     by: By = "",
     margin: Margin = 0.005,
@@ -61,7 +63,7 @@ def report_sweep(
     The answer, tables, frontier, learning curves, reasons, single trials' errors, environment and
     commands.  docs/report.md explains every part.
     """
-    question = question_of(baseline, metric, by, margin, seed)
+    question = question_of(baseline, methods, metric, by, margin, seed)
     ledger = find_sweep(name, out)
     to = _checked_output(output or f"{ledger.name}.html")
     folder = _checked_folder(figures) if figures is not None else None

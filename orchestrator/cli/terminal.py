@@ -33,6 +33,14 @@ Baseline = Annotated[
 Metric = Annotated[
     str, typer.Option("--metric", metavar="M", help="dev_score, dev_mean or a task's name.")
 ]
+Methods = Annotated[
+    str,
+    typer.Option(
+        "--methods",
+        metavar="METHOD[,METHOD]",
+        help="Compare these alone (or all that begin so) with the baseline.",
+    ),
+]
 By = Annotated[
     str,
     typer.Option(

@@ -65,8 +65,9 @@ class _Making:
         self.question = question
         self.methods = found
         self.baseline = methods.find_baseline(found, question.baseline)
-        joined = None if question.by else methods.union(found, methods.ARRP)
-        self.compared = [m for m in [*found, *([joined] if joined else [])] if m.candidates]
+        named = methods.named(found, question.methods, self.baseline)
+        joined = None if question.by else methods.union(named, methods.ARRP)
+        self.compared = [m for m in [*named, *([joined] if joined else [])] if m.candidates]
         self.metrics = _metrics_of(self.baseline)
         if question.metric not in self.metrics:
             allowed = ", ".join(self.metrics)

@@ -178,6 +178,24 @@ def find_baseline(methods: Sequence[Method], name: str) -> Method:
     return next((method for method in methods if method.configurations), methods[0])
 
 
+def named(methods: Sequence[Method], names: Sequence[str], baseline: Method) -> list[Method]:
+    """The baseline and the methods of these names, or that begin with them; all without names.
+
+    Raises `ChoiceError` for a name that no method has.
+    """
+    if not names:
+        return list(methods)
+    known = {method.name for method in methods}
+    found = {baseline.name}
+    for name in names:
+        begun = {name} if name in known else {each for each in known if each.startswith(name)}
+        if not begun:
+            allowed = ", ".join(sorted(known))
+            raise ChoiceError(f"--methods {name}: no such method; allowed: {allowed}")
+        found |= begun
+    return [method for method in methods if method.name in found]
+
+
 def why_apart(one: Method, other: Method, by: Sequence[str] = ()) -> str:
     """Why scores of two methods (or of one method's trials) do not compare; empty if they do.
 

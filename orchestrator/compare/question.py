@@ -7,11 +7,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Question:
-    """What is compared: `metric` decides, `margin` is how much of it does not matter."""
+    """What is compared: `metric` decides, `margin` is how much of it does not matter.
+
+    `methods`: only those that these begin, beside the baseline; empty for all.
+    """
 
     metric: str = "dev_score"
     by: tuple[str, ...] = ()
     baseline: str = ""
+    methods: tuple[str, ...] = ()
     margin: float = 0.005
     seed: int = 0
     replicates: int = 2000

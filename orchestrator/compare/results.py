@@ -106,13 +106,14 @@ class MethodComparison:
     #: Whether the frontier's minutes are a timing session's.
     timed: bool
     notes: list[str]
+    #: All of the sweep's, compared or not.
     methods: list[Method]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, the reasons (`why`) included."""
         plain: dict[str, Any] = {
             "answer": self.answer,
-            **{key: _plain(value) for key, value in vars(self.question).items()},
+            **{k: v for k, v in vars(self.question).items() if k != "methods"},
             "baseline": self.baseline,
             "methods": self.standings,
             "contrasts": self.contrasts,
@@ -124,7 +125,11 @@ class MethodComparison:
         return {key: _plain(value) for key, value in plain.items()} | {"why": self.why()}
 
     def scored(self) -> list[Method]:
-        """The methods that have the metric in question."""
+        """The compared methods that have the metric in question."""
+        compared = {made.method for made in self.standings}
+        return [method for method in self._scored() if method.name in compared]
+
+    def _scored(self) -> list[Method]:
         metric = self.question.metric
         tried = [method for method in self.methods if method.candidates]
         return [m for m in tried if metric in OVERALL or metric in m.dev_tasks]
@@ -142,7 +147,12 @@ class MethodComparison:
         return {
             "conflicts": why.conflicts(tried),
             "utilisation": why.utilisation(tried),
-            "against_single_task": why.against_single_task(tried, self.question.metric),
+            # The task alone need not be compared itself.
+            "against_single_task": [
+                row
+                for row in why.against_single_task(self._scored(), self.question.metric)
+                if row["method"] in {method.name for method in tried}
+            ],
             "importances": importances(self._alike(tried), self.question.metric),
             "progress": why.progress(shown.values(), names),
         }
