@@ -175,8 +175,9 @@ class TrainConfig:
         Usual values are the defaults themselves, as in a config that was checked: whoever compares
         thousands looks for what differs.
         """
-        found = {}
-        for key, name, usual in _held(cls):
+        found: dict[str, Any] = {}
+        owner: Any = cls
+        for key, name, usual in _held(owner):
             value = mapping[key]
             if isinstance(value, list):
                 value = tuple(value)
