@@ -71,6 +71,7 @@ def sweep(trials: int, algorithm: str, folder: Path, concurrent: int) -> dict[st
     file.write_text(yaml.safe_dump(spec, sort_keys=False))
     path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # who has installed it has its bytecode
     command = [sys.executable, __file__, "--drive", str(file), str(out), str(concurrent)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     if done.returncode:
