@@ -4,6 +4,7 @@
     python benchmarks/epochs.py               # random tokens in real lengths, P0's sizes
     python benchmarks/epochs.py --data DIR    # cs224n's files, as many as are there
     python benchmarks/epochs.py --json | tail -1
+    python benchmarks/epochs.py --show benchmarks/results/FILE    # a kept run again
 
 How much faster an epoch of ARRP is than one of annealed PCGrad depends on what surgery costs.
 Steps of every phase are taken in turn by our trainer, by transformers + torchjd's own loop
@@ -158,7 +159,11 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=0, help="0: torch's default")
     parser.add_argument("--json", action="store_true", help="only the JSON line")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="print a kept run's table")
     options = parser.parse_args()
+    if options.show:
+        print(show(json.loads(options.show.read_text())))
+        return
     if options.rounds < 2:
         parser.error("--rounds: at least 2")
     if options.threads:

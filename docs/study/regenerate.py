@@ -4,9 +4,10 @@
     python docs/study/regenerate.py --check    # say where the page differs (exit 1), write nothing
 
 A block of the page begins with a comment that holds its command and, behind a bar, which parts of
-the command's Markdown are wanted, and reaches to the next `<!-- end -->`:
+the command's Markdown are wanted: `answer`, `notes`, and tables by how their first column's name
+begins (`against 2`: the second of these).  It reaches to the next `<!-- end -->`:
 
-    <!-- orch compare study-cpu --format md | answer, table 1, table 2, notes -->
+    <!-- orch compare study-cpu --format md | answer, method, against, against 2, notes -->
 
 The ledgers are the packs beside this file (`orch pack`), unpacked into a temporary folder.
 """
@@ -25,14 +26,17 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
 PAGE = HERE.parent / "study.md"
 #: What the page shows of the report's figures, and the report itself.
 REPORT = "orch report study-cpu -o report.html --figures figures"
-FIGURES = ("methods", "frontier", "curves-minutes", "conflicts")
+FIGURES = ("scores-dev_score", "frontier", "progress-dev_score-minutes", "conflicts")
 _BLOCK = re.compile(
-    r"<!-- (?P<command>orch [^|\n]+?)(?: \| (?P<parts>[^\n]+?))? -->\n(?P<content>.*?)<!-- end -->",
+    r"<!-- (?P<command>(?:orch|python) [^|\n]+?)(?: \| (?P<parts>[^\n]+?))? -->\n"
+    r"(?P<content>.*?)<!-- end -->",
     re.DOTALL,
 )
+_NUMBERED = re.compile(r"(.*\D) (\d)")
 
 
 class Ledgers:
@@ -46,12 +50,17 @@ class Ledgers:
                 archive.extractall(folder / "sweeps", filter="data")
 
     def printed(self, command: str) -> str:
-        """The standard output of an `orch` command.  Raises `SystemExit` with its complaint."""
+        """What `orch` prints beside the ledgers, or `python` in the project's folder.
+
+        Raises `SystemExit` with a command's complaint.
+        """
         if command not in self._printed:
-            program = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
+            name, *arguments = shlex.split(command)
+            place = self.folder if name == "orch" else ROOT
+            program = ["-c", "from orchestrator.cli import main; main()"] if name == "orch" else []
             done = subprocess.run(
-                [*program, *shlex.split(command)[1:]],
-                cwd=self.folder, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"},
+                [sys.executable, *program, *arguments],
+                cwd=place, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"},
             )  # fmt: skip
             if done.returncode:
                 raise SystemExit(f"{command}: exit code {done.returncode}\n{done.stderr}")
@@ -64,14 +73,24 @@ class Ledgers:
         if parts is None:
             lines = (line.rstrip() for line in printed.splitlines())
             return "\n".join(["```text", *lines, "```"]) + "\n"
-        pieces = printed.split("\n\n")
-        tables = [piece for piece in pieces if piece.startswith("| ")]
-        named = {"answer": pieces[0], "notes": pieces[-1]}
-        named |= {f"table {number}": table for number, table in enumerate(tables, start=1)}
-        wanted = [part.strip() for part in parts.split(",")]
-        if missing := [part for part in wanted if part not in named]:
-            raise SystemExit(f"{command}: no {missing[0]}; there is {', '.join(named)}")
-        return "\n" + "\n\n".join(named[part] for part in wanted) + "\n\n"
+        found = [_part(printed.split("\n\n"), part.strip()) for part in parts.split(",")]
+        if missing := [
+            part for part, text in zip(parts.split(","), found, strict=True) if not text
+        ]:
+            raise SystemExit(f"{command}: prints no {missing[0].strip()}")
+        return "\n" + "\n\n".join(found) + "\n\n"
+
+
+def _part(pieces: list[str], name: str) -> str:
+    """One of the pieces that `orch compare --format md` prints; empty if there is none."""
+    if name == "answer":
+        return pieces[0]
+    if name == "notes":
+        return pieces[-1] if pieces[-1].startswith("- ") else ""
+    numbered = _NUMBERED.fullmatch(name)
+    begins, place = (numbered[1], int(numbered[2])) if numbered else (name, 1)
+    tables = [piece for piece in pieces if piece.startswith(f"| {begins}")]
+    return tables[place - 1] if len(tables) >= place else ""
 
 
 def filled(page: str, ledgers: Ledgers) -> str:

@@ -98,7 +98,7 @@ def _over_epochs(
                 axes.plot(xs, ys, label=name, **looks[name].line_options())
                 told.append(f"{name} {ys[0]:.3f} to {ys[-1]:.3f}")
         if key == "conflicts":
-            axes.set_ylim(bottom=0)
+            axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1)  # markers keep their heads
         else:
             axes.axhline(0, color=style.INK, linewidth=0.8)
         style.whole_numbers(axes)
