@@ -5,15 +5,18 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import os
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import yaml
 
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.timing import FOLDER
 from orchestrator.views import resolved_spec
+from trainer.config import DataConfig
 from trainer.store import predictions_name, record_name
 
 _ANALYSIS = "analysis.json"
@@ -34,8 +37,8 @@ def pack(ledger: Ledger) -> Packed:
 
     In it are the resolved sweep file without `tracking` (it may name databases), every trial's
     config, epochs, end and analysis (without the worst errors' text), the dev predictions of its
-    last epoch, and timing sessions; not in it are checkpoints, logs, and whatever else holds
-    sentences.  The same sweep makes the same bytes.
+    last epoch, and timing sessions; not in it are checkpoints, logs, where on this machine the
+    data lay, and whatever else holds sentences.  The same sweep makes the same bytes.
     """
     trials = sorted(trial.trial_id for trial in ledger.trials())
     sink = io.BytesIO()
@@ -55,6 +58,7 @@ def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
     """Name below the sweep's folder, content.  Files of a kind stand together: that packs best."""
     spec = {key: value for key, value in resolved_spec(ledger).items() if key != "tracking"}
     if spec:
+        spec = {**spec, "base": _elsewhere(spec.get("base"))}
         yield RESOLVED, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).encode()
     timings = ledger.folder.child(FOLDER)
     for name in timings.names():
@@ -67,6 +71,9 @@ def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
         names = ["config.json", *(record_name(n) for n in range(1, epochs + 1)), "end.json"]
         contents = {name: directory.read(name) for name in (*names, predictions_name(epochs))}
         contents[_ANALYSIS] = _without_sentences(directory.read(_ANALYSIS))
+        if (described := directory.config()) is not None:
+            described["config"] = _elsewhere(described.get("config"))
+            contents["config.json"] = _json(described)
         for kind, (name, content) in enumerate(contents.items()):
             if content is not None:
                 found.append((kind, f"trials/{trial_id}/{name}", content))
@@ -81,4 +88,19 @@ def _without_sentences(analysis: bytes | None) -> bytes | None:
         kept = {task: {k: v for k, v in of.items() if k != "worst"} for task, of in tasks.items()}
     except (ValueError, AttributeError):
         return None
-    return json.dumps(kept, indent=1).encode() + b"\n"
+    return _json(kept)
+
+
+def _elsewhere(config: Any) -> Any:
+    """A config without folders of this machine: data lie in `data`, as they do by default."""
+    data = config.get("data") if isinstance(config, dict) else None
+    if not isinstance(data, dict):
+        return config
+    places = {"cache": ""} if "cache" in data else {}
+    if os.path.isabs(os.path.expanduser(str(data.get("root", "")))):
+        places["root"] = DataConfig().root
+    return {**config, "data": {**data, **places}}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"

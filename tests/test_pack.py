@@ -32,7 +32,14 @@ def sweep(tmp_path: Path) -> Path:
     for seed in (1, 2, 3):
         for sampler, skill in (("annealed", 0.7), ("arrp", 0.72)):
             made = world.predictions(rng, skill)
-            name = write_predicted(folder, world, made, sampler=sampler, seed=seed, epochs=2)
+            data = {
+                "source": "synthetic",
+                "root": "/home/me/private-host",
+                "cache": "~/private-host",
+            }
+            name = write_predicted(
+                folder, world, made, sampler=sampler, seed=seed, epochs=2, data=data
+            )
             trial = folder / "trials" / name
             (trial / "analysis.json").write_text(json.dumps(ANALYSIS))
             (trial / "test").mkdir()
@@ -41,7 +48,7 @@ def sweep(tmp_path: Path) -> Path:
             (trial / "logs" / "1.log").write_text(SENTENCE)
             (trial / "checkpoints").mkdir()
             (trial / "checkpoints" / "002.safetensors").write_bytes(bytes(10_000))
-    spec = "name: mine\nquestion: Which?\nbase: {epochs: 2}\n"
+    spec = "name: mine\nquestion: Which?\nbase: {epochs: 2, data: {root: ~/private-host}}\n"
     spec += "tracking: {uri: 'postgresql://me@private-host/db'}\n"
     (folder / "sweep.yaml").write_text(spec)
     return folder
@@ -62,7 +69,7 @@ def test_what_is_unpacked_compares_the_same_to_the_digit(sweep: Path, tmp_path: 
     assert "dev_score 0." in json.loads(answers[1].stdout)["answer"]
 
 
-def test_sentences_databases_logs_and_weights_stay_where_they_are(sweep: Path) -> None:
+def test_sentences_databases_folders_logs_and_weights_stay_where_they_are(sweep: Path) -> None:
     packed = pack(Ledger(sweep.parent, sweep.name))
     assert packed == pack(Ledger(sweep.parent, sweep.name))
     archive = sweep / "made.tar.xz"
