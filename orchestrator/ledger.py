@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from orchestrator import remembered
-from orchestrator.remembered import Remembered
 from trainer.config import TrainConfig, check
 from trainer.folder import Folder, open_folder
-from trainer.known_samplers import OURS
 from trainer.store import TrialDirectory, is_number
 from trainer.summary import summarise as of_complete_trial
 
@@ -29,8 +24,6 @@ _TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEFAULTS = TrainConfig().to_dict()
 #: A request to an object store is waiting, mostly.
 _READERS = 16
-#: Of a trial, what its files say.
-_HELD = ("config", "identity", "records", "status", "reason", "summary")
 
 
 @dataclass(frozen=True)
@@ -126,8 +119,7 @@ class Ledger:
     def read(self) -> Reading:
         """Everything, each directory read once."""
         trial_ids = self.trial_ids()
-        with _no_collection():
-            found = dict(zip(trial_ids, self._read_all(trial_ids), strict=True))
+        found = dict(zip(trial_ids, self._read_all(trial_ids), strict=True))
         return Reading(
             [trial for trial in found.values() if isinstance(trial, TrialRecord)],
             {name: reason for name, reason in found.items() if isinstance(reason, str)},
@@ -140,33 +132,10 @@ class Ledger:
             directory.write_end(status, reason, summarise(directory.records()))
 
     def _read_all(self, trial_ids: list[str]) -> Iterable[TrialRecord | str | None]:
-        local = self.trials_folder.local
-        if local is None:
-            with ThreadPoolExecutor(_READERS) as readers:
-                return list(readers.map(self._read, trial_ids))
-        if len(trial_ids) < remembered.FEWEST:
+        if self.trials_folder.local is not None:
             return map(self._read, trial_ids)
-        memory = Remembered(local)
-        found = [self._remembered(memory, trial_id) for trial_id in trial_ids]
-        memory.save(trial_ids)
-        return found
-
-    def _remembered(self, memory: Remembered, trial_id: str) -> TrialRecord | str | None:
-        """`_read`, if it was not read before."""
-        known = memory.find(trial_id)
-        if known is not None:
-            path = f"{self.trials_folder.path.rstrip('/')}/{trial_id}"
-            trial = TrialRecord(trial_id=trial_id, path=path, **known)
-            trial.__dict__["train_config"] = TrainConfig.from_checked(trial.config)
-            return trial
-        found = self._read(trial_id)
-        if isinstance(found, TrialRecord) and found.status != "unfinished":
-            held = {key: getattr(found, key) for key in _HELD}
-            # A file that says 1 for 1.0 has to be checked again, one with another's sampler too.
-            config = found.train_config
-            if config.sampler in OURS and remembered.same(config.to_dict(), found.config):
-                memory.learn(trial_id, held)
-        return found
+        with ThreadPoolExecutor(_READERS) as readers:
+            return list(readers.map(self._read, trial_ids))
 
     def _read(self, trial_id: str) -> TrialRecord | str | None:
         """A trial, why it cannot be read, or None if it was never begun."""
@@ -217,18 +186,6 @@ def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
     if not records:
         return {}
     return of_complete_trial(records)
-
-
-@contextlib.contextmanager
-def _no_collection() -> Iterator[None]:
-    """Nothing that is read here is garbage, and looking for some takes a quarter of the time."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def printable(text: str) -> str:

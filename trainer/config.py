@@ -168,25 +168,6 @@ class TrainConfig:
             raise ConfigError(problems)
         return config
 
-    @classmethod
-    def from_checked(cls, mapping: dict[str, Any]) -> TrainConfig:
-        """The config that `to_dict` made this whole mapping of.  Nothing is checked.
-
-        Usual values are the defaults themselves, as in a config that was checked: whoever compares
-        thousands looks for what differs.
-        """
-        found: dict[str, Any] = {}
-        owner: Any = cls
-        for key, name, usual in _held(owner):
-            value = mapping[key]
-            if isinstance(value, list):
-                value = tuple(value)
-            found[name] = usual if value == usual and type(value) is type(usual) else value
-        found["data"] = DataConfig(**mapping["data"])
-        made = object.__new__(cls)
-        made.__dict__.update(found)
-        return made
-
     def to_dict(self) -> dict[str, Any]:
         """The whole config as plain JSON values, under the names that files use."""
         return _plain(self)
@@ -279,12 +260,6 @@ def _plain(value: Any, *, runtime: bool = True) -> Any:
     return {
         key: _plain(getattr(value, name), runtime=runtime) for key, name in _names(cls, runtime)
     }
-
-
-@functools.cache
-def _held(cls: type) -> tuple[tuple[str, str, Any], ...]:
-    """What a dataclass's fields are called in files and in Python, and what they usually hold."""
-    return tuple((f.name.rstrip("_"), f.name, f.default) for f in dataclasses.fields(cls))
 
 
 @functools.cache

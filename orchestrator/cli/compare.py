@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 from typing import TYPE_CHECKING, Annotated, Any
@@ -115,8 +114,6 @@ def comparison_of(
     from orchestrator.compare.by_method import ChoiceError
     from orchestrator.compare.of_sweep import compare_sweep
 
-    # The trials stay to the command's end: looking for garbage among thousands takes a second.
-    gc.disable()
     try:
         return compare_sweep(ledger, chosen, question, tell)
     except ChoiceError as error:

@@ -158,24 +158,20 @@ def _worth_telling(configs: Collection[TrainConfig]) -> set[str]:
 
     The entries of a mapping may act in some configurations alone, so a mapping always may.
     """
-    first = next(map(vars, configs), {})
-    told = {name for name, value in first.items() if isinstance(value, dict) and value}
-    for own in map(vars, configs):  # a config's values lie side by side in memory, a key's do not
-        told.update(
-            name
-            for name, value in own.items()
-            if value is not first[name] and _differ((first[name], value))
-        )
-    keys = {key for key, declared in fields_of().items() if declared.name in told}
-    return {*_ALWAYS, *keys}
+    first = next(iter(configs), None)
+    varying = {
+        key
+        for key, declared in fields_of().items()
+        if isinstance(getattr(first, declared.name, None), dict)
+        or _differ(getattr(config, declared.name) for config in configs)
+    }
+    return {*_ALWAYS, *varying}
 
 
 def _differ(values: Iterable[Any]) -> bool:
     """Whether there are two of them; 1 and True are."""
-    values = list(values)
-    if len(set(map(id, values))) < 2:  # mostly defaults; ten thousand are asked for every key
-        return False
-    first = values[0]
+    values = iter(values)
+    first = next(values, None)
     return any(value != first or type(value) is not type(first) for value in values)
 
 
