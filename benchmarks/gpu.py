@@ -28,10 +28,10 @@ import torch
 from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
 from limit import MatrixRate, step_operations, wait
 
-from trainer.encoder import EncoderShape
-from trainer.provenance import describe_run
+from trainer.loop.epoch_metrics import Tally
+from trainer.model.encoder import EncoderShape
 from trainer.samplers import Phase
-from trainer.tally import Tally
+from trainer.storage.provenance import describe_run
 from trainer.train import Run
 
 #: METHODS' epochs that are timed whole.

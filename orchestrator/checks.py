@@ -16,13 +16,14 @@ from pydantic import ValidationError
 from orchestrator.identity import config_id, trial_id
 from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
 from orchestrator.spec import SweepSpec
-from trainer.build import check_methods
-from trainer.checkpoints import EncoderError
 from trainer.combiners import CombinerError
 from trainer.config import ConfigError, TrainConfig
-from trainer.corpus import DataError, fingerprint, prepare
-from trainer.folder import Folder, StoreError, is_uri, open_folder
-from trainer.freeze import FreezeError
+from trainer.data.corpus import DataError, fingerprint, prepare
+from trainer.loop.build import check_methods
+from trainer.model.freezing import FreezeError
+from trainer.model.pretrained import EncoderError
+from trainer.storage.folder import Folder, StoreError, is_uri
+from trainer.storage.open import open_folder
 
 #: May change from one run of a sweep to the next.
 _FREE = ("question", "published", "resources", "budget", "tracking")

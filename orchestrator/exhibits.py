@@ -12,7 +12,7 @@ from orchestrator.compare.question import Question
 from orchestrator.ledger import RESOLVED, STATUSES, Ledger, TrialRecord
 from orchestrator.tracker import root_cause
 from orchestrator.tracking import Exhibits
-from trainer.store import predictions_name
+from trainer.storage.trial_directory import predictions_name
 
 logger = logging.getLogger(__name__)
 

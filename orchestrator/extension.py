@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.spec_models import SweepSpec
 from trainer.config import TrainConfig
-from trainer.store import TrialDirectory, record_name
+from trainer.storage.trial_directory import TrialDirectory, record_name
 
 
 @dataclass

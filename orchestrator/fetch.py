@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from trainer.reading import DataError, read_examples
+from trainer.data.readers import DataError, read_examples
 from trainer.tasks import TASKS, Task
 
 REPOSITORY = "gpoesia/minbert-default-final-project"

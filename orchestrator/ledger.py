@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, check
-from trainer.folder import Folder, open_folder
-from trainer.store import TrialDirectory, is_number
+from trainer.storage.folder import Folder
+from trainer.storage.open import open_folder
+from trainer.storage.trial_directory import TrialDirectory, is_number
 from trainer.summary import summarise as of_complete_trial
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")

@@ -25,7 +25,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from trainer.folder import Folder, StoreError, open_folder, write_whole
+from trainer.storage.folder import Folder, StoreError
+from trainer.storage.local_folder import write_whole
+from trainer.storage.open import open_folder
 
 LOCK = "lock"
 #: How often a claim is put anew when others come and go, and the longest pause before that.

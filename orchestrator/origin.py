@@ -7,7 +7,7 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
-from trainer.folder import Folder, StoreError
+from trainer.storage.folder import Folder, StoreError
 
 ORIGIN = "origin.json"
 

@@ -17,7 +17,7 @@ from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.timing import FOLDER
 from orchestrator.views import resolved_spec
 from trainer.config import DataConfig
-from trainer.store import predictions_name, record_name
+from trainer.storage.trial_directory import predictions_name, record_name
 
 _ANALYSIS = "analysis.json"
 #: How every xz file begins.

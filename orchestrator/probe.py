@@ -25,12 +25,12 @@ from orchestrator.compare.rows import method_of
 from orchestrator.space import checkpoint_bytes, encoder_shape, parameters
 from orchestrator.spec import SweepSpec
 from trainer.config import ConfigError, TrainConfig
-from trainer.corpus import Split
-from trainer.device import choose_device, peak_memory_mb
-from trainer.folder import in_words
-from trainer.recorded import RUNS_BEFORE
+from trainer.data.corpus import Split
+from trainer.loop.cuda_graphs import RUNS_BEFORE
+from trainer.loop.device import choose_device, peak_memory_mb
 from trainer.samplers import Draw, Phase, Step
-from trainer.timing import free_memory, used_memory
+from trainer.step_timing import free_memory, used_memory
+from trainer.storage.folder import in_words
 from trainer.train import Diverged, Run
 
 #: Share of a device's memory that is left over: allocators fragment, and steps differ.

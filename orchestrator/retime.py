@@ -15,15 +15,15 @@ from orchestrator.compare.rows import method_of
 from orchestrator.identity import config_id
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.timing import FOLDER, Session, TimedConfig, TimedRound
-from trainer.build import check_methods
-from trainer.checkpoints import EncoderError
 from trainer.combiners import CombinerError, combiner
 from trainer.config import ConfigError, TrainConfig
-from trainer.corpus import DataError, fingerprint
-from trainer.freeze import FreezeError
-from trainer.provenance import describe_run
+from trainer.data.corpus import DataError, fingerprint
+from trainer.loop.build import check_methods
+from trainer.model.freezing import FreezeError
+from trainer.model.pretrained import EncoderError
 from trainer.samplers import SamplerError
-from trainer.timing import Contestant, build, in_turn
+from trainer.step_timing import Contestant, build, in_turn
+from trainer.storage.provenance import describe_run
 
 __all__ = ["TimingError", "choose", "group_of", "ready", "time_in_turn"]
 

@@ -12,12 +12,12 @@ from orchestrator.checks import SweepError, examples
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.plan import configurations
 from orchestrator.spec import SweepSpec
-from trainer.checkpoints import find_checkpoint
 from trainer.config import TrainConfig
-from trainer.corpus import tokenizer_of
-from trainer.encoder import Encoder, EncoderShape, preset_shape
-from trainer.folder import in_words
-from trainer.store import KEPT_CHECKPOINTS, MARGIN_BYTES
+from trainer.data.corpus import tokenizer_of
+from trainer.model.encoder import Encoder, EncoderShape, preset_shape
+from trainer.model.pretrained import find_checkpoint
+from trainer.storage.folder import in_words
+from trainer.storage.trial_directory import KEPT_CHECKPOINTS, MARGIN_BYTES
 
 _BYTES = 4  # fp32, whatever the trial computes in
 _MOMENTS = 2  # AdamW's

@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Callable
 from pathlib import Path
 
-from trainer.folder import write_whole
+from trainer.storage.local_folder import write_whole
 
 
 def make_whole(path: Path, fill: Callable[[Path], object]) -> None:

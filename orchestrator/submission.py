@@ -14,9 +14,9 @@ from orchestrator.addresses import holds_password, without_password
 from orchestrator.checks import SweepError, examples
 from orchestrator.spec import SweepSpec
 from trainer.config import TrainConfig
-from trainer.corpus import DataError, fingerprint
-from trainer.encoder import PRESETS
-from trainer.folder import in_words, is_uri
+from trainer.data.corpus import DataError, fingerprint
+from trainer.model.encoder import PRESETS
+from trainer.storage.folder import in_words, is_uri
 
 #: What may travel with a job.  Ray keeps it in the head's memory and on every node.
 MAX_BYTES = 64 * 2**20

@@ -39,7 +39,7 @@ from orchestrator.space import check_space
 from orchestrator.spec import SweepSpec
 from orchestrator.tracker import Tracker
 from trainer.config import TrainConfig
-from trainer.folder import StoreError
+from trainer.storage.folder import StoreError
 
 __all__ = ["SweepError", "SweepOutcome", "run_sweep"]
 

@@ -58,7 +58,7 @@ class TimedConfig(_Model):
 
 
 class TimedStretch(_Model):
-    """`trainer.timing.Stretch`."""
+    """`trainer.step_timing.Stretch`."""
 
     phase: str
     steps: int = Field(ge=1)
@@ -67,7 +67,7 @@ class TimedStretch(_Model):
 
 
 class TimedRound(_Model):
-    """`trainer.timing.Round`; its turns by config id."""
+    """`trainer.step_timing.Round`; its turns by config id."""
 
     number: int
     contended: bool | None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
 
-from trainer.folder import StoreError
+from trainer.storage.folder import StoreError
 
 logger = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ import time
 import traceback
 from collections import deque
 
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 FOLDER = "logs"
 KEPT_LINES = 200

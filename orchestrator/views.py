@@ -15,7 +15,8 @@ from rich.text import Text
 from orchestrator.compare.rows import labels
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord, printable
 from orchestrator.yaml_lines import YamlError, read
-from trainer.folder import is_inside, is_uri, open_folder
+from trainer.storage.folder import is_inside, is_uri
+from trainer.storage.open import open_folder
 
 #: Of a trial's log that `orch show` prints; `--json` has them all.
 LOG_LINES = 15

@@ -13,7 +13,7 @@ from typing import Any
 
 from ledgers import Result, epoch
 from trainer.config import TrainConfig
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 from trainer.summary import summarise
 
 #: What goes wrong -> the seed of the trial that it happens to.

@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.identity import config_id, trial_id
 from trainer.config import TrainConfig
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 BASE: dict[str, Any] = {"data": {"source": "synthetic"}, "encoder": "tiny", "epochs": 2}
 

@@ -12,7 +12,7 @@ import yaml
 
 from orchestrator.ledger import Ledger
 from simulated import World, write_predicted
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 HOSTILE = "<script>alert(1)</script>\"'&$x_1$ <b>ü</b>"
 TASKS = ["sst", "qqp", "sts", "cfimdb"]

@@ -18,8 +18,8 @@ from orchestrator.compare.examples import DevSet
 from orchestrator.compare.scores import outcomes
 from orchestrator.identity import config_id, trial_id
 from trainer.config import TrainConfig
-from trainer.evaluate import metric, overall
-from trainer.store import TrialDirectory, predictions_name
+from trainer.loop.evaluation import metric, overall
+from trainer.storage.trial_directory import TrialDirectory, predictions_name
 from trainer.tasks import TASKS
 
 Predictions = dict[str, np.ndarray]
@@ -135,7 +135,7 @@ def write_predicted(
 
 
 def predictions_file(world: World, predictions: Predictions) -> bytes:
-    """The columns of `trainer.evaluate.predictions_file`."""
+    """The columns of `trainer.loop.evaluation.predictions_file`."""
     columns: dict[str, Any] = {"task": [], "id": [], "label": [], "prediction": [], "score": []}
     for name, made in predictions.items():
         columns["task"] += [name] * len(made)

@@ -21,7 +21,7 @@ from orchestrator.runner.attempt import Attempt, Report
 from orchestrator.runner.attempts import Attempts
 from orchestrator.trial_log import KEPT_LINES, AttemptLog, last_log
 from test_runner import handout, make_spec
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 
 class Driver:

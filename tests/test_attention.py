@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.attention import GRID_COST, attend, attend_backward, grid_counts
-from trainer.dropout import Masks
-from trainer.packed import Packed, Part, pack
+from trainer.model.attention import GRID_COST, attend, attend_backward, grid_counts
+from trainer.model.dropout import Masks
+from trainer.model.packing import Packed, Part, pack
 
 WIDTH = 8
 #: Lengths of the sentences of each part: a part is a row of J and ends in fillers of its own.

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-import trainer.clock
+import trainer.loop.clock
 from small import small_config
-from trainer.clock import STEP_PARTS, Neighbours, StepClock
+from trainer.loop.clock import STEP_PARTS, Neighbours, StepClock
 from trainer.train import Run
 
 PAUSE = 0.1
@@ -99,7 +99,7 @@ def test_a_busy_process_beside_this_one_is_foreign_load(busy: None) -> None:
     contended, load = watch.verdict()
     assert load is not None
     # A core of this machine's, less what it has to share.
-    assert contended == (load > trainer.clock.FOREIGN_LOAD_ALLOWED)
+    assert contended == (load > trainer.loop.clock.FOREIGN_LOAD_ALLOWED)
     assert load > 0.5 / (os.cpu_count() or 1)
 
 
@@ -109,10 +109,10 @@ def test_a_busy_process_beside_this_one_is_foreign_load(busy: None) -> None:
 def test_what_others_use_is_contention_from_a_tenth_of_the_machine(
     monkeypatch: pytest.MonkeyPatch, others: float, verdict: bool
 ) -> None:
-    monkeypatch.setattr(trainer.clock.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(trainer.loop.clock.os, "cpu_count", lambda: 2)
     own = 0.7
     readings = iter([(5.0, 1.0, 0.0), (5.0 + 10 * (others * 2 + own), 1.0 + 10 * own, 10.0)])
-    monkeypatch.setattr(trainer.clock, "_cpu_reading", lambda: next(readings))
+    monkeypatch.setattr(trainer.loop.clock, "_cpu_reading", lambda: next(readings))
     watch = Neighbours(torch.device("cpu"))
     watch.begin()
     watch.end()
@@ -127,8 +127,8 @@ def test_so_many_seconds_of_others_may_be_spared(
     monkeypatch: pytest.MonkeyPatch, seconds: float, verdict: bool
 ) -> None:
     readings = iter([(5.0, 1.0, 0.0), (5.5 + seconds, 1.5, 0.5)])
-    monkeypatch.setattr(trainer.clock, "_cpu_reading", lambda: next(readings))
-    monkeypatch.setattr(trainer.clock.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(trainer.loop.clock, "_cpu_reading", lambda: next(readings))
+    monkeypatch.setattr(trainer.loop.clock.os, "cpu_count", lambda: 2)
     watch = Neighbours(torch.device("cpu"))
     watch.begin()
     watch.end()

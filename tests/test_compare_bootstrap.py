@@ -16,7 +16,7 @@ from orchestrator.compare.verdict import (
     seeds_needed,
 )
 from simulated import World, experiment
-from trainer.evaluate import metric, overall
+from trainer.loop.evaluation import metric, overall
 from trainer.tasks import TASKS
 
 RNG = np.random.default_rng

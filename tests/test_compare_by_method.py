@@ -22,7 +22,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.timing import FOLDER, Session
 from simulated import World, predictions_file, write_predicted
 from small import small_config
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import train
 
 

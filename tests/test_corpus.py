@@ -14,7 +14,7 @@ import pytest
 
 from real_data import REAL, needs_real_data
 from trainer.config import TrainConfig
-from trainer.corpus import DataError, fingerprint, prepare, stats
+from trainer.data.corpus import DataError, fingerprint, prepare, stats
 
 PAIR = {
     "columns": ["sentence1", "sentence2"], "label": "is_duplicate", "loss": "bce",

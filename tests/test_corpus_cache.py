@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from trainer import once
+from trainer.data import file_lock
 
 ROOT = Path(__file__).parent.parent
 TRIALS = 4
 #: Processes that open a corpus at the same moment; prints what each read and tokenised.
 _TRIALS = """
 import json, multiprocessing, sys, time
-from trainer import corpus
+from trainer.data import corpus
 from trainer.config import TrainConfig
 
 encode, made = corpus._encode, []
@@ -67,23 +67,23 @@ def test_trials_that_start_together_build_a_nodes_corpus_once(tmp_path: Path) ->
 
 def test_who_waited_takes_what_was_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "corpus" / "words"
-    lock = once._locked
+    lock = file_lock._locked
 
     def made_meanwhile(path: Path) -> object:
         file.write_bytes(b"theirs")
         return lock(path)
 
-    monkeypatch.setattr(once, "_locked", made_meanwhile)
-    assert once.make_once(file, lambda: b"ours")
+    monkeypatch.setattr(file_lock, "_locked", made_meanwhile)
+    assert file_lock.make_once(file, lambda: b"ours")
     assert file.read_bytes() == b"theirs"
 
 
 def test_what_cannot_be_made_leaves_nothing(tmp_path: Path) -> None:
-    assert not once.make_once(tmp_path / "words", lambda: None)
+    assert not file_lock.make_once(tmp_path / "words", lambda: None)
     with pytest.raises(ValueError, match="no usable row"):
-        once.make_once(tmp_path / "words", _fail)
+        file_lock.make_once(tmp_path / "words", _fail)
     assert [path.name for path in tmp_path.iterdir()] == [".lock"]
-    assert once.make_once(tmp_path / "words", lambda: b"now")
+    assert file_lock.make_once(tmp_path / "words", lambda: b"now")
 
 
 def _fail() -> bytes:

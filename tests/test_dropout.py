@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainer.dropout import POOL, Dropout, Masks
+from trainer.model.dropout import POOL, Dropout, Masks
 
 LIKE = torch.empty(0)
 

@@ -15,9 +15,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
-from trainer.checkpoints import EncoderError, find_checkpoint
-from trainer.encoder import Encoder, EncoderShape
-from trainer.packed import Packed, Part, pack
+from trainer.model.encoder import Encoder, EncoderShape
+from trainer.model.packing import Packed, Part, pack
+from trainer.model.pretrained import EncoderError, find_checkpoint
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "cat", "sat", "##s", "un", "##do"]
 

@@ -12,7 +12,7 @@ import scipy.stats
 import torch
 
 from small import small_config
-from trainer.evaluate import metric, overall, predictions_file
+from trainer.loop.evaluation import metric, overall, predictions_file
 from trainer.tasks import TASKS
 from trainer.train import Run
 

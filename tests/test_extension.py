@@ -16,9 +16,9 @@ from orchestrator.ledger import Ledger
 from orchestrator.origin import set_aside, sweep_id
 from orchestrator.spec import SweepSpec, load_spec
 from trainer.config import TrainConfig
-from trainer.corpus import fingerprint
-from trainer.folder import open_folder
-from trainer.store import TrialDirectory
+from trainer.data.corpus import fingerprint
+from trainer.storage.open import open_folder
+from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import train
 
 BASE: dict[str, Any] = {

@@ -14,8 +14,8 @@ import trainer.__main__
 from small import small_config
 from test_resume import results
 from trainer.config import TrainConfig
-from trainer.folder import LocalFolder
-from trainer.store import TrialDirectory
+from trainer.storage.local_folder import LocalFolder
+from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import train
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator import fetch as fetching
 from orchestrator.fetch import FetchError, fetch, prepare, prepare_yelp
-from trainer.reading import DataError, read_examples
+from trainer.data.readers import DataError, read_examples
 from trainer.tasks import TASKS
 
 NAME = "sts-train.csv"

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from small import small_config
-from trainer.build import check_methods
 from trainer.config import check
-from trainer.freeze import FreezeError, frozen_segments
-from trainer.tally import Tally
+from trainer.loop.build import check_methods
+from trainer.loop.epoch_metrics import Tally
+from trainer.model.freezing import FreezeError, frozen_segments
 from trainer.train import Run
 
 LAYERS = ["layers.0", "layers.1"]

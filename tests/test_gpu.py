@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from small import small_config
-from trainer.attention import _grids, _grids_backward, _varlen, _varlen_backward
 from trainer.combiners import projected_weights, projection_orders
-from trainer.dropout import Masks
-from trainer.packed import Part, pack
-from trainer.tally import Tally
+from trainer.loop.epoch_metrics import Tally
+from trainer.model.attention import _grids, _grids_backward, _varlen, _varlen_backward
+from trainer.model.dropout import Masks
+from trainer.model.packing import Part, pack
 from trainer.train import Run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

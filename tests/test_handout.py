@@ -20,7 +20,7 @@ from searches import (
     told,
     train,
 )
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 ONE_SEED = {"seeds": [1]}
 

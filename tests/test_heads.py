@@ -10,7 +10,7 @@ import torch
 
 from small import small_config
 from trainer.config import check
-from trainer.heads import task_loss
+from trainer.model.heads import task_loss
 from trainer.train import Run
 
 MODES = {

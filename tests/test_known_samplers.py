@@ -15,8 +15,8 @@ from small import small_config
 from trainer import known_samplers
 from trainer.config import ConfigError, TrainConfig
 from trainer.plan import phases_of
-from trainer.provenance import versions
 from trainer.samplers import Draw, Epoch, Phase, SamplerError, round_robin
+from trainer.storage.provenance import versions
 from trainer.train import Run
 
 EPOCH = Epoch(

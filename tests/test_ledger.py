@@ -14,7 +14,7 @@ import pytest
 
 from ledgers import epoch, write_trial
 from orchestrator.ledger import Ledger
-from trainer.store import StoreError, TrialDirectory
+from trainer.storage.trial_directory import StoreError, TrialDirectory
 
 
 @pytest.mark.parametrize("status", ["complete", "pruned", "failed", None])

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.lock import Locked, SweepLock
-from trainer.folder import Folder, open_folder
+from trainer.storage.folder import Folder
+from trainer.storage.open import open_folder
 
 ROOT = Path(__file__).parent.parent
 

@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 FOUR = ["sst", "qqp", "sts", "yelp"]
 MIX = {"sampler": "cycle", "batch_size": {"sst": 2, "qqp": 24, "sts": 2}}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.packed import COARSE, Packed, Part, filled, pack
+from trainer.model.packing import COARSE, Packed, Part, filled, pack
 
 VOCABULARY = 50
 ALIGN = 8

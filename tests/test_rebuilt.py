@@ -24,7 +24,7 @@ from searches import (
     states,
     train,
 )
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 ONE_SEED = {"seeds": [1]}
 

@@ -16,13 +16,13 @@ import pytest
 import torch
 from torch import Tensor
 
-import trainer.layer
+import trainer.model.transformer_layer
 from small import small_config
-from trainer.dropout import Masks
-from trainer.packed import Packed
-from trainer.recorded import RUNS_BEFORE, Function, Recorder, Tensors
+from trainer.loop.cuda_graphs import RUNS_BEFORE, Function, Recorder, Tensors
+from trainer.loop.epoch_metrics import Tally
+from trainer.model.dropout import Masks
+from trainer.model.packing import Packed
 from trainer.samplers import Draw, Phase, Step
-from trainer.tally import Tally
 from trainer.train import Run
 
 
@@ -165,8 +165,8 @@ class Direct(Recorder):
 
 @pytest.fixture
 def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trainer.layer, "attend", dense_attend)
-    monkeypatch.setattr(trainer.layer, "attend_backward", dense_attend_backward)
+    monkeypatch.setattr(trainer.model.transformer_layer, "attend", dense_attend)
+    monkeypatch.setattr(trainer.model.transformer_layer, "attend_backward", dense_attend_backward)
 
 
 def a_run(cache: Path, align: int, recorder: Recorder, **changes: Any) -> Run:
@@ -262,5 +262,5 @@ def test_the_dense_attention_of_these_tests_is_the_trainers(
     split = run.corpus.splits["qqp"]["train"]
     packed = split.packed(torch.arange(9).numpy())
     output = run.model.eval()("qqp", packed)
-    monkeypatch.setattr(trainer.layer, "attend", dense_attend)
+    monkeypatch.setattr(trainer.model.transformer_layer, "attend", dense_attend)
     assert torch.allclose(run.model("qqp", packed), output, atol=1e-6)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from small import small_config
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 TIMINGS = {
     "minutes_per_epoch",

@@ -29,7 +29,7 @@ from orchestrator.retime import TimingError, choose, group_of, ready, time_in_tu
 from orchestrator.timing import timings
 from small import small_config
 from test_timing import made_up
-from trainer.corpus import fingerprint
+from trainer.data.corpus import fingerprint
 from trainer.train import train
 
 ROOT = Path(__file__).parent.parent

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from small import small_config
-from trainer.build import build_model
-from trainer.heads import MultitaskModel, task_loss
-from trainer.rows import RowState, rows_of
-from trainer.smart import Smart
-from trainer.tally import Tally
+from trainer.loop.build import build_model
+from trainer.loop.epoch_metrics import Tally
+from trainer.loop.smart import Smart
+from trainer.model.heads import MultitaskModel, task_loss
+from trainer.model.task_gradients import RowState, rows_of
 from trainer.train import Run
 
 LAYERS = {"shared_layer": True, "relational_layer": True}

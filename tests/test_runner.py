@@ -24,7 +24,7 @@ from orchestrator.search import Suggestions
 from orchestrator.spec import SweepSpec
 from orchestrator.trial_log import last_log
 from trainer.config import TrainConfig
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 TESTS = Path(__file__).parent
 

@@ -18,8 +18,9 @@ from orchestrator.ledger import Ledger
 from orchestrator.spec import load_spec
 from small import small_config
 from test_resume import results
-from trainer.folder import Folder, StoreError, open_folder
-from trainer.store import TrialDirectory
+from trainer.storage.folder import Folder, StoreError
+from trainer.storage.open import open_folder
+from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import train
 
 ROOT = Path(__file__).parent.parent

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from trainer.known_samplers import OURS
+from trainer.loop.epoch_metrics import Tally
 from trainer.samplers import SAMPLERS, Epoch, Phase, SamplerError, anneal, split_steps
-from trainer.tally import Tally
 from trainer.tasks import TASKS
 
 SIZES = {"sst": 85, "qqp": 2830, "sts": 60}

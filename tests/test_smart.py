@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from small import small_config
+from trainer.loop.epoch_metrics import Tally
+from trainer.loop.smart import divergence
 from trainer.samplers import Phase
-from trainer.smart import divergence
-from trainer.tally import Tally
 from trainer.tasks import TASKS
 from trainer.train import Run
 

@@ -12,8 +12,8 @@ from orchestrator.ledger import Ledger
 from orchestrator.space import check_space, checkpoint_bytes
 from orchestrator.spec import SweepSpec, load_spec
 from small import small_config
-from trainer.folder import LocalFolder
-from trainer.store import MARGIN_BYTES
+from trainer.storage.local_folder import LocalFolder
+from trainer.storage.trial_directory import MARGIN_BYTES
 from trainer.train import train
 
 ROOT = Path(__file__).parent.parent

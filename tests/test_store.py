@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from ledgers import epoch as epoch_record
-from trainer.folder import LocalFolder, OutOfSpace
-from trainer.store import StoreError, TrialDirectory, checkpoint_name
+from trainer.storage.folder import OutOfSpace
+from trainer.storage.local_folder import LocalFolder
+from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoint_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,7 +101,7 @@ def test_what_a_killed_writer_left_half_written_is_gone_when_the_trial_goes_on(
 ) -> None:
     """A process that is killed within its commit, for real."""
     code = (
-        "import os, sys; from trainer.store import TrialDirectory, checkpoint_name as n\n"
+        "import os, sys; from trainer.storage.trial_directory import TrialDirectory, checkpoint_name as n\n"
         "store = TrialDirectory(sys.argv[1])\n"
         "os.fsync = lambda file: os.kill(os.getpid(), 9)\n"
         "store.write(n(2, 'weights'), b'w' * 10_000)"
@@ -238,7 +239,7 @@ def test_a_file_is_written_whole_or_not_at_all(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.folder.os.fsync", interrupted)
+    monkeypatch.setattr("trainer.storage.folder.os.fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.write("config.json", b"second")
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
@@ -262,8 +263,8 @@ _FULL = """
 import sys
 from pathlib import Path
 from ledgers import epoch
-from trainer.folder import LocalFolder
-from trainer.store import OutOfSpace, TrialDirectory, checkpoint_name
+from trainer.storage.folder import LocalFolder
+from trainer.storage.trial_directory import OutOfSpace, TrialDirectory, checkpoint_name
 
 folder = Path(sys.argv[1])
 store = TrialDirectory(folder / "trial")

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer import synthetic
+from trainer.data import synthetic
 from trainer.tasks import TASKS
 
 SIZE = 300
 DIGEST = (
-    "import hashlib, json; from trainer.synthetic import generate; "
+    "import hashlib, json; from trainer.data.synthetic import generate; "
     "print(hashlib.sha256(json.dumps(generate(5, 20)).encode()).hexdigest())"
 )
 

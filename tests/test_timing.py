@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-import trainer.clock
-import trainer.timing
+import trainer.loop.clock
+import trainer.step_timing
 from orchestrator import timing
 from orchestrator.ledger import Ledger
 from orchestrator.timing import Session, fair_ratio, timings, uncontended_minutes
 from small import small_config
+from trainer.loop.epoch_metrics import Tally
 from trainer.samplers import Phase, Step
-from trainer.tally import Tally
-from trainer.timing import Contestant, Round, build, in_turn
+from trainer.step_timing import Contestant, Round, build, in_turn
 from trainer.train import Run
 
 
@@ -30,7 +30,7 @@ class Logged(Contestant):
     log: list[str]
     name: str
 
-    def turn(self, number: int) -> list[trainer.timing.Stretch]:
+    def turn(self, number: int) -> list[trainer.step_timing.Stretch]:
         if hasattr(self, "name"):
             self.log.append(f"{self.name}{number}")
         return super().turn(number)
@@ -57,7 +57,7 @@ def test_where_not_all_fit_into_memory_they_are_built_for_their_turns(
     configs = {name: small_config(cache, sampler="round_robin") for name in "AB"}
     together = build(configs, 2, 1)
     assert all(each.is_built for each in together.values())
-    monkeypatch.setattr(trainer.timing, "free_memory", lambda device: 0)
+    monkeypatch.setattr(trainer.step_timing, "free_memory", lambda device: 0)
     one_by_one = build(configs, 2, 1)
     assert [each.is_built for each in one_by_one.values()] == [False, True]
     for each in in_turn(one_by_one, 2, repeats=0):
@@ -106,8 +106,8 @@ def test_an_arrp_epoch_is_the_sum_of_its_extrapolated_phases(
     """On a clock that only the steps move, the extrapolation is the whole epoch's time."""
     cost = {"round_robin": 3.0, "alternating": 0.5}
     now = [0.0]
-    monkeypatch.setattr(trainer.clock.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(trainer.clock.time, "perf_counter_ns", lambda: int(now[0] * 1e9))
+    monkeypatch.setattr(trainer.loop.clock.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(trainer.loop.clock.time, "perf_counter_ns", lambda: int(now[0] * 1e9))
 
     def step(run: Run, phase: Phase, step: Step, tally: Tally) -> None:
         now[0] += cost[phase.name]
@@ -119,7 +119,7 @@ def test_an_arrp_epoch_is_the_sum_of_its_extrapolated_phases(
     session = a_session({"a": contestant}, list(in_turn({"a": contestant}, 5, repeats=0)))
     assert session.minutes("a").minutes.value == pytest.approx(whole)
     assert session.minutes("a").parts == pytest.approx({"other": whole} | dict.fromkeys(
-        trainer.clock.STEP_PARTS, 0.0))  # fmt: skip
+        trainer.loop.clock.STEP_PARTS, 0.0))  # fmt: skip
 
 
 def test_a_turn_of_all_steps_is_the_epoch(cache: Path) -> None:
@@ -162,8 +162,8 @@ def test_a_repetition_waits_until_the_device_is_quiet(
 ) -> None:
     verdicts = iter([(True, 0.5), (True, 0.4), (False, 0.0), (False, 0.0)])
     waits: list[float] = []
-    monkeypatch.setattr(trainer.timing.Neighbours, "verdict", lambda watch: next(verdicts))
-    monkeypatch.setattr(trainer.timing.time, "sleep", waits.append)
+    monkeypatch.setattr(trainer.step_timing.Neighbours, "verdict", lambda watch: next(verdicts))
+    monkeypatch.setattr(trainer.step_timing.time, "sleep", waits.append)
     contestants, log = logged(cache, "A", rounds=1, sampler="round_robin")
     rounds = list(in_turn(contestants, 1, repeats=1, patience_s=100))
     assert [each.contended for each in rounds] == [True, False]
@@ -199,7 +199,7 @@ def made_up(seconds: dict[str, Any], contended: Any = False, **changes: Any) -> 
     marks = contended if isinstance(contended, list) else [contended] * count
     phase = {"name": "main", "updates": 60.0, "examples": 480.0}
     about = {"trial_ids": [], "precision": "fp32", "phases": [phase]}
-    parts = dict.fromkeys(trainer.clock.STEP_PARTS, 0.0)
+    parts = dict.fromkeys(trainer.loop.clock.STEP_PARTS, 0.0)
     return Session.model_validate(
         ABOUT
         | {

@@ -27,8 +27,8 @@ from servers import MlflowServer, running
 from simulated import World, write_predicted
 from trainer import inference
 from trainer.config import TrainConfig
-from trainer.corpus import prepare
-from trainer.store import StoreError, TrialDirectory, predictions_name
+from trainer.data.corpus import prepare
+from trainer.storage.trial_directory import StoreError, TrialDirectory, predictions_name
 from trainer.train import train
 
 URI = "sqlite:///mlflow.db"

@@ -15,10 +15,10 @@ from transformers import BertConfig, BertModel
 import trainer.train
 from small import small_config
 from trainer.config import TrainConfig
-from trainer.encoder import from_hugging_face_names
-from trainer.freeze import frozen_segments
-from trainer.store import StoreError, TrialDirectory
-from trainer.tally import Tally
+from trainer.loop.epoch_metrics import Tally
+from trainer.model.encoder import from_hugging_face_names
+from trainer.model.freezing import frozen_segments
+from trainer.storage.trial_directory import StoreError, TrialDirectory
 from trainer.train import Diverged, Run, train
 
 torchjd_aggregation = pytest.importorskip("torchjd.aggregation", reason="the test extra has it")
@@ -190,7 +190,7 @@ def test_minutes_per_epoch_hold_training_alone(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ticks = iter(range(10**9))
-    monkeypatch.setattr(trainer.clock.time, "perf_counter", lambda: float(next(ticks)))
+    monkeypatch.setattr(trainer.loop.clock.time, "perf_counter", lambda: float(next(ticks)))
     one, two = trained(small_config(cache), tmp_path / "t")
     # Every reading of this clock takes a second: a phase is a fixed number of readings, whatever
     # evaluation and checkpoints do meanwhile.

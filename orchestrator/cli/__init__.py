@@ -58,7 +58,7 @@ app.add_typer(data_app, name="data")
 def main() -> NoReturn:
     """Run the command; a user's mistake is its message on stderr and exit code 2."""
     from orchestrator.spec_layers import SpecError
-    from trainer.folder import StoreError
+    from trainer.storage.folder import StoreError
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -107,7 +107,7 @@ def sweep(
     from orchestrator.extension import current
     from orchestrator.ledger import Ledger
     from orchestrator.sweep import SweepError, run_sweep
-    from trainer.folder import StoreError
+    from trainer.storage.folder import StoreError
 
     try:
         outcome = run_sweep(

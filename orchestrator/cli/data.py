@@ -24,8 +24,8 @@ def stats(
     """Rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
     from orchestrator import views
     from orchestrator.spec import load_spec
-    from trainer import corpus
-    from trainer.checkpoints import EncoderError
+    from trainer.data import corpus
+    from trainer.model.pretrained import EncoderError
 
     spec = load_spec(file, profile, overrides or ())
     try:
@@ -88,7 +88,7 @@ def prepare(
 ) -> None:
     """Take over files that you have, each read and checked first."""
     from orchestrator import fetch as fetching
-    from trainer.reading import DataError
+    from trainer.data.readers import DataError
 
     try:
         taken = fetching.prepare(Path(source), Path(to))

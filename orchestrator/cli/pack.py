@@ -28,7 +28,8 @@ def pack_sweep(
     read: the same trials, the same figures.
     """
     from orchestrator.pack import MAGIC, pack
-    from trainer.folder import in_words, write_whole
+    from trainer.storage.folder import in_words
+    from trainer.storage.local_folder import write_whole
 
     ledger = find_sweep(name, out)
     path = Path(os.path.expanduser(output or f"{ledger.name}.tar.xz"))

@@ -180,7 +180,7 @@ def _take(
     from orchestrator.lock import Locked, SweepLock
     from orchestrator.progress import say
     from orchestrator.retime import TimingError, time_in_turn
-    from trainer.folder import StoreError
+    from trainer.storage.folder import StoreError
 
     terminal = console(stderr=quiet)
 

@@ -181,7 +181,7 @@ def _places(ledger: Ledger | None, out: str) -> tuple[str, str]:
     from orchestrator.ledger import local_place
     from orchestrator.pictures import study_uri
     from orchestrator.spec import TrackingSpec
-    from trainer.folder import open_folder
+    from trainer.storage.open import open_folder
 
     plain = TrackingSpec()
     if ledger is None:

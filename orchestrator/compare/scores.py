@@ -15,7 +15,7 @@ def combine(metric: str, tasks: Sequence[Task], values: np.ndarray) -> np.ndarra
     """One score (...,) from the metrics of all tasks (..., tasks).
 
     A task's name gives its metric; `dev_score` and `dev_mean` average the scored tasks as
-    `trainer.evaluate.overall` does.
+    `trainer.loop.evaluation.overall` does.
     """
     names = [task.name for task in tasks]
     if metric not in OVERALL:
@@ -39,7 +39,7 @@ def weighted_metric(
 ) -> np.ndarray:
     """The metric (w, t) of outcomes (t, n) under each row of weights (w, n).
 
-    Pearson's r is 0 where one side is constant, as `trainer.evaluate.metric` has it.
+    Pearson's r is 0 where one side is constant, as `trainer.loop.evaluation.metric` has it.
     """
     total = weights.sum(1, keepdims=True)
     if task.metric == "accuracy":

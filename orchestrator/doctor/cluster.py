@@ -16,7 +16,8 @@ from orchestrator.doctor.inputs import data_of
 from orchestrator.doctor.local import cache_folder
 from orchestrator.doctor.machine import describe, machine_findings
 from orchestrator.spec_models import ResourcesSpec
-from trainer.folder import StoreError, is_uri, open_folder
+from trainer.storage.folder import StoreError, is_uri
+from trainer.storage.open import open_folder
 
 if TYPE_CHECKING:
     from orchestrator.runner.nodes import Node

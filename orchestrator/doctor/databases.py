@@ -11,7 +11,7 @@ from orchestrator.health import Health
 from orchestrator.search.health import study_health
 from orchestrator.tracker import root_cause
 from orchestrator.tracking.health import tracking_health
-from trainer.folder import is_uri
+from trainer.storage.folder import is_uri
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec

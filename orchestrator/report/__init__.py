@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.compare.of_sweep import SweepComparison, compare_sweep, trials_of
 from orchestrator.compare.question import Question
-from trainer.folder import write_whole
+from trainer.storage.local_folder import write_whole
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord

@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from orchestrator.compare.examples import PredictionsError, read_columns
-from trainer.analysis import DISTANCES, WORST
-from trainer.folder import StoreError
+from trainer.loop.error_analysis import DISTANCES, WORST
+from trainer.storage.folder import StoreError
 from trainer.tasks import Task
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class WorstError(BaseModel):
 
 
 class Analysis(BaseModel):
-    """What `trainer.analysis.analyse` wrote of a task, as far as it is not worked out here."""
+    """What `trainer.loop.error_analysis.analyse` wrote of a task, as far as it is not worked out here."""
 
     model_config = ConfigDict(extra="ignore")
 

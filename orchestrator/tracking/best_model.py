@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.tracking.sweep_run import SweepPicture
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

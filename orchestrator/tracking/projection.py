@@ -16,7 +16,7 @@ from orchestrator.timing import FOLDER as TIMINGS
 from orchestrator.tracking import best_model, page, sweep_run, trial_run
 from orchestrator.tracking.database import all_runs, connect, is_server, open_experiment
 from orchestrator.tracking.sweep_run import Exhibits, SweepPicture
-from trainer.folder import StoreError
+from trainer.storage.folder import StoreError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

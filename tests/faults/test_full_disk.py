@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 
 Start = Callable[..., Driver]
 STUB = "chained:train"

@@ -24,8 +24,9 @@ from test_tracking_outages import shown
 from drivers import PATIENCE_S, ROOT, SWEEP, untimed
 from orchestrator.ledger import Ledger, TrialRecord
 from servers import Relay, S3Server, running, wait_for
-from trainer import object_store
-from trainer.folder import StoreError, open_folder
+from trainer.storage import object_store
+from trainer.storage.folder import StoreError
+from trainer.storage.open import open_folder
 
 Start = Callable[..., "Driver"]
 SMALL: dict[str, Any] = SWEEP | {

@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.dropout import Dropout, Masks
-from trainer.layer import Layer
-from trainer.packed import Packed
-from trainer.rows import linear, lookup, norm
+from trainer.model.dropout import Dropout, Masks
+from trainer.model.packing import Packed
+from trainer.model.task_gradients import linear, lookup, norm
+from trainer.model.transformer_layer import Layer
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.dropout import Dropout
-from trainer.encoder import Encoder
-from trainer.packed import Packed, Span
-from trainer.rows import linear
+from trainer.model.dropout import Dropout
+from trainer.model.encoder import Encoder
+from trainer.model.packing import Packed, Span
+from trainer.model.task_gradients import linear
 from trainer.tasks import Task
 
 #: The tasks that P4's relational layer serves.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from trainer.combiners import conflicts
-from trainer.evaluate import metric
-from trainer.heads import predict
+from trainer.loop.evaluation import metric
+from trainer.model.heads import predict
 from trainer.samplers import Draw
 from trainer.tasks import Task
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainer.packed import Packed, Span
+from trainer.model.packing import Packed, Span
 
 
 @dataclass

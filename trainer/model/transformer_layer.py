@@ -1,7 +1,7 @@
 """One post-norm transformer layer on packed tokens, forward and backward written out.
 
 Written out because autograd cannot do three things: compute every task's weight gradients in one
-backward (`trainer.rows`), write them where they belong, and reuse what is no longer needed.
+backward (`trainer.model.task_gradients`), write them where they belong, and reuse what is no longer needed.
 `test_encoder.py` holds it against transformers' layer.
 """
 
@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.attention import attend, attend_backward
-from trainer.dropout import Masks
-from trainer.packed import Packed, Span
-from trainer.rows import (
+from trainer.model.attention import attend, attend_backward
+from trainer.model.dropout import Masks
+from trainer.model.packing import Packed, Span
+from trainer.model.task_gradients import (
     compute_weight,
     joined,
     linear_gradients,

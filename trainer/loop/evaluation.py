@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from trainer.corpus import Split
-from trainer.heads import MultitaskModel, predict, task_loss
+from trainer.data.corpus import Split
+from trainer.model.heads import MultitaskModel, predict, task_loss
 from trainer.tasks import Task
 
 

@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 
-from trainer.clock import Neighbours
 from trainer.config import TrainConfig
-from trainer.device import choose_device
-from trainer.recorded import RUNS_BEFORE
+from trainer.loop.clock import Neighbours
+from trainer.loop.cuda_graphs import RUNS_BEFORE
+from trainer.loop.device import choose_device
+from trainer.loop.epoch_metrics import Tally
 from trainer.samplers import Phase
-from trainer.tally import Tally
 from trainer.train import Run
 
 #: A contestant is built beside others if this many times the largest one's memory is free.

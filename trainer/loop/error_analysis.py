@@ -11,8 +11,8 @@ import numpy as np
 from trainer.tasks import Task
 
 if TYPE_CHECKING:  # the groups and limits below are read where no torch is loaded
-    from trainer.corpus import Corpus, Split
-    from trainer.evaluate import Predictions
+    from trainer.data.corpus import Corpus, Split
+    from trainer.loop.evaluation import Predictions
 
 WORST = 20
 #: Upper edges of the groups by L1 distance of a predicted from a true similarity (P0, Figure 4).

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainer.checkpoints import find_checkpoint
 from trainer.combiners import combiner
 from trainer.config import ConfigError, Problem, TrainConfig
-from trainer.corpus import Corpus
-from trainer.encoder import Encoder, preset_shape
-from trainer.freeze import frozen_segments
-from trainer.heads import MultitaskModel
+from trainer.data.corpus import Corpus
+from trainer.model.encoder import Encoder, preset_shape
+from trainer.model.freezing import frozen_segments
+from trainer.model.heads import MultitaskModel
+from trainer.model.pretrained import find_checkpoint
 
 
 def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:

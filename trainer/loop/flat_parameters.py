@@ -1,7 +1,7 @@
 """Parameters as one flat tensor per segment, task gradients as rows of one matrix.
 
 The model's parameters are views into `values`; backward puts their gradients of task k into row k
-of J (`trainer.rows`).  Combining is then one matrix-vector product and the optimizer sees a
+of J (`trainer.model.task_gradients`).  Combining is then one matrix-vector product and the optimizer sees a
 handful of long tensors instead of a hundred short ones.
 """
 
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.heads import RELATED, MultitaskModel
-from trainer.rows import Rows, RowState, rows_of
+from trainer.model.heads import RELATED, MultitaskModel
+from trainer.model.task_gradients import Rows, RowState, rows_of
 
 #: Columns of J that are multiplied at a time: all rows of them fit a core's cache.
 _CHUNK = 2**12

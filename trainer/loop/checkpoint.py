@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trainer.store import TrialDirectory, checkpoint_name
+from trainer.storage.trial_directory import TrialDirectory, checkpoint_name
 
 if TYPE_CHECKING:
     from trainer.train import Run

@@ -1,6 +1,6 @@
 """The trial directory: the truth about a trial.
 
-Every file is written once and whole (trainer.folder).  The commit record of an epoch is written
+Every file is written once and whole (trainer.storage.folder).  The commit record of an epoch is written
 last and names its files with their sha256; an epoch without its record did not happen.  What is
 read may have been damaged or written by others: what is not as it must be does not count.
 """
@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
-from trainer.folder import Folder, OutOfSpace, StoreError, is_inside, open_folder
+from trainer.storage.folder import Folder, OutOfSpace, StoreError, is_inside
+from trainer.storage.open import open_folder
 
 __all__ = [
     "KEPT_CHECKPOINTS",

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.config import TrainConfig
-from trainer.heads import MultitaskModel
-from trainer.packed import Packed
-from trainer.rows import RowState
+from trainer.model.heads import MultitaskModel
+from trainer.model.packing import Packed
+from trainer.model.task_gradients import RowState
 from trainer.tasks import Task
 
 

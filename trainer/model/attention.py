@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.dropout import Masks
-from trainer.packed import Packed
+from trainer.model.dropout import Masks
+from trainer.model.packing import Packed
 
 #: Grids are as long as a multiple of this.  Softmax of a bf16 row that does not fill its vector
 #: registers takes four times as long, which is more than the padding costs.

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
-from trainer.folder import Folder, StoreError
+from trainer.storage.folder import Folder, StoreError
 
 logger = logging.getLogger("trainer")
 
