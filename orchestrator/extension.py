@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.spec_models import SweepSpec
+from orchestrator.spec.models import SweepSpec
 from trainer.config import TrainConfig
 from trainer.storage.trial_directory import TrialDirectory, record_name
 

@@ -21,8 +21,8 @@ from typing import Any
 
 import numpy as np
 
+from trainer.config.tasks import TASKS, Task
 from trainer.data.readers import DataError, read_examples
-from trainer.tasks import TASKS, Task
 
 REPOSITORY = "gpoesia/minbert-default-final-project"
 COMMIT = "7ac8260577fc12a86c7aaf38918056c30054ef39"

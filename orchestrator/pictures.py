@@ -8,26 +8,26 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.addresses import (
+from orchestrator.checks import SweepError
+from orchestrator.compare.rows import flatten
+from orchestrator.database_urls import (
     UnsetVariable,
     expanded,
     missing_driver,
     resolve_uri,
     without_password,
 )
-from orchestrator.checks import SweepError
-from orchestrator.compare.rows import flatten
 from orchestrator.exhibits import exhibits
 from orchestrator.extension import current
 from orchestrator.handout import Handout
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.origin import sweep_id
 from orchestrator.search import JOURNAL, Ended, StudyPicture, Suggestions
-from orchestrator.spec_models import SweepSpec, TrackingSpec
+from orchestrator.spec.models import SweepSpec, TrackingSpec
 from orchestrator.tracker import Picture, root_cause
 from orchestrator.tracking import Projection, SweepPicture
 from trainer.config import TrainConfig
-from trainer.tasks import TaskError, declared_tasks
+from trainer.config.tasks import TaskError, declared_tasks
 
 
 def pictures(

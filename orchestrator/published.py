@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from rich.table import Table
 
 from orchestrator.identity import config_id
-from orchestrator.spec_models import PublishedRow, SweepSpec
+from orchestrator.spec.models import PublishedRow, SweepSpec
 from orchestrator.views import resolved_spec
 from trainer.config import ConfigError
 

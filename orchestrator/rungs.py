@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.spec_models import METRICS
+from orchestrator.spec.models import METRICS
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord

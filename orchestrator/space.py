@@ -10,8 +10,8 @@ import torch
 
 from orchestrator.checks import SweepError, examples
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.plan import configurations
 from orchestrator.spec import SweepSpec
+from orchestrator.spec.dry_run import configurations
 from trainer.config import TrainConfig
 from trainer.data.corpus import tokenizer_of
 from trainer.model.encoder import Encoder, EncoderShape, preset_shape

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from orchestrator.addresses import holds_password, without_password
 from orchestrator.checks import SweepError, examples
+from orchestrator.database_urls import holds_password, without_password
 from orchestrator.spec import SweepSpec
 from trainer.config import TrainConfig
 from trainer.data.corpus import DataError, fingerprint

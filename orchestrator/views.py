@@ -14,7 +14,7 @@ from rich.text import Text
 
 from orchestrator.compare.rows import labels
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord, printable
-from orchestrator.yaml_lines import YamlError, read
+from orchestrator.spec.yaml_lines import YamlError, read
 from trainer.storage.folder import is_inside, is_uri
 from trainer.storage.open import open_folder
 

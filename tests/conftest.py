@@ -137,7 +137,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An MLflow database with its tables made: that takes seconds, and every test needs one."""
     from mlflow import MlflowClient
 
-    from orchestrator.addresses import resolve_uri
+    from orchestrator.database_urls import resolve_uri
 
     out = tmp_path_factory.mktemp("tables")
     MlflowClient(resolve_uri("sqlite:///mlflow.db", out)).search_experiments()

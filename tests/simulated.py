@@ -18,9 +18,9 @@ from orchestrator.compare.examples import DevSet
 from orchestrator.compare.scores import outcomes
 from orchestrator.identity import config_id, trial_id
 from trainer.config import TrainConfig
+from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall
 from trainer.storage.trial_directory import TrialDirectory, predictions_name
-from trainer.tasks import TASKS
 
 Predictions = dict[str, np.ndarray]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.addresses import UnsetVariable, expanded, holds_password, without_password
 from orchestrator.checks import SweepError
+from orchestrator.database_urls import UnsetVariable, expanded, holds_password, without_password
 from orchestrator.ledger import Ledger
 from orchestrator.pictures import pictures
 from orchestrator.spec import SpecError, load_spec

@@ -19,8 +19,8 @@ from typing import Any
 import pytest
 
 from ledgers import write_trial
-from orchestrator.schema import sweep_schema
 from orchestrator.spec import load_spec
+from orchestrator.spec.json_schema import sweep_schema
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = [

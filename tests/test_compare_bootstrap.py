@@ -16,8 +16,8 @@ from orchestrator.compare.verdict import (
     seeds_needed,
 )
 from simulated import World, experiment
+from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall
-from trainer.tasks import TASKS
 
 RNG = np.random.default_rng
 

@@ -12,8 +12,8 @@ import scipy.stats
 import torch
 
 from small import small_config
+from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall, predictions_file
-from trainer.tasks import TASKS
 from trainer.train import Run
 
 MAIN = [TASKS["sst"], TASKS["qqp"], TASKS["sts"]]

@@ -17,8 +17,8 @@ import pytest
 
 from orchestrator import fetch as fetching
 from orchestrator.fetch import FetchError, fetch, prepare, prepare_yelp
+from trainer.config.tasks import TASKS
 from trainer.data.readers import DataError, read_examples
-from trainer.tasks import TASKS
 
 NAME = "sts-train.csv"
 CONTENT = b"".join(b"%d\tid%d\tone\ttwo\t1.0\n" % (i, i) for i in range(40_000))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from trainer.config.tasks import TASKS
 from trainer.known_samplers import OURS
 from trainer.loop.epoch_metrics import Tally
 from trainer.samplers import SAMPLERS, Epoch, Phase, SamplerError, anneal, split_steps
-from trainer.tasks import TASKS
 
 SIZES = {"sst": 85, "qqp": 2830, "sts": 60}
 

@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator import plan
 from orchestrator.search import Outcome, Suggestion, Suggestions
-from orchestrator.spec import SpecError, load_spec
+from orchestrator.spec import SpecError, dry_run, load_spec
 from searches import SMOOTH, SPACE, bowl, finish, make_spec, open_handout, told
 
 ALGORITHMS = ["tpe", "nsga2", "random"]
@@ -182,10 +181,10 @@ def test_entries_for_which_there_is_no_room_are_left_out() -> None:
     suggestions = Suggestions(spec)
     assert [s.key for s in ask(suggestions, 2)] == ["e0", "e1"]
     assert suggestions.ask() is None and suggestions.left == 0
-    assert [entry["params"]["B"] for entry in plan.plan(spec)["enqueued"]] == [1, 2]
+    assert [entry["params"]["B"] for entry in dry_run.plan(spec)["enqueued"]] == [1, 2]
     shared = spec.model_copy(update={"search": spec.search.model_copy(update={"per": "sampler"})})
     assert [s.key for s in ask(Suggestions(shared), 4)] == ["e0", "e1", "e3", "round_robin/p0"]
-    assert len(plan.plan(shared)["enqueued"]) == 3
+    assert len(dry_run.plan(shared)["enqueued"]) == 3
 
 
 def test_an_entry_with_all_its_values_is_part_of_the_first_generation() -> None:
@@ -310,19 +309,19 @@ def test_a_study_has_a_place(tmp_path: Path, study: str) -> None:
 
 def test_a_gp_is_allowed_where_only_the_choice_of_per_decides(tmp_path: Path) -> None:
     spec = load(tmp_path, "{algorithm: gp, per: sampler}", "journal", "space.freeze=null")
-    text = "\n".join(plan.lines(spec))
+    text = "\n".join(dry_run.lines(spec))
     assert "60 configurations (20 of each sampler) x 1 seed = 60 trials" in text
     assert "59 further configurations proposed by gp" in text
     assert "a search of its own for each sampler (round_robin, annealed, arrp), in turns" in text
     assert "Optuna's study to look at: a file beside the trials" in text
-    described = plan.plan(spec)
+    described = dry_run.plan(spec)
     assert (described["per"], described["configurations"]) == ("sampler", 60)
     assert (described["study"], described["proposed"]) == ("journal", 59)
 
 
 def test_the_plan_says_what_an_algorithm_does_not_look_at(tmp_path: Path) -> None:
     text = "\n".join(
-        plan.lines(load(tmp_path, "{algorithm: nsga2}", "none", "scheduler.name=asha"))
+        dry_run.lines(load(tmp_path, "{algorithm: nsga2}", "none", "scheduler.name=asha"))
     )
     assert "generations of 4, the first drawn at random" in text
     assert "nsga2 learns nothing from trials that asha stops" in text

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from small import small_config
+from trainer.config.tasks import TASKS
 from trainer.loop.epoch_metrics import Tally
 from trainer.loop.smart import divergence
 from trainer.samplers import Phase
-from trainer.tasks import TASKS
 from trainer.train import Run
 
 

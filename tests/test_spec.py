@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.spec import SpecError, SweepSpec, load_spec
-from orchestrator.spec_models import ResourcesSpec
+from orchestrator.spec.models import ResourcesSpec
 
 ARRP = str(Path(__file__).parent.parent / "search_spaces" / "arrp.yaml")
 

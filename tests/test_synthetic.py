@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from trainer.config.tasks import TASKS
 from trainer.data import synthetic
-from trainer.tasks import TASKS
 
 SIZE = 300
 DIGEST = (

@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from trainer.config import TrainConfig
+from trainer.config.tasks import Task
 from trainer.data.corpus import fingerprint, split_of, tokenizer_of
 from trainer.loop.build import with_heads
 from trainer.loop.checkpoint import WEIGHTS
@@ -28,7 +29,6 @@ from trainer.model.heads import MultitaskModel
 from trainer.model.packing import Packed, alignment
 from trainer.model.pretrained import find_checkpoint
 from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoint_name
-from trainer.tasks import Task
 
 DESCRIPTION, TOKENIZER = "model.json", "tokenizer.json"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -57,7 +57,7 @@ app.add_typer(data_app, name="data")
 
 def main() -> NoReturn:
     """Run the command; a user's mistake is its message on stderr and exit code 2."""
-    from orchestrator.spec_layers import SpecError
+    from orchestrator.spec.layers import SpecError
     from trainer.storage.folder import StoreError
 
     for stream in (sys.stdout, sys.stderr):
@@ -162,8 +162,7 @@ def validate(
     file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Check a sweep file, and each of its profiles if none is named; report every mistake."""
-    from orchestrator import plan
-    from orchestrator.spec import SpecError, load_spec, profile_names
+    from orchestrator.spec import SpecError, dry_run, load_spec, profile_names
 
     chosen = [profile] if profile else [None, *profile_names(file)]
     valid: list[SweepSpec] = []
@@ -179,13 +178,13 @@ def validate(
     if problems:
         raise SpecError(problems)
     for spec in valid:
-        print(f"{file}: valid: {spec.name}: {plan.size(spec)}")
+        print(f"{file}: valid: {spec.name}: {dry_run.size(spec)}")
 
 
 @app.command(epilog="Example: orch schema > search_spaces/schema.json")
 def schema() -> None:
     """Print the JSON Schema of the sweep file, for editor completion."""
-    from orchestrator.schema import sweep_schema
+    from orchestrator.spec.json_schema import sweep_schema
 
     print_json(sweep_schema())
 
@@ -301,9 +300,9 @@ def _find(name: str, out: str) -> Any:
 
 
 def _print_plan(spec: SweepSpec, as_json: bool) -> None:
-    from orchestrator import plan
+    from orchestrator.spec import dry_run
 
     if as_json:
-        print_json(plan.plan(spec))
+        print_json(dry_run.plan(spec))
     else:
-        print("\n".join(plan.lines(spec)))
+        print("\n".join(dry_run.lines(spec)))

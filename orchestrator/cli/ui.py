@@ -40,7 +40,7 @@ def show_pages(
     With a sweep's NAME, its own page is named, and if optuna-dashboard is installed
     (`pip install '.[dashboard]'`) it shows the sweep's study.  docs/tracking.md shows the pages.
     """
-    from orchestrator.addresses import UnsetVariable, expanded, without_password
+    from orchestrator.database_urls import UnsetVariable, expanded, without_password
     from orchestrator.tracking.database import is_server
 
     ledger = _find(name, out) if name is not None else None
@@ -177,7 +177,7 @@ def _find(name: str, out: str) -> Ledger:
 def _places(ledger: Ledger | None, out: str) -> tuple[str, str]:
     """MLflow's address of a sweep, or of the folder, and its study's (empty: none to be shown)."""
     from orchestrator import views
-    from orchestrator.addresses import resolve_uri
+    from orchestrator.database_urls import resolve_uri
     from orchestrator.ledger import local_place
     from orchestrator.pictures import study_uri
     from orchestrator.spec import TrackingSpec

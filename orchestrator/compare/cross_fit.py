@@ -15,7 +15,7 @@ import numpy as np
 
 from orchestrator.compare.examples import DevSet
 from orchestrator.compare.scores import combine, weighted_metric
-from trainer.tasks import Task
+from trainer.config.tasks import Task
 
 #: How often the dev set is halved.
 REPEATS = 10

@@ -11,9 +11,9 @@ import numpy as np
 
 from orchestrator.compare.methods import last_metric
 from orchestrator.compare.scores import outcomes, weighted_metric
+from trainer.config.tasks import Task
 from trainer.storage.folder import StoreError
 from trainer.storage.trial_directory import predictions_name
-from trainer.tasks import Task
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from orchestrator.compare.evidence import Fit
     from orchestrator.compare.examples import DevSet
     from orchestrator.ledger import TrialRecord
-    from trainer.tasks import Task
+    from trainer.config.tasks import Task
 
 #: A fall counts beyond so many standard errors of a score on so many dev examples.
 _CLEAR = 2.0

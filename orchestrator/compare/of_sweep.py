@@ -60,7 +60,7 @@ def trials_of(ledger: Ledger) -> SweepTrials:
 
     from orchestrator import views
     from orchestrator.extension import current
-    from orchestrator.spec_models import SweepSpec
+    from orchestrator.spec.models import SweepSpec
 
     reading = ledger.read()
     try:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer.tasks import Task
+from trainer.config.tasks import Task
 
 OVERALL = ("dev_score", "dev_mean")
 

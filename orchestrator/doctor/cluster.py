@@ -15,7 +15,7 @@ from orchestrator.doctor.finding import Finding, error, ok, warning
 from orchestrator.doctor.inputs import data_of
 from orchestrator.doctor.local import cache_folder
 from orchestrator.doctor.machine import describe, machine_findings
-from orchestrator.spec_models import ResourcesSpec
+from orchestrator.spec.models import ResourcesSpec
 from trainer.storage.folder import StoreError, is_uri
 from trainer.storage.open import open_folder
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from orchestrator.addresses import UnsetVariable, expanded, resolve_uri, without_password
+from orchestrator.database_urls import UnsetVariable, expanded, resolve_uri, without_password
 from orchestrator.doctor.finding import Finding, error, ok
 from orchestrator.health import Health
 from orchestrator.search.health import study_health

@@ -9,9 +9,9 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from orchestrator.compare.examples import PredictionsError, read_columns
+from trainer.config.tasks import Task
 from trainer.loop.error_analysis import DISTANCES, WORST
 from trainer.storage.folder import StoreError
-from trainer.tasks import Task
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord

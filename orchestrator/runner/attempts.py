@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.rungs import Halving, stop_reason
 from orchestrator.runner.attempt import Order, Report
-from orchestrator.spec_models import METRICS
+from orchestrator.spec.models import METRICS
 
 if TYPE_CHECKING:
     from orchestrator.handout import Handout, Job

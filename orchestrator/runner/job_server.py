@@ -12,7 +12,7 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
-from orchestrator.addresses import without_password
+from orchestrator.database_urls import without_password
 from orchestrator.runner import token
 
 #: Seconds that the server has for an answer.

@@ -17,7 +17,7 @@ from optuna.storages.journal import JournalFileBackend
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from orchestrator.addresses import expanded
+from orchestrator.database_urls import expanded
 from orchestrator.search.series import DIRECTIONS
 from orchestrator.search.suggestions import Ended
 

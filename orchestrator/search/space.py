@@ -14,7 +14,7 @@ from optuna.distributions import (
 from optuna.trial import Trial
 
 if TYPE_CHECKING:
-    from orchestrator.dimension import Dimension
+    from orchestrator.spec.dimension import Dimension
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:

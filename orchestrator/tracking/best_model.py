@@ -14,7 +14,7 @@ from trainer.storage.trial_directory import TrialDirectory
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from trainer.tasks import Task
+    from trainer.config.tasks import Task
 
 #: A model that a server takes while the end of a sweep waits for it.
 SMALL_BYTES = 100 * 2**20

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.addresses import expanded
+from orchestrator.database_urls import expanded
 from orchestrator.sqlite_file import make_whole
 
 if TYPE_CHECKING:

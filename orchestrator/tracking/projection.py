@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.addresses import expanded, resolve_uri, without_password
+from orchestrator.database_urls import expanded, resolve_uri, without_password
 from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
 from orchestrator.timing import FOLDER as TIMINGS
 from orchestrator.tracking import best_model, page, sweep_run, trial_run

@@ -16,7 +16,7 @@ from test_tracking_outages import shown
 
 from ledgers import write_trial
 from orchestrator import tracker as tracker_module
-from orchestrator.addresses import expanded
+from orchestrator.database_urls import expanded
 from orchestrator.ledger import Ledger
 from orchestrator.pictures import Study
 from orchestrator.search import Ended, StudyPicture

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from test_tracking_outages import orch, shown
 
 from drivers import SWEEP, Driver, trials
-from orchestrator.addresses import expanded
+from orchestrator.database_urls import expanded
 from servers import PASSWORD, MlflowServer, Postgresql, running
 
 Start = Callable[..., Driver]

@@ -21,13 +21,13 @@ import pyarrow as pa
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from trainer.config import TrainConfig
+from trainer.config.tasks import Task
 from trainer.data import synthetic
 from trainer.data.file_lock import make_once
 from trainer.data.readers import DataError, Examples, collect, missing_file, read_examples
 from trainer.model.encoder import PRESETS
 from trainer.model.packing import ALIGNMENT, Packed, Part, pack
 from trainer.model.pretrained import find_checkpoint
-from trainer.tasks import Task
 
 __all__ = ["Corpus", "DataError", "Split", "fingerprint", "prepare", "stats"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.tasks import Task
+from trainer.config.tasks import Task
 
 
 class DataError(ValueError):

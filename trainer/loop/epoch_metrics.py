@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from trainer.combiners import conflicts
+from trainer.config.tasks import Task
 from trainer.loop.evaluation import metric
 from trainer.model.heads import predict
 from trainer.samplers import Draw
-from trainer.tasks import Task
 
 
 class Tally:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.tasks import Task
+from trainer.config.tasks import Task
 
 if TYPE_CHECKING:  # the groups and limits below are read where no torch is loaded
     from trainer.data.corpus import Corpus, Split

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from trainer.config.tasks import Task
 from trainer.data.corpus import Split
 from trainer.model.heads import MultitaskModel, predict, task_loss
-from trainer.tasks import Task
 
 
 @dataclass(frozen=True)

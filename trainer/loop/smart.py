@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.config import TrainConfig
+from trainer.config.tasks import Task
 from trainer.model.heads import MultitaskModel
 from trainer.model.packing import Packed
 from trainer.model.task_gradients import RowState
-from trainer.tasks import Task
 
 
 def divergence(task: Task, output: Tensor, other: Tensor) -> Tensor:

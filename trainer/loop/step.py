@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainer.combiners import Combiner
 from trainer.config import TrainConfig
+from trainer.config.tasks import Task
 from trainer.data.corpus import Corpus
 from trainer.loop.clock import StepClock
 from trainer.loop.cuda_graphs import Recorder
@@ -19,7 +20,6 @@ from trainer.model.attention import uses_varlen
 from trainer.model.heads import MultitaskModel, task_loss
 from trainer.model.packing import Packed, alignment, pack, send
 from trainer.samplers import Phase, Step
-from trainer.tasks import Task
 
 
 @dataclass(frozen=True)

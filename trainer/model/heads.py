@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.config.tasks import Task
 from trainer.model.dropout import Dropout
 from trainer.model.encoder import Encoder
 from trainer.model.packing import Packed, Span
 from trainer.model.task_gradients import linear
-from trainer.tasks import Task
 
 #: The tasks that P4's relational layer serves.
 RELATED = ("qqp", "sts")

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from orchestrator.addresses import holds_password, without_password
-from orchestrator.dimension import Dimension, Model, with_kind
+from orchestrator.database_urls import holds_password, without_password
+from orchestrator.spec.dimension import Dimension, Model, with_kind
 from trainer.config import DataConfig, TrainConfig, fields_of
 
 Metric = Literal[

@@ -8,16 +8,16 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from orchestrator.dimension import Dimension, with_kind
-from orchestrator.spec_layers import Draft
-from orchestrator.spec_models import (
+from orchestrator.spec.dimension import Dimension, with_kind
+from orchestrator.spec.layers import Draft
+from orchestrator.spec.models import (
     STUDY_SCHEMES,
     TRACKING_SCHEMES,
     SweepSpec,
     nest,
     searchable,
 )
-from orchestrator.yaml_lines import Path
+from orchestrator.spec.yaml_lines import Path
 from trainer import config as trainer_config
 from trainer.config import Problem
 

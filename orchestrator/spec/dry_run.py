@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from orchestrator.spec_models import SweepSpec
+from orchestrator.spec.models import SweepSpec
 
 
 def plan(spec: SweepSpec) -> dict[str, Any]:

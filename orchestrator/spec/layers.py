@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from orchestrator.yaml_lines import Path, YamlError, read
+from orchestrator.spec.yaml_lines import Path, YamlError, read
 
 
 @dataclass(frozen=True)

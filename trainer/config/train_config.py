@@ -18,9 +18,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from trainer import known_samplers
-from trainer.known_samplers import OURS, SAMPLER_KEYS
-from trainer.tasks import DEFAULT_TASKS, TASKS, Task, TaskError, declared_tasks
-from trainer.values import (
+from trainer.config.fields import (
     ConfigError,
     Problem,
     check_fields,
@@ -30,6 +28,8 @@ from trainer.values import (
     one_of,
     unknown_key,
 )
+from trainer.config.tasks import DEFAULT_TASKS, TASKS, Task, TaskError, declared_tasks
+from trainer.known_samplers import OURS, SAMPLER_KEYS
 
 __all__ = [
     "ConfigError",

@@ -12,34 +12,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.dimension import Dimension
-from orchestrator.spec_checks import check_draft, report_pydantic
-from orchestrator.spec_layers import SpecError, SpecProblem, profile_names, read_layers
-from orchestrator.spec_models import (
-    METRICS,
-    BudgetSpec,
-    ResourcesSpec,
-    SchedulerSpec,
-    SearchSpec,
-    SweepSpec,
-    TrackingSpec,
-)
+from orchestrator.spec.layers import SpecError, SpecProblem, read_layers
+from orchestrator.spec.models import SweepSpec
+from orchestrator.spec.validation import check_draft, report_pydantic
 from trainer.config import ConfigError
-
-__all__ = [
-    "METRICS",
-    "BudgetSpec",
-    "Dimension",
-    "ResourcesSpec",
-    "SchedulerSpec",
-    "SearchSpec",
-    "SpecError",
-    "SpecProblem",
-    "SweepSpec",
-    "TrackingSpec",
-    "load_spec",
-    "profile_names",
-]
 
 #: More grid points than anybody waits for are a mistake in the file.
 MAX_GRID = 100_000

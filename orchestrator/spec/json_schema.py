@@ -8,7 +8,7 @@ import re
 import typing
 from typing import Any
 
-from orchestrator.spec_models import SweepSpec, searchable
+from orchestrator.spec.models import SweepSpec, searchable
 from trainer.config import DataConfig, TrainConfig, field_at, fields_of
 
 _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
