@@ -28,7 +28,7 @@ import torch
 from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
 from limit import MatrixRate, step_operations, wait
 
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.model.encoder import EncoderShape
 from trainer.samplers import Phase
 from trainer.storage.provenance import describe_run
@@ -61,7 +61,7 @@ def time_epoch(run: Run) -> dict[str, float]:
     """Seconds of all training steps of one epoch, waited for once, as a trial's clock does."""
     torch.manual_seed(1)
     run.model.train()
-    tally = Tally(list(run.tasks.values()), run.corpus.sizes())
+    tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
     phases = run.plan(1)
     wait(run.device)
     started = time.perf_counter()

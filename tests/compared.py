@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator.compare import compare
-from orchestrator.compare.by_method import compare_methods
-from orchestrator.compare.question import Question
+from orchestrator.compare.compare_methods import compare_methods
+from orchestrator.compare.options import Question
 from orchestrator.compare.results import Contrast, MethodComparison
 from orchestrator.ledger import Ledger
 from simulated import World, write_predicted

@@ -22,14 +22,14 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
-from orchestrator.checks import check_same_sweep, identifier
-from orchestrator.handout import Handout
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.pictures import ended_suggestions
+from orchestrator.preflight.checks import check_same_sweep, identifier
 from orchestrator.runner.attempt import TRAIN
+from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import JOURNAL, Suggestions
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.tracking import resolve_uri
+from orchestrator.tracking.projections import ended_suggestions
 
 ROOT = Path(__file__).parent.parent
 #: Depends on the machine's speed and load, not on the trial.
@@ -240,7 +240,7 @@ def train_all(spec: SweepSpec, ledger: Ledger, train: str = "") -> None:
     function = pkgutil.resolve_name(train or TRAIN)
     threads = torch.get_num_threads()
     try:
-        handout = Handout(spec, Suggestions(spec), ledger, identifier())
+        handout = TrialQueue(spec, Suggestions(spec), ledger, identifier())
         check_same_sweep(ledger.folder, spec)
         while (job := handout.next()) is not None:
             config = dataclasses.replace(job.config, threads=int(spec.resources.cpu))

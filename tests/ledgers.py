@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.identity import config_id, trial_id
+from orchestrator.ledger.trial_id import config_id, trial_id
 from trainer.config import TrainConfig
 from trainer.storage.trial_directory import TrialDirectory
 

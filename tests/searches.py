@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ledgers import epoch
-from orchestrator.handout import Handout, Job
-from orchestrator.identity import config_id, trial_id
 from orchestrator.ledger import Ledger
+from orchestrator.ledger.trial_id import config_id, trial_id
+from orchestrator.scheduling.trial_queue import Job, TrialQueue
 from orchestrator.search import Suggestions
 from orchestrator.spec import SweepSpec
 from trainer.config import TrainConfig
@@ -36,9 +36,9 @@ def make_spec(**changes: Any) -> SweepSpec:
     )
 
 
-def open_handout(folder: Path, spec: SweepSpec, **kwargs: Any) -> Handout:
+def open_handout(folder: Path, spec: SweepSpec, **kwargs: Any) -> TrialQueue:
     ledger = kwargs.pop("ledger", None) or Ledger(folder, spec.name)
-    return Handout(spec, Suggestions(spec), ledger, identify, **kwargs)
+    return TrialQueue(spec, Suggestions(spec), ledger, identify, **kwargs)
 
 
 def identify(config: TrainConfig) -> dict[str, Any]:
@@ -46,13 +46,13 @@ def identify(config: TrainConfig) -> dict[str, Any]:
     return {**ids, "fingerprint": "f"}
 
 
-def next_job(handout: Handout) -> Job:
+def next_job(handout: TrialQueue) -> Job:
     job = handout.next()
     assert job is not None
     return job
 
 
-def begin(handout: Handout, job: Job, score: float = 0.5, epochs: int = 1) -> None:
+def begin(handout: TrialQueue, job: Job, score: float = 0.5, epochs: int = 1) -> None:
     """What a trainer has written behind so many epochs."""
     directory = handout.ledger.directory(job.trial_id)
     if directory.config() is None:
@@ -61,14 +61,16 @@ def begin(handout: Handout, job: Job, score: float = 0.5, epochs: int = 1) -> No
         directory.commit(epoch(number, score, 0.1, False), {})
 
 
-def train(handout: Handout, job: Job, status: str = "complete", score: float = 0.5) -> None:
+def train(handout: TrialQueue, job: Job, status: str = "complete", score: float = 0.5) -> None:
     begin(handout, job, score)
     summary = {"epochs": 1, "dev_score": score, "minutes_per_epoch": 0.1}
     handout.ledger.directory(job.trial_id).write_end(status, "", summary)
 
 
 def finish(
-    handout: Handout, score: Callable[[TrainConfig], float] = lambda config: 0.5, most: int = 10**6
+    handout: TrialQueue,
+    score: Callable[[TrainConfig], float] = lambda config: 0.5,
+    most: int = 10**6,
 ) -> list[Job]:
     """Train what is handed out, `most` trials at most, one after the other."""
     jobs: list[Job] = []
@@ -84,11 +86,11 @@ def bowl(config: TrainConfig) -> float:
     return 0.9 - (config.dropout - 0.3) ** 2
 
 
-def states(handout: Handout) -> Counter[str]:
+def states(handout: TrialQueue) -> Counter[str]:
     return Counter(ended.state for ended in handout.ended_suggestions())
 
 
-def told(handout: Handout) -> Counter[str]:
+def told(handout: TrialQueue) -> Counter[str]:
     """What the studies in memory hold, rejected repeats included."""
     series = handout.suggestions.series
     return Counter(trial.state.name for each in series for trial in each.study.trials)

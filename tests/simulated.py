@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 from scipy import stats
 
 from ledgers import BASE, epoch
-from orchestrator.compare.bootstrap import Draws, Seeds, resampled_metrics
-from orchestrator.compare.examples import DevSet
-from orchestrator.compare.scores import outcomes
-from orchestrator.identity import config_id, trial_id
+from orchestrator.compare.statistics.bootstrap import Draws, Seeds, resampled_metrics
+from orchestrator.compare.statistics.dev_predictions import DevSet
+from orchestrator.compare.statistics.scores import outcomes
+from orchestrator.ledger.trial_id import config_id, trial_id
 from trainer.config import TrainConfig
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall

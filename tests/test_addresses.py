@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.checks import SweepError
 from orchestrator.database_urls import UnsetVariable, expanded, holds_password, without_password
+from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.pictures import pictures
 from orchestrator.spec import SpecError, load_spec
+from orchestrator.tracking.projections import pictures
 
 FILE = "name: s\nsearch: {algorithm: list}\nenqueue: [{}]\ntracking: {%s: '%s'}\n"
 NAMED = "postgresql://orch:${ORCH_DB_PASSWORD}@db:5432/mlflow"

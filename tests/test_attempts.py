@@ -14,12 +14,12 @@ from rich.console import Console
 
 import faulty
 from ledgers import epoch
-from orchestrator.handout import Handout
+from orchestrator.ledger.trial_log import KEPT_LINES, AttemptLog, last_log
 from orchestrator.progress import PlainProgress
-from orchestrator.rungs import Halving
 from orchestrator.runner.attempt import Attempt, Report
 from orchestrator.runner.attempts import Attempts
-from orchestrator.trial_log import KEPT_LINES, AttemptLog, last_log
+from orchestrator.scheduling.successive_halving import Halving
+from orchestrator.scheduling.trial_queue import TrialQueue
 from test_runner import handout, make_spec
 from trainer.storage.trial_directory import TrialDirectory
 
@@ -29,7 +29,7 @@ class Driver:
 
     def __init__(self, out: Path, *faults: str, halving: Halving | None = None, **resources: Any):
         self.spec = make_spec(*faults, **resources)
-        self.handout: Handout = handout(self.spec, out)
+        self.handout: TrialQueue = handout(self.spec, out)
         self.said = io.StringIO()
         progress = PlainProgress(Console(file=self.said))
         self.attempts = Attempts(

@@ -6,15 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.compare.bootstrap import Draws, Seeds, multinomial, resampled_metrics
-from orchestrator.compare.scores import combine, outcomes, weighted_metric
-from orchestrator.compare.verdict import (
+from orchestrator.compare.statistics.bootstrap import Draws, Seeds, multinomial, resampled_metrics
+from orchestrator.compare.statistics.hypothesis_tests import (
     holm,
     outcome,
     p_different,
     p_equivalent,
     seeds_needed,
 )
+from orchestrator.compare.statistics.scores import combine, outcomes, weighted_metric
 from simulated import World, experiment
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall

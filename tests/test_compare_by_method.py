@@ -16,10 +16,10 @@ import pytest
 
 from compared import RNG, compared, contrast, write_pair
 from ledgers import write_trial
-from orchestrator.compare import formats, sheets
 from orchestrator.compare.methods import ChoiceError
+from orchestrator.compare.output import formats, tables
 from orchestrator.ledger import Ledger
-from orchestrator.timing import FOLDER, Session
+from orchestrator.ledger.timing_sessions import FOLDER, Session
 from simulated import World, predictions_file, write_predicted
 from small import small_config
 from trainer.storage.trial_directory import TrialDirectory
@@ -65,7 +65,7 @@ def test_minutes_that_were_not_taken_in_turn_are_shown_and_claim_nothing(tmp_pat
     assert made.apart is not None and made.apart.value == pytest.approx(3 / 1.003, rel=1e-4)
     assert made.apart.low is not None and made.apart.high is not None
     assert 2.98 < made.apart.low < made.apart.value < made.apart.high < 3.0
-    (row,) = sheets.verdicts_sheet(found).rows
+    (row,) = tables.verdicts_sheet(found).rows
     assert row[5].grey and row[5].text.startswith("2.99") and row[5].text.endswith("*")
     assert "no speed-up is claimed" in found.answer
     assert any("in grey" in note for note in found.notes)
@@ -85,7 +85,7 @@ def test_contended_minutes_make_no_speed_up(tmp_path: Path) -> None:
     assert made.speed_up is None and made.dominates is None
     assert "something else ran" in made.speed_problem and made.speed_problem in found.answer
     assert found.frontier == [] and "something else ran" in found.frontier_problem
-    (cell,) = [row[-2] for row in sheets.methods_sheet(found).rows if row[0].text[:4] == "arrp"]
+    (cell,) = [row[-2] for row in tables.methods_sheet(found).rows if row[0].text[:4] == "arrp"]
     assert cell.grey and cell.text.endswith("*")
     assert any("* minutes not comparable (contended" in note for note in found.notes)
 

@@ -8,10 +8,6 @@ import numpy as np
 import pytest
 
 from ledgers import write_trial
-from orchestrator.compare.best_of_k import curve, expected_best, steps
-from orchestrator.compare.cross_fit import REPEATS, cross_fit, half_metrics, halves
-from orchestrator.compare.evidence import MOST_READ, contenders
-from orchestrator.compare.frontier import knee, not_beaten, probabilities
 from orchestrator.compare.methods import (
     ChoiceError,
     Method,
@@ -20,7 +16,11 @@ from orchestrator.compare.methods import (
     union,
     why_apart,
 )
-from orchestrator.compare.times import why_not_comparable
+from orchestrator.compare.statistics.best_of_k import curve, expected_best, steps
+from orchestrator.compare.statistics.cross_fit import REPEATS, cross_fit, half_metrics, halves
+from orchestrator.compare.statistics.honest_scores import MOST_READ, contenders
+from orchestrator.compare.statistics.pareto_frontier import knee, not_beaten, probabilities
+from orchestrator.compare.statistics.speed_up import why_not_comparable
 from orchestrator.ledger import Ledger
 from simulated import World
 

@@ -11,7 +11,7 @@ from markdown_it import MarkdownIt
 
 from compared import RNG, compared, write_pair
 from ledgers import write_trial
-from orchestrator.compare import formats, sheets
+from orchestrator.compare.output import formats, tables
 from orchestrator.ledger import Ledger
 from simulated import write_predicted
 
@@ -58,22 +58,22 @@ def test_the_reasons_are_tables_where_they_are_asked_for(tmp_path: Path) -> None
             record |= {"conflict_share": share, "conflicts": {"qqp|sst": share}}
             path.write_text(json.dumps(record | {"cosines": {"qqp|sst": -share / 10}}))
     found = compared(tmp_path)
-    plain, asked = sheets.sheets(found), sheets.sheets(found, why=True)
-    tables = {sheet.columns[0]: sheet for sheet in asked}
+    plain, asked = tables.sheets(found), tables.sheets(found, why=True)
+    sheets = {sheet.columns[0]: sheet for sheet in asked}
     assert [s.columns[0] for s in asked][: len(plain)] == [s.columns[0] for s in plain]
     assert "conflicts (mean cosine)" not in {sheet.columns[0] for sheet in plain}
-    conflicts = tables["conflicts (mean cosine)"]
+    conflicts = sheets["conflicts (mean cosine)"]
     assert conflicts.columns[2:] == ["of all pairs", "qqp|sst"]
     rows = {row[0].text: [cell.text for cell in row[1:]] for row in conflicts.rows}
     assert rows["arrp+pcgrad"] == ["1", "50.0%", "50.0% (-0.050)"]
     (alone,) = [
         [cell.text for cell in row]
-        for row in tables["against the task alone"].rows
+        for row in sheets["against the task alone"].rows
         if row[0].text == "arrp+pcgrad"
     ]
     assert float(alone[1].split()[0]) == pytest.approx(0.82, abs=0.04) and "(+0." in alone[1]
-    assert set(tables["share of the training set in an epoch"].columns[1:]) == {"sst", "qqp", "sts"}
-    assert "importance of" not in tables  # three configurations say nothing
+    assert set(sheets["share of the training set in an epoch"].columns[1:]) == {"sst", "qqp", "sts"}
+    assert "importance of" not in sheets  # three configurations say nothing
     assert "50.0% (-0.050)" in formats.markdown(found, why=True)
     assert "50.0%" not in formats.markdown(found)
 
@@ -90,7 +90,7 @@ def test_the_reasons_are_tables_where_they_are_asked_for(tmp_path: Path) -> None
     assert "qqp|sst" in cells
 
 
-def _texts(row: list[sheets.Cell]) -> list[str]:
+def _texts(row: list[tables.Cell]) -> list[str]:
     return [cell.text for cell in row]
 
 

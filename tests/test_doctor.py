@@ -20,7 +20,7 @@ from orchestrator.cli import app
 from orchestrator.doctor import Finding, databases, examine, local, machine
 from orchestrator.doctor import cluster as nodes
 from orchestrator.doctor.inputs import encoder_finding, input_findings
-from orchestrator.runner import token
+from orchestrator.runner import auth_token
 from orchestrator.spec import SweepSpec, load_spec
 
 ROOT = Path(__file__).parent.parent
@@ -82,7 +82,7 @@ def test_a_warning_does_not_fail(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_cluster_is_not_looked_at_without_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(token, "is_set", lambda: False)
+    monkeypatch.setattr(auth_token, "is_set", lambda: False)
     found = list(nodes.cluster_findings(None, ".", "127.0.0.1:1", False))
     assert [finding.level for finding in found] == ["error"]
     assert "no token is set for the cluster at 127.0.0.1:1" in found[0].found

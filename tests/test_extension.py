@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 import yaml
 
-from orchestrator.checks import SweepError, check_same_sweep
-from orchestrator.extension import current, extend, fixed_epochs
-from orchestrator.identity import config_id, trial_id
+from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.origin import set_aside, sweep_id
+from orchestrator.ledger.current import current, fixed_epochs
+from orchestrator.ledger.sweep_id import set_aside, sweep_id
+from orchestrator.ledger.trial_id import config_id, trial_id
+from orchestrator.preflight.checks import check_same_sweep
+from orchestrator.scheduling.extend_epochs import extend
 from orchestrator.spec import SweepSpec, load_spec
 from trainer.config import TrainConfig
 from trainer.data.corpus import fingerprint
@@ -148,7 +150,7 @@ def test_a_key_that_came_later_is_no_change(tmp_path: Path) -> None:
 
 
 def test_two_encoder_folders_are_two_sets_of_data(tmp_path: Path) -> None:
-    from orchestrator.checks import identifier
+    from orchestrator.preflight.checks import identifier
 
     identify = identifier()
     seen = []

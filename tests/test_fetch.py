@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import fetch as fetching
-from orchestrator.fetch import FetchError, fetch, prepare, prepare_yelp
+from orchestrator import download as fetching
+from orchestrator.download import FetchError, fetch, prepare, prepare_yelp
 from trainer.config.tasks import TASKS
 from trainer.data.readers import DataError, read_examples
 

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 
 from orchestrator import runner
-from orchestrator.rungs import Halving
-from orchestrator.runner import draining, nodes, token
+from orchestrator.runner import auth_token, draining, nodes
 from orchestrator.runner.attempt import Report
 from orchestrator.runner.cluster import _check_nodes
 from orchestrator.runner.draining import Draining
 from orchestrator.runner.nodes import Node
 from orchestrator.runner.stopping import Stopping
 from orchestrator.runner.trainable import TrialTrainable
+from orchestrator.scheduling.successive_halving import Halving
 from test_attempts import Driver
 
 HERE = nodes.versions()()["versions"]
@@ -54,7 +54,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.fixture
 def no_token(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(token, "is_set", lambda: False)
+    monkeypatch.setattr(auth_token, "is_set", lambda: False)
 
 
 def test_a_cluster_is_not_joined_without_a_token(no_token: None) -> None:
@@ -71,16 +71,16 @@ def test_an_empty_or_missing_token_file_is_no_token(
 ) -> None:
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
-    token.ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+    auth_token.ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
     try:
-        assert not token.is_set()
+        assert not auth_token.is_set()
         (tmp_path / "token").write_text("")
-        assert not token.is_set()
+        assert not auth_token.is_set()
         (tmp_path / "token").write_text("0123456789abcdef")
-        token.ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
-        assert token.is_set()
+        auth_token.ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+        assert auth_token.is_set()
     finally:
-        token.ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+        auth_token.ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def test_a_node_with_another_torch_is_named_with_both_versions(answers: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import torch
 from small import small_config
 from trainer.config import check
 from trainer.loop.build import check_methods
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.model.freezing import FreezeError, frozen_segments
 from trainer.train import Run
 
@@ -39,7 +39,7 @@ def train_phase(run: Run, frozen: str, index: int) -> None:
     phase = run.plan(1)[index]
     run.parameters.freeze(frozen_segments(frozen, names_of(run)))
     for step in phase.steps:
-        run.step(phase, step, Tally(list(run.tasks.values()), run.corpus.sizes()))
+        run.step(phase, step, EpochMetrics(list(run.tasks.values()), run.corpus.sizes()))
 
 
 def copies(run: Run) -> dict[str, tuple[torch.Tensor, ...]]:

@@ -10,7 +10,7 @@ import torch
 
 from small import small_config
 from trainer.combiners import projected_weights, projection_orders
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.model.attention import _grids, _grids_backward, _varlen, _varlen_backward
 from trainer.model.dropout import Masks
 from trainer.model.packing import Part, pack
@@ -31,7 +31,7 @@ def a_run(cache: Path, **changes: object) -> Run:
 
 def take_steps(run: Run, epochs: int) -> None:
     run.freeze("none")
-    tally = Tally(list(run.tasks.values()), run.corpus.sizes())
+    tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
     for number in range(1, epochs + 1):
         run._order.manual_seed(number)
         for phase in run.plan(number):
@@ -80,7 +80,7 @@ def test_a_recorded_step_draws_new_dropout_masks_every_time(cache: Path) -> None
     phase = run.plan(1)[0]
     losses = []
     for _ in range(8):
-        tally = Tally(list(run.tasks.values()), run.corpus.sizes())
+        tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
         run.step(phase, phase.steps[0], tally)
         with run.on_stream():
             losses.append(tally.last_losses()["sst"])
@@ -93,7 +93,7 @@ def test_no_step_waits_for_the_gpu(cache: Path) -> None:
     take_steps(run, 1)
     run.stepper.recorder = None  # what a graph holds cannot wait in any case
     phase = run.plan(1)[0]
-    tally = Tally(list(run.tasks.values()), run.corpus.sizes())
+    tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
     torch.cuda.set_sync_debug_mode("error")
     try:
         for step in phase.steps[:3]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.identity import config_id, trial_id
+from orchestrator.ledger.trial_id import config_id, trial_id
 from trainer.config import TrainConfig
 
 BASE: dict[str, Any] = {"data": {"source": "synthetic"}, "encoder": "tiny", "sampler": "arrp"}

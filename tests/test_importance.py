@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ledgers import write_trial
-from orchestrator.compare.importance import importances
+from orchestrator.compare.diagnostics.importance import importances
 from orchestrator.compare.methods import group
 from orchestrator.ledger import Ledger
 from orchestrator.search import importances as of_params

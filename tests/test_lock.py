@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.lock import Locked, SweepLock
+from orchestrator.ledger.sweep_lock import Locked, SweepLock
 from trainer.storage.folder import Folder
 from trainer.storage.open import open_folder
 
@@ -61,7 +61,7 @@ def test_a_second_driver_is_told_who_holds_it(place: Folder) -> None:
 def test_the_lock_of_a_killed_process_is_broken(place: Folder) -> None:
     code = (
         "import os, signal, sys\n"
-        "from orchestrator.lock import SweepLock\n"
+        "from orchestrator.ledger.sweep_lock import SweepLock\n"
         "SweepLock(sys.argv[1]).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", code, place.path], cwd=ROOT)

@@ -13,7 +13,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from orchestrator.search import JOURNAL, Ended, StudyPicture
+from orchestrator.search import JOURNAL, Ended, PersistentStudy
 from searches import SPACE, begin, finish, make_spec, open_handout, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
@@ -66,10 +66,10 @@ def keys(uri: str, name: str = "s") -> list[str]:
 
 @pytest.fixture
 def pictures() -> Iterator[Any]:
-    made: list[StudyPicture] = []
+    made: list[PersistentStudy] = []
 
-    def make(uri: str, sweep_id: str = "id", directions: dict[str, str] = ONE) -> StudyPicture:
-        made.append(StudyPicture(uri, "s", sweep_id, directions))
+    def make(uri: str, sweep_id: str = "id", directions: dict[str, str] = ONE) -> PersistentStudy:
+        made.append(PersistentStudy(uri, "s", sweep_id, directions))
         return made[-1]
 
     yield make
@@ -134,7 +134,7 @@ def test_a_sweep_of_the_same_name_has_a_study_of_its_own(
         pictures(uri, "0123456789").update(ended[:3])
     assert len(keys(uri)) == 2 and len(keys(uri, "s-01234567")) == 3
     optuna.create_study(study_name="t", storage=storage(uri))  # killed before it said whose it is
-    StudyPicture(uri, "t", "id", ONE).update(ended[:1])
+    PersistentStudy(uri, "t", "id", ONE).update(ended[:1])
     assert len(keys(uri, "t")) == 1
 
 

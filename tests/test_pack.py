@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.pack import pack
+from orchestrator.ledger.archive import pack
 from simulated import World, write_predicted
 
 SENTENCE = "a sentence of somebody's data"

@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import probe
-from orchestrator.checks import SweepError
-from orchestrator.probe import Probed, largest, measure, probed
+from orchestrator.errors import SweepError
+from orchestrator.preflight import memory_probe
+from orchestrator.preflight.memory_probe import Probed, largest, measure, probed
 from orchestrator.spec import SweepSpec
 from small import small_config
 from trainer.config import TrainConfig
@@ -48,7 +48,7 @@ def with_found(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[TrainCon
         asked.append(config)
         return dataclasses.replace(found, **changes)
 
-    monkeypatch.setattr(probe, "measure", measured)
+    monkeypatch.setattr(memory_probe, "measure", measured)
     monkeypatch.setattr(os, "cpu_count", lambda: 16)
     return asked
 
@@ -91,7 +91,7 @@ def test_what_a_step_takes_is_measured_in_a_process_of_its_own(cache: Path) -> N
 
 
 def test_the_step_has_each_tasks_longest_sentences(cache: Path) -> None:
-    short = probe._Short(small_config(cache))
+    short = memory_probe._Short(small_config(cache))
     plain = Run(small_config(cache))
     for phase, whole in zip(short.plan(1), plain.plan(1), strict=True):
         assert len(phase.steps) == 2  # the optimizer's moments are there in the second
@@ -131,9 +131,9 @@ def test_what_cannot_be_measured_is_said(
 def test_memory_that_nobody_knows_is_no_measurement(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(probe, "free_memory", lambda device: float("inf"))
+    monkeypatch.setattr(memory_probe, "free_memory", lambda device: float("inf"))
     with pytest.raises(SystemExit, match="cannot be known"):
-        probe._take(small_config(cache))
+        memory_probe._take(small_config(cache))
 
 
 def test_a_gpu_is_asked_for_all_that_the_process_holds(
@@ -151,13 +151,13 @@ def test_a_gpu_is_asked_for_all_that_the_process_holds(
     for name, fake in names.items():
         monkeypatch.setattr(torch.cuda, name, fake)
     taken: list[int] = []
-    monkeypatch.setattr(probe, "choose_device", lambda name: torch.device("cuda"))
-    monkeypatch.setattr(probe, "_held_by_others", lambda: [10 * GB, 30 * GB])
-    monkeypatch.setattr(probe, "free_memory", lambda device: 70.0 * GB)
-    monkeypatch.setattr(probe, "used_memory", lambda device: 0)
+    monkeypatch.setattr(memory_probe, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(memory_probe, "_held_by_others", lambda: [10 * GB, 30 * GB])
+    monkeypatch.setattr(memory_probe, "free_memory", lambda device: 70.0 * GB)
+    monkeypatch.setattr(memory_probe, "used_memory", lambda device: 0)
     fake_run = SimpleNamespace(epoch=taken.append)
-    monkeypatch.setattr(probe, "_Short", lambda config: fake_run)
-    found = probe._take(small_config(cache))
+    monkeypatch.setattr(memory_probe, "_Short", lambda config: fake_run)
+    found = memory_probe._take(small_config(cache))
     # 80 - 55 - 10: tensors, cached blocks and CUDA's context; the fuller device has 50 left.
     assert found == Probed("cuda", 15 * GB, 11 * GB, 50 * GB, 2)
     assert found.fits == 3
@@ -170,10 +170,10 @@ def test_nvidia_smi_tells_what_others_hold(tmp_path: Path, monkeypatch: pytest.M
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
-    assert probe._held_by_others() == [3 * 2**20, 2**30]
+    assert memory_probe._held_by_others() == [3 * 2**20, 2**30]
     assert "-i 2,3" in (tmp_path / "nvidia-smi.asked").read_text()
     program.write_text("#!/bin/sh\nexit 9\n")
-    assert probe._held_by_others() == []
+    assert memory_probe._held_by_others() == []
 
 
 # What follows from it

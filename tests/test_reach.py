@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ledgers import write_trial
-from orchestrator.compare.bootstrap import Seeds
 from orchestrator.compare.methods import group
-from orchestrator.compare.reach import epochs_to, epochs_to_same_score
-from orchestrator.compare.times import SpeedUp, to_same_score
+from orchestrator.compare.statistics.bootstrap import Seeds
+from orchestrator.compare.statistics.epochs_to_score import epochs_to, epochs_to_same_score
+from orchestrator.compare.statistics.speed_up import SpeedUp, to_same_score
 from orchestrator.ledger import Ledger
 
 

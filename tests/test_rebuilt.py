@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from ledgers import write_trial
-from orchestrator.handout import Job
 from orchestrator.ledger import Ledger
+from orchestrator.scheduling.trial_queue import Job
 from searches import (
     SMOOTH,
     SPACE,

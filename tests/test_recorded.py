@@ -18,8 +18,8 @@ from torch import Tensor
 
 import trainer.model.transformer_layer
 from small import small_config
-from trainer.loop.cuda_graphs import RUNS_BEFORE, Function, Recorder, Tensors
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.cuda_graphs import RUNS_BEFORE, Function, GraphCache, Tensors
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.model.dropout import Masks
 from trainer.model.packing import Packed
 from trainer.samplers import Draw, Phase, Step
@@ -62,7 +62,7 @@ def some(key: int) -> Tensors:
 
 def test_results_are_those_of_direct_calls_and_stay() -> None:
     torch.manual_seed(0)
-    calls, recorder = Counting(), Recorder(fake)
+    calls, recorder = Counting(), GraphCache(fake)
     kept = []
     for key in torch.randint(4, (60,)).tolist():
         inputs = some(key)
@@ -78,7 +78,7 @@ def test_results_are_those_of_direct_calls_and_stay() -> None:
 
 def test_a_key_is_recorded_when_it_came_up_often_enough() -> None:
     calls = Counting()
-    recorder = Recorder(calls.capture)
+    recorder = GraphCache(calls.capture)
     for number in range(1, RUNS_BEFORE + 4):
         for key in (0, 1):
             recorder.run(key, some(key), calls.of(key))
@@ -90,7 +90,7 @@ def test_a_key_is_recorded_when_it_came_up_often_enough() -> None:
 
 def test_the_recording_longest_unused_goes_first() -> None:
     calls = Counting()
-    recorder = Recorder(calls.capture, kept=2)
+    recorder = GraphCache(calls.capture, kept=2)
 
     def run(key: int, times: int = 1) -> int:
         """How many recordings it took."""
@@ -111,7 +111,7 @@ def test_what_cannot_be_recorded_runs_directly() -> None:
     def refuse(function: Function, inputs: Tensors) -> Callable[[], Tensors]:
         raise RuntimeError("no memory")
 
-    calls, recorder = Counting(), Recorder(refuse)
+    calls, recorder = Counting(), GraphCache(refuse)
     with pytest.warns(UserWarning, match="not recorded: no memory") as warned:
         for _ in range(RUNS_BEFORE + 3):
             inputs = some(1)
@@ -156,7 +156,7 @@ def segments(bounds: Tensor, count: int) -> Tensor:
     return torch.searchsorted(bounds, torch.arange(count), right=True, out_int32=True)
 
 
-class Direct(Recorder):
+class Direct(GraphCache):
     """Records nothing.  Without any recorder the optimizer rounds its rate differently."""
 
     def run(self, key: Hashable, inputs: Tensors, function: Function) -> Tensors:
@@ -169,7 +169,7 @@ def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer.model.transformer_layer, "attend_backward", dense_attend_backward)
 
 
-def a_run(cache: Path, align: int, recorder: Recorder, **changes: Any) -> Run:
+def a_run(cache: Path, align: int, recorder: GraphCache, **changes: Any) -> Run:
     run = Run(small_config(cache, dropout=0.0, attention_dropout=0.0, **changes))
     run.stepper.align = align
     run.stepper.recorder = recorder
@@ -184,7 +184,7 @@ def take(run: Run, steps: list[tuple[Phase, Step]]) -> list[Tensor]:
         if phase.frozen != frozen:
             frozen = phase.frozen
             run.freeze(frozen)
-        tally = Tally(list(run.tasks.values()), run.corpus.sizes())
+        tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
         run.step(phase, step, tally)
         cosines = tally.conflicts()[0]["cosines"]
         reported.append(torch.tensor([*tally.last_losses().values(), *cosines.values()]))
@@ -214,7 +214,7 @@ def test_recorded_epochs_end_with_the_same_bits(
 ) -> None:
     """No step reads anything on the host that its key does not hold."""
     # Small batches in large spans: combinations of sizes come up again.
-    recorder, changes = Recorder(fake), {"batch_size": 2, **changes}
+    recorder, changes = GraphCache(fake), {"batch_size": 2, **changes}
     direct, recorded = (a_run(cache, 64, how, **changes) for how in (Direct(fake), recorder))
     phases = [*direct.plan(1), *direct.plan(2)]
     assert_same_bits(direct, recorded, [(phase, step) for phase in phases for step in phase.steps])
@@ -235,7 +235,7 @@ def alike(run: Run, phase: Phase) -> tuple[Step, Step]:
 
 
 def test_steps_of_equal_sizes_are_not_taken_for_each_other(cache: Path, like_a_gpu: None) -> None:
-    recorder = Recorder(fake)
+    recorder = GraphCache(fake)
     direct, recorded = a_run(cache, 12, Direct(fake)), a_run(cache, 12, recorder)
     phase = direct.plan(1)[0]
     first, second = alike(direct, phase)
@@ -245,13 +245,15 @@ def test_steps_of_equal_sizes_are_not_taken_for_each_other(cache: Path, like_a_g
 
 
 def test_a_recording_holds_for_its_frozen_segments_alone(cache: Path) -> None:
-    recorder = Recorder(fake)
+    recorder = GraphCache(fake)
     run = a_run(cache, 64, recorder, sampler="round_robin")
     phase = run.plan(1)[0]
     for graphs, frozen in enumerate(["layers:0", "pooler", "none"], start=1):
         run.freeze(frozen)
         for _ in range(RUNS_BEFORE + 1):
-            run.step(phase, phase.steps[0], Tally(list(run.tasks.values()), run.corpus.sizes()))
+            run.step(
+                phase, phase.steps[0], EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
+            )
         assert recorder.graphs == graphs
 
 

@@ -13,17 +13,17 @@ import numpy as np
 import pytest
 
 from ledgers import write_trial
-from orchestrator.compare.examples import read_columns
-from orchestrator.compare.of_sweep import compare_sweep, trials_of
-from orchestrator.compare.question import Question
+from orchestrator.compare.compare_sweep import compare_sweep, trials_of
+from orchestrator.compare.options import Question
+from orchestrator.compare.statistics.dev_predictions import read_columns
 from orchestrator.ledger import Ledger
+from orchestrator.ledger.timing_sessions import Session
 from orchestrator.report import Report, make, reasons, style, surgery, trial, write_figures
 from orchestrator.report.document import representative
 from orchestrator.report.errors import read_errors
 from orchestrator.report.figure import Figure
 from orchestrator.report.parts import Figures, Missing, Table
 from orchestrator.spec import load_spec
-from orchestrator.timing import Session
 from reported import HOSTILE, write_sweep
 from small import small_config
 from trainer.train import train

@@ -18,15 +18,14 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from orchestrator import timing
 from orchestrator.cli import app
 from orchestrator.cli.terminal import UserError
 from orchestrator.cli.time import _Interrupt
-from orchestrator.identity import config_id, trial_id
-from orchestrator.ledger import Ledger
-from orchestrator.lock import SweepLock
-from orchestrator.retime import TimingError, choose, group_of, ready, time_in_turn
-from orchestrator.timing import timings
+from orchestrator.fair_timing import TimingError, choose, group_of, ready, time_in_turn
+from orchestrator.ledger import Ledger, timing_sessions
+from orchestrator.ledger.sweep_lock import SweepLock
+from orchestrator.ledger.timing_sessions import timings
+from orchestrator.ledger.trial_id import config_id, trial_id
 from small import small_config
 from test_timing import made_up
 from trainer.data.corpus import fingerprint
@@ -126,7 +125,7 @@ def test_a_session_is_written_once_and_read_back(sweep: Ledger, tmp_path: Path) 
     said: list[str] = []
     path, session = time_in_turn(ledger, choices, 5, 2, said.append)
     assert timings(ledger) == [session]
-    assert os.listdir(tmp_path / "s" / timing.FOLDER) == [Path(path).name]
+    assert os.listdir(tmp_path / "s" / timing_sessions.FOLDER) == [Path(path).name]
     assert sum("round " in line for line in said) == len(session.rounds) >= 5
     for choice in choices:
         found = session.minutes(choice.config_id)

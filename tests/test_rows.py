@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from small import small_config
 from trainer.loop.build import build_model
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.smart import Smart
 from trainer.model.heads import MultitaskModel, task_loss
 from trainer.model.task_gradients import RowState, rows_of
@@ -245,7 +245,7 @@ def test_bf16_copies_are_the_rounded_weights(cache: Path) -> None:
     shared = shared_of(run.model)
     del shared[WORD]
     before = [parameter.detach().clone() for parameter in shared.values()]
-    run.step(phase, phase.steps[0], Tally(list(run.tasks.values()), run.corpus.sizes()))
+    run.step(phase, phase.steps[0], EpochMetrics(list(run.tasks.values()), run.corpus.sizes()))
     run.parameters.refresh()
     for old, (name, parameter) in zip(before, shared.items(), strict=True):
         assert not torch.equal(parameter, old), name

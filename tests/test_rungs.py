@@ -14,7 +14,7 @@ from ray.tune.schedulers import ASHAScheduler
 
 from ledgers import epoch, write_trial
 from orchestrator.ledger import Ledger
-from orchestrator.rungs import Halving, Rungs, rebuilt
+from orchestrator.scheduling.successive_halving import Halving, Rungs, rebuilt
 from orchestrator.spec import SpecError, SweepSpec, load_spec
 
 

@@ -16,13 +16,13 @@ from rich.console import Console
 
 from faulty import SEEDS
 from orchestrator import runner
-from orchestrator.handout import Handout
-from orchestrator.identity import config_id, trial_id
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.trial_id import config_id, trial_id
+from orchestrator.ledger.trial_log import last_log
 from orchestrator.progress import PlainProgress
+from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import Suggestions
 from orchestrator.spec import SweepSpec
-from orchestrator.trial_log import last_log
 from trainer.config import TrainConfig
 from trainer.storage.trial_directory import TrialDirectory
 
@@ -48,8 +48,8 @@ def identify(config: TrainConfig) -> dict[str, Any]:
     return {"trial_id": trial_id(config, "f"), "config_id": config_id(config, "f")}
 
 
-def handout(spec: SweepSpec, out: Path) -> Handout:
-    return Handout(spec, Suggestions(spec), Ledger(out, "s"), identify)
+def handout(spec: SweepSpec, out: Path) -> TrialQueue:
+    return TrialQueue(spec, Suggestions(spec), Ledger(out, "s"), identify)
 
 
 class Sweep:

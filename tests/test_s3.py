@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from ledgers import write_trial
-from orchestrator.checks import SweepError, check_out, check_same_sweep
+from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
+from orchestrator.preflight.checks import check_out, check_same_sweep
 from orchestrator.spec import load_spec
 from small import small_config
 from test_resume import results

@@ -10,7 +10,7 @@ import torch
 
 from trainer.config.tasks import TASKS
 from trainer.known_samplers import OURS
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.samplers import SAMPLERS, Epoch, Phase, SamplerError, anneal, split_steps
 
 SIZES = {"sst": 85, "qqp": 2830, "sts": 60}
@@ -109,7 +109,7 @@ def test_rows_lie_within_their_task_and_a_step_draws_a_task_once(name: str) -> N
 
 @pytest.mark.parametrize("name", PROMISES)
 def test_the_utilisation_reported_is_the_one_counted(name: str) -> None:
-    tally = Tally([TASKS[task] for task in SIZES], SIZES)
+    tally = EpochMetrics([TASKS[task] for task in SIZES], SIZES)
     phases = planned(name)
     for phase in phases:
         for step in phase.steps:

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 
 from orchestrator.ledger import Ledger
-from orchestrator.runner.here import kill_processes
+from orchestrator.runner.local_ray import kill_processes
 
 TESTS = Path(__file__).parent
 PATIENCE_S = 90

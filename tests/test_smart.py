@@ -10,7 +10,7 @@ import torch
 
 from small import small_config
 from trainer.config.tasks import TASKS
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.smart import divergence
 from trainer.samplers import Phase
 from trainer.train import Run
@@ -92,7 +92,7 @@ def test_the_slow_copy_follows_with_its_momentum(cache: Path) -> None:
     assert at_start.item() == pytest.approx(0, abs=1e-6)
     phase = run.plan(1)[0]
     short = Phase(phase.name, phase.steps[:1])
-    run.step(short, short.steps[0], Tally(list(run.tasks.values()), run.corpus.sizes()))
+    run.step(short, short.steps[0], EpochMetrics(list(run.tasks.values()), run.corpus.sizes()))
     moved = run.model.encoder.pooler.weight
     expected = 0.1 * moved + 0.9 * start
     assert torch.allclose(run.smart.slow.encoder.pooler.weight, expected, atol=1e-7)

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from ledgers import write_trial
-from orchestrator.checks import SweepError
+from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.space import check_space, checkpoint_bytes
+from orchestrator.preflight.disk_space import check_space, checkpoint_bytes
 from orchestrator.spec import SweepSpec, load_spec
 from small import small_config
 from trainer.storage.local_folder import LocalFolder

@@ -101,7 +101,8 @@ def test_what_a_killed_writer_left_half_written_is_gone_when_the_trial_goes_on(
 ) -> None:
     """A process that is killed within its commit, for real."""
     code = (
-        "import os, sys; from trainer.storage.trial_directory import TrialDirectory, checkpoint_name as n\n"
+        "import os, sys\n"
+        "from trainer.storage.trial_directory import TrialDirectory, checkpoint_name as n\n"
         "store = TrialDirectory(sys.argv[1])\n"
         "os.fsync = lambda file: os.kill(os.getpid(), 9)\n"
         "store.write(n(2, 'weights'), b'w' * 10_000)"

@@ -21,15 +21,15 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from jobserver import FakeJobServer, soon
-from orchestrator import submission as submissions
-from orchestrator.checks import SweepError
+from orchestrator import job_package as submissions
 from orchestrator.cli import app
 from orchestrator.cli.submit import EXAMPLE
 from orchestrator.cli.terminal import UserError
-from orchestrator.runner import job_server, jobs, token
+from orchestrator.errors import SweepError
+from orchestrator.job_package import LEAVING_S, submission
+from orchestrator.runner import auth_token, job_server, jobs
 from orchestrator.runner.jobs import JobError, Jobs
 from orchestrator.spec import load_spec
-from orchestrator.submission import LEAVING_S, submission
 from servers import Relay, running
 
 SECRET = "s3cr3t-value"
@@ -409,7 +409,7 @@ def test_a_wrong_token_is_said(sweep: Any) -> None:
 def test_no_token_is_said(
     server: FakeJobServer, sweep: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(token, "is_set", lambda: False)
+    monkeypatch.setattr(auth_token, "is_set", lambda: False)
     assert "no token is set" in refused(server.address)
     assert server.requests == []
 

@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from drivers import SWEEP, Driver, ended_like, mlflow_statuses, optuna_states, trials, undisturbed
-from orchestrator.checks import SweepError, check_same_sweep
-from orchestrator.identity import trial_id
-from orchestrator.lock import SweepLock
+from orchestrator.errors import SweepError
+from orchestrator.ledger.sweep_lock import SweepLock
+from orchestrator.ledger.trial_id import trial_id
+from orchestrator.preflight.checks import check_same_sweep
 from orchestrator.spec import load_spec
 
 

@@ -14,11 +14,10 @@ import pytest
 
 import trainer.loop.clock
 import trainer.step_timing
-from orchestrator import timing
-from orchestrator.ledger import Ledger
-from orchestrator.timing import Session, fair_ratio, timings, uncontended_minutes
+from orchestrator.ledger import Ledger, timing_sessions
+from orchestrator.ledger.timing_sessions import Session, fair_ratio, timings, uncontended_minutes
 from small import small_config
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.samplers import Phase, Step
 from trainer.step_timing import Contestant, Round, build, in_turn
 from trainer.train import Run
@@ -109,7 +108,7 @@ def test_an_arrp_epoch_is_the_sum_of_its_extrapolated_phases(
     monkeypatch.setattr(trainer.loop.clock.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(trainer.loop.clock.time, "perf_counter_ns", lambda: int(now[0] * 1e9))
 
-    def step(run: Run, phase: Phase, step: Step, tally: Tally) -> None:
+    def step(run: Run, phase: Phase, step: Step, tally: EpochMetrics) -> None:
         now[0] += cost[phase.name]
 
     monkeypatch.setattr(Run, "step", step)
@@ -287,7 +286,7 @@ def test_without_enough_quiet_rounds_nothing_can_be_claimed(
 
 
 def keep(out: Path, *sessions: Session) -> None:
-    folder = out / "s" / timing.FOLDER
+    folder = out / "s" / timing_sessions.FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     for session in sessions:
         name = session.started_at.replace(":", "-")
@@ -321,7 +320,7 @@ def test_a_file_that_is_no_session_does_not_count(
 ) -> None:
     good = made_up({"a": [1.0] * 5})
     keep(tmp_path, good)
-    folder = tmp_path / "s" / timing.FOLDER
+    folder = tmp_path / "s" / timing_sessions.FOLDER
     lacking = json.loads(good.model_dump_json())
     lacking["rounds"][2]["turns"] = {}
     for name, text in (("half.json", '{"format": 1'), ("lacking.json", json.dumps(lacking))):

@@ -14,17 +14,17 @@ from mlflow import MlflowClient
 from ledgers import epoch, write_trial
 from orchestrator.compare import compare
 from orchestrator.ledger import Ledger
-from orchestrator.tracker import Tracker
 from orchestrator.tracking import (
-    Projection,
-    SweepPicture,
-    page,
+    MlflowProjection,
+    SweepDescription,
+    mlflow_views,
     resolve_uri,
     without_password,
 )
+from orchestrator.tracking.background import BackgroundProjection
 
 URI = "sqlite:///mlflow.db"
-PICTURE = SweepPicture("s", "Is it so?")
+PICTURE = SweepDescription("s", "Is it so?")
 
 
 def runs(out: Path) -> tuple[MlflowClient, Any, dict[str, Any]]:
@@ -39,8 +39,8 @@ def runs(out: Path) -> tuple[MlflowClient, Any, dict[str, Any]]:
     return client, parent, by_id
 
 
-def projection(out: Path, uri: str = URI, picture: SweepPicture = PICTURE) -> Projection:
-    return Projection(uri, out, picture, Ledger(out, "s"))
+def projection(out: Path, uri: str = URI, picture: SweepDescription = PICTURE) -> MlflowProjection:
+    return MlflowProjection(uri, out, picture, Ledger(out, "s"))
 
 
 def sync(out: Path) -> None:
@@ -78,7 +78,7 @@ def test_a_run_is_called_what_orch_compare_calls_its_configuration(out: Path) ->
         write_trial(out / "s", [0.4], sampler="arrp", B=64, dropout=d, seed=2, **{"lambda": 0.5})
         for d in (0.1, 0.2)
     ]
-    picture = SweepPicture("s", varied=("sampler", "B", "lambda", "dropout"))
+    picture = SweepDescription("s", varied=("sampler", "B", "lambda", "dropout"))
     projection(out, picture=picture).finish("FINISHED", names)
     labels = {t: row.label for row in compare(Ledger(out, "s").trials()).rows for t in row.trials}
     children = runs(out)[2]
@@ -127,19 +127,21 @@ def test_each_run_names_its_data_sets_once(out: Path) -> None:
 
 def test_the_experiments_page_has_a_view_of_what_varies(out: Path) -> None:
     write_trial(out / "s", [0.4], status=None)
-    picture = SweepPicture(
+    picture = SweepDescription(
         "s", "Is it so?", varied=("sampler", "B"), common=("sampler",),
         task_metrics=("dev/sst_accuracy",),
     )  # fmt: skip
     for _ in range(2):
         projection(out, picture=picture).finish("FINISHED", [])
     tags = MlflowClient(resolve_uri(URI, out)).get_experiment_by_name("s").tags
-    view = json.loads(tags[f"mlflow.sharedViewState.{page.VIEW}"])
+    view = json.loads(tags[f"mlflow.sharedViewState.{mlflow_views.VIEW}"])
     assert {"params.`B`", "metrics.`dev/score`"} <= set(view["selectedColumns"])
     parallel = [c for c in view["compareRunCharts"] if c["type"] == "PARALLEL"]
     assert [chart["selectedParams"] for chart in parallel] == [["sampler"], ["sampler", "B"]]
     assert tags["mlflow.experimentKind"] == "custom_model_development"
-    assert page.address("http://h:1/", "7").startswith("http://h:1/#/experiments/7/runs?viewState")
+    assert mlflow_views.address("http://h:1/", "7").startswith(
+        "http://h:1/#/experiments/7/runs?viewState"
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +205,7 @@ def _dying(method: Any, left: list[int]) -> Any:
 def test_an_outage_is_said_once_and_caught_up(out: Path) -> None:
     name = write_trial(out / "s", [0.4, 0.5])
     said: list[str] = []
-    tracker = Tracker(projection(out, "http://127.0.0.1:9"), said.append)
+    tracker = BackgroundProjection(projection(out, "http://127.0.0.1:9"), said.append)
     started = time.monotonic()
     tracker.start()
     tracker.changed(name)
@@ -217,7 +219,7 @@ def test_an_outage_is_said_once_and_caught_up(out: Path) -> None:
 def test_a_folder_that_cannot_be_used_is_named(out: Path) -> None:
     (out / "file").write_text("")
     said: list[str] = []
-    tracker = Tracker(projection(out, f"sqlite:///{out}/file/mlflow.db"), said.append)
+    tracker = BackgroundProjection(projection(out, f"sqlite:///{out}/file/mlflow.db"), said.append)
     tracker.start()
     assert not tracker.close("FINISHED", [])
     assert len(said) == 1 and f"cannot use {out}/file" in said[0], said
@@ -228,7 +230,7 @@ def test_the_tracker_projects_while_the_sweep_runs(out: Path) -> None:
     said: list[str] = []
     seen = threading.Event()
     drawn = projection(out)
-    tracker = Tracker(drawn, said.append)
+    tracker = BackgroundProjection(drawn, said.append)
     tracker.start()
     tracker.changed(name)
     for _ in range(100):
@@ -251,7 +253,7 @@ def test_a_relative_database_lies_in_the_folder_of_the_sweeps(tmp_path: Path) ->
 def test_a_sweep_that_was_begun_anew_leaves_the_earlier_ones_runs_alone(out: Path) -> None:
     name = write_trial(out / "s", [0.4])
     for sweep_id in ("one", "two", "two"):
-        picture = SweepPicture("s", sweep_id=sweep_id)
+        picture = SweepDescription("s", sweep_id=sweep_id)
         projection(out, picture=picture).finish("FINISHED", [name])
     client = MlflowClient(resolve_uri(URI, out))
     experiment = client.get_experiment_by_name("s")

@@ -17,12 +17,12 @@ import yaml
 from mlflow import MlflowClient
 
 from ledgers import write_trial
-from orchestrator.exhibits import exhibits
 from orchestrator.ledger import Ledger
-from orchestrator.pictures import sync
-from orchestrator.timing import FOLDER
-from orchestrator.tracking import Exhibits, Projection, SweepPicture, resolve_uri
+from orchestrator.ledger.timing_sessions import FOLDER
+from orchestrator.tracking import MlflowProjection, SweepArtifacts, SweepDescription, resolve_uri
+from orchestrator.tracking.projections import sync
 from orchestrator.tracking.served_model import _load_pyfunc
+from orchestrator.tracking.sweep_artifacts import exhibits
 from servers import MlflowServer, running
 from simulated import World, write_predicted
 from trainer import inference
@@ -65,7 +65,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> dict[int, 
 def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports are tested elsewhere, and each takes seconds."""
     if "report" not in request.node.name:
-        monkeypatch.setattr("orchestrator.exhibits._add_report", lambda *args: None)
+        monkeypatch.setattr("orchestrator.tracking.sweep_artifacts._add_report", lambda *args: None)
 
 
 def put(trial: Path, sweep: Path) -> str:
@@ -227,18 +227,20 @@ def test_a_model_without_its_checkpoint_is_said_and_costs_nothing_else(out: Path
     assert "compare.json" in shown.artifacts(shown.parent.info.run_id)
 
 
-def made(text: str) -> Exhibits:
-    return Exhibits("It is.", {"sweep/complete_trials": 1.0}, {"figures/a.svg": text.encode()})
+def made(text: str) -> SweepArtifacts:
+    return SweepArtifacts(
+        "It is.", {"sweep/complete_trials": 1.0}, {"figures/a.svg": text.encode()}
+    )
 
 
 def show(
-    out: Path, make: Callable[[Callable[[], None]], Exhibits], status: str = "FINISHED",
+    out: Path, make: Callable[[Callable[[], None]], SweepArtifacts], status: str = "FINISHED",
     patient: bool = False, uri: str = URI,
-) -> tuple[Projection, list[str]]:  # fmt: skip
+) -> tuple[MlflowProjection, list[str]]:  # fmt: skip
     said: list[str] = []
     ledger = Ledger(out, "s")
-    projection = Projection(
-        uri, out, SweepPicture("s", "Is it so?"), ledger, exhibits=make, patient=patient,
+    projection = MlflowProjection(
+        uri, out, SweepDescription("s", "Is it so?"), ledger, exhibits=make, patient=patient,
         say=said.append,
     )  # fmt: skip
     projection.finish(status, ledger.trial_ids())
@@ -310,7 +312,7 @@ def test_a_failed_trial_that_is_tried_again_is_shown_as_it_ended(out: Path) -> N
 def test_a_sweep_that_is_run_again_with_nothing_new_makes_none(out: Path) -> None:
     asked: list[bool] = []
 
-    def make(progress: Callable[[], None]) -> Exhibits:
+    def make(progress: Callable[[], None]) -> SweepArtifacts:
         asked.append(True)
         return made("one")
 
@@ -362,7 +364,7 @@ def test_an_interrupted_sweep_does_not_wait_for_its_exhibits_but_sync_makes_them
     write_trial(out / "s", [0.4], status=None)
     asked: list[bool] = []
 
-    def make(progress: Callable[[], None]) -> Exhibits:
+    def make(progress: Callable[[], None]) -> SweepArtifacts:
         asked.append(True)
         return made("one")
 

@@ -15,7 +15,7 @@ from transformers import BertConfig, BertModel
 import trainer.train
 from small import small_config
 from trainer.config import TrainConfig
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.model.encoder import from_hugging_face_names
 from trainer.model.freezing import frozen_segments
 from trainer.storage.trial_directory import StoreError, TrialDirectory
@@ -80,7 +80,7 @@ def run_steps(run: Run, number: int) -> None:
     for phase in run.plan(number):
         run.parameters.freeze(frozen_segments(phase.frozen, names))
         for step in phase.steps:
-            run.step(phase, step, Tally(list(run.tasks.values()), run.corpus.sizes()))
+            run.step(phase, step, EpochMetrics(list(run.tasks.values()), run.corpus.sizes()))
 
 
 def reference_steps(reference: Reference, run: Run, number: int, combine: str) -> None:

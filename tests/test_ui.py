@@ -15,7 +15,7 @@ import pytest
 
 from ledgers import write_trial
 from orchestrator.ledger import Ledger
-from orchestrator.tracking import Projection, SweepPicture
+from orchestrator.tracking import MlflowProjection, SweepDescription
 from servers import free_port, wait_for
 
 ROOT = Path(__file__).parent.parent
@@ -65,8 +65,8 @@ def swept(tmp_path: Path) -> Iterator[Path]:
     """A folder with a tracked sweep."""
     name = write_trial(tmp_path / "s", [0.4])
     (tmp_path / "s" / "sweep.yaml").write_text("name: s\n")
-    picture = SweepPicture("s", sweep_id="id")
-    Projection("sqlite:///mlflow.db", tmp_path, picture, Ledger(tmp_path, "s")).finish(
+    picture = SweepDescription("s", sweep_id="id")
+    MlflowProjection("sqlite:///mlflow.db", tmp_path, picture, Ledger(tmp_path, "s")).finish(
         "FINISHED", [name]
     )
     yield tmp_path

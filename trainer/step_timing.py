@@ -22,7 +22,7 @@ from trainer.config import TrainConfig
 from trainer.loop.clock import Neighbours
 from trainer.loop.cuda_graphs import RUNS_BEFORE
 from trainer.loop.device import choose_device
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.samplers import Phase
 from trainer.train import Run
 
@@ -134,7 +134,7 @@ class Contestant:
         return Stretch(phase.name, len(phase.steps), run.clock.take()["turn"], parts)
 
     def _take(self, run: Run, phase: Phase) -> None:
-        tally = Tally(list(run.tasks.values()), run.corpus.sizes())
+        tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
         for step in phase.steps:
             run.step(phase, step, tally)
 

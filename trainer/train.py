@@ -26,7 +26,7 @@ from trainer.loop.device import (
     reset_peak_memory,
     resolve_precision,
 )
-from trainer.loop.epoch_metrics import Tally
+from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.error_analysis import analysis_file, leaderboard_file
 from trainer.loop.evaluation import Predictions, evaluate, overall, predictions_file
 from trainer.loop.flat_parameters import FlatParameters, Segment
@@ -236,7 +236,7 @@ class Run:
         self._order.manual_seed(self.config.seed * 1_000_003 + number)
         self.model.encoder.masks.redraw()
         self.combiner.begin_epoch()
-        tally = Tally(list(self.tasks.values()), self.corpus.sizes())
+        tally = EpochMetrics(list(self.tasks.values()), self.corpus.sizes())
         phases = []
         self.model.train()
         for phase in self.plan(number):
@@ -270,7 +270,7 @@ class Run:
             raise Diverged(f"{wrong} is not finite behind epoch {number}")
         return record, files
 
-    def step(self, phase: Phase, step: Step, tally: Tally) -> None:
+    def step(self, phase: Phase, step: Step, tally: EpochMetrics) -> None:
         """One update: a loss for every task drawn, their gradients combined."""
         self.clock.step.begin()
         plan = self.stepper.plan(phase, step)
@@ -339,7 +339,7 @@ class Run:
                 found[phase.optimizer] += len(phase.steps)
         return found
 
-    def _check(self, tally: Tally, number: int) -> None:
+    def _check(self, tally: EpochMetrics, number: int) -> None:
         for task, loss in tally.last_losses().items():
             if not math.isfinite(loss):
                 raise Diverged(f"the training loss of {task} is {loss} in epoch {number}")
@@ -377,7 +377,7 @@ class Run:
     def _record(
         self,
         number: int,
-        tally: Tally,
+        tally: EpochMetrics,
         phases: list[dict[str, Any]],
         predictions: dict[str, Predictions],
     ) -> dict[str, Any]:

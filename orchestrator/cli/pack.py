@@ -27,7 +27,7 @@ def pack_sweep(
     Whoever unpacks it (tar xf FILE) has a folder that orch compare, time --last, show and report
     read: the same trials, the same figures.
     """
-    from orchestrator.pack import MAGIC, pack
+    from orchestrator.ledger.archive import MAGIC, pack
     from trainer.storage.folder import in_words
     from trainer.storage.local_folder import write_whole
 

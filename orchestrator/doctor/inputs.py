@@ -6,8 +6,8 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.checks import examples, identifier
 from orchestrator.doctor.finding import Finding, error, ok, warning
+from orchestrator.preflight.checks import examples, identifier
 from orchestrator.spec import SweepSpec
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError

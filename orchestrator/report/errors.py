@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from orchestrator.compare.examples import PredictionsError, read_columns
+from orchestrator.compare.statistics.dev_predictions import PredictionsError, read_columns
 from trainer.config.tasks import Task
 from trainer.loop.error_analysis import DISTANCES, WORST
 from trainer.storage.folder import StoreError
@@ -31,7 +31,7 @@ class WorstError(BaseModel):
 
 
 class Analysis(BaseModel):
-    """What `trainer.loop.error_analysis.analyse` wrote of a task, as far as it is not worked out here."""
+    """What `trainer.loop.error_analysis.analyse` wrote about a task and this module does not compute."""
 
     model_config = ConfigDict(extra="ignore")
 

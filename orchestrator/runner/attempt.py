@@ -70,7 +70,7 @@ class Attempt:
         # A fixed number of threads makes a resume exact: the config's, else the trial's CPUs.
         self._threads = order["config"].get("threads") or max(1, int(order["cpus"]))
         os.environ["OMP_NUM_THREADS"] = str(self._threads)
-        from orchestrator.trial_log import AttemptLog
+        from orchestrator.ledger.trial_log import AttemptLog
         from trainer.storage.folder import is_uri
         from trainer.storage.trial_directory import TrialDirectory
 

@@ -10,8 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.compare.rows import label, method_of
 from orchestrator.ledger import TrialRecord
+from orchestrator.ledger.labels import label, method_of
 from trainer.config import TrainConfig
 from trainer.storage.folder import is_uri
 

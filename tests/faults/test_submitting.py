@@ -63,7 +63,7 @@ def head() -> Iterator[Head]:
         wait(lambda: orch(made, folder, "--status").returncode == 0, "the head does not answer")
         yield made
     finally:
-        from orchestrator.runner.here import kill_processes
+        from orchestrator.runner.local_ray import kill_processes
 
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)

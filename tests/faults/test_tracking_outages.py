@@ -15,10 +15,10 @@ import pytest
 from mlflow import MlflowClient
 
 from ledgers import write_trial
-from orchestrator import tracker as tracker_module
 from orchestrator.ledger import Ledger
-from orchestrator.tracker import Tracker
-from orchestrator.tracking import Projection, SweepPicture
+from orchestrator.tracking import MlflowProjection, SweepDescription
+from orchestrator.tracking import background as tracker_module
+from orchestrator.tracking.background import BackgroundProjection
 from servers import MlflowServer, running, wait_for
 
 Shown = dict[str, tuple[str, list[int], int]]
@@ -46,12 +46,12 @@ class Sweep:
         self.said: list[str] = []
         self.trials: list[str] = []
 
-    def projection(self) -> Projection:
-        picture = SweepPicture(self.name, sweep_id="id")
-        return Projection(self.uri, self.out, picture, Ledger(self.out, self.name))
+    def projection(self) -> MlflowProjection:
+        picture = SweepDescription(self.name, sweep_id="id")
+        return MlflowProjection(self.uri, self.out, picture, Ledger(self.out, self.name))
 
-    def tracker(self) -> Tracker:
-        tracker = Tracker(self.projection(), self.said.append)
+    def tracker(self) -> BackgroundProjection:
+        tracker = BackgroundProjection(self.projection(), self.said.append)
         tracker.start()
         return tracker
 

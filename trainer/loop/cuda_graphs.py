@@ -34,7 +34,7 @@ class _Recorded:
     replay: Callable[[], Tensors]
 
 
-class Recorder:
+class GraphCache:
     """Runs functions of tensors, from recordings where the same function came up before."""
 
     def __init__(self, capture: Capture, kept: int = KEPT):
@@ -45,7 +45,7 @@ class Recorder:
         self.replayed = 0
 
     @classmethod
-    def cuda(cls) -> Recorder:
+    def cuda(cls) -> GraphCache:
         return cls(_CudaCapture())
 
     @property

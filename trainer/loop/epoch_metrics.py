@@ -16,7 +16,7 @@ from trainer.model.heads import predict
 from trainer.samplers import Draw
 
 
-class Tally:
+class EpochMetrics:
     """Collects tensors while an epoch runs and reads them at its end: no waiting in the loop."""
 
     def __init__(self, tasks: list[Task], sizes: dict[str, int]):

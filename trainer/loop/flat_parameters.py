@@ -1,8 +1,8 @@
 """Parameters as one flat tensor per segment, task gradients as rows of one matrix.
 
 The model's parameters are views into `values`; backward puts their gradients of task k into row k
-of J (`trainer.model.task_gradients`).  Combining is then one matrix-vector product and the optimizer sees a
-handful of long tensors instead of a hundred short ones.
+of J (`trainer.model.task_gradients`).  Combining is then one matrix-vector product and the
+optimizer sees a handful of long tensors instead of a hundred short ones.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from trainer.config import TrainConfig
 from trainer.config.tasks import Task
 from trainer.data.corpus import Corpus
 from trainer.loop.clock import StepClock
-from trainer.loop.cuda_graphs import Recorder
+from trainer.loop.cuda_graphs import GraphCache
 from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.smart import Smart
 from trainer.model.attention import uses_varlen
@@ -92,11 +92,11 @@ class Stepper:
         self.align = alignment(self.device, model.encoder.dtype)
         self.keeps_apart = combiner.needs_gramian or config.record_conflicts
         #: Records steps as graphs where that is possible: nothing in them may wait for the host.
-        self.recorder: Recorder | None = None
+        self.recorder: GraphCache | None = None
         shape = model.encoder.shape
         waits = combiner.needs_gramian and combiner.project is None
         if uses_varlen(self.device, model.encoder.dtype, shape.hidden // shape.heads):
-            self.recorder = None if waits or smart.acts else Recorder.cuda()
+            self.recorder = None if waits or smart.acts else GraphCache.cuda()
 
     def plan(self, phase: Phase, step: Step) -> Plan:
         group_of = self.config.surgery_groups if self.combiner.needs_gramian else {}

@@ -1,8 +1,8 @@
 """One post-norm transformer layer on packed tokens, forward and backward written out.
 
 Written out because autograd cannot do three things: compute every task's weight gradients in one
-backward (`trainer.model.task_gradients`), write them where they belong, and reuse what is no longer needed.
-`test_encoder.py` holds it against transformers' layer.
+backward (`trainer.model.task_gradients`), write them where they belong, and reuse what is no longer
+needed.  `test_encoder.py` holds it against transformers' layer.
 """
 
 from __future__ import annotations

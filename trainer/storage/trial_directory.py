@@ -1,8 +1,8 @@
 """The trial directory: the truth about a trial.
 
-Every file is written once and whole (trainer.storage.folder).  The commit record of an epoch is written
-last and names its files with their sha256; an epoch without its record did not happen.  What is
-read may have been damaged or written by others: what is not as it must be does not count.
+Every file is written once and whole (trainer.storage.folder).  The commit record of an epoch is
+written last and names its files with their sha256; an epoch without its record did not happen.
+What is read may have been damaged or written by others: what is not as it must be does not count.
 """
 
 from __future__ import annotations
