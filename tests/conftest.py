@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from drivers import Driver
+from support.drivers import Driver
 
 # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -24,8 +24,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 #: The files that take longest come first: none of them is left to run alone at the end.
 LONGEST = (
-    "test_sweep", "test_spaces", "test_tutorial", "test_interrupts", "test_benchmarks", "test_lint",
-    "test_methods", "test_damage", "test_cli", "test_signals", "test_runner", "test_resume",
+    "test_sweep", "test_search_spaces", "test_tutorial", "test_interrupts", "test_benchmarks",
+    "test_lint", "test_every_method", "test_damage", "test_cli", "test_stopping", "test_runner",
+    "test_resume",
 )  # fmt: skip
 
 

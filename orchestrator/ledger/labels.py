@@ -1,4 +1,4 @@
-"""The names of configurations (`arrp F=encoder λ=0.5 B=24000`) and of the methods they belong to."""
+"""Names of configurations (`arrp F=encoder λ=0.5 B=24000`) and of their methods."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ class WorstError(BaseModel):
 
 
 class Analysis(BaseModel):
-    """What `trainer.loop.error_analysis.analyse` wrote about a task and this module does not compute."""
+    """What `trainer.loop.error_analysis` wrote about a task, as far as it is read here."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from drivers import ROOT, SWEEP, Driver, ended_like, trials, undisturbed
+from support.drivers import ROOT, SWEEP, Driver, ended_like, trials, undisturbed
 
 Start = Callable[..., Driver]
 STUB = "chained:train"

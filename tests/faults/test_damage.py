@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 from orchestrator.search import JOURNAL
+from support.drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 
 STUB: dict[str, Any] = {"train": "chained:train", "environment": {"EPOCH_S": "0"}}
 #: Every damage takes a trial; more trials than damages, so that some have none.

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_tracking_outages import shown
 
-from drivers import ROOT
-from ledgers import write_trial
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import MlflowProjection, SweepDescription
 from orchestrator.tracking.sqlite_file import make_whole
+from support.drivers import ROOT
+from support.ledgers import write_trial
+from support.mlflow_runs import shown
 
 _KILLED = """
 import os, signal, sys

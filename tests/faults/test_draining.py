@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import pytest
 
-from drivers import SMALL_NODE, SWEEP, Driver, ended_like, undisturbed
+from support.drivers import SMALL_NODE, SWEEP, Driver, ended_like, undisturbed
 
 pytestmark = pytest.mark.all_faults
 Start = Callable[..., Driver]

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
+from support.drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 
 Start = Callable[..., Driver]
 STUB: dict[str, Any] = {"train": "chained:train", "environment": {"EPOCH_S": "0"}}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
+from support.drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 from trainer.storage.trial_directory import TrialDirectory
 
 Start = Callable[..., Driver]

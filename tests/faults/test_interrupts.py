@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
+from support.drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 
 Start = Callable[..., Driver]
 STUB = "chained:train"

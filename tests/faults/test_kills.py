@@ -17,7 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, undisturbed
+from support.drivers import SWEEP, Driver, ended_like, undisturbed
 
 STUB = "chained:train"
 Start = Callable[..., Driver]

@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from orchestrator import runner
-from test_runner import TESTS, Sweep, make_spec
+from support.attempts import Sweep, make_spec
+from support.paths import TESTS
 
 #: What a trial may take beyond what the machine uses already, before Ray ends it.
 MEMORY = 5 * 2**29

@@ -12,9 +12,7 @@ from urllib.parse import quote
 import optuna
 import pytest
 from optuna.trial import TrialState
-from test_tracking_outages import shown
 
-from ledgers import write_trial
 from orchestrator.database_urls import expanded
 from orchestrator.ledger import Ledger
 from orchestrator.search import Ended, PersistentStudy
@@ -22,8 +20,10 @@ from orchestrator.tracking import MlflowProjection, SweepDescription
 from orchestrator.tracking import background as tracker_module
 from orchestrator.tracking.background import BackgroundProjection
 from orchestrator.tracking.projections import Study
-from searches import finish, make_spec, open_handout
-from servers import PASSWORD, Postgresql, answers, wait_for
+from support.ledgers import write_trial
+from support.mlflow_runs import shown
+from support.searches import finish, make_spec, open_handout
+from support.servers import PASSWORD, Postgresql, answers, wait_for
 
 pytest.importorskip("psycopg", reason="the extra postgres is not installed")
 

@@ -19,11 +19,11 @@ import psutil
 import pytest
 import yaml
 from pyarrow import fs
-from test_tracking_outages import shown
 
-from drivers import PATIENCE_S, ROOT, SWEEP, untimed
 from orchestrator.ledger import Ledger, TrialRecord
-from servers import Relay, S3Server, running, wait_for
+from support.drivers import PATIENCE_S, ROOT, SWEEP, untimed
+from support.mlflow_runs import shown
+from support.servers import Relay, S3Server, running, wait_for
 from trainer.storage import object_store
 from trainer.storage.folder import StoreError
 from trainer.storage.open import open_folder

@@ -14,11 +14,11 @@ from urllib.parse import quote
 import optuna
 import pytest
 from mlflow import MlflowClient
-from test_tracking_outages import orch, shown
 
-from drivers import SWEEP, Driver, trials
 from orchestrator.database_urls import expanded
-from servers import PASSWORD, MlflowServer, Postgresql, running
+from support.drivers import SWEEP, Driver, trials
+from support.mlflow_runs import orch, shown
+from support.servers import PASSWORD, MlflowServer, Postgresql, running
 
 Start = Callable[..., Driver]
 STUB = "chained:train"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from drivers import SWEEP, Driver
+from support.drivers import SWEEP, Driver
 
 Start = Callable[..., Driver]
 STUB = "chained:train"
