@@ -15,8 +15,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from support.ledgers import Result
-from support.ledgers import epoch as plain_record
+from tests.support.ledgers import Result
+from tests.support.ledgers import epoch as plain_record
 from trainer.config import TrainConfig
 from trainer.data.corpus import fingerprint
 from trainer.storage.trial_directory import TrialDirectory, checkpoint_name, predictions_name

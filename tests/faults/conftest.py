@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
-from support.drivers import SMALL_NODE
-from support.paths import ROOT
+from tests.support.drivers import SMALL_NODE
+from tests.support.paths import ROOT
 
 
 @pytest.fixture

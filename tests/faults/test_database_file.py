@@ -14,9 +14,9 @@ import pytest
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import MlflowProjection, SweepDescription
 from orchestrator.tracking.sqlite_file import make_whole
-from support.drivers import ROOT
-from support.ledgers import write_trial
-from support.mlflow_runs import shown
+from tests.support.drivers import ROOT
+from tests.support.ledgers import write_trial
+from tests.support.mlflow_runs import shown
 
 _KILLED = """
 import os, signal, sys

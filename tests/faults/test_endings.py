@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchestrator.compare import compare
-from support.drivers import (
+from tests.support.drivers import (
     SWEEP,
     Driver,
     mlflow_statuses,
@@ -20,10 +20,10 @@ from support.drivers import (
     trials,
     undisturbed,
 )
-from support.faulty import SEEDS
+from tests.support.faulty import SEEDS
 
 Start = Callable[..., Driver]
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 LIST: dict[str, Any] = SWEEP | {
     "space": {},
     "search": {"algorithm": "list", "seeds": [1], "objectives": {"dev_score": "max"}},
@@ -60,7 +60,7 @@ def test_what_has_no_memory_is_tried_again_alone_and_then_failed_with_that_word(
     search = LIST["search"] | {"seeds": [SEEDS[name] for name in names]}
     driver = start(
         LIST | {"search": search, "enqueue": [{"sampler": "round_robin"}]},
-        train="support.faulty:train",
+        train="tests.support.faulty:train",
     )
     assert driver.wait() == 1, driver.text
     seeds = {seed: name for name, seed in SEEDS.items()}
@@ -76,7 +76,7 @@ def test_what_has_no_memory_is_tried_again_alone_and_then_failed_with_that_word(
     assert Counter(mlflow_statuses(driver.out).values()) == {"FINISHED": 3, "FAILED": 2}
     again = start(
         LIST | {"search": search, "enqueue": [{"sampler": "round_robin"}]},
-        train="support.faulty:train",
+        train="tests.support.faulty:train",
     )
     assert again.wait() == 1, again.text
     assert " started" not in again.text  # what has failed stays so

@@ -20,10 +20,10 @@ from orchestrator.tracking import MlflowProjection, SweepDescription
 from orchestrator.tracking import background as tracker_module
 from orchestrator.tracking.background import BackgroundProjection
 from orchestrator.tracking.projections import Study
-from support.ledgers import write_trial
-from support.mlflow_runs import shown
-from support.searches import finish, make_spec, open_handout
-from support.servers import PASSWORD, Postgresql, answers, wait_for
+from tests.support.ledgers import write_trial
+from tests.support.mlflow_runs import shown
+from tests.support.searches import finish, make_spec, open_handout
+from tests.support.servers import PASSWORD, Postgresql, answers, wait_for
 
 pytest.importorskip("psycopg", reason="the extra postgres is not installed")
 

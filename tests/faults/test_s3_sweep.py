@@ -21,9 +21,9 @@ import yaml
 from pyarrow import fs
 
 from orchestrator.ledger import Ledger, TrialRecord
-from support.drivers import PATIENCE_S, ROOT, SWEEP, untimed
-from support.mlflow_runs import shown
-from support.servers import Relay, S3Server, running, wait_for
+from tests.support.drivers import PATIENCE_S, ROOT, SWEEP, untimed
+from tests.support.mlflow_runs import shown
+from tests.support.servers import Relay, S3Server, running, wait_for
 from trainer.storage import object_store
 from trainer.storage.folder import StoreError
 from trainer.storage.open import open_folder

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from support.drivers import PATIENCE_S, ROOT, SWEEP, trials
-from support.servers import Relay, free_port, running
+from tests.support.drivers import PATIENCE_S, ROOT, SWEEP, trials
+from tests.support.servers import Relay, free_port, running
 
 pytestmark = pytest.mark.all_faults
 TOKEN = "0123456789abcdef" * 4

@@ -16,12 +16,12 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.database_urls import expanded
-from support.drivers import SWEEP, Driver, trials
-from support.mlflow_runs import orch, shown
-from support.servers import PASSWORD, MlflowServer, Postgresql, running
+from tests.support.drivers import SWEEP, Driver, trials
+from tests.support.mlflow_runs import orch, shown
+from tests.support.servers import PASSWORD, MlflowServer, Postgresql, running
 
 Start = Callable[..., Driver]
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 TRIALS = 8
 
 

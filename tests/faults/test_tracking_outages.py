@@ -15,9 +15,9 @@ from orchestrator.ledger import Ledger
 from orchestrator.tracking import MlflowProjection, SweepDescription
 from orchestrator.tracking import background as tracker_module
 from orchestrator.tracking.background import BackgroundProjection
-from support.ledgers import write_trial
-from support.mlflow_runs import Shown, orch, shown
-from support.servers import MlflowServer, running, wait_for
+from tests.support.ledgers import write_trial
+from tests.support.mlflow_runs import Shown, orch, shown
+from tests.support.servers import MlflowServer, running, wait_for
 
 
 @pytest.fixture(scope="module")

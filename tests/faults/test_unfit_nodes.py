@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
-from support.drivers import ROOT, SMALL_NODE, SWEEP, Driver
+from tests.support.drivers import ROOT, SMALL_NODE, SWEEP, Driver
 
 pytestmark = pytest.mark.all_faults
 Start = Callable[..., Driver]

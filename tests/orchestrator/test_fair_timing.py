@@ -26,9 +26,9 @@ from orchestrator.ledger import Ledger, timing_sessions
 from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.ledger.timing_sessions import timings
 from orchestrator.ledger.trial_id import config_id, trial_id
-from support.paths import ROOT
-from support.sessions import made_up
-from support.small import small_config
+from tests.support.paths import ROOT
+from tests.support.sessions import made_up
+from tests.support.small import small_config
 from trainer.data.corpus import fingerprint
 from trainer.train import train
 

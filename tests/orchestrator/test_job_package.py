@@ -29,9 +29,9 @@ from orchestrator.job_package import LEAVING_S, submission
 from orchestrator.runner import auth_token, job_server, jobs
 from orchestrator.runner.jobs import JobError, Jobs
 from orchestrator.spec import load_spec
-from support.jobserver import FakeJobServer, soon
-from support.paths import ROOT
-from support.servers import Relay, running
+from tests.support.jobserver import FakeJobServer, soon
+from tests.support.paths import ROOT
+from tests.support.servers import Relay, running
 
 SECRET = "s3cr3t-value"
 SWEEP: dict[str, Any] = {

@@ -19,7 +19,7 @@ from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.ledger.trial_id import trial_id
 from orchestrator.preflight.checks import check_same_sweep
 from orchestrator.spec import load_spec
-from support.drivers import (
+from tests.support.drivers import (
     SWEEP,
     Driver,
     ended_like,

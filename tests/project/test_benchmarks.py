@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 
 def last_line(*command: str) -> dict[str, object]:

@@ -21,8 +21,8 @@ import pytest
 import yaml
 
 from orchestrator.spec import load_spec
-from support.kuberay import RAY_JOB
-from support.paths import ROOT
+from tests.support.kuberay import RAY_JOB
+from tests.support.paths import ROOT
 
 DOCKER = ROOT / "docker"
 KUBERNETES = "1.34"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 FOREIGN = ("orchestrator", "ray", "optuna", "mlflow", "pydantic", "typer", "rich")
 #: Everything that the trainer may import; the last four are extras: loaded when asked for, or if

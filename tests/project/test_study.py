@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 STUDY = ROOT / "docs" / "study"
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")

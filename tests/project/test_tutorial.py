@@ -13,7 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 
 def test_the_tutorials_commands_run_as_they_stand(tmp_path: Path, cache: Path) -> None:

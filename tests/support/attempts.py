@@ -20,7 +20,7 @@ from orchestrator.scheduling.successive_halving import Halving
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import Suggestions
 from orchestrator.spec import SweepSpec
-from support.faulty import SEEDS
+from tests.support.faulty import SEEDS
 from trainer.config import TrainConfig
 from trainer.storage.trial_directory import TrialDirectory
 
@@ -63,7 +63,7 @@ class Sweep:
                 concurrent,
                 progress,
                 lambda name: None,
-                "support.faulty:train",
+                "tests.support.faulty:train",
             )
         self.printed = printed.getvalue()
         trials = Ledger(out, "s").trials()
@@ -93,7 +93,12 @@ class Driver:
         self.said = io.StringIO()
         progress = PlainProgress(Console(file=self.said))
         self.attempts = Attempts(
-            self.spec, self.handout, halving, progress, lambda name: None, "support.faulty:train"
+            self.spec,
+            self.handout,
+            halving,
+            progress,
+            lambda name: None,
+            "tests.support.faulty:train",
         )
 
     def begin(self, name: str) -> Attempt | None:

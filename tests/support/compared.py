@@ -13,7 +13,7 @@ from orchestrator.compare.compare_methods import compare_methods
 from orchestrator.compare.options import Question
 from orchestrator.compare.results import Contrast, MethodComparison
 from orchestrator.ledger import Ledger
-from support.simulated import World, write_predicted
+from tests.support.simulated import World, write_predicted
 
 RNG = np.random.default_rng
 SEEDS = (1, 2, 3, 4, 5)

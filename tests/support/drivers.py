@@ -30,7 +30,7 @@ from orchestrator.search import JOURNAL, Suggestions
 from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.tracking import resolve_uri
 from orchestrator.tracking.projections import ended_suggestions
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 #: Depends on the machine's speed and load, not on the trial.
 TIMED = {
@@ -101,7 +101,7 @@ class Driver:
         file.write_text(yaml.safe_dump(sweep, sort_keys=False))
         command = [*before, sys.executable, "-c", _MAIN]
         command += ["sweep", str(file), "--out", str(self.out), *options]
-        path = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "faults")))
+        path = str(ROOT)
         with self.output.open("x") as stream:
             self.process = subprocess.Popen(
                 command,

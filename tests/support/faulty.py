@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from support.ledgers import Result, epoch
+from tests.support.ledgers import Result, epoch
 from trainer.config import TrainConfig
 from trainer.storage.trial_directory import TrialDirectory
 from trainer.summary import summarise

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mlflow import MlflowClient
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 Shown = dict[str, tuple[str, list[int], int]]
 

@@ -11,7 +11,7 @@ import numpy as np
 import yaml
 
 from orchestrator.ledger import Ledger
-from support.simulated import World, write_predicted
+from tests.support.simulated import World, write_predicted
 from trainer.storage.trial_directory import TrialDirectory
 
 HOSTILE = "<script>alert(1)</script>\"'&$x_1$ <b>ü</b>"

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 from trainer.storage.trial_directory import TrialDirectory
 
 TIMINGS = {

@@ -12,7 +12,7 @@ from orchestrator.ledger.trial_id import config_id, trial_id
 from orchestrator.scheduling.trial_queue import Job, TrialQueue
 from orchestrator.search import Suggestions
 from orchestrator.spec import SweepSpec
-from support.ledgers import epoch
+from tests.support.ledgers import epoch
 from trainer.config import TrainConfig
 
 SPACE: dict[str, Any] = {

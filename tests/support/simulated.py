@@ -16,7 +16,7 @@ from orchestrator.compare.statistics.bootstrap import Draws, Seeds, resampled_me
 from orchestrator.compare.statistics.dev_predictions import DevSet
 from orchestrator.compare.statistics.scores import outcomes
 from orchestrator.ledger.trial_id import config_id, trial_id
-from support.ledgers import BASE, epoch
+from tests.support.ledgers import BASE, epoch
 from trainer.config import TrainConfig
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall

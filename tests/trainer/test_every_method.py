@@ -168,7 +168,7 @@ def _is_a_leaderboard_file(path: Path, task: str) -> None:
 )
 def test_optimizer_states_survive_a_restart(cache: Path, tmp_path: Path, changes: dict) -> None:
     """All AdamW states in one checkpoint, with SMART's slow copy: resumed to the same bits."""
-    from support.small import small_config
+    from tests.support.small import small_config
     from trainer.train import train
 
     changes = changes | {"epochs": 3, "data": {"size": 16}}
@@ -183,7 +183,7 @@ def test_optimizer_states_survive_a_restart(cache: Path, tmp_path: Path, changes
 
 
 def test_label_distribution_and_confusion_are_counted(cache: Path, tmp_path: Path) -> None:
-    from support.small import small_config
+    from tests.support.small import small_config
     from trainer.train import train
 
     config = small_config(cache, epochs=1)
@@ -205,7 +205,7 @@ def test_label_distribution_and_confusion_are_counted(cache: Path, tmp_path: Pat
 
 
 def test_the_leaderboards_ids_are_the_test_files(cache: Path, tmp_path: Path) -> None:
-    from support.small import small_config
+    from tests.support.small import small_config
     from trainer.train import Run
 
     run = Run(small_config(cache))
@@ -215,7 +215,7 @@ def test_the_leaderboards_ids_are_the_test_files(cache: Path, tmp_path: Path) ->
 
 
 def test_test_sets_are_predicted_unless_told_otherwise(cache: Path) -> None:
-    from support.small import small_config
+    from tests.support.small import small_config
     from trainer.train import Run
 
     told, other = small_config(cache), small_config(cache, predict_test=False)

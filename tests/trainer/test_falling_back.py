@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 import trainer.__main__
-from support.resuming import results
-from support.small import small_config
+from tests.support.resuming import results
+from tests.support.small import small_config
 from trainer.config import TrainConfig
 from trainer.storage.local_folder import LocalFolder
 from trainer.storage.trial_directory import TrialDirectory

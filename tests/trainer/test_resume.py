@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from support.resuming import results, start
-from support.small import small_config
+from tests.support.resuming import results, start
+from tests.support.small import small_config
 from trainer.storage.trial_directory import TrialDirectory
 
 

@@ -16,8 +16,8 @@ import trainer.loop.clock
 import trainer.step_timing
 from orchestrator.ledger import Ledger, timing_sessions
 from orchestrator.ledger.timing_sessions import Session, fair_ratio, timings, uncontended_minutes
-from support.sessions import ABOUT, made_up
-from support.small import small_config
+from tests.support.sessions import ABOUT, made_up
+from tests.support.small import small_config
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.samplers import Phase, Step
 from trainer.step_timing import Contestant, Round, build, in_turn

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 import trainer.train
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.config import TrainConfig
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.model.encoder import from_hugging_face_names

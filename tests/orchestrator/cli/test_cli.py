@@ -20,8 +20,8 @@ import pytest
 
 from orchestrator.spec import load_spec
 from orchestrator.spec.json_schema import sweep_schema
-from support.ledgers import write_trial
-from support.paths import ROOT
+from tests.support.ledgers import write_trial
+from tests.support.paths import ROOT
 
 COMMANDS = [
     "sweep", "validate", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.cli import main
-from support.ledgers import write_trial
+from tests.support.ledgers import write_trial
 
 
 @dataclass(frozen=True)

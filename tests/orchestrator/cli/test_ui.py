@@ -15,9 +15,9 @@ import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import MlflowProjection, SweepDescription
-from support.ledgers import write_trial
-from support.paths import ROOT
-from support.servers import free_port, wait_for
+from tests.support.ledgers import write_trial
+from tests.support.paths import ROOT
+from tests.support.servers import free_port, wait_for
 
 #: `orch ui`'s loop over other servers than MLflow: one leaves a process of its own behind.
 SERVE = """

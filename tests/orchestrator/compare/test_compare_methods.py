@@ -18,10 +18,10 @@ from orchestrator.compare.methods import ChoiceError
 from orchestrator.compare.output import formats, tables
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import FOLDER, Session
-from support.compared import RNG, compared, contrast, write_pair
-from support.ledgers import write_trial
-from support.simulated import World, predictions_file, write_predicted
-from support.small import small_config
+from tests.support.compared import RNG, compared, contrast, write_pair
+from tests.support.ledgers import write_trial
+from tests.support.simulated import World, predictions_file, write_predicted
+from tests.support.small import small_config
 from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import train
 

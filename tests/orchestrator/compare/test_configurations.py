@@ -10,7 +10,7 @@ from rich.console import Console
 
 from orchestrator.compare import Comparison, compare, footnotes, table
 from orchestrator.ledger import Ledger
-from support.ledgers import write_trial
+from tests.support.ledgers import write_trial
 
 
 def compared(folder: Path) -> Comparison:

@@ -21,8 +21,8 @@ from orchestrator.compare.statistics.honest_scores import MOST_READ, contenders
 from orchestrator.compare.statistics.pareto_frontier import knee, not_beaten, probabilities
 from orchestrator.compare.statistics.speed_up import why_not_comparable
 from orchestrator.ledger import Ledger
-from support.ledgers import write_trial
-from support.simulated import World
+from tests.support.ledgers import write_trial
+from tests.support.simulated import World
 
 RNG = np.random.default_rng
 

@@ -22,7 +22,7 @@ from orchestrator.doctor import cluster as nodes
 from orchestrator.doctor.inputs import encoder_finding, input_findings
 from orchestrator.runner import auth_token
 from orchestrator.spec import SweepSpec, load_spec
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 EMBEDDED = str(ROOT / "search_spaces" / "arrp.yaml")
 BIG = 10**12

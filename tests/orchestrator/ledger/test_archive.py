@@ -13,7 +13,7 @@ import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.archive import pack
-from support.simulated import World, write_predicted
+from tests.support.simulated import World, write_predicted
 
 SENTENCE = "a sentence of somebody's data"
 ANALYSIS = {"sst": {"label_share": [0.2] * 5, "worst": [{"id": "a", "text": [SENTENCE]}]}}

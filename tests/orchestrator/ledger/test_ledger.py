@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger
-from support.ledgers import epoch, write_trial
-from support.paths import ROOT
+from tests.support.ledgers import epoch, write_trial
+from tests.support.paths import ROOT
 from trainer.storage.trial_directory import StoreError, TrialDirectory
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger.sweep_lock import Locked, SweepLock
-from support.paths import ROOT
+from tests.support.paths import ROOT
 from trainer.storage.folder import Folder
 from trainer.storage.open import open_folder
 

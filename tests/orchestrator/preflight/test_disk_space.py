@@ -10,9 +10,9 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.preflight.disk_space import check_space, checkpoint_bytes
 from orchestrator.spec import SweepSpec, load_spec
-from support.ledgers import write_trial
-from support.paths import ROOT
-from support.small import small_config
+from tests.support.ledgers import write_trial
+from tests.support.paths import ROOT
+from tests.support.small import small_config
 from trainer.storage.local_folder import LocalFolder
 from trainer.storage.trial_directory import MARGIN_BYTES
 from trainer.train import train

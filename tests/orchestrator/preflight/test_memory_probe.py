@@ -18,7 +18,7 @@ from orchestrator.errors import SweepError
 from orchestrator.preflight import memory_probe
 from orchestrator.preflight.memory_probe import Probed, largest, measure, probed
 from orchestrator.spec import SweepSpec
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.config import TrainConfig
 from trainer.train import Run
 

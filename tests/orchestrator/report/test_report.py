@@ -23,10 +23,10 @@ from orchestrator.report.errors import read_errors
 from orchestrator.report.figure import Figure
 from orchestrator.report.parts import Figures, Missing, Table
 from orchestrator.spec import load_spec
-from support.ledgers import write_trial
-from support.paths import SEARCH_SPACES
-from support.reported import HOSTILE, write_sweep
-from support.small import small_config
+from tests.support.ledgers import write_trial
+from tests.support.paths import SEARCH_SPACES
+from tests.support.reported import HOSTILE, write_sweep
+from tests.support.small import small_config
 from trainer.train import train
 
 _VOID = {"meta", "link", "br", "img", "hr", "input"}

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from orchestrator.report import make, write_report
-from support.reported import write_sweep
+from tests.support.reported import write_sweep
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")

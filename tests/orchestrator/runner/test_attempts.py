@@ -12,9 +12,9 @@ import pytest
 
 from orchestrator.ledger.trial_log import KEPT_LINES, AttemptLog, last_log
 from orchestrator.runner.attempt import Report
-from support import faulty
-from support.attempts import Driver
-from support.ledgers import epoch
+from tests.support import faulty
+from tests.support.attempts import Driver
+from tests.support.ledgers import epoch
 from trainer.storage.trial_directory import TrialDirectory
 
 

@@ -18,7 +18,7 @@ from orchestrator.runner.nodes import Node
 from orchestrator.runner.stopping import Stopping
 from orchestrator.runner.trainable import TrialTrainable
 from orchestrator.scheduling.successive_halving import Halving
-from support.attempts import Driver
+from tests.support.attempts import Driver
 
 HERE = nodes.versions()()["versions"]
 

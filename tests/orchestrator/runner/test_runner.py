@@ -10,9 +10,9 @@ import pytest
 
 from orchestrator import runner
 from orchestrator.ledger.trial_log import last_log
-from support.attempts import Sweep, make_spec
-from support.faulty import SEEDS
-from support.paths import TESTS
+from tests.support.attempts import Sweep, make_spec
+from tests.support.faulty import SEEDS
+from tests.support.paths import ROOT
 from trainer.storage.trial_directory import TrialDirectory
 
 
@@ -20,7 +20,7 @@ from trainer.storage.trial_directory import TrialDirectory
 def places() -> Iterator[int]:
     """Ray, without its memory monitor: what other processes take must end no worker here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+        patch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
         patch.setenv("RAY_memory_monitor_refresh_ms", "0")
         with runner.cluster(make_spec("nothing").resources, None) as places:
             yield places

@@ -13,7 +13,7 @@ import psutil
 
 from orchestrator.ledger import Ledger
 from orchestrator.runner.local_ray import kill_processes
-from support.paths import TESTS
+from tests.support.paths import ROOT
 
 PATIENCE_S = 90
 
@@ -22,7 +22,7 @@ DRIVER = """
 import gc
 import sys
 from rich.console import Console
-from support.attempts import handout, make_spec
+from tests.support.attempts import handout, make_spec
 from orchestrator import runner
 from orchestrator.progress import PlainProgress
 from pathlib import Path
@@ -32,7 +32,7 @@ with runner.cluster(spec.resources, None) as places:
     for run in (1, 2):
         try:
             runner.run(spec, handout(spec, Path(sys.argv[1])), None, places,
-                       PlainProgress(Console()), lambda name: None, "support.faulty:train")
+                       PlainProgress(Console()), lambda name: None, "tests.support.faulty:train")
         except KeyboardInterrupt:
             print("interrupted", run, flush=True)
         gc.collect()  # Tune's actors go with the frames that were interrupted
@@ -89,7 +89,7 @@ def test_the_first_signal_waits_for_commits_and_the_second_leaves_at_once(tmp_pa
     with output.open("w") as stream:
         driver = subprocess.Popen(
             [sys.executable, "-c", DRIVER, str(tmp_path / "out")],
-            env={**os.environ, "PYTHONPATH": f"{TESTS}{os.pathsep}{TESTS.parent}"},
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,

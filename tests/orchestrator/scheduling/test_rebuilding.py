@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.scheduling.trial_queue import Job
-from support.ledgers import write_trial
-from support.searches import (
+from tests.support.ledgers import write_trial
+from tests.support.searches import (
     SMOOTH,
     SPACE,
     begin,

@@ -15,7 +15,7 @@ from ray.tune.schedulers import ASHAScheduler
 from orchestrator.ledger import Ledger
 from orchestrator.scheduling.successive_halving import Halving, Rungs, rebuilt
 from orchestrator.spec import SpecError, SweepSpec, load_spec
-from support.ledgers import epoch, write_trial
+from tests.support.ledgers import epoch, write_trial
 
 
 def make_spec(**changes: Any) -> SweepSpec:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger, TrialRecord
-from support.ledgers import epoch
-from support.searches import (
+from tests.support.ledgers import epoch
+from tests.support.searches import (
     SPACE,
     begin,
     finish,

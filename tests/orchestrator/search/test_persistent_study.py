@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.search import JOURNAL, Ended, PersistentStudy
-from support.searches import SPACE, begin, finish, make_spec, open_handout, train
+from tests.support.searches import SPACE, begin, finish, make_spec, open_handout, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.search import Outcome, Suggestion, Suggestions
 from orchestrator.spec import SpecError, dry_run, load_spec
-from support.searches import SMOOTH, SPACE, bowl, finish, make_spec, open_handout, told
+from tests.support.searches import SMOOTH, SPACE, bowl, finish, make_spec, open_handout, told
 
 ALGORITHMS = ["tpe", "nsga2", "random"]
 

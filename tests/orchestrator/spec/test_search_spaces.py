@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.spec import load_spec
-from support.drivers import train_all
-from support.paths import SEARCH_SPACES
+from tests.support.drivers import train_all
+from tests.support.paths import SEARCH_SPACES
 
 FILES = sorted(SEARCH_SPACES.glob("*.yaml"))
 #: The one that Ray runs here; the others' trials are trained in this process.

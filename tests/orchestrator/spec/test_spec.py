@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.spec import SpecError, SweepSpec, load_spec
 from orchestrator.spec.models import ResourcesSpec
-from support.paths import ROOT
+from tests.support.paths import ROOT
 
 ARRP = str(ROOT / "search_spaces" / "arrp.yaml")
 

@@ -21,7 +21,7 @@ from orchestrator.tracking import (
     without_password,
 )
 from orchestrator.tracking.background import BackgroundProjection
-from support.ledgers import epoch, write_trial
+from tests.support.ledgers import epoch, write_trial
 
 URI = "sqlite:///mlflow.db"
 PICTURE = SweepDescription("s", "Is it so?")

@@ -22,10 +22,10 @@ from orchestrator.tracking import MlflowProjection, SweepArtifacts, SweepDescrip
 from orchestrator.tracking.projections import sync
 from orchestrator.tracking.served_model import _load_pyfunc
 from orchestrator.tracking.sweep_artifacts import exhibits
-from support.ledgers import write_trial
-from support.paths import ROOT
-from support.servers import MlflowServer, running
-from support.simulated import World, write_predicted
+from tests.support.ledgers import write_trial
+from tests.support.paths import ROOT
+from tests.support.servers import MlflowServer, running
+from tests.support.simulated import World, write_predicted
 from trainer import inference
 from trainer.config import TrainConfig
 from trainer.data.corpus import prepare

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from support.real_data import REAL, needs_real_data
+from tests.support.real_data import REAL, needs_real_data
 from trainer.config import TrainConfig
 from trainer.data.corpus import DataError, fingerprint, prepare, stats
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support.paths import ROOT
+from tests.support.paths import ROOT
 from trainer.data import file_lock
 
 TRIALS = 4

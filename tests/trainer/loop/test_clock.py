@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import trainer.loop.clock
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.loop.clock import STEP_PARTS, Neighbours, StepClock
 from trainer.train import Run
 

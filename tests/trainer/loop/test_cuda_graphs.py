@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 import trainer.model.transformer_layer
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.loop.cuda_graphs import RUNS_BEFORE, Function, GraphCache, Tensors
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.model.dropout import Masks

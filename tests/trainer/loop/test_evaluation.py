@@ -11,7 +11,7 @@ import pytest
 import scipy.stats
 import torch
 
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall, predictions_file
 from trainer.train import Run

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.combiners import projected_weights, projection_orders
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.model.attention import _grids, _grids_backward, _varlen, _varlen_backward

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.config.tasks import TASKS
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.smart import divergence

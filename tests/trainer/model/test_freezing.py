@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.config import check
 from trainer.loop.build import check_methods
 from trainer.loop.epoch_metrics import EpochMetrics

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.config import check
 from trainer.model.heads import task_loss
 from trainer.train import Run

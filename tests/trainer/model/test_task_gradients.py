@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from support.small import small_config
+from tests.support.small import small_config
 from trainer.loop.build import build_model
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.smart import Smart

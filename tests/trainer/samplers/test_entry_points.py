@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support.small import small_config
+from tests.support.small import small_config
 from trainer import known_samplers
 from trainer.config import ConfigError, TrainConfig
 from trainer.plan import phases_of

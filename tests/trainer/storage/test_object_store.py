@@ -16,10 +16,10 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.preflight.checks import check_out, check_same_sweep
 from orchestrator.spec import load_spec
-from support.ledgers import write_trial
-from support.paths import ROOT
-from support.resuming import results
-from support.small import small_config
+from tests.support.ledgers import write_trial
+from tests.support.paths import ROOT
+from tests.support.resuming import results
+from tests.support.small import small_config
 from trainer.storage.folder import Folder, StoreError
 from trainer.storage.open import open_folder
 from trainer.storage.trial_directory import TrialDirectory

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from support.ledgers import epoch as epoch_record
-from support.paths import ROOT
+from tests.support.ledgers import epoch as epoch_record
+from tests.support.paths import ROOT
 from trainer.storage.folder import OutOfSpace
 from trainer.storage.local_folder import LocalFolder
 from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoint_name
@@ -262,7 +262,7 @@ def test_an_epoch_is_not_begun_to_be_written_without_room_for_it(
 _FULL = """
 import sys
 from pathlib import Path
-from support.ledgers import epoch
+from tests.support.ledgers import epoch
 from trainer.storage.folder import LocalFolder
 from trainer.storage.trial_directory import OutOfSpace, TrialDirectory, checkpoint_name
 
@@ -301,7 +301,7 @@ def on_small_disk(size: str, script: str, folder: Path) -> subprocess.CompletedP
     try:
         answer = subprocess.run(
             command, capture_output=True, text=True, cwd=ROOT, timeout=120,
-            env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+            env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     except FileNotFoundError:
         pytest.skip("unshare is not installed")

@@ -11,9 +11,9 @@ from markdown_it import MarkdownIt
 
 from orchestrator.compare.output import formats, tables
 from orchestrator.ledger import Ledger
-from support.compared import RNG, compared, write_pair
-from support.ledgers import write_trial
-from support.simulated import write_predicted
+from tests.support.compared import RNG, compared, write_pair
+from tests.support.ledgers import write_trial
+from tests.support.simulated import write_predicted
 
 
 def test_why_has_conflicts_by_phase_utilisation_single_tasks_and_progress(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from orchestrator.compare.diagnostics.importance import importances
 from orchestrator.compare.methods import group
 from orchestrator.ledger import Ledger
 from orchestrator.search import importances as of_params
-from support.ledgers import write_trial
+from tests.support.ledgers import write_trial
 
 RNG = np.random.default_rng
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.ledger import Ledger
-from support.compared import RNG, compared, write_pair
-from support.simulated import World, write_predicted
+from tests.support.compared import RNG, compared, write_pair
+from tests.support.simulated import World, write_predicted
 
 SEEDS = (1, 2, 3)
 

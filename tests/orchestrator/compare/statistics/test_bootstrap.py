@@ -15,7 +15,7 @@ from orchestrator.compare.statistics.hypothesis_tests import (
     seeds_needed,
 )
 from orchestrator.compare.statistics.scores import combine, outcomes, weighted_metric
-from support.simulated import World, experiment
+from tests.support.simulated import World, experiment
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall
 

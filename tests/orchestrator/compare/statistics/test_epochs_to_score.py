@@ -14,7 +14,7 @@ from orchestrator.compare.statistics.bootstrap import Seeds
 from orchestrator.compare.statistics.epochs_to_score import epochs_to, epochs_to_same_score
 from orchestrator.compare.statistics.speed_up import SpeedUp, to_same_score
 from orchestrator.ledger import Ledger
-from support.ledgers import write_trial
+from tests.support.ledgers import write_trial
 
 
 @pytest.mark.parametrize(
