@@ -98,14 +98,9 @@ class Minutes:
     Minutes of two configurations compare within a session alone (`Session.ratio`).
     """
 
-    config_id: str
     minutes: Interval
     parts: dict[str, float]
     examples: float
-    rounds: int
-    session: str
-    device: str
-    threads: int
 
     @property
     def surgery_share(self) -> float:
@@ -164,14 +159,9 @@ class Session(_Model):
         """Of the quiet rounds; of all of them where nothing can be claimed (`problem`)."""
         parts = [self._parts(each, config_id) for each in self._used]
         return Minutes(
-            config_id=config_id,
             minutes=mean_interval([self._minutes[config_id]]),
             parts={name: statistics.fmean(each[name] for each in parts) for name in parts[0]},
             examples=math.fsum(phase.examples for phase in self.config(config_id).phases),
-            rounds=len(parts),
-            session=self.started_at,
-            device=self.device,
-            threads=self.threads,
         )
 
     def ratio(self, config_id: str, to: str) -> Interval:
@@ -272,17 +262,6 @@ def timings(ledger: Ledger) -> list[Session]:
                 "%s/%s: no timing session: %s %s", folder.path, name, where, first["msg"]
             )
     return sorted(found, key=lambda session: session.started_at)
-
-
-def uncontended_minutes(ledger: Ledger) -> dict[str, Minutes]:
-    """By config id the newest minutes that were taken alone on the device; no others may enter a
-    speed-up claim."""
-    found = {}
-    for session in timings(ledger):
-        if not session.problem:
-            for config in session.configs:
-                found[config.config_id] = session.minutes(config.config_id)
-    return found
 
 
 def fair_ratio(sessions: Sequence[Session], config_id: str, to: str) -> Interval | None:
