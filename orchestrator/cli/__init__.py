@@ -57,14 +57,14 @@ app.add_typer(data_app, name="data")
 
 def main() -> NoReturn:
     """Run the command; a user's mistake is its message on stderr and exit code 2."""
-    from orchestrator.spec.layers import SpecError
+    from trainer.config import ConfigError
     from trainer.storage.folder import StoreError
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()
-    except (UserError, SpecError, StoreError) as error:
+    except (UserError, ConfigError, StoreError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # `orch ls | head`: nobody reads on, and the exit must not write either
@@ -162,7 +162,8 @@ def validate(
     file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Check a sweep file, and each of its profiles if none is named; report every mistake."""
-    from orchestrator.spec import SpecError, dry_run, load_spec, profile_names
+    from orchestrator.spec import dry_run, load_spec, profile_names
+    from trainer.config import ConfigError
 
     chosen = [profile] if profile else [None, *profile_names(file)]
     valid: list[SweepSpec] = []
@@ -170,13 +171,13 @@ def validate(
     for name in chosen:
         try:
             valid.append(load_spec(file, name, overrides or ()))
-        except SpecError as error:
+        except ConfigError as error:
             problems += [p for p in error.problems if p not in problems]
     if as_json:
         print_json({"valid": not problems, "problems": [vars(problem) for problem in problems]})
         raise typer.Exit(2 if problems else 0)
     if problems:
-        raise SpecError(problems)
+        raise ConfigError(problems)
     for spec in valid:
         print(f"{file}: valid: {spec.name}: {dry_run.size(spec)}")
 

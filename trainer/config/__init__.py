@@ -3,7 +3,7 @@
 Light: reading and checking a config loads neither torch nor any data.
 """
 
-from trainer.config.fields import ConfigError, Problem, describe, unknown_key
+from trainer.config.fields import ConfigError, Problem, describe, did_you_mean, unknown_key
 from trainer.config.train_config import DataConfig, TrainConfig, check, field_at, fields_of
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "TrainConfig",
     "check",
     "describe",
+    "did_you_mean",
     "field_at",
     "fields_of",
     "unknown_key",
