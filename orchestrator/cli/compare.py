@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     from orchestrator.compare.compare_sweep import SweepComparison
     from orchestrator.compare.options import Question
 
-EXAMPLE = "Example: orch compare arrp-embedded"
 FORMATS = ("table", "json", "csv", "md", "latex")
 #: Seconds until a command that is still at work says at what.
 _PATIENCE = 1.0

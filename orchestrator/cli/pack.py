@@ -12,8 +12,6 @@ from orchestrator.cli.compare import Patience
 from orchestrator.cli.terminal import Json, Out, Sweep, print_json
 from orchestrator.errors import UserError
 
-EXAMPLE = "Example: orch pack arrp-embedded -o arrp.tar.xz"
-
 
 def pack_sweep(
     name: Sweep,

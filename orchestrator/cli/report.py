@@ -27,7 +27,6 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
 
-EXAMPLE = "Example: orch report arrp-embedded -o report.html"
 #: Stands near the beginning of every report.
 _MARK = b'<meta name="generator" content="orch report">'
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
     from orchestrator.ledger.timing_sessions import Session, TimedConfig
 
-EXAMPLE = "Example: orch time arrp-embedded --baseline annealed+pcgrad --rounds 6"
-
 
 def time_trials(
     name: Sweep,

@@ -20,7 +20,6 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
 
-EXAMPLE = "Example: orch ui arrp-embedded --port 5001"
 #: Seconds that a server has to end by itself.
 _GRACE_S = 10
 _PAUSE_S = 0.3
