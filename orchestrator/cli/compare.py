@@ -24,8 +24,8 @@ from orchestrator.cli.terminal import (
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
-    from orchestrator.compare import Comparison
     from orchestrator.compare.compare_sweep import SweepComparison
+    from orchestrator.compare.configurations import Comparison
     from orchestrator.compare.options import Question
 
 FORMATS = ("table", "json", "csv", "md", "latex")
@@ -62,8 +62,8 @@ def compare_trials(
     if layout not in FORMATS:
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
     question = question_of(baseline, methods, metric, by, margin, seed)
-    from orchestrator.compare import compare
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
+    from orchestrator.compare.configurations import compare
     from orchestrator.ledger.listing import find_sweep
 
     ledger = find_sweep(name, out)
@@ -124,11 +124,12 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _print_rows(comparison: Comparison) -> None:
-    from orchestrator.compare import footnotes, table
+    from orchestrator.compare.output import configuration_table, formats
 
     if comparison.rows:
-        console().print(table(comparison))
-    print("\n".join(footnotes(comparison)), flush=True)
+        sheet = configuration_table.configurations_sheet(comparison)
+        console().print(formats.rich_table(sheet))
+    print("\n".join(configuration_table.footnotes(comparison)), flush=True)
 
 
 def print_published(ledger: Any, trials: Any, comparison: Any, as_json: bool) -> None:

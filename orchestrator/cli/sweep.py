@@ -52,7 +52,7 @@ def sweep(
     if dry_run:
         _print_plan(_probed(spec, address) if probe else spec, as_json)
         return
-    from orchestrator.compare import compare
+    from orchestrator.compare.configurations import compare
     from orchestrator.ledger import Ledger
     from orchestrator.ledger.current import current
     from orchestrator.sweep import run_sweep

@@ -4,7 +4,3 @@
 reads dev predictions, chooses each method's configuration without the examples that score it, and
 bootstraps over dev examples and seeds.  docs/comparison.md has the formulas.
 """
-
-from orchestrator.compare.configurations import Comparison, Row, Spread, compare, footnotes, table
-
-__all__ = ["Comparison", "Row", "Spread", "compare", "footnotes", "table"]

@@ -15,7 +15,7 @@ from orchestrator.spec.models import PublishedRow, SweepSpec
 from trainer.config import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.compare import Comparison, Row
+    from orchestrator.compare.configurations import Comparison, Row
     from orchestrator.ledger import Ledger, TrialRecord
 
 _TASKS = ("sst", "qqp", "sts")

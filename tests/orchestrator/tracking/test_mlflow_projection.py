@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.compare import compare
+from orchestrator.compare.configurations import compare
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import (
     MlflowProjection,
