@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rows import random_corpus
+from random_corpus import random_corpus
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
