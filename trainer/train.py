@@ -54,7 +54,7 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class EpochResult:
-    """A committed epoch; `record` is what stands in epochs/NNN.json (docs/methods.md)."""
+    """A committed epoch; `record` is what stands in epochs/NNN.json (docs/reference/methods.md)."""
 
     epoch: int
     record: dict[str, Any]
@@ -381,7 +381,7 @@ class Run:
         phases: list[dict[str, Any]],
         predictions: dict[str, Predictions],
     ) -> dict[str, Any]:
-        """docs/methods.md: everything an epoch reports."""
+        """docs/reference/methods.md: everything an epoch reports."""
         metrics = {name: made.metric for name, made in predictions.items()}
         contended, foreign_load = self.clock.contention(spared=_NOTED_S)
         seconds, parts = self.clock.take(), self.clock.step.take()

@@ -1,4 +1,4 @@
-"""docs/tutorial.md: its commands run as they stand, one after the other, in an empty folder.
+"""docs/guide/tutorial.md: its commands run as they stand, one after the other, in an empty folder.
 
 All but one: other tests run on this machine, so `orch time` does not wait for quiet here, and may
 end with 1 (nothing can be claimed).

@@ -6,12 +6,15 @@ The baselines without surgery: P0 to P4 compare against them.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from trainer.combiners.base import Combiner
-from trainer.config import TrainConfig
+
+if TYPE_CHECKING:
+    from trainer.config import TrainConfig
 
 
 def sum_of_losses(config: TrainConfig) -> Combiner:

@@ -7,12 +7,15 @@ on the Gramian alone.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from trainer.combiners.base import Combiner
-from trainer.config import TrainConfig
+
+if TYPE_CHECKING:
+    from trainer.config import TrainConfig
 
 
 def pcgrad(config: TrainConfig) -> Combiner:

@@ -38,7 +38,7 @@ COMBINERS = Registry(
     CombinerEntry(
         name="sum",
         path="trainer.combiners.joint_loss:sum_of_losses",
-        summary="One backward pass of the sum of the task losses.",
+        summary="w = 1 for every task: the plain joint loss, a sum of the task losses.",
         keys=("record_conflicts",),
         paper="P0, P1, P3 (baselines)",
         keeps_apart=False,
@@ -46,16 +46,23 @@ COMBINERS = Registry(
     CombinerEntry(
         name="mean",
         path="trainer.combiners.joint_loss:mean_of_losses",
-        summary="One backward pass of the mean of the task losses.",
+        summary=(
+            "w = 1/K: the mean of the task losses. It therefore scales the heads' gradients too."
+        ),
         keys=("record_conflicts",),
         keeps_apart=False,
     ),
     CombinerEntry(
         name="pcgrad",
         path="trainer.combiners.pcgrad:pcgrad",
-        summary="Gradient surgery: conflicting gradients lose their opposed parts.",
+        summary=(
+            "PCGrad. For each task i, go through the other tasks j in random "
+            "order. Where the current version of g_i conflicts with the "
+            "*original* g_j, subtract its part along g_j. Then add up the "
+            "results."
+        ),
         keys=("reduction", "surgery_groups"),
-        paper="Yu et al. 2020, Algorithm 1; P0 section 3.1",
+        paper="Yu et al. 2020 (Algorithm 1); P0 3.1, P1 4.3, P2, P3 4.2.2",
     ),
     CombinerEntry(
         name="sequential_step",

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from trainer.combiners.base import Combiner, CombinerError
-from trainer.config import TrainConfig
+
+if TYPE_CHECKING:
+    from trainer.config import TrainConfig
 
 #: Prefix of their names in a config.
 PREFIX = "torchjd."

@@ -29,15 +29,20 @@ PAIR_MODES = Registry(
     PairMode(
         name="cross",
         layout="C 1 S | 2 S",
-        summary="[CLS] s1 [SEP] s2 [SEP] with token types 0 and 1, in one pass.",
+        summary=(
+            "[CLS] s1 [SEP] s2 [SEP] with token types 0 and 1. One forward "
+            "pass, then a linear layer on the pooled vector."
+        ),
         paper="P1 4.2",
     ),
     PairMode(
         name="concat",
         layout="C 1 | 2 S",
         restarts_positions=True,
-        summary="[CLS] s1 s2 [SEP]. Each sentence is embedded as if it stood alone (positions "
-        "from 0, token type 0), then both are joined.",
+        summary=(
+            "[CLS] s1 s2 [SEP]. Each sentence is embedded as if it stood alone "
+            "(positions from 0, token type 0), then both are joined."
+        ),
         paper="P3 4.2.1",
     ),
     PairMode(
@@ -51,7 +56,10 @@ PAIR_MODES = Registry(
         name="siamese",
         layout="C 1 S | C 2 S",
         vectors=2,
-        summary="Each sentence goes through the encoder alone. The head sees both vectors.",
+        summary=(
+            "Each sentence goes through the encoder alone. A linear layer sees "
+            "the two pooled vectors side by side."
+        ),
         paper="P1 4.2, P3",
     ),
 )
@@ -74,16 +82,18 @@ HEADS = Registry(
     HeadEntry(
         name="linear",
         path="trainer.model.heads:LinearHead",
-        summary="One linear layer on the pooled vector, or on both vectors of a `siamese` pair.",
+        summary=("One linear layer on the pooled vector, or on both vectors of a `siamese` pair."),
         paper="P1; `siamese`: P1, P3",
     ),
     HeadEntry(
         name="cosine",
         path="trainer.model.heads:CosineHead",
         needs_vectors=2,
-        summary="Cosine of the two sentence vectors, then a linear layer with one weight and one "
-        "bias. A regression's logit goes through a sigmoid onto the label's range; a "
-        "classification's stays a logit. Needs `pair: siamese`.",
+        summary=(
+            "Cosine of the two sentence vectors → linear layer with one weight "
+            "and one bias. For `sts` the result is 5 · sigmoid, which fits its "
+            "range. For `qqp` it is a logit. Needs `pair: siamese`."
+        ),
         paper="P1 4.2, P3 4.2.1",
     ),
 )
@@ -107,18 +117,20 @@ LOSSES = Registry(
         name="cross_entropy",
         path="trainer.model.losses:CrossEntropy",
         output_per_class=True,
-        summary="Cross-entropy over `classes` outputs, labels 0 to classes - 1.",
+        summary=(
+            "Softmax over `classes` outputs. Labels are whole numbers from 0 to `classes` − 1."
+        ),
     ),
     LossEntry(
         name="bce",
         path="trainer.model.losses:BinaryCrossEntropy",
-        summary="Binary cross-entropy on one logit, labels 0 and 1.",
+        summary="Binary cross-entropy on one logit. Labels are 0 or 1.",
     ),
     LossEntry(
         name="mse",
         path="trainer.model.losses:SquaredError",
         integer_labels=False,
-        summary="Mean squared error of one output, real labels within `label_range`.",
+        summary="Squared error of one real output. Labels lie within `label_range`.",
     ),
 )
 

@@ -1,6 +1,6 @@
 """What a task is: data plus a declaration.  A further task is a config entry, not code.
 
-The four tasks declared here are those of docs/methods.md; `task_declarations` in a config adds
+docs/reference/methods.md describes the tasks declared here.  `task_declarations` in a config adds
 others or changes single entries of these:
 `{"mine": {"train": "mine.tsv", "columns": ["text"], ...}}`.
 """
@@ -88,7 +88,7 @@ def _pair(name: str, label: str, loss: str, metric: str, prefix: str, **extra: A
     return Task(name, columns, label, loss, metric, *files, **extra)
 
 
-#: docs/methods.md: the course's files, labels, losses and metrics.
+#: docs/reference/methods.md: the course's files, labels, losses and metrics.
 TASKS = {
     task.name: task
     for task in (

@@ -44,7 +44,7 @@ def metric(task: Task, predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def overall(metrics: dict[str, float], tasks: list[Task]) -> dict[str, float]:
-    """docs/methods.md: `dev_score` (P0; Pearson's r as (r + 1) / 2) and `dev_mean` (P1)."""
+    """`dev_score` (P0; Pearson's r enters as (r + 1) / 2) and `dev_mean` (P1)."""
     scored = [task for task in tasks if task.scored]
     halves = [
         (metrics[t.name] + 1) / 2 if METRICS[t.metric].signed else metrics[t.name] for t in scored

@@ -37,16 +37,24 @@ SAMPLERS = Registry(
     SamplerEntry(
         name="proportional",
         path="trainer.samplers.proportional:proportional",
-        summary="Draws tasks in proportion to their data, B examples per epoch.",
+        summary=(
+            "Each step makes `draws_per_step` task draws with p_i ∝ N_i. The "
+            "draws of one task in a step form one batch. The epoch ends after B"
+            " examples, or after `steps_per_epoch` steps (P3: 1,650)."
+        ),
         keys=("B", "steps_per_epoch", "draws_per_step"),
-        paper="P0 (V-PCGrad), P3",
+        paper="P0 V-PCGrad (Algorithm 1), P3 4.1",
     ),
     SamplerEntry(
         name="annealed",
         path="trainer.samplers.proportional:annealed",
-        summary="Draws tasks in proportion to N^alpha; alpha falls from 1 to 0.2 over the epochs.",
+        summary=(
+            "The same with p_i ∝ N_i^α, where α = 1 − 0.8 (e − 1) / (E − 1). So"
+            " α falls from 1 in the first epoch to 0.2 in the last. α = 1 if E "
+            "= 1."
+        ),
         keys=("B", "steps_per_epoch", "draws_per_step"),
-        paper="P0 section 3.2 (A-PCGrad), P3; Stickland and Murray 2019",
+        paper="P0 A-PCGrad (3.2), P3 4.1.1",
         depends_on_epochs="annealed: alpha falls from 1 to 0.2 over all epochs",
     ),
     SamplerEntry(
@@ -58,46 +66,60 @@ SAMPLERS = Registry(
     SamplerEntry(
         name="arrp",
         path="trainer.samplers.arrp:arrp",
-        summary="Round robin, then B examples of the task with most data, its loss times lambda.",
+        summary=(
+            "Two phases. Phase 1 is `round_robin`. Phase 2 trains the largest "
+            "task alone on B examples that phase 1 did not use. There the loss "
+            "is multiplied by λ, and the set `freeze` is frozen."
+        ),
         keys=("B", "lambda"),
-        paper="P0 section 4.2, Algorithm 3",
+        paper="P0 Algorithm 3",
         by_task=("B", "lambda"),
     ),
     SamplerEntry(
         name="cycle",
         path="trainer.samplers.whole_tasks:cycle",
-        summary="One batch of every task in each step, until the largest task was seen once.",
-        paper="P1 (finetune-mix, max_size_cycle)",
+        summary=(
+            "Each step takes one batch of every task, until the task with most "
+            "batches is used up. The other tasks start over, reshuffled."
+        ),
+        paper="P1 finetune-mix",
     ),
     SamplerEntry(
         name="sequential",
         path="trainer.samplers.whole_tasks:sequential",
-        summary="Each task in turn, whole.",
+        summary="Each task whole, one after the other, in `task_order` (P1: qqp, sst, sts).",
         keys=("task_order", "optimizer_state"),
-        paper="P1 (finetune-seq)",
+        paper='P1 finetune-seq, P0 "full model finetuning"',
         one_task=True,
     ),
     SamplerEntry(
         name="interleaved",
         path="trainer.samplers.whole_tasks:interleaved",
-        summary="One batch of every task in each step, sized so that all tasks finish together.",
-        paper="P4 (rrobin-full)",
+        summary=(
+            "Each step takes one batch of every task, and all tasks finish "
+            "together. The smallest task keeps its batch size. The batches of "
+            "the others grow in proportion to their data."
+        ),
+        paper="P4 rrobin-full",
     ),
     SamplerEntry(
         name="single_task",
         path="trainer.samplers.whole_tasks:single_task",
-        summary="One task alone, each of its examples once.",
+        summary="One task, each example once.",
         keys=("train_task",),
-        paper="baselines of P0, P2 and P4",
+        paper="baselines of P0, P2, P4",
         needs_task=True,
         one_task=True,
     ),
     SamplerEntry(
         name="rr_pretrain",
         path="trainer.samplers.whole_tasks:rr_pretrain",
-        summary="The first epochs open with the data-rich task, whole; then round robin.",
+        summary=(
+            "In the first `pretrain_epochs` epochs: the data-rich task whole, "
+            "then round robin. In later epochs: round robin alone."
+        ),
         keys=("train_task", "pretrain_epochs"),
-        paper="P4 (rrobin-pre)",
+        paper="P4 rrobin-pre",
     ),
 )
 SAMPLER_KEYS = SAMPLERS.keys_read

@@ -1,4 +1,4 @@
-"""Samplers: what an epoch promises to draw (docs/methods.md)."""
+"""Samplers: what an epoch promises to draw (docs/reference/methods.md)."""
 
 from __future__ import annotations
 
