@@ -14,11 +14,11 @@ from rows import random_corpus
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from trainer.checkpoints import PACKAGED, EncoderError, find_checkpoint
 from trainer.config import TrainConfig
-from trainer.encoder import EncoderShape
+from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.model.encoder import EncoderShape
+from trainer.model.pretrained import PACKAGED, EncoderError, find_checkpoint
 from trainer.samplers import Phase, Step
-from trainer.tally import Tally
 from trainer.train import Run
 
 #: BERT's vocabulary, whatever words the corpus at hand has.
@@ -104,7 +104,7 @@ class Ours:
         self.phase: Phase = run.plan(1)[0]
 
     def prepare(self, step: Step) -> Callable[[], None]:
-        tally = Tally(list(self.run.tasks.values()), self.run.corpus.sizes())
+        tally = EpochMetrics(list(self.run.tasks.values()), self.run.corpus.sizes())
         return lambda: self.run.step(self.phase, step, tally)
 
 

@@ -29,10 +29,10 @@ from typing import Any
 import torch
 from contestants import SHAPES, Ours, Usual, random_checkpoint, real_data, run_of
 
-from trainer.device import choose_device
-from trainer.provenance import describe_run
-from trainer.reading import DataError
+from trainer.data.readers import DataError
+from trainer.loop.device import choose_device
 from trainer.samplers import Phase
+from trainer.storage.provenance import describe_run
 
 #: P0's Table 4: what is timed, and its published minutes an epoch on a T4.
 ROWS: dict[str, tuple[dict[str, Any], float]] = {

@@ -28,10 +28,10 @@ import torch
 from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
 from limit import MatrixRate, step_operations, wait
 
-from trainer.encoder import EncoderShape
-from trainer.provenance import describe_run
+from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.model.encoder import EncoderShape
 from trainer.samplers import Phase
-from trainer.tally import Tally
+from trainer.storage.provenance import describe_run
 from trainer.train import Run
 
 #: METHODS' epochs that are timed whole.
@@ -61,7 +61,7 @@ def time_epoch(run: Run) -> dict[str, float]:
     """Seconds of all training steps of one epoch, waited for once, as a trial's clock does."""
     torch.manual_seed(1)
     run.model.train()
-    tally = Tally(list(run.tasks.values()), run.corpus.sizes())
+    tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
     phases = run.plan(1)
     wait(run.device)
     started = time.perf_counter()

@@ -27,16 +27,16 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path.insert(0, str(ROOT))
 
-from orchestrator.compare.bootstrap import Seeds  # noqa: E402
-from orchestrator.compare.by_method import compare_methods  # noqa: E402
-from orchestrator.compare.question import Question  # noqa: E402
-from orchestrator.compare.rows import compare  # noqa: E402
-from orchestrator.compare.verdict import p_different, p_equivalent  # noqa: E402
+from orchestrator.compare.compare_methods import compare_methods  # noqa: E402
+from orchestrator.compare.configurations import compare  # noqa: E402
+from orchestrator.compare.options import Question  # noqa: E402
+from orchestrator.compare.statistics.bootstrap import Seeds  # noqa: E402
+from orchestrator.compare.statistics.hypothesis_tests import p_different, p_equivalent  # noqa: E402
 from orchestrator.ledger import Ledger  # noqa: E402
-from orchestrator.timing import mean_interval  # noqa: E402
-from simulated import World, experiment, write_predicted  # noqa: E402
+from orchestrator.ledger.timing_sessions import mean_interval  # noqa: E402
+from tests.support.simulated import World, experiment, write_predicted  # noqa: E402
 
 #: A row of a table: its setting and what was counted, each 0 or 1 or a number, to be averaged.
 Row = dict[str, Any]

@@ -8,8 +8,8 @@ import time
 import numpy as np
 import torch
 
-from trainer.corpus import Corpus
-from trainer.encoder import EncoderShape
+from trainer.data.corpus import Corpus
+from trainer.model.encoder import EncoderShape
 from trainer.samplers import Step
 
 #: Rows of the first matrices, and seconds that a product of the last ones may take.

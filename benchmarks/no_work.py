@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainer.config import TrainConfig
-from trainer.store import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory
 from trainer.summary import summarise
 from trainer.train import EpochResult
 

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.config import TrainConfig
-from trainer.corpus import Corpus, Split
+from trainer.data.corpus import Corpus, Split
 
 #: Tokens an example, special ones included, as quantiles in steps of 5 %: the training sets of
 #: docs/methods.md in BERT's word pieces.

@@ -28,9 +28,9 @@ import torch
 from contestants import SHAPES, Ours, Usual, random_checkpoint, real_data, run_of
 from limit import MatrixRate, padded_share, step_operations, wait
 
-from trainer.device import choose_device
-from trainer.provenance import describe_run
-from trainer.reading import DataError
+from trainer.data.readers import DataError
+from trainer.loop.device import choose_device
+from trainer.storage.provenance import describe_run
 from trainer.train import Run
 
 #: Contestant -> what it is; the first word says whose.

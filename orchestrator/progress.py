@@ -14,10 +14,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.compare.rows import label
+from orchestrator.ledger.labels import label
 
 if TYPE_CHECKING:
-    from orchestrator.handout import Job
+    from orchestrator.scheduling.trial_queue import Job
 
 #: Ended trials that stay in the live table below the running ones.
 _SHOWN_ENDED = 12

@@ -16,9 +16,13 @@ from typing import Any
 
 from rich.console import Console
 
-from orchestrator import rungs, runner
-from orchestrator.checks import (
-    SweepError,
+from orchestrator import runner
+from orchestrator.errors import SweepError
+from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.current import current
+from orchestrator.ledger.sweep_id import set_aside, sweep_id
+from orchestrator.ledger.sweep_lock import LOCK, Locked, SweepLock
+from orchestrator.preflight.checks import (
     check_machine,
     check_out,
     check_same_data,
@@ -26,20 +30,18 @@ from orchestrator.checks import (
     identifier,
     prepare_data,
 )
-from orchestrator.extension import current, extend
-from orchestrator.handout import Handout
-from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.lock import LOCK, Locked, SweepLock
-from orchestrator.origin import set_aside, sweep_id
-from orchestrator.pictures import pictures, varied_keys
-from orchestrator.probe import probed
+from orchestrator.preflight.disk_space import check_space
+from orchestrator.preflight.memory_probe import probed
 from orchestrator.progress import make_progress, say
+from orchestrator.scheduling import successive_halving
+from orchestrator.scheduling.extend_epochs import extend
+from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import Suggestions
-from orchestrator.space import check_space
 from orchestrator.spec import SweepSpec
-from orchestrator.tracker import Tracker
+from orchestrator.tracking.background import BackgroundProjection
+from orchestrator.tracking.projections import pictures, varied_keys
 from trainer.config import TrainConfig
-from trainer.folder import StoreError
+from trainer.storage.folder import StoreError
 
 __all__ = ["SweepError", "SweepOutcome", "run_sweep"]
 
@@ -78,7 +80,7 @@ def run_sweep(
         address: of a Ray cluster; none: one is started here and stopped afterwards.
         fresh: an earlier sweep of this name is set aside first; it is kept under another name.
         insecure: join a cluster that asks for no token, too.
-        probe: measure first how many trials fit this machine (orchestrator.probe).
+        probe: measure first how many trials fit this machine (orchestrator.preflight.memory_probe).
         train: the function that trains, `module:name` (runner.attempt).
 
     Raises `SweepError` if the input or the machine does not allow a start.
@@ -125,16 +127,16 @@ def _run(
         tell(warning)
     if ledger.folder.local is None:
         tell(f"--out is remote: what must be local lies in {ledger.local_out} (mlflow.db, the log)")
-    halving = rungs.rebuilt(spec, ledger, trials)
+    halving = successive_halving.rebuilt(spec, ledger, trials)
     if halving is not None:
         trials = current(spec.to_dict(), ledger.trials())  # some may have been ended just now
     suggestions = Suggestions(spec)
-    handout = Handout(spec, suggestions, ledger, identify, _budget(spec, tell), tell, trials)
+    handout = TrialQueue(spec, suggestions, ledger, identify, _budget(spec, tell), tell, trials)
     if handout.done or handout.begun:
         tell(f"kept {handout.done} ended trials, {handout.begun} go on where they stopped")
     progress = make_progress(console, varied_keys(spec))
     drawn = pictures(spec, ledger, sweep_id(ledger.folder), handout.ended_suggestions, progress.say)
-    trackers = [Tracker(picture, progress.say) for picture in drawn]
+    trackers = [BackgroundProjection(picture, progress.say) for picture in drawn]
     for tracker in trackers:
         tracker.start()
 
@@ -184,7 +186,7 @@ def _set_aside(ledger: Ledger, tell: Callable[[str], None]) -> None:
         tell(f"the earlier sweep is kept in {moved}")
 
 
-def _outcome(ledger: Ledger, handout: Handout, interrupted: bool) -> SweepOutcome:
+def _outcome(ledger: Ledger, handout: TrialQueue, interrupted: bool) -> SweepOutcome:
     names = handout.trial_ids
     try:
         ends = {name: ledger.end(name) or {} for name in names}

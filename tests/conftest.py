@@ -15,7 +15,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 
-from drivers import Driver
+from tests.support.drivers import Driver
 
 # A shell starts what it puts into the background with SIGINT ignored, and children inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -24,8 +24,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 #: The files that take longest come first: none of them is left to run alone at the end.
 LONGEST = (
-    "test_sweep", "test_spaces", "test_tutorial", "test_interrupts", "test_benchmarks", "test_lint",
-    "test_methods", "test_damage", "test_cli", "test_signals", "test_runner", "test_resume",
+    "test_sweep", "test_search_spaces", "test_tutorial", "test_interrupts", "test_benchmarks",
+    "test_lint", "test_every_method", "test_damage", "test_cli", "test_stopping", "test_runner",
+    "test_resume",
 )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """An MLflow database with its tables made: that takes seconds, and every test needs one."""
     from mlflow import MlflowClient
 
-    from orchestrator.addresses import resolve_uri
+    from orchestrator.database_urls import resolve_uri
 
     out = tmp_path_factory.mktemp("tables")
     MlflowClient(resolve_uri("sqlite:///mlflow.db", out)).search_experiments()

@@ -10,13 +10,13 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from trainer.checkpoints import EncoderError
 from trainer.combiners import CombinerError
 from trainer.config import ConfigError, TrainConfig
-from trainer.corpus import DataError
-from trainer.freeze import FreezeError
+from trainer.data.corpus import DataError
+from trainer.model.freezing import FreezeError
+from trainer.model.pretrained import EncoderError
 from trainer.samplers import SamplerError
-from trainer.store import OutOfSpace, StoreError, TrialDirectory
+from trainer.storage.trial_directory import OutOfSpace, StoreError, TrialDirectory
 from trainer.train import Diverged, EpochResult, train
 
 _EPILOG = """example:

@@ -17,18 +17,18 @@ import torch
 from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
-from trainer.build import with_heads
-from trainer.checkpoints import find_checkpoint
 from trainer.config import TrainConfig
-from trainer.corpus import fingerprint, split_of, tokenizer_of
-from trainer.device import choose_device
-from trainer.encoder import Encoder, EncoderShape, preset_shape
-from trainer.evaluate import evaluate
-from trainer.heads import MultitaskModel
-from trainer.packed import Packed, alignment
-from trainer.state import WEIGHTS
-from trainer.store import StoreError, TrialDirectory, checkpoint_name
-from trainer.tasks import Task
+from trainer.config.tasks import Task
+from trainer.data.corpus import fingerprint, split_of, tokenizer_of
+from trainer.loop.build import with_heads
+from trainer.loop.checkpoint import WEIGHTS
+from trainer.loop.device import choose_device
+from trainer.loop.evaluation import evaluate
+from trainer.model.encoder import Encoder, EncoderShape, preset_shape
+from trainer.model.heads import MultitaskModel
+from trainer.model.packing import Packed, alignment
+from trainer.model.pretrained import find_checkpoint
+from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoint_name
 
 DESCRIPTION, TOKENIZER = "model.json", "tokenizer.json"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

@@ -14,31 +14,31 @@ import torch
 from torch import Tensor
 
 from trainer import known_samplers
-from trainer.analysis import analysis_file, leaderboard_file
-from trainer.build import build_model, check_methods
-from trainer.clock import Clock
 from trainer.combiners import combiner
 from trainer.config import TrainConfig, check
-from trainer.corpus import Corpus, Split, fingerprint, prepare
-from trainer.device import (
+from trainer.data.corpus import Corpus, Split, fingerprint, prepare
+from trainer.loop.build import build_model, check_methods
+from trainer.loop.checkpoint import restore, snapshot
+from trainer.loop.clock import Clock
+from trainer.loop.device import (
     choose_device,
     peak_memory_mb,
     reset_peak_memory,
     resolve_precision,
 )
-from trainer.evaluate import Predictions, evaluate, overall, predictions_file
-from trainer.freeze import frozen_segments
-from trainer.packed import Packed
-from trainer.parameters import FlatParameters, Segment
+from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.error_analysis import analysis_file, leaderboard_file
+from trainer.loop.evaluation import Predictions, evaluate, overall, predictions_file
+from trainer.loop.flat_parameters import FlatParameters, Segment
+from trainer.loop.smart import Smart
+from trainer.loop.step import Stepper
+from trainer.model.freezing import frozen_segments
+from trainer.model.packing import Packed
 from trainer.plan import phases_of
-from trainer.provenance import describe_run
 from trainer.samplers import Epoch, Phase, Step, split_steps
-from trainer.smart import Smart
-from trainer.state import restore, snapshot
-from trainer.step import Stepper
-from trainer.store import StoreError, TrialDirectory, not_finite, predictions_name
+from trainer.storage.provenance import describe_run
+from trainer.storage.trial_directory import StoreError, TrialDirectory, not_finite, predictions_name
 from trainer.summary import summarise
-from trainer.tally import Tally
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 #: Steps between two looks at the losses; each look waits for the device.
@@ -236,7 +236,7 @@ class Run:
         self._order.manual_seed(self.config.seed * 1_000_003 + number)
         self.model.encoder.masks.redraw()
         self.combiner.begin_epoch()
-        tally = Tally(list(self.tasks.values()), self.corpus.sizes())
+        tally = EpochMetrics(list(self.tasks.values()), self.corpus.sizes())
         phases = []
         self.model.train()
         for phase in self.plan(number):
@@ -270,7 +270,7 @@ class Run:
             raise Diverged(f"{wrong} is not finite behind epoch {number}")
         return record, files
 
-    def step(self, phase: Phase, step: Step, tally: Tally) -> None:
+    def step(self, phase: Phase, step: Step, tally: EpochMetrics) -> None:
         """One update: a loss for every task drawn, their gradients combined."""
         self.clock.step.begin()
         plan = self.stepper.plan(phase, step)
@@ -293,7 +293,7 @@ class Run:
         self.updates[phase.optimizer] += 1
 
     def freeze(self, name: str) -> None:
-        """Freeze the set of that name (trainer.freeze), and nothing else."""
+        """Freeze the set of that name (trainer.model.freezing), and nothing else."""
         with self.on_stream():
             self.parameters.freeze(frozen_segments(name, self._segment_names()))
 
@@ -339,7 +339,7 @@ class Run:
                 found[phase.optimizer] += len(phase.steps)
         return found
 
-    def _check(self, tally: Tally, number: int) -> None:
+    def _check(self, tally: EpochMetrics, number: int) -> None:
         for task, loss in tally.last_losses().items():
             if not math.isfinite(loss):
                 raise Diverged(f"the training loss of {task} is {loss} in epoch {number}")
@@ -377,7 +377,7 @@ class Run:
     def _record(
         self,
         number: int,
-        tally: Tally,
+        tally: EpochMetrics,
         phases: list[dict[str, Any]],
         predictions: dict[str, Predictions],
     ) -> dict[str, Any]:

@@ -57,8 +57,8 @@ app.add_typer(data_app, name="data")
 
 def main() -> NoReturn:
     """Run the command; a user's mistake is its message on stderr and exit code 2."""
-    from orchestrator.spec_layers import SpecError
-    from trainer.folder import StoreError
+    from orchestrator.spec.layers import SpecError
+    from trainer.storage.folder import StoreError
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -104,10 +104,10 @@ def sweep(
         _print_plan(_probed(spec, address) if probe else spec, as_json)
         return
     from orchestrator.compare import compare
-    from orchestrator.extension import current
     from orchestrator.ledger import Ledger
+    from orchestrator.ledger.current import current
     from orchestrator.sweep import SweepError, run_sweep
-    from trainer.folder import StoreError
+    from trainer.storage.folder import StoreError
 
     try:
         outcome = run_sweep(
@@ -162,8 +162,7 @@ def validate(
     file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Check a sweep file, and each of its profiles if none is named; report every mistake."""
-    from orchestrator import plan
-    from orchestrator.spec import SpecError, load_spec, profile_names
+    from orchestrator.spec import SpecError, dry_run, load_spec, profile_names
 
     chosen = [profile] if profile else [None, *profile_names(file)]
     valid: list[SweepSpec] = []
@@ -179,13 +178,13 @@ def validate(
     if problems:
         raise SpecError(problems)
     for spec in valid:
-        print(f"{file}: valid: {spec.name}: {plan.size(spec)}")
+        print(f"{file}: valid: {spec.name}: {dry_run.size(spec)}")
 
 
 @app.command(epilog="Example: orch schema > search_spaces/schema.json")
 def schema() -> None:
     """Print the JSON Schema of the sweep file, for editor completion."""
-    from orchestrator.schema import sweep_schema
+    from orchestrator.spec.json_schema import sweep_schema
 
     print_json(sweep_schema())
 
@@ -193,14 +192,14 @@ def schema() -> None:
 @app.command("ls", epilog="Example: orch ls --json")
 def list_sweeps(out: Out = "sweeps", as_json: Json = False) -> None:
     """List the sweeps of a folder."""
-    from orchestrator import views
+    from orchestrator.ledger import listing
 
-    ledgers = [views.find_sweep(name, out) for name in views.sweep_names(out)]
-    found = [views.sweep_summary(ledger, ledger.read()) for ledger in ledgers]
+    ledgers = [listing.find_sweep(name, out) for name in listing.sweep_names(out)]
+    found = [listing.sweep_summary(ledger, ledger.read()) for ledger in ledgers]
     if as_json:
         print_json(found)
     elif found:
-        console().print(views.sweeps_table(found))
+        console().print(listing.sweeps_table(found))
     else:
         print(f"no sweep in {out}")
 
@@ -213,33 +212,33 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a sweep's trials, or one trial's config, epochs and the end of its log."""
-    from orchestrator import views
-    from orchestrator.trial_log import last_log
+    from orchestrator.ledger import listing
+    from orchestrator.ledger.trial_log import last_log
 
     ledger = _find(name, out)
     if trial is None:
         reading = ledger.read()
-        summary, rows = views.sweep_summary(ledger, reading), views.trial_summaries(reading)
+        summary, rows = listing.sweep_summary(ledger, reading), listing.trial_summaries(reading)
         if as_json:
-            print_json({**summary, "trials": rows, "spec": views.resolved_spec(ledger)})
+            print_json({**summary, "trials": rows, "spec": listing.resolved_spec(ledger)})
             return
         print(f"{summary['name']}: {summary['question']}\n{summary['folder']}")
-        console().print(views.trials_table(rows))
+        console().print(listing.trials_table(rows))
         return
     try:
-        found = views.find_trial(ledger, trial)
-    except views.NotFound as error:
+        found = listing.find_trial(ledger, trial)
+    except listing.NotFound as error:
         raise UserError(str(error)) from error
     log = last_log(ledger.directory(found.trial_id))
     if as_json:
-        print_json({**views.trial_details(found), "log": log})
+        print_json({**listing.trial_details(found), "log": log})
         return
     print(f"{found.trial_id}: {found.status}" + (f" ({found.reason})" if found.reason else ""))
     print(found.path)
     print("config: " + json.dumps(found.config, sort_keys=True))
-    console().print(views.epochs_table(found))
+    console().print(listing.epochs_table(found))
     if log and found.status != "complete":
-        print(views.log_tail(log))
+        print(listing.log_tail(log))
 
 
 app.command("compare", epilog=COMPARE_EXAMPLE)(compare_trials)
@@ -251,14 +250,15 @@ app.command("time", epilog=TIME_EXAMPLE)(time_trials)
 @app.command(epilog="Example: orch sync arrp-embedded")
 def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
     """Bring MLflow's and Optuna's pictures of a sweep up to date with its trial directories."""
-    from orchestrator import pictures, views
-    from orchestrator.lock import Locked, SweepLock
+    from orchestrator.ledger import listing
+    from orchestrator.ledger.sweep_lock import Locked, SweepLock
+    from orchestrator.tracking import projections
 
     ledger = _find(name, out)
     try:
         with SweepLock(ledger.folder):  # a running sweep does this itself
-            count, drawn = pictures.sync(ledger, views.resolved_spec(ledger), _say)
-    except (Locked, pictures.Unreachable) as error:
+            count, drawn = projections.sync(ledger, listing.resolved_spec(ledger), _say)
+    except (Locked, projections.Unreachable) as error:
         raise UserError(str(error)) from error
     if as_json:
         print_json({"name": ledger.name, "trials": count, "pictures": drawn})
@@ -282,8 +282,8 @@ def _load(file: str, profile: str | None, overrides: list[str] | None) -> SweepS
 
 
 def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:
-    from orchestrator.checks import SweepError
-    from orchestrator.probe import probed
+    from orchestrator.errors import SweepError
+    from orchestrator.preflight.memory_probe import probed
 
     try:
         return probed(spec, _say, address)
@@ -292,18 +292,18 @@ def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:
 
 
 def _find(name: str, out: str) -> Any:
-    from orchestrator import views
+    from orchestrator.ledger import listing
 
     try:
-        return views.find_sweep(name, out)
-    except views.NotFound as error:
+        return listing.find_sweep(name, out)
+    except listing.NotFound as error:
         raise UserError(str(error)) from error
 
 
 def _print_plan(spec: SweepSpec, as_json: bool) -> None:
-    from orchestrator import plan
+    from orchestrator.spec import dry_run
 
     if as_json:
-        print_json(plan.plan(spec))
+        print_json(dry_run.plan(spec))
     else:
-        print("\n".join(plan.lines(spec)))
+        print("\n".join(dry_run.lines(spec)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 import threading
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,8 +25,8 @@ from orchestrator.cli.terminal import (
 
 if TYPE_CHECKING:
     from orchestrator.compare import Comparison
-    from orchestrator.compare.of_sweep import SweepComparison, SweepTrials
-    from orchestrator.compare.question import Question
+    from orchestrator.compare.compare_sweep import SweepComparison, SweepTrials
+    from orchestrator.compare.options import Question
     from orchestrator.ledger import Ledger
 
 EXAMPLE = "Example: orch compare arrp-embedded"
@@ -66,7 +65,7 @@ def compare_trials(
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
     question = question_of(baseline, methods, metric, by, margin, seed)
     from orchestrator.compare import compare
-    from orchestrator.compare.of_sweep import trials_of
+    from orchestrator.compare.compare_sweep import trials_of
 
     ledger = find_sweep(name, out)
     with Patience("reading trials") as tell:
@@ -84,7 +83,7 @@ def question_of(
     baseline: str, methods: str, metric: str, by: str, margin: float, seed: int
 ) -> Question:
     """The options, checked as far as no trial is needed."""
-    from orchestrator.compare.question import Question
+    from orchestrator.compare.options import Question
 
     if not 0 < margin < 1:
         raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
@@ -100,11 +99,11 @@ def _listed(text: str) -> tuple[str, ...]:
 
 def find_sweep(name: str, out: str) -> Ledger:
     """The sweep of that name or folder."""
-    from orchestrator import views
+    from orchestrator.ledger import listing
 
     try:
-        return views.find_sweep(name, out)
-    except views.NotFound as error:
+        return listing.find_sweep(name, out)
+    except listing.NotFound as error:
         raise UserError(str(error)) from error
 
 
@@ -112,11 +111,9 @@ def comparison_of(
     ledger: Ledger, chosen: SweepTrials, question: Question, tell: Any
 ) -> SweepComparison:
     """The comparison that the options ask for."""
-    from orchestrator.compare.by_method import ChoiceError
-    from orchestrator.compare.of_sweep import compare_sweep
+    from orchestrator.compare.compare_methods import ChoiceError
+    from orchestrator.compare.compare_sweep import compare_sweep
 
-    # The trials stay to the command's end: looking for garbage among thousands takes a second.
-    gc.disable()
     try:
         return compare_sweep(ledger, chosen, question, tell)
     except ChoiceError as error:
@@ -124,14 +121,14 @@ def comparison_of(
 
 
 def _print(compared: SweepComparison, layout: str, why: bool) -> None:
-    from orchestrator.compare import formats, sheets
+    from orchestrator.compare.output import formats, tables
 
     by_method = compared.methods
     if layout == "json":
         print_json(compared.rows.to_dict() | (by_method.to_dict() if by_method else {}))
     elif by_method is None or layout == "table":
         print(compared.answer)
-        for sheet in sheets.sheets(by_method, why) if by_method else ():
+        for sheet in tables.sheets(by_method, why) if by_method else ():
             console().print(formats.rich_table(sheet))
             print()
         _print_rows(compared.rows)
@@ -160,7 +157,7 @@ def _print_rows(comparison: Comparison) -> None:
 
 def print_published(ledger: Any, trials: Any, comparison: Any, as_json: bool) -> None:
     """A paper's figures beside ours."""
-    from orchestrator import published
+    from orchestrator.compare import published
 
     try:
         rows, source = published.side_by_side(ledger, trials, comparison)

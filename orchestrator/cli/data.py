@@ -22,10 +22,10 @@ def stats(
     file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
-    from orchestrator import views
+    from orchestrator.ledger import listing
     from orchestrator.spec import load_spec
-    from trainer import corpus
-    from trainer.checkpoints import EncoderError
+    from trainer.data import corpus
+    from trainer.model.pretrained import EncoderError
 
     spec = load_spec(file, profile, overrides or ())
     try:
@@ -37,7 +37,7 @@ def stats(
     if as_json:
         print_json(found)
     else:
-        console().print(views.stats_table(found))
+        console().print(listing.stats_table(found))
 
 
 @data_app.command(epilog="Example: orch data fetch --to data")
@@ -50,7 +50,7 @@ def fetch(
     as_json: Json = False,
 ) -> None:
     """Download the course's files, each verified; run it again after a broken download."""
-    from orchestrator import fetch as fetching
+    from orchestrator import download as fetching
 
     unknown = [name for name in only or [] if name not in fetching.BLOBS]
     if unknown:
@@ -87,8 +87,8 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Take over files that you have, each read and checked first."""
-    from orchestrator import fetch as fetching
-    from trainer.reading import DataError
+    from orchestrator import download as fetching
+    from trainer.data.readers import DataError
 
     try:
         taken = fetching.prepare(Path(source), Path(to))

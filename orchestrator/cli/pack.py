@@ -27,8 +27,9 @@ def pack_sweep(
     Whoever unpacks it (tar xf FILE) has a folder that orch compare, time --last, show and report
     read: the same trials, the same figures.
     """
-    from orchestrator.pack import MAGIC, pack
-    from trainer.folder import in_words, write_whole
+    from orchestrator.ledger.archive import MAGIC, pack
+    from trainer.storage.folder import in_words
+    from trainer.storage.local_folder import write_whole
 
     ledger = find_sweep(name, out)
     path = Path(os.path.expanduser(output or f"{ledger.name}.tar.xz"))

@@ -69,8 +69,8 @@ def report_sweep(
     folder = _checked_folder(figures) if figures is not None else None
     shown = _named(ledger, trials or [])
     from orchestrator import report
+    from orchestrator.compare.compare_sweep import compare_sweep, trials_of
     from orchestrator.compare.methods import ChoiceError
-    from orchestrator.compare.of_sweep import compare_sweep, trials_of
 
     with Patience("reading trials") as tell:
         chosen = trials_of(ledger)
@@ -125,11 +125,11 @@ def _checked_folder(name: str) -> Path:
 
 def _named(ledger: Ledger, names: list[str]) -> list[TrialRecord]:
     """The trials that the ids or their beginnings name, each once."""
-    from orchestrator import views
+    from orchestrator.ledger import listing
 
     try:
-        found = [views.find_trial(ledger, name) for name in names]
-    except views.NotFound as error:
+        found = [listing.find_trial(ledger, name) for name in names]
+    except listing.NotFound as error:
         raise UserError(f"--trial: {error}") from error
     return list({trial.trial_id: trial for trial in found}.values())
 

@@ -23,9 +23,9 @@ from orchestrator.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from orchestrator.job_package import Submission
     from orchestrator.runner.jobs import Job, Jobs
     from orchestrator.spec import SweepSpec
-    from orchestrator.submission import Submission
 
 EXAMPLE = "Example: orch submit search_spaces/arrp.yaml --address http://head:8265 --out /shared"
 
@@ -90,8 +90,8 @@ def _made(
     spec: SweepSpec, file: str, profile: str | None, overrides: list[str], out: str | None,
     variables: list[str], insecure: bool,
 ) -> Submission:  # fmt: skip
-    from orchestrator.checks import SweepError
-    from orchestrator.submission import submission
+    from orchestrator.errors import SweepError
+    from orchestrator.job_package import submission
 
     if out is None:
         raise UserError("--out: name a folder that all nodes share, or a URI (s3://...)")

@@ -13,9 +13,9 @@ import typer
 from orchestrator.cli.terminal import Json, Out, Sweep, UserError, console, print_json
 
 if TYPE_CHECKING:
+    from orchestrator.fair_timing import Choice
     from orchestrator.ledger import Ledger
-    from orchestrator.retime import Choice
-    from orchestrator.timing import Session, TimedConfig
+    from orchestrator.ledger.timing_sessions import Session, TimedConfig
 
 EXAMPLE = "Example: orch time arrp-embedded --baseline annealed+pcgrad --rounds 6"
 
@@ -106,16 +106,16 @@ class _Interrupt:
 
 
 def _find(name: str, out: str) -> Ledger:
-    from orchestrator import views
+    from orchestrator.ledger import listing
 
     try:
-        return views.find_sweep(name, out)
-    except views.NotFound as error:
+        return listing.find_sweep(name, out)
+    except listing.NotFound as error:
         raise UserError(str(error)) from error
 
 
 def _newest(ledger: Ledger) -> Session:
-    from orchestrator.timing import timings
+    from orchestrator.ledger.timing_sessions import timings
 
     found = timings(ledger)
     if not found:
@@ -128,24 +128,24 @@ def _choices(
     threads: int | None, device: str | None, surgery: bool,
 ) -> list[Choice]:  # fmt: skip
     """What is to be timed, by the trials' names or the best of each method."""
-    from orchestrator import views
-    from orchestrator.retime import TimingError, choose, group_of, ready
+    from orchestrator.fair_timing import TimingError, choose, group_of, ready
+    from orchestrator.ledger import listing
 
     trials = ledger.trials()
     try:
         if names:
-            groups = [group_of(views.find_trial(ledger, each), trials) for each in names]
+            groups = [group_of(listing.find_trial(ledger, each), trials) for each in names]
         else:
             groups = choose(trials, top)
         if not groups:
             raise UserError(f"no complete trial in {ledger.folder.path}; name others with --trials")
         # The data may have moved: the sweep file's folders are newer than the trials'.
-        found = (views.resolved_spec(ledger).get("base") or {}).get("data") or {}
+        found = (listing.resolved_spec(ledger).get("base") or {}).get("data") or {}
         where = {key: found[key] for key in ("root", "cache") if isinstance(found.get(key), str)}
         if data is not None:
             where["root"] = os.path.expanduser(data)
         return ready(groups, where, threads=threads, device=device, surgery=surgery)
-    except (TimingError, views.NotFound) as error:
+    except (TimingError, listing.NotFound) as error:
         raise UserError(str(error)) from error
 
 
@@ -177,10 +177,10 @@ def _take(
     stop: _Interrupt,
 ) -> Session:
     """Time them while no sweep can run in this folder."""
-    from orchestrator.lock import Locked, SweepLock
+    from orchestrator.fair_timing import TimingError, time_in_turn
+    from orchestrator.ledger.sweep_lock import Locked, SweepLock
     from orchestrator.progress import say
-    from orchestrator.retime import TimingError, time_in_turn
-    from trainer.folder import StoreError
+    from trainer.storage.folder import StoreError
 
     terminal = console(stderr=quiet)
 

@@ -40,7 +40,7 @@ def show_pages(
     With a sweep's NAME, its own page is named, and if optuna-dashboard is installed
     (`pip install '.[dashboard]'`) it shows the sweep's study.  docs/tracking.md shows the pages.
     """
-    from orchestrator.addresses import UnsetVariable, expanded, without_password
+    from orchestrator.database_urls import UnsetVariable, expanded, without_password
     from orchestrator.tracking.database import is_server
 
     ledger = _find(name, out) if name is not None else None
@@ -91,8 +91,8 @@ def _is_there(study: str) -> bool:
 
 def _page(server: str, uri: str, ledger: Ledger | None) -> str:
     """The sweep's own page on a server, or the server's first one."""
-    from orchestrator.tracker import root_cause
-    from orchestrator.tracking import experiment_id, page
+    from orchestrator.tracking import experiment_id, mlflow_views
+    from orchestrator.tracking.background import root_cause
 
     if ledger is None:
         return server
@@ -101,7 +101,7 @@ def _page(server: str, uri: str, ledger: Ledger | None) -> str:
     except Exception as error:  # whatever the database raises; MLflow may be told more of it
         print(f"{ledger.name}: its page is not known: {root_cause(error)}", file=sys.stderr)
         return server
-    return server if found is None else page.address(server, found)
+    return server if found is None else mlflow_views.address(server, found)
 
 
 def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
@@ -166,27 +166,26 @@ def _check_free(port: int, option: str) -> None:
 
 
 def _find(name: str, out: str) -> Ledger:
-    from orchestrator import views
+    from orchestrator.ledger import listing
 
     try:
-        return views.find_sweep(name, out)
-    except views.NotFound as error:
+        return listing.find_sweep(name, out)
+    except listing.NotFound as error:
         raise UserError(str(error)) from error
 
 
 def _places(ledger: Ledger | None, out: str) -> tuple[str, str]:
     """MLflow's address of a sweep, or of the folder, and its study's (empty: none to be shown)."""
-    from orchestrator import views
-    from orchestrator.addresses import resolve_uri
-    from orchestrator.ledger import local_place
-    from orchestrator.pictures import study_uri
+    from orchestrator.database_urls import resolve_uri
+    from orchestrator.ledger import listing, local_place
     from orchestrator.spec import TrackingSpec
-    from trainer.folder import open_folder
+    from orchestrator.tracking.projections import study_uri
+    from trainer.storage.open import open_folder
 
     plain = TrackingSpec()
     if ledger is None:
         return resolve_uri(plain.uri, local_place(open_folder(out))), ""
-    told = views.resolved_spec(ledger).get("tracking")
+    told = listing.resolved_spec(ledger).get("tracking")
     tracking = told if isinstance(told, dict) else {}
     uri = resolve_uri(str(tracking.get("uri", plain.uri)), ledger.local_out)
     return uri, study_uri(str(tracking.get("study", plain.study)), ledger)

@@ -5,6 +5,6 @@ reads dev predictions, chooses each method's configuration without the examples 
 bootstraps over dev examples and seeds.  docs/comparison.md has the formulas.
 """
 
-from orchestrator.compare.rows import Comparison, Row, Spread, compare, footnotes, table
+from orchestrator.compare.configurations import Comparison, Row, Spread, compare, footnotes, table
 
 __all__ = ["Comparison", "Row", "Spread", "compare", "footnotes", "table"]

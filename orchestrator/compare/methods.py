@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.compare.rows import BASIS, label_value, method_of
+from orchestrator.compare.configurations import BASIS
+from orchestrator.ledger.labels import label_value, method_of
 from trainer.config import TrainConfig, field_at, fields_of
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.compare import why
-from orchestrator.compare.best_of_k import BestOfK
-from orchestrator.compare.frontier import Point
-from orchestrator.compare.importance import importances
+from orchestrator.compare.diagnostics import conflicts
+from orchestrator.compare.diagnostics.importance import importances
 from orchestrator.compare.methods import Method, why_apart
-from orchestrator.compare.question import Question
-from orchestrator.compare.scores import OVERALL
-from orchestrator.compare.times import SpeedUp
-from orchestrator.compare.verdict import Difference
+from orchestrator.compare.options import Question
+from orchestrator.compare.statistics.best_of_k import BestOfK
+from orchestrator.compare.statistics.hypothesis_tests import Difference
+from orchestrator.compare.statistics.pareto_frontier import Point
+from orchestrator.compare.statistics.scores import OVERALL
+from orchestrator.compare.statistics.speed_up import SpeedUp
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -134,27 +134,27 @@ class MethodComparison:
         tried = [method for method in self.methods if method.candidates]
         return [m for m in tried if metric in OVERALL or metric in m.dev_tasks]
 
-    def why(self) -> dict[str, list[why.Row]]:
+    def why(self) -> dict[str, list[conflicts.Row]]:
         """Plain rows: `conflicts`, `utilisation`, `against_single_task`, `importances`, and
         `progress` of each method's best configuration."""
         tried = self.scored()
         shown: dict[str, TrialRecord] = {}
         names: dict[str, str] = {}
         for method in tried:
-            for trial in why.best(method, self.question.metric).trials.values():
+            for trial in conflicts.best(method, self.question.metric).trials.values():
                 shown.setdefault(trial.trial_id, trial)
                 names.setdefault(trial.trial_id, method.name)
         return {
-            "conflicts": why.conflicts(tried),
-            "utilisation": why.utilisation(tried),
+            "conflicts": conflicts.conflicts(tried),
+            "utilisation": conflicts.utilisation(tried),
             # The task alone need not be compared itself.
             "against_single_task": [
                 row
-                for row in why.against_single_task(self._scored(), self.question.metric)
+                for row in conflicts.against_single_task(self._scored(), self.question.metric)
                 if row["method"] in {method.name for method in tried}
             ],
             "importances": importances(self._alike(tried), self.question.metric),
-            "progress": why.progress(shown.values(), names),
+            "progress": conflicts.progress(shown.values(), names),
         }
 
     def _alike(self, tried: Sequence[Method]) -> list[Method]:

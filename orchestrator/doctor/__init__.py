@@ -14,7 +14,7 @@ from orchestrator.doctor.databases import database_findings
 from orchestrator.doctor.finding import Finding
 from orchestrator.doctor.inputs import input_findings
 from orchestrator.doctor.local import local_findings
-from trainer.folder import is_uri
+from trainer.storage.folder import is_uri
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec

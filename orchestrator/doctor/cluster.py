@@ -10,13 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checks import examples
 from orchestrator.doctor.finding import Finding, error, ok, warning
 from orchestrator.doctor.inputs import data_of
 from orchestrator.doctor.local import cache_folder
 from orchestrator.doctor.machine import describe, machine_findings
-from orchestrator.spec_models import ResourcesSpec
-from trainer.folder import StoreError, is_uri, open_folder
+from orchestrator.preflight.checks import examples
+from orchestrator.spec.models import ResourcesSpec
+from trainer.storage.folder import StoreError, is_uri
+from trainer.storage.open import open_folder
 
 if TYPE_CHECKING:
     from orchestrator.runner.nodes import Node

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from orchestrator.addresses import UnsetVariable, expanded, resolve_uri, without_password
+from orchestrator.database_health import Health
+from orchestrator.database_urls import UnsetVariable, expanded, resolve_uri, without_password
 from orchestrator.doctor.finding import Finding, error, ok
-from orchestrator.health import Health
-from orchestrator.search.health import study_health
-from orchestrator.tracker import root_cause
-from orchestrator.tracking.health import tracking_health
-from trainer.folder import is_uri
+from orchestrator.search.persistent_study import study_health
+from orchestrator.tracking.background import root_cause
+from orchestrator.tracking.database import tracking_health
+from trainer.storage.folder import is_uri
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec

@@ -6,13 +6,13 @@ import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 
-from orchestrator.checks import examples, identifier
 from orchestrator.doctor.finding import Finding, error, ok, warning
+from orchestrator.preflight.checks import examples, identifier
 from orchestrator.spec import SweepSpec
-from trainer.checkpoints import PACKAGED, EncoderError, find_checkpoint
 from trainer.config import ConfigError, TrainConfig
-from trainer.corpus import DataError
-from trainer.encoder import PRESETS
+from trainer.data.corpus import DataError
+from trainer.model.encoder import PRESETS
+from trainer.model.pretrained import PACKAGED, EncoderError, find_checkpoint
 
 
 def input_findings(spec: SweepSpec) -> Iterator[Finding]:
@@ -63,7 +63,7 @@ def encoder_finding(name: str) -> Finding:
 
 def data_of(config: dict[str, object]) -> str:
     """The fingerprint of the data that a node finds under a config's paths, or what is missing."""
-    from trainer.corpus import fingerprint
+    from trainer.data.corpus import fingerprint
 
     try:
         return fingerprint(TrainConfig.from_dict(config))

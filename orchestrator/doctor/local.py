@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
-from orchestrator.checks import SweepError, check_machine, check_out
 from orchestrator.doctor.finding import Finding, error, ok, warning
 from orchestrator.doctor.machine import describe, disk_finding, machine_findings
-from orchestrator.runner import token
+from orchestrator.errors import SweepError
+from orchestrator.preflight.checks import check_machine, check_out
+from orchestrator.runner import auth_token
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
@@ -35,7 +36,7 @@ def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Ite
         return
     if spec is not None:
         yield from _room(spec)
-    if token.is_asked_for():
+    if auth_token.is_asked_for():
         yield ok("token", "Ray on this machine is given one of its own by every sweep")
     else:
         yield warning(
@@ -47,7 +48,7 @@ def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Ite
 
 
 def cache_folder(spec: SweepSpec | None) -> str:
-    """The folder of the tokenised corpora, as `trainer.corpus` chooses it."""
+    """The folder of the tokenised corpora, as `trainer.data.corpus` chooses it."""
     chosen = spec.base_value("data.cache") if spec is not None else None
     return str(chosen or os.environ.get("ORCH_CACHE") or "~/.cache/orch-mtl")
 

@@ -15,7 +15,8 @@ import torch
 from packaging.requirements import Requirement
 
 from orchestrator.doctor.finding import Finding, error, ok, warning
-from trainer.folder import in_words, open_folder
+from trainer.storage.folder import in_words
+from trainer.storage.open import open_folder
 
 DISTRIBUTION = "orch-mtl"
 _CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"

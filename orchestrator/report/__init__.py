@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.compare.of_sweep import SweepComparison, compare_sweep, trials_of
-from orchestrator.compare.question import Question
-from trainer.folder import write_whole
+from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, trials_of
+from orchestrator.compare.options import Question
+from trainer.storage.local_folder import write_whole
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord

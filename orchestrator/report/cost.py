@@ -7,12 +7,12 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
-from orchestrator.compare import sheets
-from orchestrator.compare.best_of_k import BestOfK
-from orchestrator.compare.frontier import Point
+from orchestrator.compare.configurations import Row
+from orchestrator.compare.output import tables
 from orchestrator.compare.results import MethodComparison
-from orchestrator.compare.rows import Row
-from orchestrator.compare.times import why_not_comparable
+from orchestrator.compare.statistics.best_of_k import BestOfK
+from orchestrator.compare.statistics.pareto_frontier import Point
+from orchestrator.compare.statistics.speed_up import why_not_comparable
 from orchestrator.report import style
 from orchestrator.report.figure import Figure
 from orchestrator.report.methods import MOST
@@ -45,7 +45,7 @@ def _frontier(found: MethodComparison, rows: Sequence[Row], looks: Mapping[str, 
             "Configurations that no other one beats in score and minutes; probability: in how many "
             "of the bootstrap's draws. Grey ones may be on it too."
         )
-        section.parts.append(Table.of(sheets.frontier_sheet(found), caption))
+        section.parts.append(Table.of(tables.frontier_sheet(found), caption))
         if not any(point.knee for point in found.frontier):
             section.parts.append(
                 Missing("No knee: the frontier has fewer than three points or no bend.")

@@ -7,17 +7,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import views
-from orchestrator.compare import why
+from orchestrator.compare.compare_sweep import SweepComparison
+from orchestrator.compare.configurations import SHOWN, footnotes
+from orchestrator.compare.diagnostics import conflicts
 from orchestrator.compare.methods import last_metric, method_name
-from orchestrator.compare.of_sweep import SweepComparison
-from orchestrator.compare.question import Question
+from orchestrator.compare.options import Question
+from orchestrator.compare.output.tables import Cell
+from orchestrator.compare.published import NotPublished, side_by_side
 from orchestrator.compare.results import MethodComparison
-from orchestrator.compare.rows import SHOWN, footnotes
-from orchestrator.compare.scores import OVERALL
-from orchestrator.compare.sheets import Cell
-from orchestrator.compare.times import why_not_comparable
-from orchestrator.published import NotPublished, side_by_side
+from orchestrator.compare.statistics.scores import OVERALL
+from orchestrator.compare.statistics.speed_up import why_not_comparable
+from orchestrator.ledger import listing
 from orchestrator.report import cost, errors, methods, progress, reasons, reproduce, style, trial
 from orchestrator.report.parts import Heading, Missing, Section, Table, Text
 
@@ -74,7 +74,7 @@ def document(
     facts = [f"Trials: {counts}"]
     facts += _facts(compared.chosen.trials)
     return Document(
-        ledger.name, views.question(ledger), compared.answer, facts, compared.notes,
+        ledger.name, listing.question(ledger), compared.answer, facts, compared.notes,
         [section for section in sections if section.parts], shown,
     )  # fmt: skip
 
@@ -82,10 +82,10 @@ def document(
 def _of_methods(
     ledger: Ledger, compared: SweepComparison, found: MethodComparison
 ) -> list[Section]:
-    from orchestrator.timing import timings
+    from orchestrator.ledger.timing_sessions import timings
 
     tried = found.scored()
-    best = {method.name: why.best(method, found.question.metric) for method in tried}
+    best = {method.name: conflicts.best(method, found.question.metric) for method in tried}
     order = [made.method for made in found.standings]
     looks = style.looks([*order, *(name for name in best if name not in order)])
     shown = {name: list(best[name].trials.values()) for name in looks if name in best}

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from orchestrator.compare.examples import PredictionsError, read_columns
-from trainer.analysis import DISTANCES, WORST
-from trainer.folder import StoreError
-from trainer.tasks import Task
+from orchestrator.compare.statistics.dev_predictions import PredictionsError, read_columns
+from trainer.config.tasks import Task
+from trainer.loop.error_analysis import DISTANCES, WORST
+from trainer.storage.folder import StoreError
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -31,7 +31,7 @@ class WorstError(BaseModel):
 
 
 class Analysis(BaseModel):
-    """What `trainer.analysis.analyse` wrote of a task, as far as it is not worked out here."""
+    """What `trainer.loop.error_analysis` wrote about a task, as far as it is read here."""
 
     model_config = ConfigDict(extra="ignore")
 

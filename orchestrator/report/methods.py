@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from orchestrator.compare import sheets, words
+from orchestrator.compare.output import sentences, tables
 from orchestrator.compare.results import Contrast, MethodComparison, Standing
 from orchestrator.report import style
 from orchestrator.report.figure import Figure
@@ -38,7 +38,7 @@ def _standings(found: MethodComparison, looks: Mapping[str, Look]) -> Section:
         )
     section.parts.append(
         Table.of(
-            sheets.methods_sheet(found),
+            tables.methods_sheet(found),
             "Every method by falling score. The score is that of configurations chosen without "
             "what scores them; optimism is what choosing on the same examples would add; grey "
             "minutes (*) must not be compared.",
@@ -66,13 +66,13 @@ def _contrasts(found: MethodComparison, looks: Mapping[str, Look]) -> Section:
         section.parts.append(Missing(f"No difference can be drawn. {reasons}."))
     section.parts.append(
         Table.of(
-            sheets.verdicts_sheet(found),
+            tables.verdicts_sheet(found),
             f"Each method against {found.baseline}: difference of {metric} with its 95 % interval, "
             f"p-values (Holm's) of being different and of being comparable within "
             f"{found.question.margin:g}, and the verdict.",
         )
     )
-    others = sheets.differences_sheet(found)
+    others = tables.differences_sheet(found)
     if others.rows and len(others.columns) > 1:
         section.parts.append(
             Table.of(others, "Differences of the other metrics; each interval is its own 95 %.")
@@ -99,12 +99,12 @@ def _scores(
             " Intervals that overlap may still belong to a clear difference: the same examples and "
             "seeds are in both."
         )
-    told = "; ".join(f"{m.method} {words.interval(m.scores[metric], 4, '')}" for m in ranked)
+    told = "; ".join(f"{m.method} {sentences.interval(m.scores[metric], 4, '')}" for m in ranked)
     return Figure(
         f"scores-{metric}",
         f"{metric} of every method",
         f"{metric} of {len(ranked)} methods with 95 % intervals: {told}.",
-        f"Highest: {best.method}, {words.interval(best.scores[metric], 4, '')}.{caution}",
+        f"Highest: {best.method}, {sentences.interval(best.scores[metric], 4, '')}.{caution}",
         drawn,
     )
 
@@ -125,7 +125,7 @@ def _differences(
         axes.set_xlabel(f"{metric} less that of {style.shortened(found.baseline, 30)}")
         axes.margins(x=0.06)
         style.with_legend(drawn, axes)
-    texts = (f"{m.method} {words.interval(m.differences[metric], 4)}" for m in told)
+    texts = (f"{m.method} {sentences.interval(m.differences[metric], 4)}" for m in told)
     return Figure(
         "differences",
         f"Difference of {metric} to {found.baseline}",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from orchestrator.compare.sheets import Cell, Sheet
+from orchestrator.compare.output.tables import Cell, Sheet
 from orchestrator.report.figure import Figure
 
 __all__ = ["Cell", "Code", "Figures", "Heading", "Missing", "Part", "Section", "Table", "Text"]

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.compare.why import Row
+from orchestrator.compare.diagnostics.conflicts import Row
 from orchestrator.report import style
 from orchestrator.report.figure import Figure
 from orchestrator.report.methods import MOST

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.compare import sheets
-from orchestrator.compare.why import Row
+from orchestrator.compare.diagnostics.conflicts import Row
+from orchestrator.compare.output import tables
 from orchestrator.report import style, surgery
 from orchestrator.report.figure import Figure
 from orchestrator.report.methods import MOST
@@ -16,7 +16,7 @@ from orchestrator.report.style import Look
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
-    from orchestrator.timing import Session
+    from orchestrator.ledger.timing_sessions import Session
 
 #: Pairs of tasks whose cosines are drawn: all of five tasks.
 _MOST_PAIRS = 10
@@ -71,7 +71,7 @@ def _conflicts(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Part]
         )  # fmt: skip
     yield Figures(figures)
     yield Table.of(
-        sheets.conflicts_sheet(whole),
+        tables.conflicts_sheet(whole),
         "How often the gradients of two tasks conflict in a step, and the mean cosine behind it: "
         "means over epochs and trials.",
     )

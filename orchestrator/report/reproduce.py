@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from orchestrator import views
-from orchestrator.compare.question import Question
+from orchestrator.compare.options import Question
+from orchestrator.ledger import listing
 from orchestrator.report.parts import Code, Missing, Part, Section, Table, Text
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def _counted(found: Sequence[str], trials: int) -> str:
 def _commands(
     ledger: Ledger, trials: Sequence[TrialRecord], shown: Sequence[TrialRecord], question: Question
 ) -> Iterable[Part]:
-    spec = views.resolved_spec(ledger)
+    spec = listing.resolved_spec(ledger)
     file = f"{ledger.name}.yaml"
     lines = [f"pip install -c constraints.txt -e .{_checkout(trials)}"]
     if spec:

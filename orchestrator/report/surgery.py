@@ -6,16 +6,16 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.compare.times import NOT_IN_TURN, why_not_comparable
+from orchestrator.compare.statistics.speed_up import NOT_IN_TURN, why_not_comparable
 from orchestrator.report import style
 from orchestrator.report.figure import Figure
 from orchestrator.report.methods import MOST
 from orchestrator.report.parts import Figures, Missing, Part, Table
-from trainer.store import is_number
+from trainer.storage.trial_directory import is_number
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
-    from orchestrator.timing import Minutes, Session
+    from orchestrator.ledger.timing_sessions import Minutes, Session
 
 _PARTS = ("data", "forward_backward", "surgery", "optimizer", "other")
 _HATCHES = ("", "//", "xx", "..", "oo")

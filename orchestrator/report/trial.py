@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from orchestrator.compare.why import Row
+from orchestrator.compare.diagnostics.conflicts import Row
 from orchestrator.report import style
 from orchestrator.report.errors import TaskErrors, TrialErrors
 from orchestrator.report.figure import Figure

@@ -40,19 +40,19 @@ from orchestrator.runner.attempt import TRAIN  # noqa: E402
 from orchestrator.runner.attempts import Attempts  # noqa: E402
 from orchestrator.runner.cluster import ClusterError, cluster, joined, require_token  # noqa: E402
 from orchestrator.runner.draining import Draining  # noqa: E402
-from orchestrator.runner.here import temp_folder  # noqa: E402
+from orchestrator.runner.local_ray import temp_folder  # noqa: E402
 from orchestrator.runner.stopping import Stopping  # noqa: E402
 from orchestrator.runner.trainable import TrialTrainable  # noqa: E402
-from orchestrator.runner.tuning import (  # noqa: E402
+from orchestrator.runner.tune_adapters import (  # noqa: E402
     AttemptEvents,
     AttemptSearcher,
     RungScheduler,
 )
 
 if TYPE_CHECKING:
-    from orchestrator.handout import Handout
     from orchestrator.progress import Progress
-    from orchestrator.rungs import Halving
+    from orchestrator.scheduling.successive_halving import Halving
+    from orchestrator.scheduling.trial_queue import TrialQueue
     from orchestrator.spec import SweepSpec
 
 __all__ = ["TRAIN", "ClusterError", "cluster", "joined", "require_token", "run"]
@@ -60,7 +60,7 @@ __all__ = ["TRAIN", "ClusterError", "cluster", "joined", "require_token", "run"]
 
 def run(
     spec: SweepSpec,
-    handout: Handout,
+    handout: TrialQueue,
     halving: Halving | None,
     concurrent: int,
     progress: Progress,

@@ -70,12 +70,12 @@ class Attempt:
         # A fixed number of threads makes a resume exact: the config's, else the trial's CPUs.
         self._threads = order["config"].get("threads") or max(1, int(order["cpus"]))
         os.environ["OMP_NUM_THREADS"] = str(self._threads)
-        from orchestrator.trial_log import AttemptLog
-        from trainer.folder import is_uri
-        from trainer.store import TrialDirectory
+        from orchestrator.ledger.trial_log import AttemptLog
+        from trainer.storage.folder import is_uri
+        from trainer.storage.trial_directory import TrialDirectory
 
         if is_uri(order["directory"]):  # the driver has written there, so no answer is an outage
-            from trainer.object_store import expect
+            from trainer.storage.object_store import expect
 
             expect(order["directory"])
         self._log = AttemptLog(TrialDirectory(order["directory"]))

@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.rungs import Halving, stop_reason
 from orchestrator.runner.attempt import Order, Report
-from orchestrator.spec_models import METRICS
+from orchestrator.scheduling.successive_halving import Halving, stop_reason
+from orchestrator.spec.models import METRICS
 
 if TYPE_CHECKING:
-    from orchestrator.handout import Handout, Job
     from orchestrator.progress import Progress
+    from orchestrator.scheduling.trial_queue import Job, TrialQueue
     from orchestrator.spec import SweepSpec
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ class Attempts:
     def __init__(
         self,
         spec: SweepSpec,
-        handout: Handout,
+        handout: TrialQueue,
         halving: Halving | None,
         progress: Progress,
         on_change: Callable[[str], None],

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import AuthenticationError
 
-from orchestrator.runner import here, nodes, token
+from orchestrator.runner import auth_token, local_ray, nodes
 from orchestrator.runner.stopping import handled
 
 if TYPE_CHECKING:
@@ -52,21 +52,21 @@ def cluster(wanted: ResourcesSpec, address: str | None, insecure: bool = False) 
 def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[None]:
     """Ray alone, whatever its nodes are like.  Raises `ClusterError`."""
     require_token(address, insecure)
-    if address is not None and not token.is_set():
-        token.do_without()
+    if address is not None and not auth_token.is_set():
+        auth_token.do_without()
     for name in ("ray", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     folder, start = None, None
     try:
         try:
-            folder = here.temp_folder() if address is None else None
+            folder = local_ray.temp_folder() if address is None else None
             start = _Start(wanted, address, folder)
             start.begin()
         except Exception as error:  # ray raises what its processes and sockets give it
             where = "on this machine" if address is None else f"at {address}"
             what = f"Ray does not start or answer {where}: {first_line(error)}"
             if _refused(error):
-                what = f"the cluster at {address} refuses the token of this machine: {token.REMEDY}"
+                what = f"the cluster at {address} refuses this machine's token: {auth_token.REMEDY}"
             raise ClusterError(what) from error
         yield
     finally:
@@ -79,7 +79,7 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
             if start is not None:
                 start.let_go()
             if folder is not None:
-                here.sweep_away(folder)
+                local_ray.sweep_away(folder)
 
 
 def first_line(error: Exception) -> str:
@@ -88,11 +88,11 @@ def first_line(error: Exception) -> str:
 
 def require_token(address: str | None, insecure: bool) -> None:
     """Raise `ClusterError` if a cluster would be joined without a token."""
-    if address is None or insecure or token.is_set():
+    if address is None or insecure or auth_token.is_set():
         return
     raise ClusterError(
-        f"no token is set for the cluster at {address}: {token.REMEDY}; a cluster that asks for "
-        "none runs anybody's code, and is joined with --insecure only"
+        f"no token is set for the cluster at {address}: {auth_token.REMEDY}; a cluster that "
+        "asks for none runs anybody's code, and is joined with --insecure only"
     )
 
 
@@ -156,7 +156,7 @@ def _init(quiet: _Quiet, wanted: ResourcesSpec, address: str | None, folder: Pat
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         return
     assert folder is not None
-    here.start(wanted, folder)
+    local_ray.start(wanted, folder)
 
 
 class _Quiet:

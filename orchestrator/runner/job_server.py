@@ -12,8 +12,8 @@ import requests
 from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
-from orchestrator.addresses import without_password
-from orchestrator.runner import token
+from orchestrator.database_urls import without_password
+from orchestrator.runner import auth_token
 
 #: Seconds that the server has for an answer.
 _ANSWER_S = 30.0
@@ -53,13 +53,13 @@ class JobServer(JobSubmissionClient):
         address = address if separator else f"http://{address}"
         #: As it may be shown.
         self.shown = without_password(address)
-        if not token.is_set():
+        if not auth_token.is_set():
             if not insecure:
                 raise JobError(
-                    f"no token is set for the cluster at {self.shown}: {token.REMEDY}; one that "
-                    "asks for none runs anybody's code, and is spoken to with --insecure only"
+                    f"no token is set for the cluster at {self.shown}: {auth_token.REMEDY}; one "
+                    "that asks for none runs anybody's code, and is spoken to with --insecure only"
                 )
-            token.do_without()
+            auth_token.do_without()
         with self.in_words(), _unset(_ADDRESS_VARIABLES):
             super().__init__(address)
 
@@ -79,7 +79,7 @@ class JobServer(JobSubmissionClient):
             yield
         except AuthenticationError as error:
             text = f"the cluster at {self.shown} refuses the token of this machine"
-            raise JobError(f"{text}: {token.REMEDY}") from error
+            raise JobError(f"{text}: {auth_token.REMEDY}") from error
         except (ConnectionError, requests.ConnectionError, requests.Timeout) as error:
             raise ConnectionLost(f"--address {self.shown}: no job server answers there") from error
         except (requests.RequestException, KeyError, ValueError) as error:

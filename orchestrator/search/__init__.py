@@ -11,11 +11,11 @@ import warnings
 import optuna
 
 from orchestrator.search.importance import importances
-from orchestrator.search.picture import JOURNAL, StudyPicture
+from orchestrator.search.persistent_study import JOURNAL, PersistentStudy
 from orchestrator.search.suggestions import Ended, Outcome, Suggestion, Suggestions, order
 
 __all__ = [
-    "JOURNAL", "Ended", "Outcome", "StudyPicture", "Suggestion", "Suggestions", "importances",
+    "JOURNAL", "Ended", "Outcome", "PersistentStudy", "Suggestion", "Suggestions", "importances",
     "order",
 ]  # fmt: skip
 

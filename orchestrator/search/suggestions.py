@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from optuna.distributions import BaseDistribution
 
-from orchestrator.search.series import PATIENCE, Series, Suggestion
-from orchestrator.search.space import contains, distribution, in_optuna
+from orchestrator.search.ask_tell_study import PATIENCE, Series, Suggestion
+from orchestrator.search.distributions import contains, distribution, in_optuna
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec

@@ -5,16 +5,16 @@ What stands here can be thrown away and built again: each trial is one child run
 run shows is logged again only if it has changed.
 """
 
-from orchestrator.addresses import resolve_uri, without_password
+from orchestrator.database_urls import resolve_uri, without_password
 from orchestrator.tracking.database import experiment_id
-from orchestrator.tracking.projection import Projection
-from orchestrator.tracking.sweep_run import Exhibits, SweepPicture
+from orchestrator.tracking.mlflow_projection import MlflowProjection
+from orchestrator.tracking.sweep_run import SweepArtifacts, SweepDescription
 from orchestrator.tracking.trial_run import epoch_metrics
 
 __all__ = [
-    "Exhibits",
-    "Projection",
-    "SweepPicture",
+    "SweepArtifacts",
+    "MlflowProjection",
+    "SweepDescription",
     "epoch_metrics",
     "experiment_id",
     "resolve_uri",

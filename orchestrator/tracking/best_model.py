@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.tracking.sweep_run import SweepPicture
-from trainer.store import TrialDirectory
+from orchestrator.tracking.sweep_run import SweepDescription
+from trainer.storage.trial_directory import TrialDirectory
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from trainer.tasks import Task
+    from trainer.config.tasks import Task
 
 #: A model that a server takes while the end of a sweep waits for it.
 SMALL_BYTES = 100 * 2**20
@@ -38,7 +38,7 @@ def register(
     trial: TrialDirectory,
     experiment: str,
     run_id: str,
-    sweep: SweepPicture,
+    sweep: SweepDescription,
     trial_id: str,
     told: str,
     limit: int | None,
@@ -72,12 +72,12 @@ def register(
     progress()
 
 
-def _ensure_name(client: MlflowClient, sweep: SweepPicture) -> None:
+def _ensure_name(client: MlflowClient, sweep: SweepDescription) -> None:
     if not client.search_registered_models(f"name = '{sweep.name}'"):
         client.create_registered_model(sweep.name, description=sweep.question)
 
 
-def _is_of(tags: dict[str, str], trial_id: str, sweep: SweepPicture) -> bool:
+def _is_of(tags: dict[str, str], trial_id: str, sweep: SweepDescription) -> bool:
     return tags.get(_TRIAL) == trial_id and tags.get(_SWEEP, "") == sweep.sweep_id
 
 
@@ -86,7 +86,7 @@ def _logged(
     trial: TrialDirectory,
     experiment: str,
     run_id: str,
-    sweep: SweepPicture,
+    sweep: SweepDescription,
     trial_id: str,
     limit: int | None,
     progress: Callable[[], None],

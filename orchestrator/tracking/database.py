@@ -7,8 +7,9 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.addresses import expanded
-from orchestrator.sqlite_file import make_whole
+from orchestrator.database_health import Health, tables
+from orchestrator.database_urls import expanded
+from orchestrator.tracking.sqlite_file import make_whole
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -91,3 +92,18 @@ def experiment_id(uri: str, name: str) -> str | None:
     """
     found = connect(expanded(uri)).get_experiment_by_name(name)
     return None if found is None else str(found.experiment_id)
+
+
+def tracking_health(uri: str) -> Health:
+    """Raises whatever the database or the server's client raises."""
+    if is_server(uri):
+        connect(uri).search_experiments(max_results=1)
+        return Health()
+    if "experiments" not in tables(uri):
+        return Health(empty=True)
+    from mlflow.store.db.utils import _get_latest_schema_revision, _get_schema_version
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    current = _get_schema_version(create_engine(uri, poolclass=NullPool))
+    return Health(str(current or "none"), str(_get_latest_schema_revision()))

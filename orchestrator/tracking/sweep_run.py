@@ -19,7 +19,7 @@ _NOTE = "mlflow.note.content"
 
 
 @dataclass(frozen=True)
-class SweepPicture:
+class SweepDescription:
     """Which sweep is drawn.
 
     Attributes:
@@ -39,7 +39,7 @@ class SweepPicture:
 
 
 @dataclass(frozen=True)
-class Exhibits:
+class SweepArtifacts:
     """What is worth seeing of a whole sweep.
 
     Attributes:
@@ -65,8 +65,8 @@ def show(
     client: MlflowClient,
     parent: str,
     runs: Mapping[str, str],
-    sweep: SweepPicture,
-    made: Exhibits,
+    sweep: SweepDescription,
+    made: SweepArtifacts,
     progress: Callable[[], None],
 ) -> None:
     """Bring the sweep's run, and the artifacts of chosen trials' runs, up to `made`.
@@ -91,7 +91,7 @@ def show(
             _show_files(client, runs[trial_id], told, files, progress)
 
 
-def describe(sweep: SweepPicture, made: Exhibits) -> str:
+def describe(sweep: SweepDescription, made: SweepArtifacts) -> str:
     """The run's description, in Markdown."""
     parts = [sweep.question, f"**{made.answer}**" if made.answer else ""]
     if made.best:

@@ -10,10 +10,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from orchestrator.compare.rows import label, method_of
 from orchestrator.ledger import TrialRecord
+from orchestrator.ledger.labels import label, method_of
 from trainer.config import TrainConfig
-from trainer.folder import is_uri
+from trainer.storage.folder import is_uri
 
 #: An epoch's scalars and their metric names; a task's are `train/sst_loss`, `dev/sst_accuracy`.
 #: MLflow shows what begins with `system/` on a page of its own.
@@ -170,6 +170,6 @@ def datasets(trial: TrialRecord) -> list[Any]:
 def _source(kind: str, root: str, seed: int, size: int, file: str) -> tuple[str, str]:
     """A data set's type of source and the source, as MLflow writes them."""
     if kind == "synthetic":
-        told = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "trainer.synthetic"}
+        told = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "trainer.data.synthetic"}
         return "code", json.dumps({"tags": {**told, "seed": str(seed), "size": str(size)}})
     return "local", json.dumps({"uri": str(Path(root).expanduser() / file)})

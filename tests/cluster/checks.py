@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from seen import asked, commits, nodes, orch, scan, wait_for, whole
-
 from cluster import Cluster
+from seen import asked, commits, nodes, orch, scan, wait_for, whole
 
 SWEEP = ("search_spaces/arrp.yaml", "--profile", "embedded")
 NAME, TRIALS, EPOCHS = "arrp-embedded", 16, 4

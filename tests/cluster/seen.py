@@ -11,9 +11,8 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from stack import ROOT
-
 from cluster import Cluster
+from stack import ROOT
 
 
 def nodes(cluster: Cluster) -> list[str]:

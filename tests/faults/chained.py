@@ -15,11 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ledgers import Result
-from ledgers import epoch as plain_record
+from tests.support.ledgers import Result
+from tests.support.ledgers import epoch as plain_record
 from trainer.config import TrainConfig
-from trainer.corpus import fingerprint
-from trainer.store import TrialDirectory, checkpoint_name, predictions_name
+from trainer.data.corpus import fingerprint
+from trainer.storage.trial_directory import TrialDirectory, checkpoint_name, predictions_name
 from trainer.summary import summarise
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from drivers import SMALL_NODE
 from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
+from tests.support.drivers import SMALL_NODE
+from tests.support.paths import ROOT
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     module's `EPOCH_S` seconds."""
     from ray.cluster_utils import Cluster
 
-    tests = Path(__file__).parent.parent
+    tests = ROOT
     path = os.pathsep.join(map(str, (tests.parent, tests, tests / "faults")))
     monkeypatch.setenv("PYTHONPATH", path)  # of the workers, which the nodes start
     # Ray reads it once a process, as does the runner where none is set: it stays.

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from drivers import ROOT, SWEEP, Driver, ended_like, trials, undisturbed
+from tests.support.drivers import ROOT, SWEEP, Driver, ended_like, trials, undisturbed
 
 Start = Callable[..., Driver]
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 FAULTS = Path(__file__).parent
 pytest.importorskip("time_machine", reason="the package time-machine is not installed")
 
@@ -44,7 +44,7 @@ class Clock:
 
     @property
     def environment(self) -> dict[str, str]:
-        folders = (FAULTS / "jumping", ROOT, ROOT / "tests", FAULTS)
+        folders = (FAULTS / "jumping", ROOT)
         path = os.pathsep.join(map(str, folders))
         return {"PYTHONPATH": path, "CLOCK_FILE": str(self.file), "EPOCH_S": "0.3"}
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 from orchestrator.search import JOURNAL
+from tests.support.drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 
-STUB: dict[str, Any] = {"train": "chained:train", "environment": {"EPOCH_S": "0"}}
+STUB: dict[str, Any] = {"train": "tests.faults.chained:train", "environment": {"EPOCH_S": "0"}}
 #: Every damage takes a trial; more trials than damages, so that some have none.
 MANY = SWEEP | {"search": SWEEP["search"] | {"num_trials": 7}}
 Start = Callable[..., Driver]

@@ -10,18 +10,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_tracking_outages import shown
 
-from drivers import ROOT
-from ledgers import write_trial
 from orchestrator.ledger import Ledger
-from orchestrator.sqlite_file import make_whole
-from orchestrator.tracking import Projection, SweepPicture
+from orchestrator.tracking import MlflowProjection, SweepDescription
+from orchestrator.tracking.sqlite_file import make_whole
+from tests.support.drivers import ROOT
+from tests.support.ledgers import write_trial
+from tests.support.mlflow_runs import shown
 
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from orchestrator.sqlite_file import make_whole
+from orchestrator.tracking.sqlite_file import make_whole
 
 def fill(path):
     path.write_bytes(b"half")
@@ -32,10 +32,11 @@ make_whole(Path(sys.argv[1]), fill)
 _DRAWS = """
 import sys
 from orchestrator.ledger import Ledger
-from orchestrator.tracking import Projection, SweepPicture
+from orchestrator.tracking import MlflowProjection, SweepDescription
 
 print("ready", flush=True)
-Projection("sqlite:///mlflow.db", sys.argv[1], SweepPicture("s"), Ledger(sys.argv[1], "s")).begin()
+out = sys.argv[1]
+MlflowProjection("sqlite:///mlflow.db", out, SweepDescription("s"), Ledger(out, "s")).begin()
 """
 
 
@@ -77,6 +78,8 @@ def test_a_projection_killed_while_its_database_is_made_is_drawn_by_the_next(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(10)
-        projection = Projection("sqlite:///mlflow.db", out, SweepPicture("s"), Ledger(out, "s"))
+        projection = MlflowProjection(
+            "sqlite:///mlflow.db", out, SweepDescription("s"), Ledger(out, "s")
+        )
         projection.finish("FINISHED", [name])
         assert set(shown(projection.uri, "s")) == {name}

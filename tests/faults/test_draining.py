@@ -11,11 +11,11 @@ from typing import Any
 import psutil
 import pytest
 
-from drivers import SMALL_NODE, SWEEP, Driver, ended_like, undisturbed
+from tests.support.drivers import SMALL_NODE, SWEEP, Driver, ended_like, undisturbed
 
 pytestmark = pytest.mark.all_faults
 Start = Callable[..., Driver]
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 #: Seconds that an epoch takes.
 EPOCH_S = "1.5"
 #: No attempt may be lost: one that is ends the trial as failed.

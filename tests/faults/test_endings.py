@@ -10,12 +10,20 @@ from typing import Any
 
 import pytest
 
-from drivers import SWEEP, Driver, mlflow_statuses, nothing_left, optuna_states, trials, undisturbed
-from faulty import SEEDS
 from orchestrator.compare import compare
+from tests.support.drivers import (
+    SWEEP,
+    Driver,
+    mlflow_statuses,
+    nothing_left,
+    optuna_states,
+    trials,
+    undisturbed,
+)
+from tests.support.faulty import SEEDS
 
 Start = Callable[..., Driver]
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 LIST: dict[str, Any] = SWEEP | {
     "space": {},
     "search": {"algorithm": "list", "seeds": [1], "objectives": {"dev_score": "max"}},
@@ -51,7 +59,8 @@ def test_what_has_no_memory_is_tried_again_alone_and_then_failed_with_that_word(
     names = ("nothing", "memory", "hungry", "dying", "killed")
     search = LIST["search"] | {"seeds": [SEEDS[name] for name in names]}
     driver = start(
-        LIST | {"search": search, "enqueue": [{"sampler": "round_robin"}]}, train="faulty:train"
+        LIST | {"search": search, "enqueue": [{"sampler": "round_robin"}]},
+        train="tests.support.faulty:train",
     )
     assert driver.wait() == 1, driver.text
     seeds = {seed: name for name, seed in SEEDS.items()}
@@ -66,7 +75,8 @@ def test_what_has_no_memory_is_tried_again_alone_and_then_failed_with_that_word(
     assert optuna_states(driver.out) == {"FAIL": 1}  # one configuration, its mean is unknown
     assert Counter(mlflow_statuses(driver.out).values()) == {"FINISHED": 3, "FAILED": 2}
     again = start(
-        LIST | {"search": search, "enqueue": [{"sampler": "round_robin"}]}, train="faulty:train"
+        LIST | {"search": search, "enqueue": [{"sampler": "round_robin"}]},
+        train="tests.support.faulty:train",
     )
     assert again.wait() == 1, again.text
     assert " started" not in again.text  # what has failed stays so

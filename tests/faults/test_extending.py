@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
+from tests.support.drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 
 Start = Callable[..., Driver]
-STUB: dict[str, Any] = {"train": "chained:train", "environment": {"EPOCH_S": "0"}}
-SLOW: dict[str, Any] = {"train": "chained:train", "environment": {"EPOCH_S": "0.4"}}
+STUB: dict[str, Any] = {"train": "tests.faults.chained:train", "environment": {"EPOCH_S": "0"}}
+SLOW: dict[str, Any] = {"train": "tests.faults.chained:train", "environment": {"EPOCH_S": "0.4"}}
 
 
 def grown(epochs: int = 3, **search: Any) -> dict[str, Any]:

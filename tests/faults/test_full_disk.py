@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
-from trainer.store import TrialDirectory
+from tests.support.drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
+from trainer.storage.trial_directory import TrialDirectory
 
 Start = Callable[..., Driver]
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 
 
 @pytest.fixture

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
+from tests.support.drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 
 Start = Callable[..., Driver]
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 
 
 @pytest.fixture(scope="module")

@@ -17,9 +17,9 @@ from typing import Any
 import psutil
 import pytest
 
-from drivers import SWEEP, Driver, ended_like, undisturbed
+from tests.support.drivers import SWEEP, Driver, ended_like, undisturbed
 
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 Start = Callable[..., Driver]
 
 

@@ -9,7 +9,8 @@ import psutil
 import pytest
 
 from orchestrator import runner
-from test_runner import TESTS, Sweep, make_spec
+from tests.support.attempts import Sweep, make_spec
+from tests.support.paths import ROOT
 
 #: What a trial may take beyond what the machine uses already, before Ray ends it.
 MEMORY = 5 * 2**29
@@ -23,7 +24,7 @@ def test_a_worker_that_ray_ends_for_its_memory_ends_no_sweep(
     memory = psutil.virtual_memory()
     if memory.available < 3 * MEMORY:
         pytest.skip("too little memory on this machine")
-    monkeypatch.setenv("PYTHONPATH", str(TESTS), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=os.pathsep)
     monkeypatch.setenv("HOG_MB", str(2 * MEMORY // 2**20))
     monkeypatch.setenv("RAY_memory_monitor_refresh_ms", "100")
     share = min(0.99, (memory.total - memory.available + MEMORY) / memory.total)

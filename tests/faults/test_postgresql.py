@@ -12,18 +12,18 @@ from urllib.parse import quote
 import optuna
 import pytest
 from optuna.trial import TrialState
-from test_tracking_outages import shown
 
-from ledgers import write_trial
-from orchestrator import tracker as tracker_module
-from orchestrator.addresses import expanded
+from orchestrator.database_urls import expanded
 from orchestrator.ledger import Ledger
-from orchestrator.pictures import Study
-from orchestrator.search import Ended, StudyPicture
-from orchestrator.tracker import Tracker
-from orchestrator.tracking import Projection, SweepPicture
-from searches import finish, make_spec, open_handout
-from servers import PASSWORD, Postgresql, answers, wait_for
+from orchestrator.search import Ended, PersistentStudy
+from orchestrator.tracking import MlflowProjection, SweepDescription
+from orchestrator.tracking import background as tracker_module
+from orchestrator.tracking.background import BackgroundProjection
+from orchestrator.tracking.projections import Study
+from tests.support.ledgers import write_trial
+from tests.support.mlflow_runs import shown
+from tests.support.searches import finish, make_spec, open_handout
+from tests.support.servers import PASSWORD, Postgresql, answers, wait_for
 
 pytest.importorskip("psycopg", reason="the extra postgres is not installed")
 
@@ -64,16 +64,18 @@ class Sweep:
         self.said: list[str] = []
         self.trials: list[str] = []
         self.ended: list[Ended] = []
-        self.trackers: list[Tracker] = []
+        self.trackers: list[BackgroundProjection] = []
 
     def begin(self) -> None:
-        runs = Projection(
-            self.database.address("mlflow"), self.out, SweepPicture(self.name, sweep_id="id"),
+        runs = MlflowProjection(
+            self.database.address("mlflow"), self.out, SweepDescription(self.name, sweep_id="id"),
             Ledger(self.out, self.name),
         )  # fmt: skip
-        study = StudyPicture(self.database.address("optuna"), self.name, "id", {"dev_score": "max"})
+        study = PersistentStudy(
+            self.database.address("optuna"), self.name, "id", {"dev_score": "max"}
+        )
         pictures = [runs, Study(study, lambda: list(self.ended))]
-        self.trackers = [Tracker(picture, self.said.append) for picture in pictures]
+        self.trackers = [BackgroundProjection(picture, self.said.append) for picture in pictures]
         for tracker in self.trackers:
             tracker.start()
 
@@ -187,10 +189,12 @@ def test_a_password_file_will_do(
     monkeypatch.setenv("PGPASSFILE", str(file))
     name = write_trial(tmp_path / "pgpass-sweep", [0.4])
     address = f"postgresql+psycopg://orch@{database.place}/mlflow"
-    picture = SweepPicture("pgpass-sweep", sweep_id="id")
-    Projection(address, tmp_path, picture, Ledger(tmp_path, "pgpass-sweep")).finish(
+    picture = SweepDescription("pgpass-sweep", sweep_id="id")
+    MlflowProjection(address, tmp_path, picture, Ledger(tmp_path, "pgpass-sweep")).finish(
         "FINISHED", [name]
     )
-    study = StudyPicture(address.replace("/mlflow", "/optuna"), "pgpass-sweep", "id", {"a": "max"})
+    study = PersistentStudy(
+        address.replace("/mlflow", "/optuna"), "pgpass-sweep", "id", {"a": "max"}
+    )
     study.update([])
     study.close()

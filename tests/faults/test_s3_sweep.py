@@ -19,13 +19,14 @@ import psutil
 import pytest
 import yaml
 from pyarrow import fs
-from test_tracking_outages import shown
 
-from drivers import PATIENCE_S, ROOT, SWEEP, untimed
 from orchestrator.ledger import Ledger, TrialRecord
-from servers import Relay, S3Server, running, wait_for
-from trainer import object_store
-from trainer.folder import StoreError, open_folder
+from tests.support.drivers import PATIENCE_S, ROOT, SWEEP, untimed
+from tests.support.mlflow_runs import shown
+from tests.support.servers import Relay, S3Server, running, wait_for
+from trainer.storage import object_store
+from trainer.storage.folder import StoreError
+from trainer.storage.open import open_folder
 
 Start = Callable[..., "Driver"]
 SMALL: dict[str, Any] = SWEEP | {

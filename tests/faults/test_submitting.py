@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from drivers import PATIENCE_S, ROOT, SWEEP, trials
-from servers import Relay, free_port, running
+from tests.support.drivers import PATIENCE_S, ROOT, SWEEP, trials
+from tests.support.servers import Relay, free_port, running
 
 pytestmark = pytest.mark.all_faults
 TOKEN = "0123456789abcdef" * 4
@@ -63,7 +63,7 @@ def head() -> Iterator[Head]:
         wait(lambda: orch(made, folder, "--status").returncode == 0, "the head does not answer")
         yield made
     finally:
-        from orchestrator.runner.here import kill_processes
+        from orchestrator.runner.local_ray import kill_processes
 
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)

@@ -14,14 +14,14 @@ from urllib.parse import quote
 import optuna
 import pytest
 from mlflow import MlflowClient
-from test_tracking_outages import orch, shown
 
-from drivers import SWEEP, Driver, trials
-from orchestrator.addresses import expanded
-from servers import PASSWORD, MlflowServer, Postgresql, running
+from orchestrator.database_urls import expanded
+from tests.support.drivers import SWEEP, Driver, trials
+from tests.support.mlflow_runs import orch, shown
+from tests.support.servers import PASSWORD, MlflowServer, Postgresql, running
 
 Start = Callable[..., Driver]
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 TRIALS = 8
 
 

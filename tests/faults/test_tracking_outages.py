@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,14 +11,13 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from ledgers import write_trial
-from orchestrator import tracker as tracker_module
 from orchestrator.ledger import Ledger
-from orchestrator.tracker import Tracker
-from orchestrator.tracking import Projection, SweepPicture
-from servers import MlflowServer, running, wait_for
-
-Shown = dict[str, tuple[str, list[int], int]]
+from orchestrator.tracking import MlflowProjection, SweepDescription
+from orchestrator.tracking import background as tracker_module
+from orchestrator.tracking.background import BackgroundProjection
+from tests.support.ledgers import write_trial
+from tests.support.mlflow_runs import Shown, orch, shown
+from tests.support.servers import MlflowServer, running, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +42,12 @@ class Sweep:
         self.said: list[str] = []
         self.trials: list[str] = []
 
-    def projection(self) -> Projection:
-        picture = SweepPicture(self.name, sweep_id="id")
-        return Projection(self.uri, self.out, picture, Ledger(self.out, self.name))
+    def projection(self) -> MlflowProjection:
+        picture = SweepDescription(self.name, sweep_id="id")
+        return MlflowProjection(self.uri, self.out, picture, Ledger(self.out, self.name))
 
-    def tracker(self) -> Tracker:
-        tracker = Tracker(self.projection(), self.said.append)
+    def tracker(self) -> BackgroundProjection:
+        tracker = BackgroundProjection(self.projection(), self.said.append)
         tracker.start()
         return tracker
 
@@ -69,35 +65,9 @@ class Sweep:
         return shown(self.uri, self.name)
 
 
-def shown(uri: str, name: str) -> Shown:
-    client = MlflowClient(uri)
-    runs = client.search_runs([client.get_experiment_by_name(name).experiment_id])
-    trials = [run for run in runs if "trial_id" in run.data.tags]
-    assert len(runs) == len(trials) + 1, [run.data.tags for run in runs]
-    assert len({run.data.tags["trial_id"] for run in trials}) == len(trials)
-    parents = {run.info.run_id for run in runs} - {run.info.run_id for run in trials}
-    assert {run.data.tags["mlflow.parentRunId"] for run in trials} <= parents
-    found = {}
-    for run in trials:
-        steps = [m.step for m in client.get_metric_history(run.info.run_id, "dev/score")]
-        found[run.data.tags["trial_id"]] = (run.info.status, sorted(steps), len(run.data.params))
-    return found
-
-
 @pytest.fixture
 def sweep(tmp_path: Path, server: MlflowServer, request: pytest.FixtureRequest) -> Sweep:
     return Sweep(tmp_path, server.uri, request.node.name[:60])
-
-
-def orch(*arguments: str, cwd: Path) -> str:
-    root = str(Path(__file__).parent.parent.parent)
-    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
-    done = subprocess.run(
-        command, cwd=cwd, env={**os.environ, "PYTHONPATH": root}, capture_output=True, text=True,
-        timeout=60,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def whole(sweep: Sweep, steps: int = 2) -> None:

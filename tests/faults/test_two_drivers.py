@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from drivers import SWEEP, Driver
+from tests.support.drivers import SWEEP, Driver
 
 Start = Callable[..., Driver]
-STUB = "chained:train"
+STUB = "tests.faults.chained:train"
 
 
 def contest(start: Start, **options: Any) -> tuple[Driver, Driver]:

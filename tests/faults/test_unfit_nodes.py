@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from drivers import ROOT, SMALL_NODE, SWEEP, Driver
 from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
+from tests.support.drivers import ROOT, SMALL_NODE, SWEEP, Driver
 
 pytestmark = pytest.mark.all_faults
 Start = Callable[..., Driver]

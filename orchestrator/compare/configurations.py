@@ -1,0 +1,266 @@
+"""Configurations of a sweep side by side: mean and spread over seeds, and the question's answer.
+
+Only complete trials are ranked; pruned, failed and unfinished ones are counted.  Scores are those
+of the last epoch, not of the best one, which would be chosen on the same dev sentences.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from orchestrator.ledger.labels import labels
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import TrialRecord
+
+#: Configurations that a table shows.
+SHOWN = 30
+#: What must be the same wherever scores are compared.
+BASIS: dict[str, Callable[[TrialRecord], str]] = {
+    "tasks": lambda trial: ", ".join(trial.config["tasks"]),
+    "data": lambda trial: str(trial.identity.get("fingerprint")),
+    "encoder": lambda trial: str(trial.config["encoder"]),
+    "epochs": lambda trial: str(trial.config["epochs"]),
+}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Mean and sample standard deviation over seeds; no deviation from a single one."""
+
+    mean: float
+    sd: float | None
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        if len(values) == 1:
+            return cls(float(values[0]), None)
+        mean = _mean(values)
+        # statistics.stdev is exact and takes 30 times as long: a second for 10,000 trials.
+        return cls(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
+
+    def text(self, digits: int) -> str:
+        spread = "" if self.sd is None else f" ±{self.sd:.{digits}f}"
+        return f"{self.mean:.{digits}f}{spread}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration with its complete trials."""
+
+    config_id: str
+    label: str
+    sampler: str
+    combiner: str
+    seeds: list[int]
+    trials: list[str]
+    dev_score: Spread
+    dev_mean: Spread
+    tasks: dict[str, Spread]
+    metrics: dict[str, str]
+    minutes_per_epoch: Spread
+    examples_per_epoch: float
+    #: Whether something else ran on the device meanwhile; None where a trial does not know.
+    contended: bool | None
+    devices: list[str]
+    threads: list[str]
+    basis: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The answer in one sentence, its numbers, the rows by falling dev_score, trials by status."""
+
+    answer: str
+    difference: dict[str, Any]
+    rows: list[Row]
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def compare(trials: Iterable[TrialRecord]) -> Comparison:
+    """Group a ledger's trials by configuration and rank them."""
+    trials = list(trials)
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in trials:
+        if trial.status == "complete" and trial.records:
+            groups.setdefault(str(trial.identity["config_id"]), []).append(trial)
+    named = labels({key: group[0].train_config for key, group in groups.items()})
+    rows = [_row(key, named[key], group) for key, group in groups.items()]
+    rows.sort(key=lambda row: -row.dev_score.mean)
+    counts = Counter(trial.status for trial in trials)
+    answer, difference = _answer(rows)
+    return Comparison(answer, difference, rows, dict(sorted(counts.items())))
+
+
+def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
+    group = sorted(group, key=lambda trial: int(trial.config["seed"]))
+    last = [trial.records[-1] for trial in group]
+    minutes = [_mean([r["minutes_per_epoch"] for r in t.records]) for t in group]
+    examples = [_mean([r["examples"] for r in t.records]) for t in group]
+    contended = {record["contended"] for trial in group for record in trial.records}
+    scored = last[0]["tasks"]
+    names = [name for name in group[0].config["tasks"] if "dev_metric" in scored.get(name, {})]
+    return Row(
+        config_id=config_id,
+        label=label,
+        sampler=group[0].config["sampler"],
+        combiner=group[0].config["combiner"],
+        seeds=[int(trial.config["seed"]) for trial in group],
+        trials=[trial.trial_id for trial in group],
+        dev_score=Spread.of([record["dev_score"] for record in last]),
+        dev_mean=Spread.of([record["dev_mean"] for record in last]),
+        tasks={n: Spread.of([record["tasks"][n]["dev_metric"] for record in last]) for n in names},
+        metrics={n: last[0]["tasks"][n]["metric"] for n in names},
+        minutes_per_epoch=Spread.of(minutes),
+        examples_per_epoch=_mean(examples),
+        contended=True if True in contended else None if None in contended else False,
+        devices=sorted({str(trial.identity.get("device", "unknown")) for trial in group}),
+        threads=sorted({str(trial.identity.get("threads", "unknown")) for trial in group}),
+        basis={key: value_of(group[0]) for key, value_of in BASIS.items()},
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    """`statistics.fmean`, without the second that its questions take for 10,000 trials."""
+    return math.fsum(values) / len(values)
+
+
+def _answer(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
+    """ARRP against annealed PCGrad: each one's best configuration, or why it cannot be said."""
+    question = "ARRP against annealed PCGrad"
+    arrp = _best([r for r in rows if r.sampler == "arrp" and r.combiner == "pcgrad"])
+    annealed = _best([r for r in rows if r.sampler == "annealed" and r.combiner == "pcgrad"])
+    missing = [name for name, row in (("arrp", arrp), ("annealed", annealed)) if row is None]
+    if arrp is None and annealed is None and rows:  # a sweep with another question
+        best = rows[0]
+        return (
+            f"Best: {best.label}, dev_score {best.dev_score.text(4)} ({_seeds(best)}).",
+            {"best": best.config_id},
+        )
+    if arrp is None or annealed is None:
+        return f"{question}: cannot be said, no complete trial of {' and '.join(missing)}.", {}
+    apart = [key for key in BASIS if arrp.basis[key] != annealed.basis[key]]
+    if apart:
+        return f"{question}: cannot be said, they have different {' and '.join(apart)}.", {}
+    score = arrp.dev_score.mean - annealed.dev_score.mean
+    error = _standard_error(arrp, annealed)
+    ratio, reason = _minutes_ratio(arrp, annealed)
+    if error is None:
+        counts = f"{_seeds(arrp)} of arrp, {_seeds(annealed)} of annealed"
+        spread = f" (one seed has no spread: {counts}; whether it is luck cannot be said)"
+    else:
+        spread = f" ±{error:.4f} (standard error; {_seeds(arrp)} and {_seeds(annealed)})"
+    time = reason if ratio is None else f"at {ratio:.2f} times its minutes per epoch"
+    answer = (
+        f"{question}: dev_score {arrp.dev_score.mean:.4f} against {annealed.dev_score.mean:.4f}, "
+        f"{score:+.4f}{spread}, {time}. "
+        f"Compared: {arrp.label} | {annealed.label}, each the best of its kind."
+    )
+    return answer, {
+        "arrp": arrp.config_id,
+        "annealed": annealed.config_id,
+        "dev_score": score,
+        "standard_error": error,
+        "minutes_ratio": ratio,
+        "minutes_reason": reason,
+    }
+
+
+def _best(rows: Sequence[Row]) -> Row | None:
+    """The highest score among those with most seeds: one lucky seed does not win over three."""
+    most = max((len(row.seeds) for row in rows), default=0)
+    return next((row for row in rows if len(row.seeds) == most), None)
+
+
+def _seeds(row: Row) -> str:
+    return f"{len(row.seeds)} seed" + ("s" if len(row.seeds) > 1 else "")
+
+
+def _standard_error(one: Row, other: Row) -> float | None:
+    """Of the difference of two means whose variances may differ (Welch)."""
+    if one.dev_score.sd is None or other.dev_score.sd is None:
+        return None
+    return math.sqrt(
+        one.dev_score.sd**2 / len(one.seeds) + other.dev_score.sd**2 / len(other.seeds)
+    )
+
+
+def _minutes_ratio(one: Row, other: Row) -> tuple[float | None, str]:
+    """Minutes of `one` by those of `other`, or the reason why they cannot be compared."""
+    contended = one.contended, other.contended
+    problem = minutes_problem(
+        contended, one.devices + other.devices, one.threads + other.threads
+    ) or ("" if other.minutes_per_epoch.mean > 0 else "none measured")
+    if problem:
+        return None, f"minutes not comparable ({problem})"
+    return one.minutes_per_epoch.mean / other.minutes_per_epoch.mean, ""
+
+
+def minutes_problem(
+    contended: Iterable[bool | None], devices: Iterable[str], threads: Iterable[str]
+) -> str:
+    """Why minutes of trials do not compare, given what these say; empty if they do."""
+    found = set(contended)
+    if True in found:
+        return "contended: something else ran on the same device"
+    if None in found:
+        return "unknown whether the device was shared"
+    if len(set(devices)) > 1:
+        return "measured on different devices"
+    if len(set(threads)) > 1:
+        return "measured with different numbers of threads"
+    return ""
+
+
+def table(comparison: Comparison) -> Table:
+    """The best rows for a terminal."""
+    names = list(dict.fromkeys(name for row in comparison.rows for name in row.tasks))
+    metrics = {name: row.metrics[name] for row in comparison.rows for name in row.tasks}
+    result = Table(box=None, pad_edge=False)
+    result.add_column("configuration", overflow="fold")
+    result.add_column("seeds", justify="right")
+    for name in ("dev_score", "dev_mean"):
+        result.add_column(name, justify="right", no_wrap=True)
+    for name in names:
+        short = "r" if metrics[name] == "pearson" else "acc"
+        result.add_column(f"{name} {short}", justify="right", no_wrap=True)
+    result.add_column("min/epoch", justify="right", no_wrap=True)
+    result.add_column("examples/epoch", justify="right", no_wrap=True)
+    for row in comparison.rows[:SHOWN]:
+        mark = "" if row.contended is False else "*" if row.contended else "?"
+        result.add_row(
+            row.label,
+            str(len(row.seeds)),
+            row.dev_score.text(4),
+            row.dev_mean.text(4),
+            *(row.tasks[name].text(3) if name in row.tasks else "-" for name in names),
+            row.minutes_per_epoch.text(3) + mark,
+            f"{row.examples_per_epoch:,.0f}",
+        )
+    return result
+
+
+def footnotes(comparison: Comparison) -> list[str]:
+    """What a reader of the table must know."""
+    counts = ", ".join(f"{n} {status}" for status, n in comparison.counts.items())
+    notes = [f"Trials: {counts or 'none'}; only complete ones are ranked."]
+    if len(comparison.rows) > SHOWN:
+        notes.append(
+            f"The best {SHOWN} of {len(comparison.rows):,} configurations; --json has all."
+        )
+    if any(len(row.seeds) > 1 for row in comparison.rows):
+        notes.append("± is the standard deviation over seeds; scores are the last epoch's.")
+    if any(row.contended for row in comparison.rows):
+        notes.append("* contended: something else ran on the device; no speed-up is claimed.")
+    if any(row.contended is None for row in comparison.rows):
+        notes.append("? unknown whether something else ran on the device.")
+    return notes

@@ -1,0 +1,116 @@
+"""The bootstrap over dev examples and seeds together, paired over all trials.
+
+Examples are resampled within each task (multinomial weights, the same for all trials).  Seeds are
+too few to be resampled with replacement: the interval of three would cover four times in five.
+Their part is drawn from Student's t instead, with the same draw for all trials of a seed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from orchestrator.compare.statistics.dev_predictions import DevSet
+from orchestrator.compare.statistics.scores import weighted_metric
+
+#: Weights that are held at once.
+_WEIGHTS = 8_000_000
+_LUCK = 0.05
+
+
+def resampled_metrics(
+    dev: DevSet, trial_ids: Sequence[str], replicates: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Metrics (replicates, trials, tasks) of all trials on the same resampled examples."""
+    found = np.empty((replicates, len(trial_ids), len(dev.tasks)))
+    for number, (task, labels) in enumerate(zip(dev.tasks, dev.labels, strict=True)):
+        made = dev.stacked(trial_ids, number)
+        # Counts of right answers are exact in single precision, moments are not.
+        kind = np.float32 if task.metric == "accuracy" else np.float64
+        rows = max(1, _WEIGHTS // len(labels))
+        for start in range(0, replicates, rows):
+            part = found[start : start + rows, :, number]
+            weights = multinomial(len(part), len(labels), rng).astype(kind)
+            part[:] = weighted_metric(task, weights, made, labels)
+    return found
+
+
+def multinomial(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of `size` examples is drawn in `size` draws, (rows, size)."""
+    drawn = rng.integers(0, size, (rows, size))
+    drawn += np.arange(rows)[:, None] * size
+    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+
+
+@dataclass(frozen=True)
+class Draws:
+    """A quantity's bootstrap distribution and what its variance is made of.
+
+    Attributes:
+        values: (replicates,).
+        seeds: variance of the mean between seeds, examples' chance included; None of one seed.
+        shared: variance over dev examples that all seeds share: it stays, however many there are.
+        count: seeds.
+    """
+
+    values: np.ndarray
+    seeds: float | None
+    shared: float
+    count: int
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Percentiles, the tails alike."""
+        low, high = np.quantile(self.values, [(1 - confidence) / 2, (1 + confidence) / 2])
+        return float(low), float(high)
+
+
+class Seeds:
+    """The seeds' part of the bootstrap: one draw for everything that has these seeds."""
+
+    def __init__(self, seeds: Iterable[int], replicates: int, rng: np.random.Generator):
+        self.replicates = replicates
+        self._place = {seed: number for number, seed in enumerate(sorted(set(seeds)))}
+        # Evenly spread and in pairs of both signs: few seeds' tails are long, and few draws of
+        # them would be lopsided by chance.
+        half = (replicates + 1) // 2
+        normal = rng.standard_normal((half, len(self._place)))
+        level = (rng.permutation(half) + 0.5) / half
+        self._normal = np.concatenate([normal, -normal])[:replicates]
+        self._level = np.concatenate([level, level])[:replicates]
+
+    def draws(self, seeds: Sequence[int], estimates: np.ndarray, resampled: np.ndarray) -> Draws:
+        """The distribution of a mean over seeds.
+
+        Args:
+            estimates: (seeds,), a quantity for every seed on the whole dev set.
+            resampled: (replicates, seeds), the same on resampled examples.
+
+        The variance between seeds holds what seeds do and the examples' chance that each seed has
+        for itself; the resampled examples have that second part too, where it is taken off.  What
+        is left of them, shared by all seeds, and Student's t over the seeds add up (the difference
+        of two such quantities is Behrens' and Fisher's case).
+        """
+        from scipy import special  # it takes half a second to load
+
+        count = len(seeds)
+        centre = resampled.mean(1)
+        chance = float(centre.var(ddof=1))
+        if count == 1:
+            return Draws(centre, None, chance, 1)
+        own = float((resampled - centre[:, None]).var(0, ddof=1).sum()) / (count * (count - 1))
+        # Seeds agree more closely than by examples' chance in one case of twenty: that is luck.
+        least = own * float(special.chdtri(count - 1, 1 - _LUCK)) / (count - 1)
+        between = max(float(estimates.var(ddof=1)) / count, least)
+        shared = max(0.0, chance - own)
+        kept = np.sqrt(shared / chance) if chance else 0.0
+        values = centre.mean() + kept * (centre - centre.mean())
+        deviations = estimates - estimates.mean()
+        length = float(np.linalg.norm(deviations))
+        columns = self._normal[:, [self._place[seed] for seed in seeds]]
+        # Equal seeds have no direction; any one will do.
+        direction = deviations / length if length > 0 else np.eye(count)[0]
+        normal = columns @ direction
+        student = normal * np.sqrt((count - 1) / special.chdtri(count - 1, 1 - self._level))
+        return Draws(values + np.sqrt(between) * student, between, shared, count)

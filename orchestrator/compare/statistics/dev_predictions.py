@@ -1,0 +1,142 @@
+"""Dev examples: what every trial of a comparison made of the same sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orchestrator.compare.methods import last_metric
+from orchestrator.compare.statistics.scores import outcomes, weighted_metric
+from trainer.config.tasks import Task
+from trainer.storage.folder import StoreError
+from trainer.storage.trial_directory import predictions_name
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from orchestrator.ledger import Ledger, TrialRecord
+
+_READERS = 8
+#: Dev examples of a task that can be halved.
+_FEWEST = 4
+#: A metric worked out from predictions may differ so much from the recorded one.
+_ROUNDING = 1e-6
+
+
+class PredictionsError(Exception):
+    """Predictions that cannot be used; the text says whose and why."""
+
+
+@dataclass
+class DevSet:
+    """The dev examples of every task and the outcomes of trials on them.
+
+    `labels` and every outcome are (n,) arrays in the order of the tasks' examples; an outcome is
+    right or wrong (accuracy) or the centred prediction (Pearson's r).
+    """
+
+    tasks: list[Task] = field(default_factory=list)
+    labels: list[np.ndarray] = field(default_factory=list)
+    #: Trial id -> one outcome a task.
+    outcomes: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    _ids: list[pa.Array] = field(default_factory=list)
+
+    @property
+    def sizes(self) -> list[int]:
+        return [len(labels) for labels in self.labels]
+
+    def read(self, ledger: Ledger, trials: Iterable[TrialRecord]) -> None:
+        """Add the predictions of the trials' last epochs.  Raises `PredictionsError`."""
+        wanted = [trial for trial in trials if trial.trial_id not in self.outcomes]
+        with ThreadPoolExecutor(_READERS) as readers:
+            for trial, columns in zip(
+                wanted, readers.map(lambda t: read_columns(ledger, t), wanted), strict=True
+            ):
+                self._add(trial, columns)
+
+    def stacked(self, trial_ids: Sequence[str], task: int) -> np.ndarray:
+        """The outcomes (trials, n) of one task."""
+        return np.stack([self.outcomes[trial_id][task] for trial_id in trial_ids])
+
+    def metrics(self, trial_ids: Sequence[str]) -> np.ndarray:
+        """The whole dev set's metrics (trials, tasks)."""
+        return np.stack(
+            [
+                weighted_metric(
+                    task, np.ones((1, len(labels))), self.stacked(trial_ids, k), labels
+                )[0]
+                for k, (task, labels) in enumerate(zip(self.tasks, self.labels, strict=True))
+            ],
+            axis=-1,
+        )
+
+    def _add(self, trial: TrialRecord, columns: dict[str, dict[str, Any]]) -> None:
+        scored = trial.records[-1]["tasks"]
+        tasks = [t for t in trial.train_config.task_list if "dev_metric" in scored.get(t.name, {})]
+        names = [task.name for task in tasks]
+        missing = [name for name in names if name not in columns]
+        if missing or not names:
+            raise PredictionsError(
+                f"{trial.trial_id}: no predictions of {', '.join(missing) or 'any task'}"
+            )
+        few = [name for name in names if len(columns[name]["id"]) < _FEWEST]
+        if few:
+            raise PredictionsError(f"{trial.trial_id}: too few dev examples of {', '.join(few)}")
+        if not self.tasks:
+            self.tasks = tasks
+            self.labels = [columns[name]["label"].to_numpy() for name in names]
+            self._ids = [columns[name]["id"] for name in names]
+        if [task.name for task in self.tasks] != names:
+            raise PredictionsError(f"{trial.trial_id}: predicts other tasks than the others")
+        made = []
+        for task, labels, ids in zip(self.tasks, self.labels, self._ids, strict=True):
+            mine = columns[task.name]
+            if mine["id"] != ids or not np.array_equal(mine["label"].to_numpy(), labels):
+                raise PredictionsError(f"{trial.trial_id}: other dev examples of {task.name}")
+            made.append(outcomes(task, mine["prediction"].to_numpy(), labels))
+            found = weighted_metric(task, np.ones((1, len(labels))), made[-1][None], labels)[0, 0]
+            if not abs(found - last_metric(trial, task.name)) < _ROUNDING:
+                raise PredictionsError(
+                    f"{trial.trial_id}: its predictions of {task.name} give {found:.6f}, its "
+                    f"record says {last_metric(trial, task.name):.6f}"
+                )
+        self.outcomes[trial.trial_id] = made
+
+
+def read_columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]]:
+    """Task -> its columns id, label, prediction of the last epoch.  Raises `PredictionsError`."""
+    import pyarrow as pa  # loads slowly, and not every trial has predictions
+    import pyarrow.parquet as pq
+
+    name = predictions_name(len(trial.records))
+    try:
+        content = ledger.directory(trial.trial_id).read(name)
+        if content is None:
+            raise PredictionsError(f"{trial.trial_id}: {name} is missing")
+        wanted = ["task", "id", "label", "prediction"]
+        table = pq.read_table(pa.BufferReader(content), columns=wanted, use_threads=False)
+        for key in {"label", "prediction"} & set(table.column_names):
+            place = table.column_names.index(key)
+            table = table.set_column(place, key, table[key].cast(pa.float64()))
+    except (OSError, StoreError, pa.ArrowException) as error:
+        first = str(error).partition("\n")[0]
+        raise PredictionsError(f"{trial.trial_id}: {name} cannot be read: {first}") from error
+    if table.num_rows == 0 or set(table.column_names) != set(wanted):
+        raise PredictionsError(f"{trial.trial_id}: {name} has no column {', '.join(wanted)}")
+    table = table.combine_chunks()
+    tasks = table["task"].chunk(0).dictionary_encode()
+    codes = tasks.indices.to_numpy()
+    found = {}
+    for code, task in enumerate(tasks.dictionary.to_pylist()):
+        rows = np.flatnonzero(codes == code)
+        part = table.slice(int(rows[0]), len(rows)) if _together(rows) else table.take(rows)
+        found[task] = {key: part[key].combine_chunks() for key in ("id", "label", "prediction")}
+    return found
+
+
+def _together(rows: np.ndarray) -> bool:
+    return bool(rows[-1] - rows[0] + 1 == len(rows))

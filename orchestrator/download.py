@@ -1,0 +1,246 @@
+"""Getting the course's files: downloaded and verified, or taken from where the user has them.
+
+The files lie in a public repository at one commit.  Each is checked against its git blob hash
+(sha1 of "blob <size>\\0" + content) before it gets its name; until then it is `<name>.part`, from
+which a broken download goes on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from trainer.config.tasks import TASKS, Task
+from trainer.data.readers import DataError, read_examples
+
+REPOSITORY = "gpoesia/minbert-default-final-project"
+COMMIT = "7ac8260577fc12a86c7aaf38918056c30054ef39"
+BASE = f"https://raw.githubusercontent.com/{REPOSITORY}/{COMMIT}/data"
+#: File -> git blob hash.
+BLOBS = {
+    "ids-sst-train.csv": "9cb7333cb1dae49c2bd2a4b56a24882a6e8704b5",
+    "ids-sst-dev.csv": "3171aa629a340809d2db4a50df8f6e5ec9420ab0",
+    "ids-sst-test-student.csv": "bbd2313758825f86e24416d6aad64cd93370cf7a",
+    "quora-train.csv": "a3b5546f6a0e65b60a328a5d294d1038f5bed1da",
+    "quora-dev.csv": "de7cfa32428fd470b93f778fccc45a619e01336f",
+    "quora-test-student.csv": "f257ef00558555afb50819578a58205732b16354",
+    "sts-train.csv": "12b17760e7795fee35aeeabc290d5651de02622a",
+    "sts-dev.csv": "9392860e584717976b8d817cc40c9e6ceeec27e0",
+    "sts-test-student.csv": "25f0cf8fafdd1f82b9e2bb460c708af34341ce60",
+    "ids-cfimdb-train.csv": "cd57bcbd2f7214ea6dd1783d3e885d324b1f478d",
+    "ids-cfimdb-dev.csv": "8a0f5dcf3d40189b96c801a12cd79bf8003e61de",
+    "ids-cfimdb-test-student.csv": "1e789c709b3ca0511f027a309b6d8bd21cde41b2",
+}
+TERMS = (
+    "The sentences are research data of their owners: Stanford Sentiment Treebank, Quora's "
+    "question pairs, SemEval STS benchmark, CFIMDB. Use them for research, under their terms; "
+    "do not pass them on with your work."
+)
+ATTEMPTS = 5
+_CHUNK = 1 << 16
+_YELP_PER_STAR = 500
+
+#: Called with (file, bytes so far, bytes in all or None).
+Report = Callable[[str, int, int | None], None]
+
+
+class FetchError(Exception):
+    """A file that could not be had; the text says which, why and what to do."""
+
+
+def blob_hash(path: Path) -> str:
+    """git's hash of a file's content."""
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def fetch(
+    folder: Path,
+    files: Iterable[str] = BLOBS,
+    *,
+    base: str = BASE,
+    report: Report = lambda name, done, size: None,
+    pause_seconds: float = 1.0,
+) -> dict[str, str]:
+    """Bring files into `folder`; returns file -> `present` or `fetched`.
+
+    Raises `FetchError` for the first file that cannot be had; what was fetched before stays, and
+    the same call goes on from there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    outcome = {}
+    for name in files:
+        target = folder / name
+        if target.is_file() and blob_hash(target) == BLOBS[name]:
+            outcome[name] = "present"
+            continue
+        if target.exists():
+            raise FetchError(
+                f"{target}: is there and is not the published file; move it away, or fetch into "
+                "another folder"
+            )
+        part = folder / f"{name}.part"
+        _download(f"{base}/{name}", name, part, report, pause_seconds)
+        found = blob_hash(part)
+        if found != BLOBS[name]:
+            part.unlink()
+            raise FetchError(
+                f"{name}: what came is not the published file (git blob {found}, "
+                f"expected {BLOBS[name]}); nothing was kept of it"
+            )
+        part.replace(target)
+        outcome[name] = "fetched"
+    return outcome
+
+
+def _download(url: str, name: str, part: Path, report: Report, pause_seconds: float) -> None:
+    """Fill `part`, going on where it ends; a broken connection is taken up again, patiently."""
+    problem: Exception | None = None
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            time.sleep(pause_seconds * attempt)
+        try:
+            if _one_connection(url, name, part, report):
+                return
+            problem = None
+        except urllib.error.HTTPError as error:
+            if error.code == 416:  # our part is no beginning of that file
+                part.unlink(missing_ok=True)
+            elif error.code < 500:
+                raise FetchError(f"{name}: the server answers {error.code} for {url}") from error
+            problem = error
+        except PermissionError:
+            raise
+        except ValueError as error:
+            raise FetchError(f"{name}: {url}: {error}") from error
+        except (OSError, http.client.HTTPException) as error:
+            problem = error
+    reason = problem or "the connection broke off"
+    raise FetchError(
+        f"{name}: {reason} ({ATTEMPTS} attempts); run the same command again to go on from what "
+        "is there"
+    )
+
+
+def _one_connection(url: str, name: str, part: Path, report: Report) -> bool:
+    """Read until the end or a break; True if the file is whole as far as the server says."""
+    done = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        resumed = answer.status == 206
+        length = answer.headers.get("Content-Length")
+        done = done if resumed else 0
+        size = done + int(length) if length else None
+        with part.open("ab" if resumed else "wb") as stream:
+            while chunk := answer.read(_CHUNK):
+                stream.write(chunk)
+                done += len(chunk)
+                report(name, done, size)
+    return size is None or done >= size
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One file taken over: usable rows, rows left out by reason, and whether it is the published
+    one (None: no published file has that name)."""
+
+    file: str
+    rows: int
+    dropped: dict[str, int]
+    published: bool | None
+
+
+def prepare(source: Path, folder: Path) -> list[Prepared]:
+    """Copy the course's files that lie in `source` into `folder`, each read and checked first.
+
+    Raises `DataError` if there is none, or a file lacks a column.
+    """
+    found = []
+    for task in TASKS.values():
+        for split in ("train", "dev", "test"):
+            name = getattr(task, split)
+            path = source / name
+            if name and path.is_file():
+                examples = read_examples(path, task, labelled=split != "test")
+                published = blob_hash(path) == BLOBS[name] if name in BLOBS else None
+                rows = len(examples.texts)
+                found.append((path, Prepared(name, rows, dict(examples.dropped), published)))
+    if not found:
+        raise DataError(f"{source}: none of the course's files is there; known: {', '.join(BLOBS)}")
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, _ in found:
+        target = folder / path.name
+        if path.resolve() != target.resolve():
+            shutil.copyfile(path, target.with_name(f"{target.name}.part"))
+            target.with_name(f"{target.name}.part").replace(target)
+    return [prepared for _, prepared in found]
+
+
+def prepare_yelp(reviews: Path, folder: Path, seed: int = 0) -> Prepared:
+    """P1's auxiliary task out of Yelp's `yelp_academic_dataset_review.json`: 500 reviews a star,
+    label stars - 1, in the course's format.  Raises `DataError`."""
+    by_star: dict[int, list[tuple[str, str]]] = {star: [] for star in range(1, 6)}
+    seen = dict.fromkeys(by_star, 0)
+    generator = np.random.default_rng(seed)
+    dropped = 0
+    for row in _json_lines(reviews):
+        try:
+            star, text = int(row["stars"]), " ".join(str(row["text"]).split())
+            kept = by_star[star]
+        except (KeyError, TypeError, ValueError):
+            dropped += 1
+            continue
+        # Reservoir sampling: the file has millions of reviews and is read once.
+        seen[star] += 1
+        entry = (str(row.get("review_id", f"yelp-{sum(seen.values())}")), text)
+        if len(kept) < _YELP_PER_STAR:
+            kept.append(entry)
+        elif (place := int(generator.integers(seen[star]))) < _YELP_PER_STAR:
+            kept[place] = entry
+    for star, kept in by_star.items():
+        if len(kept) < _YELP_PER_STAR:
+            raise DataError(
+                f"{reviews}: only {len(kept)} reviews with {star} stars, "
+                f"{_YELP_PER_STAR} are needed"
+            )
+    task: Task = TASKS["yelp"]
+    rows = [(id_, text, star - 1) for star, kept in by_star.items() for id_, text in kept]
+    lines = [f"\tid\t{task.columns[0]}\t{task.label}"]
+    for number, (id_, text, label) in enumerate(rows):
+        quoted = '"' + text.replace('"', '""') + '"'
+        lines.append(f"{number}\t{id_}\t{quoted}\t{label}")
+    folder.mkdir(parents=True, exist_ok=True)
+    target = folder / task.train
+    part = target.with_name(f"{target.name}.part")
+    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    part.replace(target)
+    left_out = {"no stars or no text": dropped} if dropped else {}
+    return Prepared(task.train, len(rows), left_out, None)
+
+
+def _json_lines(path: Path) -> Iterable[dict[str, Any]]:
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{path}: line {number} is not JSON: {error}") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 text: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from error

@@ -1,0 +1,214 @@
+"""Chooses configurations of a sweep and times them in turn, alone on the device."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.labels import method_of
+from orchestrator.ledger.timing_sessions import FOLDER, Session, TimedConfig, TimedRound
+from orchestrator.ledger.trial_id import config_id
+from trainer.combiners import CombinerError, combiner
+from trainer.config import ConfigError, TrainConfig
+from trainer.data.corpus import DataError, fingerprint
+from trainer.loop.build import check_methods
+from trainer.model.freezing import FreezeError
+from trainer.model.pretrained import EncoderError
+from trainer.samplers import SamplerError
+from trainer.step_timing import Contestant, build, in_turn
+from trainer.storage.provenance import describe_run
+
+__all__ = ["TimingError", "choose", "group_of", "ready", "time_in_turn"]
+
+
+class TimingError(Exception):
+    """Nothing can be timed; the text is the whole message.  Nothing was written."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A configuration, as one of its trials was run: its data, encoder, precision, threads."""
+
+    config_id: str
+    label: str
+    trial_ids: list[str]
+    config: TrainConfig
+    without_surgery_of: list[str] = field(default_factory=list)
+
+
+def choose(trials: Sequence[TrialRecord], top: int = 1) -> list[list[TrialRecord]]:
+    """The trials of the `top` best complete configurations of each method (sampler, combiner and
+    frozen set), best method first.
+
+    Best is the highest mean dev_score over seeds among those with most seeds.
+    """
+    methods: dict[str, dict[str, list[TrialRecord]]] = {}
+    for trial in trials:
+        if trial.status == "complete" and trial.records:
+            found = methods.setdefault(method_of(trial.train_config), {})
+            found.setdefault(_config_id(trial), []).append(trial)
+    chosen = [sorted(groups.values(), key=_rank, reverse=True)[:top] for groups in methods.values()]
+    return [group for groups in sorted(chosen, key=lambda g: -_score(g[0])) for group in groups]
+
+
+def group_of(trial: TrialRecord, trials: Sequence[TrialRecord]) -> list[TrialRecord]:
+    """A trial and the other seeds of its configuration."""
+    same = [each for each in trials if _config_id(each) == _config_id(trial)]
+    return [trial, *(each for each in same if each.trial_id != trial.trial_id)]
+
+
+def _config_id(trial: TrialRecord) -> str:
+    recorded = trial.identity.get("config_id")
+    return str(recorded or config_id(trial.train_config, str(trial.identity.get("fingerprint"))))
+
+
+def _score(group: Sequence[TrialRecord]) -> float:
+    return statistics.fmean(trial.records[-1]["dev_score"] for trial in group)
+
+
+def _rank(group: Sequence[TrialRecord]) -> tuple[int, float]:
+    return len(group), _score(group)
+
+
+def ready(
+    groups: Sequence[Sequence[TrialRecord]],
+    data: Mapping[str, Any],
+    *,
+    threads: int | None = None,
+    device: str | None = None,
+    surgery: bool = False,
+) -> list[Choice]:
+    """The configurations of groups of trials, with everything that can be wrong checked.
+
+    Args:
+        data: where the data lie today (`root`, `cache`); other keys are the trials'.
+        threads: instead of the trials'.
+        device: `cpu` or `cuda` instead of the trials'.
+        surgery: add each configuration's twin with the plain sum, where surgery acts.
+    """
+    by_id = {_config_id(group[0]): group for group in groups}
+    try:
+        found = {key: _as_it_ran(group, data, threads, device) for key, group in by_id.items()}
+        _check_alike(found.values())
+        if surgery:
+            for key, group in by_id.items():
+                _add_twin(found, found[key], group[0])
+    except (ConfigError, DataError, EncoderError, CombinerError, FreezeError, OSError) as error:
+        raise TimingError(str(error)) from error
+    return list(found.values())
+
+
+def _as_it_ran(
+    group: Sequence[TrialRecord], data: Mapping[str, Any], threads: int | None, device: str | None
+) -> Choice:
+    """The group's first trial, on the kind of device and in the threads and precision it had."""
+    trial = group[0]
+    kind = str(trial.identity.get("device", "")).partition(":")[0]
+    recorded = {
+        "data": {**trial.config["data"], **data},
+        "device": device or (kind if kind in ("cpu", "cuda") else "auto"),
+        "threads": threads or trial.identity.get("threads") or trial.config["threads"],
+        "precision": trial.identity.get("precision") or trial.config["precision"],
+    }
+    config = TrainConfig.from_dict({**trial.config, **recorded})
+    if fingerprint(config) != trial.identity.get("fingerprint"):
+        raise TimingError(
+            f"{trial.trial_id}: the data or the encoder have changed since it was trained; "
+            "restore them, or choose other trials with --trials"
+        )
+    check_methods(config)
+    ids = sorted(each.trial_id for each in group)
+    return Choice(_config_id(trial), method_of(config), ids, config)
+
+
+def _check_alike(choices: Iterable[Choice]) -> None:
+    """Minutes compare on one kind of device, in one number of threads."""
+    for key, option in (("device", "--device cpu or cuda"), ("threads", "--threads N")):
+        found = {str(getattr(each.config, key)): each.trial_ids[0] for each in choices}
+        if len(found) > 1:
+            those = ", ".join(f"{value} ({trial})" for value, trial in found.items())
+            raise TimingError(
+                f"{key}: the trials had different ones: {those}; their times do not compare; "
+                f"choose with {option}"
+            )
+
+
+def _add_twin(found: dict[str, Choice], choice: Choice, trial: TrialRecord) -> None:
+    """The same configuration with the plain sum, where that is another one."""
+    config = choice.config
+    if not combiner(config.combiner, config.reduction, config.combiner_options).needs_gramian:
+        return
+    recorded = replace(trial.train_config, combiner="sum", record_conflicts=False)
+    identity = config_id(recorded, trial.identity["fingerprint"])
+    twin = replace(config, combiner="sum", record_conflicts=False)
+    made = found.setdefault(identity, Choice(identity, method_of(twin), [], twin))
+    made.without_surgery_of.append(choice.config_id)
+
+
+def time_in_turn(
+    ledger: Ledger,
+    choices: Sequence[Choice],
+    rounds: int,
+    steps: int,
+    say: Callable[[str], None],
+    *,
+    patience_s: float = 0.0,
+) -> tuple[str, Session]:
+    """Time the configurations and write the session; returns the file and what it says.
+
+    A round during which something else used the device is taken again when it is quiet, or
+    `patience_s` later: `rounds` times at most over all rounds.  The file is written behind the
+    last round: a session that is broken off leaves nothing.
+    """
+    started = datetime.now(UTC)
+    begun = time.monotonic()
+    taken: list[TimedRound] = []
+    say(f"building and warming up {len(choices)} configurations")
+    try:
+        contestants = build({each.config_id: each.config for each in choices}, rounds, steps)
+        for each in in_turn(contestants, rounds, rounds, patience_s):
+            taken.append(TimedRound.model_validate(asdict(each)))
+            say(f"{time.monotonic() - begun:6.0f} s  {_line(taken[-1], rounds)}")
+    except (DataError, EncoderError, SamplerError) as error:
+        raise TimingError(str(error)) from error
+    except torch.OutOfMemoryError as error:
+        raise TimingError(f"out of memory: {str(error).partition('. ')[0]}") from error
+    session = Session(
+        started_at=_stamp(started),
+        finished_at=_stamp(datetime.now(UTC)),
+        rounds_wanted=rounds,
+        steps=steps,
+        configs=[_described(each, contestants[each.config_id]) for each in choices],
+        rounds=taken,
+        **describe_run(next(iter(contestants.values())).device),
+    )
+    folder, name = ledger.folder.child(FOLDER), f"{session.started_at.replace(':', '-')}.json"
+    folder.write(name, session.model_dump_json(indent=1).encode() + b"\n")
+    return f"{folder.path}/{name}", session
+
+
+def _described(choice: Choice, contestant: Contestant) -> TimedConfig:
+    return TimedConfig.model_validate(
+        {
+            **{key: value for key, value in vars(choice).items() if key != "config"},
+            "precision": contestant.precision,
+            "phases": [asdict(size) for size in contestant.sizes],
+        }
+    )
+
+
+def _line(taken: TimedRound, rounds: int) -> str:
+    load = "" if taken.foreign_load is None else f", foreign load {taken.foreign_load:.0%}"
+    state = {None: "unknown whether alone", True: "contended", False: "alone"}[taken.contended]
+    return f"round {taken.number + 1} of {rounds}: {state}{load}"
+
+
+def _stamp(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,106 @@
+"""A sweep small enough to publish: what its comparison is made of, and none of its sentences."""
+
+from __future__ import annotations
+
+import io
+import json
+import lzma
+import os
+import tarfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from orchestrator.ledger import RESOLVED, Ledger
+from orchestrator.ledger.listing import resolved_spec
+from orchestrator.ledger.timing_sessions import FOLDER
+from trainer.config import DataConfig
+from trainer.storage.trial_directory import predictions_name, record_name
+
+_ANALYSIS = "analysis.json"
+#: How every xz file begins.
+MAGIC = b"\xfd7zXZ\0"
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The archive, and how many trials are in it."""
+
+    content: bytes
+    trials: int
+
+
+def pack(ledger: Ledger) -> Packed:
+    """The sweep as a tar.xz with one folder, `<name>/`, that the reading commands take.
+
+    In it are the resolved sweep file without `tracking` (it may name databases), every trial's
+    config, epochs, end and analysis (without the worst errors' text), the dev predictions of its
+    last epoch, and timing sessions; not in it are checkpoints, logs, where on this machine the
+    data lay, and whatever else holds sentences.  The same sweep makes the same bytes.
+    """
+    trials = sorted(trial.trial_id for trial in ledger.trials())
+    sink = io.BytesIO()
+    # Ids and labels are the same in every trial's predictions: found once in so large a window.
+    with (
+        lzma.open(sink, "wb", preset=9 | lzma.PRESET_EXTREME) as compressed,
+        tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
+    ):
+        for name, content in _files(ledger, trials):
+            entry = tarfile.TarInfo(f"{ledger.name}/{name}")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return Packed(sink.getvalue(), len(trials))
+
+
+def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
+    """Name below the sweep's folder, content.  Files of a kind stand together: that packs best."""
+    spec = {key: value for key, value in resolved_spec(ledger).items() if key != "tracking"}
+    if spec:
+        spec = {**spec, "base": _elsewhere(spec.get("base"))}
+        yield RESOLVED, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).encode()
+    timings = ledger.folder.child(FOLDER)
+    for name in timings.names():
+        if name.endswith(".json") and (session := timings.read(name)) is not None:
+            yield f"{FOLDER}/{name}", session
+    found: list[tuple[int, str, bytes]] = []
+    for trial_id in trials:
+        directory = ledger.directory(trial_id)
+        epochs = len(directory.records())
+        names = ["config.json", *(record_name(n) for n in range(1, epochs + 1)), "end.json"]
+        contents = {name: directory.read(name) for name in (*names, predictions_name(epochs))}
+        contents[_ANALYSIS] = _without_sentences(directory.read(_ANALYSIS))
+        if (described := directory.config()) is not None:
+            described["config"] = _elsewhere(described.get("config"))
+            contents["config.json"] = _json(described)
+        for kind, (name, content) in enumerate(contents.items()):
+            if content is not None:
+                found.append((kind, f"trials/{trial_id}/{name}", content))
+    for _, name, content in sorted(found, key=lambda each: each[:2]):
+        yield name, content
+
+
+def _without_sentences(analysis: bytes | None) -> bytes | None:
+    """A trial's analysis without the examples that it shows; None if it cannot be read."""
+    try:
+        tasks = json.loads(analysis or b"")
+        kept = {task: {k: v for k, v in of.items() if k != "worst"} for task, of in tasks.items()}
+    except (ValueError, AttributeError):
+        return None
+    return _json(kept)
+
+
+def _elsewhere(config: Any) -> Any:
+    """A config without folders of this machine: data lie in `data`, as they do by default."""
+    data = config.get("data") if isinstance(config, dict) else None
+    if not isinstance(data, dict):
+        return config
+    places = {"cache": ""} if "cache" in data else {}
+    if os.path.isabs(os.path.expanduser(str(data.get("root", "")))):
+        places["root"] = DataConfig().root
+    return {**config, "data": {**data, **places}}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, indent=1, sort_keys=True).encode() + b"\n"

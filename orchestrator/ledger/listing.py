@@ -1,0 +1,245 @@
+"""What the reading commands show: sweeps of a folder, trials of a sweep, epochs of a trial."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord, printable
+from orchestrator.ledger.labels import labels
+from orchestrator.spec.yaml_lines import YamlError, read
+from trainer.storage.folder import is_inside, is_uri
+from trainer.storage.open import open_folder
+
+#: Of a trial's log that `orch show` prints; `--json` has them all.
+LOG_LINES = 15
+
+
+class NotFound(Exception):
+    """A sweep, trial or folder that is not there; the text says what is."""
+
+
+def find_sweep(name: str, out: str) -> Ledger:
+    """The sweep of that name below `out`, or in the folder (or at the URI) that `name` is.
+
+    `arrp` also finds the sweep of a profile, `arrp-embedded`, if it is the only one there.
+    """
+    given = open_folder(name if is_uri(name) else Path(name).expanduser().resolve())
+    ledgers = [Ledger(out, name)] if _is_plain(name) else []
+    if given.name:
+        ledgers.append(Ledger(given.parent, given.name))
+    for ledger in ledgers:
+        if ledger.folder.has(RESOLVED) or ledger.folder.has("trials"):
+            return ledger
+    names = sweep_names(out)
+    profiles = [known for known in names if known.startswith(f"{name}-")]
+    if len(profiles) == 1:
+        return Ledger(out, profiles[0])
+    known = ", ".join(profiles or names) or "there is none"
+    raise NotFound(f"no sweep {name!r} in {out}; known: {known}")
+
+
+def sweep_names(out: str) -> list[str]:
+    """Folders below `out` that hold a sweep."""
+    folder = open_folder(out)
+    return [n for n in folder.folders() if _is_plain(n) and folder.child(n).has(RESOLVED)]
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it names something in a folder, and can be shown."""
+    return is_inside(name) and "/" not in name and name.isprintable()
+
+
+def resolved_spec(ledger: Ledger) -> dict[str, Any]:
+    """sweep.yaml as it stands; empty where it is missing or cannot be read."""
+    try:
+        value = read((ledger.folder.read(RESOLVED) or b"").decode()).value
+    except (OSError, UnicodeDecodeError, RecursionError, YamlError):
+        return {}
+    return json_value(value) if isinstance(value, dict) else {}
+
+
+def question(ledger: Ledger) -> str:
+    """What sweep.yaml says that the sweep asks."""
+    return str(resolved_spec(ledger).get("question", ""))
+
+
+def sweep_summary(ledger: Ledger, reading: Reading) -> dict[str, Any]:
+    """One sweep in a line: question, trials by status, best score."""
+    trials = reading.trials
+    scores = [t.summary.get("dev_score") for t in trials if t.status == "complete"]
+    counts = Counter(trial.status for trial in trials)
+    if reading.unreadable:
+        counts["unreadable"] = len(reading.unreadable)
+    return {
+        "name": ledger.name,
+        "question": question(ledger),
+        "trials": dict(sorted(counts.items())),
+        "best_dev_score": max((s for s in scores if s is not None), default=None),
+        "folder": ledger.folder.path,
+    }
+
+
+def sweeps_table(summaries: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("sweep", "trials", ">best dev_score", "question")
+    for row in summaries:
+        counts = ", ".join(f"{n} {status}" for status, n in row["trials"].items()) or "none"
+        best = _number(row["best_dev_score"], 4)
+        table.add_row(row["name"], counts, best, Text(row["question"]))
+    return table
+
+
+def find_trial(ledger: Ledger, name: str) -> TrialRecord:
+    """The trial that `name` is, or that alone begins with it."""
+    ids = ledger.trial_ids()
+    matches = [name] if name in ids else [trial_id for trial_id in ids if trial_id.startswith(name)]
+    trial = ledger.trial(matches[0]) if len(matches) == 1 else None
+    if trial is not None:
+        return trial
+    if len(matches) == 1 and (reason := ledger.why_unreadable(matches[0])):
+        raise NotFound(f"{matches[0]} cannot be read: {reason}")
+    which = f"{name!r} begins {len(matches)} trials" if matches else f"no trial {name!r}"
+    known = ", ".join(matches or ids) or "there is none"
+    raise NotFound(f"{which} in {ledger.name}; known: {known}")
+
+
+def trial_summaries(reading: Reading) -> list[dict[str, Any]]:
+    """Every trial in a line, those that cannot be read at the end with the reason."""
+    named = labels({trial.trial_id: trial.train_config for trial in reading.trials})
+    shown = [
+        {**trial_summary(trial), "configuration": named[trial.trial_id]} for trial in reading.trials
+    ]
+    nothing = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
+    for name, reason in reading.unreadable.items():
+        told = {
+            "trial_id": name,
+            "config_id": "",
+            "configuration": "",
+            "status": "unreadable",
+            "reason": reason,
+        }
+        shown.append({**told, "epochs": 0, **nothing})
+    return shown
+
+
+def trial_summary(trial: TrialRecord) -> dict[str, Any]:
+    """One trial in a line."""
+    last = trial.records[-1] if trial.records else {}
+    return {
+        "trial_id": trial.trial_id,
+        "config_id": trial.identity.get("config_id", ""),
+        "seed": trial.config.get("seed"),
+        "status": trial.status,
+        "reason": trial.reason,
+        "epochs": len(trial.records),
+        "epochs_wanted": trial.config.get("epochs"),
+        "dev_score": last.get("dev_score"),
+        "minutes_per_epoch": trial.summary.get("minutes_per_epoch"),
+    }
+
+
+def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table(
+        *("trial", "configuration", ">seed", "status", ">epochs", ">dev_score", ">min/epoch"),
+        "reason",
+    )
+    for row in trials:
+        table.add_row(
+            row["trial_id"],
+            Text(row["configuration"]),
+            _shown(row["seed"]),
+            row["status"],
+            f"{row['epochs']}/{_shown(row['epochs_wanted'])}",
+            _number(row["dev_score"], 4),
+            _number(row["minutes_per_epoch"], 3),
+            Text(str(row["reason"]).partition("\n")[0]),
+        )
+    return table
+
+
+def trial_details(trial: TrialRecord) -> dict[str, Any]:
+    """Everything that a trial's directory says of it."""
+    details: dict[str, Any] = json_value(asdict(trial))
+    return details
+
+
+def log_tail(lines: Sequence[str]) -> str:
+    """The last lines of a trial's log, as a terminal may show them."""
+    kept = [printable(line) for line in lines[-LOG_LINES:]]
+    return f"last {len(kept)} lines of its log:\n" + "\n".join(f"  {line}" for line in kept)
+
+
+def epochs_table(trial: TrialRecord) -> Table:
+    tasks = trial.records[-1]["tasks"] if trial.records else {}
+    names = [name for name, values in tasks.items() if "dev_metric" in values]
+    table = _table(
+        *(">epoch", ">dev_score", ">dev_mean", *(f">{name}" for name in names)),
+        *(">min", ">updates", ">examples", ">conflicts"),
+    )
+    for record in trial.records:
+        scores = (record["tasks"].get(name, {}).get("dev_metric") for name in names)
+        table.add_row(
+            str(record["epoch"]),
+            _number(record["dev_score"], 4),
+            _number(record["dev_mean"], 4),
+            *(_number(score, 3) for score in scores),
+            _number(record["minutes_per_epoch"], 3) + ("*" if record.get("contended") else ""),
+            _shown(record.get("updates")),
+            f"{record['examples']:,}",
+            _number(record.get("conflict_share"), 3),
+        )
+    return table
+
+
+def stats_table(stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    """Per task and split: rows, what was dropped or noted, labels, lengths in tokens."""
+    table = _table("task", "split", ">rows", "dropped", "noted", "labels", ">mean", ">p95", ">max")
+    for task, splits in stats.items():
+        for split, found in splits.items():
+            tokens = found["tokens"]
+            table.add_row(
+                task,
+                split,
+                f"{found['rows']:,}",
+                _counts(found.get("dropped", {}), "none"),
+                _counts(found.get("noted", {}), "none"),
+                _counts(found["labels"], "-"),
+                *(str(tokens[key]) for key in ("mean", "p95", "max")),
+            )
+    return table
+
+
+def json_value(value: Any) -> Any:
+    """The same as JSON can say it: what is not finite is null, and keys are text."""
+    text = json.dumps(value, default=str)
+    return json.loads(text, parse_constant=lambda name: None)
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _counts(counts: Mapping[str, int], nothing: str) -> str:
+    return ", ".join(f"{key}: {count}" for key, count in counts.items()) or nothing
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _table(*columns: str) -> Table:
+    """Columns by name; `>` in front of one sets it to the right."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(
+            column.removeprefix(">"), justify="right" if right else "left", overflow="fold"
+        )
+    return table

@@ -1,0 +1,321 @@
+"""Fair minutes: the timing sessions of a sweep, and what may be claimed from them.
+
+A session (orchestrator.fair_timing) lets configurations take turns alone on the device and leaves
+one file, `<sweep>/timings/<UTC>.json`, that holds what was measured and nothing else: minutes,
+intervals and ratios are worked out here when it is read.  Only sessions on a quiet device enter a
+speed-up claim.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger
+
+logger = logging.getLogger("orchestrator")
+
+FOLDER = "timings"
+#: Fewer quiet rounds give no interval worth its name.
+MIN_ROUNDS = 5
+CONFIDENCE = 0.95
+_RESAMPLES = 9999
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
+
+
+class TimedPhase(_Model):
+    """A phase's updates and examples an epoch, on average over the trial's epochs."""
+
+    name: str
+    updates: float = Field(gt=0)
+    examples: float = Field(gt=0)
+
+
+class TimedConfig(_Model):
+    """What took part.
+
+    `without_surgery_of`: the configurations that differ from it in the combiner alone, where it
+    was added with the plain sum to see what theirs costs.
+    """
+
+    config_id: str
+    label: str
+    trial_ids: list[str]
+    precision: str
+    phases: list[TimedPhase] = Field(min_length=1)
+    without_surgery_of: list[str] = Field(default_factory=list)
+
+
+class TimedStretch(_Model):
+    """`trainer.step_timing.Stretch`."""
+
+    phase: str
+    steps: int = Field(ge=1)
+    seconds: float = Field(gt=0)
+    parts: dict[str, float]
+
+
+class TimedRound(_Model):
+    """`trainer.step_timing.Round`; its turns by config id."""
+
+    number: int
+    contended: bool | None
+    foreign_load: float | None
+    turns: dict[str, list[TimedStretch]]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    def text(self, digits: int) -> str:
+        """`0.712 (0.690 to 0.731)`, in so many significant digits."""
+        value, low, high = (f"{x:#.{digits}g}" for x in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
+
+
+@dataclass(frozen=True)
+class Minutes:
+    """Minutes of training an epoch of one configuration, from one session.
+
+    `parts` are minutes too (`clock.STEP_PARTS`, and `other` for what is left).  On a GPU they are
+    those of steps that wait for the device behind every part, and longer together than `minutes`.
+    Minutes of two configurations compare within a session alone (`Session.ratio`).
+    """
+
+    config_id: str
+    minutes: Interval
+    parts: dict[str, float]
+    examples: float
+    rounds: int
+    session: str
+    device: str
+    threads: int
+
+    @property
+    def surgery_share(self) -> float:
+        """Of the time: Gramian, projection and combination.  To keep the tasks' gradients apart
+        costs within `forward_backward` too; `Session.surgery_cost` is both."""
+        return self.parts["surgery"] / math.fsum(self.parts.values())
+
+
+class Session(_Model):
+    """A timing session's file."""
+
+    format: Literal[1] = 1
+    started_at: str
+    finished_at: str
+    device: str
+    threads: int
+    host: str
+    git_commit: str
+    versions: dict[str, str]
+    rounds_wanted: int
+    steps: int
+    configs: list[TimedConfig] = Field(min_length=1)
+    #: In the order in which they were taken, contended ones included.
+    rounds: list[TimedRound] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Session:
+        wanted = {each.config_id: [phase.name for phase in each.phases] for each in self.configs}
+        for each in self.rounds:
+            found = {name: [s.phase for s in stretches] for name, stretches in each.turns.items()}
+            if found != wanted:
+                raise ValueError(f"round {each.number} is not a turn of every configuration")
+        return self
+
+    @property
+    def quiet(self) -> list[TimedRound]:
+        """The rounds during which nothing else used the device."""
+        return [each for each in self.rounds if each.contended is False]
+
+    @property
+    def problem(self) -> str:
+        """Why nothing can be claimed from this session; empty if something can."""
+        if len(self.quiet) >= MIN_ROUNDS:
+            return ""
+        shared = sum(each.contended is True for each in self.rounds)
+        if shared:
+            return f"something else ran on the device in {shared} of {len(self.rounds)} rounds"
+        if len(self.quiet) < len(self.rounds):
+            return "unknown whether something else ran on the device"
+        return f"fewer than {MIN_ROUNDS} rounds"
+
+    def config(self, config_id: str) -> TimedConfig:
+        return next(each for each in self.configs if each.config_id == config_id)
+
+    def minutes(self, config_id: str) -> Minutes:
+        """Of the quiet rounds; of all of them where nothing can be claimed (`problem`)."""
+        parts = [self._parts(each, config_id) for each in self._used]
+        return Minutes(
+            config_id=config_id,
+            minutes=mean_interval([self._minutes[config_id]]),
+            parts={name: statistics.fmean(each[name] for each in parts) for name in parts[0]},
+            examples=math.fsum(phase.examples for phase in self.config(config_id).phases),
+            rounds=len(parts),
+            session=self.started_at,
+            device=self.device,
+            threads=self.threads,
+        )
+
+    def ratio(self, config_id: str, to: str) -> Interval:
+        """Minutes an epoch of one configuration by those of another, paired by round."""
+        return mean_interval([self._minutes[config_id], self._minutes[to]])
+
+    def ratios(self, baseline: str = "") -> dict[tuple[str, str], Interval]:
+        """Of every pair, the later one by the earlier; with `baseline`, of all others by it.
+
+        Twins that were added to see what surgery costs take no part.
+        """
+        ids = [c.config_id for c in self.configs if c.trial_ids or not c.without_surgery_of]
+        pairs = [(one, to) for number, to in enumerate(ids) for one in ids[number + 1 :]]
+        if baseline:
+            pairs = [(one, baseline) for one in ids if one != baseline]
+        return {pair: self.ratio(*pair) for pair in pairs}
+
+    def surgery_cost(self, config_id: str) -> Interval | None:
+        """The share of the time that the plain sum would not take; None if that was not timed."""
+        for twin in self.configs:
+            if config_id in twin.without_surgery_of:
+                found = self.ratio(twin.config_id, config_id)
+                return Interval(1 - found.value, 1 - found.high, 1 - found.low)
+        return None
+
+    def to_dict(self, baseline: str = "") -> dict[str, Any]:
+        """What was found, as plain JSON values."""
+        configs = []
+        for each in self.configs:
+            minutes, cost = self.minutes(each.config_id), self.surgery_cost(each.config_id)
+            configs.append(
+                {
+                    **each.model_dump(),
+                    "minutes_per_epoch": asdict(minutes.minutes),
+                    "parts": minutes.parts,
+                    "surgery_share": minutes.surgery_share,
+                    "surgery_cost": cost and asdict(cost),
+                }
+            )
+        about = self.model_dump(exclude={"format", "configs", "rounds"})
+        return {
+            **about,
+            "rounds": len(self.rounds),
+            "quiet_rounds": len(self.quiet),
+            "problem": self.problem,
+            "configs": configs,
+            "ratios": [
+                {"config_id": one, "to": to, "ratio": asdict(found)}
+                for (one, to), found in self.ratios(baseline).items()
+            ],
+        }
+
+    @property
+    def _used(self) -> list[TimedRound]:
+        return self.rounds if self.problem else self.quiet
+
+    @cached_property
+    def _minutes(self) -> dict[str, list[float]]:
+        """Minutes an epoch by config id, one for each round that is used."""
+        return {
+            config.config_id: [
+                math.fsum(stretch.seconds * factor for stretch, factor in self._turn(each, config))
+                for each in self._used
+            ]
+            for config in self.configs
+        }
+
+    def _parts(self, each: TimedRound, config_id: str) -> dict[str, float]:
+        """Minutes an epoch by part in one round."""
+        found: dict[str, float] = {}
+        for stretch, factor in self._turn(each, self.config(config_id)):
+            other = max(0.0, stretch.seconds - math.fsum(stretch.parts.values()))
+            for name, seconds in {**stretch.parts, "other": other}.items():
+                found[name] = found.get(name, 0.0) + seconds * factor
+        return found
+
+    @staticmethod
+    def _turn(each: TimedRound, config: TimedConfig) -> Iterator[tuple[TimedStretch, float]]:
+        """What was timed of each phase, and the factor to its minutes in a whole epoch."""
+        for phase, stretch in zip(config.phases, each.turns[config.config_id], strict=True):
+            yield stretch, phase.updates / stretch.steps / 60
+
+
+def timings(ledger: Ledger) -> list[Session]:
+    """The sweep's timing sessions, oldest first.  A file that is none does not count."""
+    folder = ledger.folder.child(FOLDER)
+    found = []
+    for name in folder.names():
+        content = folder.read(name) if name.endswith(".json") else None
+        if content is None:
+            continue
+        try:
+            found.append(Session.model_validate_json(content))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(str(part) for part in first["loc"])
+            logger.warning(
+                "%s/%s: no timing session: %s %s", folder.path, name, where, first["msg"]
+            )
+    return sorted(found, key=lambda session: session.started_at)
+
+
+def uncontended_minutes(ledger: Ledger) -> dict[str, Minutes]:
+    """By config id the newest minutes that were taken alone on the device; no others may enter a
+    speed-up claim."""
+    found = {}
+    for session in timings(ledger):
+        if not session.problem:
+            for config in session.configs:
+                found[config.config_id] = session.minutes(config.config_id)
+    return found
+
+
+def fair_ratio(sessions: Sequence[Session], config_id: str, to: str) -> Interval | None:
+    """Minutes of one configuration by those of another, from the newest session that timed both
+    alone on the device; None if there is none.  (Another session was another hour.)"""
+    for session in reversed(sessions):
+        ids = {config.config_id for config in session.configs}
+        if not session.problem and {config_id, to} <= ids:
+            return session.ratio(config_id, to)
+    return None
+
+
+def mean_interval(columns: Sequence[Sequence[float]]) -> Interval:
+    """The mean of one column, or the ratio of two columns' means, with its bootstrap interval.
+
+    Rounds are resampled, both columns together.  Of few rounds a percentile interval is too
+    narrow; its level is raised accordingly (Hesterberg 2015, "What teachers should know about the
+    bootstrap": the expanded percentile interval).
+    """
+    import numpy as np
+    from scipy import stats
+
+    def statistic(*columns: Any, axis: int = -1) -> Any:
+        means = [column.mean(axis) for column in columns]
+        return means[0] / means[1] if len(means) == 2 else means[0]
+
+    data = [np.asarray(column) for column in columns]
+    value, count = float(statistic(*data)), len(data[0])
+    if count < 2:
+        return Interval(value, value, value)
+    tail = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * math.sqrt(count / (count - 1))
+    found = stats.bootstrap(
+        data, statistic, paired=True, method="percentile", n_resamples=_RESAMPLES,
+        confidence_level=1 - 2 * stats.norm.sf(tail), rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    return Interval(value, float(found.low), float(found.high))

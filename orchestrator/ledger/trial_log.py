@@ -1,0 +1,97 @@
+"""The log of an attempt at a trial: the newest lines that the trainer logged, in `logs/NNN.txt`."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import traceback
+from collections import deque
+
+from trainer.storage.trial_directory import TrialDirectory
+
+FOLDER = "logs"
+KEPT_LINES = 200
+_NAME = re.compile(r"(\d{3,})\.txt")
+#: Seconds between two writings of a log that grows; a warning is written at once.
+_PAUSE_S = 1.0
+
+
+class AttemptLog(logging.Handler):
+    """Keeps the newest `KEPT_LINES` lines of the `trainer` logger, from here to `close`.
+
+    The file is written whole each time, so that a process that dies leaves what was known; an
+    attempt without a line leaves no file.  A log that cannot be written stops no training.
+    """
+
+    def __init__(self, directory: TrialDirectory):
+        super().__init__(logging.INFO)
+        self.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        self._directory = directory
+        self._lines: deque[str] = deque(maxlen=KEPT_LINES)
+        self._warnings: list[str] = []
+        self._name = ""
+        self._saved_at = 0.0
+        self._unsaved = False
+        self._logger = logging.getLogger("trainer")
+        self._logger.setLevel(logging.INFO)
+        self._logger.addHandler(self)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._add(self.format(record))
+        if record.levelno >= logging.WARNING:
+            self._warnings.append(record.getMessage().removeprefix(f"{self._directory.path}: "))
+            self.save()
+        elif time.monotonic() - self._saved_at > _PAUSE_S:
+            self.save()
+
+    def warnings(self) -> list[str]:
+        """Warnings since this was asked last, without the directory's path before them."""
+        taken, self._warnings = self._warnings, []
+        return taken
+
+    def failed(self, error: BaseException) -> None:
+        """Add an error's traceback."""
+        self._add("".join(traceback.format_exception(error)).rstrip())
+
+    def save(self) -> None:
+        """Write what was added since the last time."""
+        if not self._unsaved:
+            return
+        try:
+            self._name = self._name or _next_name(self._directory)
+            self._directory.write(self._name, ("\n".join(self._lines) + "\n").encode())
+            self._unsaved = False
+        except Exception as error:
+            print(f"{self._directory.path}: the log cannot be written: {error}", flush=True)
+        self._saved_at = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is left and stop listening."""
+        self._logger.removeHandler(self)
+        self.save()
+        super().close()
+
+    def _add(self, text: str) -> None:
+        self._lines.extend(text.splitlines())
+        self._unsaved = True
+
+
+def last_log(directory: TrialDirectory) -> list[str]:
+    """Lines of the log of a trial's latest attempt; empty if none has logged anything."""
+    number = _newest(directory)
+    content = directory.read(_file_name(number)) if number else None
+    return (content or b"").decode(errors="replace").splitlines()
+
+
+def _next_name(directory: TrialDirectory) -> str:
+    return _file_name(_newest(directory) + 1)
+
+
+def _file_name(number: int) -> str:
+    return f"{FOLDER}/{number:03d}.txt"
+
+
+def _newest(directory: TrialDirectory) -> int:
+    matches = (_NAME.fullmatch(name) for name in directory.names(FOLDER))
+    return max((int(match[1]) for match in matches if match), default=0)

@@ -1,0 +1,221 @@
+"""What must hold before a sweep starts; every failed check is one `SweepError` message."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from pydantic import ValidationError
+
+from orchestrator.errors import SweepError
+from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
+from orchestrator.ledger.trial_id import config_id, trial_id
+from orchestrator.spec import SweepSpec
+from trainer.combiners import CombinerError
+from trainer.config import ConfigError, TrainConfig
+from trainer.data.corpus import DataError, fingerprint, prepare
+from trainer.loop.build import check_methods
+from trainer.model.freezing import FreezeError
+from trainer.model.pretrained import EncoderError
+from trainer.storage.folder import Folder, StoreError, is_uri
+from trainer.storage.open import open_folder
+
+#: May change from one run of a sweep to the next.
+_FREE = ("question", "published", "resources", "budget", "tracking")
+#: Says where and on what a sweep runs, not what it trains.
+_WHERE = tuple(
+    f"base.{key}"
+    for key in (
+        "data.root",
+        "data.cache",
+        "device",
+        "threads",
+        "eval_batch_size",
+        "predict_test",
+    )
+)
+#: May only grow: more configurations, more seeds, more entries at the end, more epochs.
+_GROWING = ("search.num_trials", "search.seeds", "enqueue", "base.epochs")
+
+Identify = Callable[[TrainConfig], dict[str, Any]]
+
+
+def check_out(out: str) -> Folder:
+    """The folder of all sweeps, absolute and writable."""
+    probe = f".orch-{uuid.uuid4()}"
+    try:
+        folder = open_folder(out if is_uri(out) else Path(out).expanduser().resolve())
+        folder.write(probe, b"")
+        folder.delete(probe)
+    except StoreError as error:
+        raise SweepError(f"--out {error}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise SweepError(f"--out {out}: {reason}; choose a folder that can be written") from error
+    return folder
+
+
+def check_machine(spec: SweepSpec, address: str | None) -> None:
+    """A GPU is asked for only where there is one; a cluster answers for itself."""
+    if address is None and spec.resources.gpu > torch.cuda.device_count():
+        raise SweepError(
+            f"resources.gpu: a trial wants {spec.resources.gpu:g}, this machine has "
+            f"{torch.cuda.device_count()}; use another machine or --set resources.gpu=0"
+        )
+
+
+def identifier() -> Identify:
+    """Config -> its trial_id, config_id and the fingerprint of its data, which is read once."""
+    known: dict[str, str] = {}
+
+    def identify(config: TrainConfig) -> dict[str, Any]:
+        plain = config.to_dict()
+        parts = ("data", "tasks", "task_declarations", "encoder")
+        key = json.dumps([plain[part] for part in parts])
+        if key not in known:
+            known[key] = fingerprint(config)
+        data = known[key]
+        ids = {"trial_id": trial_id(config, data), "config_id": config_id(config, data)}
+        return {**ids, "fingerprint": data}
+
+    return identify
+
+
+def prepare_data(spec: SweepSpec, identify: Identify) -> None:
+    """Find every encoder and read every corpus that the sweep names, building caches once."""
+    seen = set()
+    try:
+        for config in examples(spec):
+            plain = config.to_dict()
+            identify(config)  # names missing files, whatever else is missing
+            check_methods(config)
+            parts = ("data", "tasks", "task_declarations", "encoder", "pair")
+            key = json.dumps([plain[k] for k in parts])
+            if key in seen:
+                continue
+            seen.add(key)
+            prepare(config)
+    except (ConfigError, DataError, EncoderError, CombinerError, FreezeError) as error:
+        raise SweepError(str(error)) from error
+    except OSError as error:
+        raise SweepError(f"the corpus cannot be prepared: {error}") from error
+
+
+def check_same_data(
+    ledger: Ledger, trials: Iterable[TrialRecord], spec: SweepSpec, identify: Identify
+) -> None:
+    """The data of earlier trials must not have changed: old and new ones would not compare.
+
+    They may have moved: today's `data.root` and cache are looked at, not the recorded ones.
+    """
+    today = {key: spec.base_value(f"data.{key}") for key in ("root", "cache")}
+    seen = set()
+    for trial in trials:
+        recorded = trial.identity.get("fingerprint")
+        told = ("data", "tasks", "task_declarations", "encoder")
+        parts = [trial.config.get(key) for key in told]
+        key = json.dumps([recorded, *parts])
+        if key in seen:
+            continue
+        seen.add(key)
+        config = {**trial.config, "data": {**trial.config["data"], **today}}
+        try:
+            present = identify(TrainConfig.from_dict(config))["fingerprint"]
+        except DataError as error:
+            raise SweepError(str(error)) from error
+        if recorded != present:
+            raise SweepError(
+                f"{ledger.folder.path}: the data have changed since {trial.trial_id} was trained "
+                f"(fingerprint {str(recorded)[:12]}, now {present[:12]}); restore them, or give "
+                "the sweep another name or another --out"
+            )
+
+
+def check_same_sweep(folder: str | os.PathLike[str] | Folder, spec: SweepSpec) -> None:
+    """Write `sweep.yaml`, or check that the one there is this sweep, grown at most."""
+    folder = open_folder(folder)
+    path = f"{folder.path}: {RESOLVED}"
+    content, resolved = folder.read(RESOLVED), spec.to_yaml().encode()
+    if content == resolved:
+        return
+    if content is not None:
+        try:
+            before = yaml.safe_load(content)
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            raise SweepError(f"{path}: cannot be read: {error}; restore or delete it") from error
+        if not isinstance(before, dict):
+            raise SweepError(f"{path}: holds no sweep; restore or delete it")
+        changes = list(_changes(_with_defaults(before), spec.to_dict()))
+        if changes:
+            raise SweepError(
+                f"{path}: another sweep of this name is here; these keys differ:\n"
+                + "\n".join(f"  {change}" for change in changes)
+                + "\nbegin it anew with --fresh (the earlier one is kept under another name), or "
+                "give this one another name (--set name=...); a damaged file may be deleted; "
+                f"free to change are {', '.join(_FREE)}, and {', '.join(_GROWING)} may grow"
+            )
+    folder.write(RESOLVED, resolved)
+
+
+def examples(spec: SweepSpec) -> Iterator[TrainConfig]:
+    """One config of each kind that the sweep can make, as far as data and encoder go."""
+    seed = spec.search.seeds[0]
+    if spec.search.algorithm != "list":
+        yield spec.config_for({}, seed)
+    for key in ("encoder", "data.source", "data.root", "tasks", "pair", "combiner", "freeze"):
+        for choice in spec.space[key].choices or [] if key in spec.space else []:
+            yield spec.config_for({key: choice}, seed)
+    for entry in spec.enqueue:
+        yield spec.config_for(entry, seed)
+
+
+def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
+    """A resolved sweep with the keys that came later, as they stand where nobody sets them."""
+    try:
+        return SweepSpec.model_validate(before).to_dict()
+    except ValidationError:
+        return before  # somebody edited it: what differs is said
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    old, new = dict(_flat(before)), dict(_flat(after))
+    for key in sorted(old.keys() | new.keys()):
+        was, now = old.get(key), new.get(key)
+        free = key.split(".")[0] in _FREE or key in _WHERE
+        if was == now or free or _grew(key, was, now):
+            continue
+        yield f"{key}: {_short(was)} -> {_short(now)}"
+
+
+def _grew(key: str, was: Any, now: Any) -> bool:
+    try:
+        if key == "base.epochs":
+            was = TrainConfig().epochs if was is None else was
+        if key in ("search.num_trials", "base.epochs"):
+            return bool(now >= was)
+        if key == "search.seeds":
+            return set(was) <= set(now)
+        return key == "enqueue" and list(now or [])[: len(was or [])] == list(was or [])
+    except TypeError:  # somebody edited sweep.yaml
+        return False
+
+
+def _short(value: Any) -> str:
+    if value is None:
+        return "(absent)"
+    text = json.dumps(value)
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, inner in value.items():
+        if isinstance(inner, Mapping) and inner:
+            yield from _flat(inner, f"{prefix}{key}.")
+        else:
+            yield prefix + str(key), inner

@@ -1,0 +1,94 @@
+"""Whether a sweep's checkpoints fit on its disk, asked before it starts."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+
+import torch
+
+from orchestrator.errors import SweepError
+from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.preflight.checks import examples
+from orchestrator.spec import SweepSpec
+from orchestrator.spec.dry_run import configurations
+from trainer.config import TrainConfig
+from trainer.data.corpus import tokenizer_of
+from trainer.model.encoder import Encoder, EncoderShape, preset_shape
+from trainer.model.pretrained import find_checkpoint
+from trainer.storage.folder import in_words
+from trainer.storage.trial_directory import KEPT_CHECKPOINTS, MARGIN_BYTES
+
+_BYTES = 4  # fp32, whatever the trial computes in
+_MOMENTS = 2  # AdamW's
+
+
+def check_space(
+    spec: SweepSpec, ledger: Ledger, trials: Sequence[TrialRecord], address: str | None = None
+) -> str:
+    """A warning if the whole sweep will not fit where it is written; empty if it will.
+
+    Raises `SweepError` if not even the trials that run at the same time do: each holds
+    `KEPT_CHECKPOINTS`, and one more while it commits.  On a remote store nobody knows.
+    """
+    free = ledger.folder.free()
+    if free is None:
+        return ""
+    begun = [trial for trial in trials if trial.status == "unfinished"]
+    ended = len(trials) - len(begun)
+    left = max(0, configurations(spec) * len(spec.search.seeds) - ended)
+    # Checkpoints that are on the disk already, of the trials that go on first.
+    held = sorted((min(len(t.records), KEPT_CHECKPOINTS) for t in begun), reverse=True)
+    size = max(map(checkpoint_bytes, examples(spec)), default=0)
+    together = min(_together(spec, address), left)
+    more = (KEPT_CHECKPOINTS + 1) * together - sum(held[:together])
+    needed = size * more + MARGIN_BYTES * (together > 0)
+    if free < needed:
+        others = ", or --set resources.max_concurrent=1" if together > 1 else ""
+        raise SweepError(
+            f"--out {ledger.out.path}: out of disk space: the checkpoints of {together} trials "
+            f"({in_words(size)} each, {KEPT_CHECKPOINTS + 1} a trial) need {in_words(needed)}, "
+            f"{in_words(free)} are free; free some, choose another --out{others}"
+        )
+    whole = size * (KEPT_CHECKPOINTS * left - sum(held))
+    if free < whole:
+        return (
+            f"disk: {left} trials leave {KEPT_CHECKPOINTS} checkpoints of {in_words(size)} each, "
+            f"{in_words(whole)} in all; {in_words(free)} are free in {ledger.out.path}"
+        )
+    return ""
+
+
+def checkpoint_bytes(config: TrainConfig) -> int:
+    """About the size of one checkpoint: weights, AdamW's moments, SMART's slow copy, all fp32.
+
+    The encoder is counted, without its memory being taken; heads are less than 1 % of it.
+    """
+    apart = config.sampler == "sequential" and config.optimizer_state == "per_task"
+    states = len(config.tasks) if apart else 1
+    copies = 1 + _MOMENTS * states + bool(config.bregman_weight)
+    return parameters(encoder_shape(config)) * copies * _BYTES
+
+
+def encoder_shape(config: TrainConfig) -> EncoderShape:
+    checkpoint = find_checkpoint(config.encoder)
+    if checkpoint is not None:
+        return checkpoint.shape
+    return preset_shape(config.encoder, tokenizer_of(config).get_vocab_size())
+
+
+@functools.cache
+def parameters(shape: EncoderShape) -> int:
+    """How many an encoder has; their memory is not taken."""
+    with torch.device("meta"):
+        return sum(values.numel() for values in Encoder(shape).parameters())
+
+
+def _together(spec: SweepSpec, address: str | None) -> int:
+    """How many trials run at the same time; of a cluster only the limit is known."""
+    wanted = spec.resources
+    if address is not None:
+        return wanted.max_concurrent
+    here = wanted.places(os.cpu_count() or 1, torch.cuda.device_count())
+    return max(1, min(wanted.max_concurrent, here))

@@ -1,0 +1,262 @@
+"""`orch sweep --probe`: how many trials fit a device, by one step of the largest configuration.
+
+The step is taken in a process of its own, whose memory is that of a trial's.  Its sentences are the
+longest of each task, so that no step of a trial takes more; an evaluation and a checkpoint follow.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from orchestrator.errors import SweepError
+from orchestrator.ledger.labels import method_of
+from orchestrator.preflight.checks import examples
+from orchestrator.preflight.disk_space import checkpoint_bytes, encoder_shape, parameters
+from orchestrator.spec import SweepSpec
+from trainer.config import ConfigError, TrainConfig
+from trainer.data.corpus import Split
+from trainer.loop.cuda_graphs import RUNS_BEFORE
+from trainer.loop.device import choose_device, peak_memory_mb
+from trainer.samplers import Draw, Phase, Step
+from trainer.step_timing import free_memory, used_memory
+from trainer.storage.folder import in_words
+from trainer.train import Diverged, Run
+
+#: Share of a device's memory that is left over: allocators fragment, and steps differ.
+MARGIN = 0.1
+#: Ray counts shares of a GPU in steps of this size.
+_SHARES = 10_000
+#: A layer's activations, in bytes a token and hidden unit (Korthikanti et al. 2022, section 4: 34
+#: with two bytes a number).  Configurations are ordered by it, nothing more.
+_ACTIVATIONS = 68
+#: Take one task a step.
+_ONE_TASK = ("sequential", "single_task")
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a step took.  Sizes are bytes.
+
+    `peak` is what a trial takes from its device: on a GPU everything that its process holds there,
+    CUDA's context included (`allocated` of it by tensors); on the CPU its resident set.  `free` is
+    what trials find on each of `devices` devices of a kind, the fullest of them.
+    """
+
+    device: str
+    peak: int
+    allocated: int
+    free: int
+    devices: int
+
+    @property
+    def fits(self) -> int:
+        """Trials that fit each device; a single one needs no margin."""
+        return max(int(self.free * (1 - MARGIN) // self.peak), int(self.peak <= self.free))
+
+
+def probed(spec: SweepSpec, say: Callable[[str], None], address: str | None = None) -> SweepSpec:
+    """The sweep with as many trials at once as fit, where it does not say itself how many.
+
+    On a GPU that is `resources.gpu` and `resources.max_concurrent`, on the CPU the latter; what the
+    file, its profile or `--set` names is kept.  Raises `SweepError` if nothing can be measured, or
+    not one trial fits.
+
+    Args:
+        address: of a cluster, if one is to be joined.
+    """
+    if address is not None:
+        raise SweepError(
+            "--probe measures this machine, and --address names others: run it on one of those "
+            "without --address (--dry-run starts nothing), and name what it finds in the sweep file"
+        )
+    config = replace(largest(spec), threads=max(1, int(spec.resources.cpu)))
+    found = measure(config)
+    batch = max(config.batch_size_of(task) for task in config.tasks)
+    what = f"{method_of(config)}, {config.encoder}, batches of {batch}, {len(config.tasks)} tasks"
+    where = "this machine" if found.device == "cpu" else f"each of {found.devices} GPUs"
+    where = "the GPU" if found.device != "cpu" and found.devices == 1 else where
+    say(
+        f"probe: one step of the largest configuration ({what}) takes {found.peak:,} bytes "
+        f"({in_words(found.peak)}); {in_words(found.free)} are free on {where}"
+    )
+    if not found.fits:
+        raise SweepError(
+            f"--probe: the largest configuration ({what}) takes {in_words(found.peak)}, "
+            f"{in_words(found.free)} are free on {where}: not one trial fits; make batches or the "
+            "encoder smaller"
+        )
+    say(
+        f"probe: {found.fits} trial{'s fit' if found.fits > 1 else ' fits'} there, with "
+        f"{MARGIN:.0%} of the memory left over"
+    )
+    return _with_room(spec, found, say)
+
+
+def _with_room(spec: SweepSpec, found: Probed, say: Callable[[str], None]) -> SweepSpec:
+    wanted = spec.resources
+    cpus, changes = os.cpu_count() or 1, dict[str, Any]()
+    if found.device == "cpu":
+        held = wanted.model_copy(update={"gpu": 0}).places(cpus, 0)
+        changes["max_concurrent"] = max(1, min(found.fits, held))
+    else:
+        share = math.floor(_SHARES / found.fits) / _SHARES
+        given = wanted.gpu if "gpu" in wanted.model_fields_set else 0
+        held = wanted.model_copy(update={"gpu": given or share}).places(cpus, found.devices)
+        changes = {"gpu": share, "max_concurrent": max(1, held)}
+    for key in sorted(changes.keys() & wanted.model_fields_set):
+        say(f"probe: resources.{key} is given and stays {getattr(wanted, key):g}")
+        del changes[key]
+    for key, value in changes.items():
+        say(f"probe: resources.{key} is {value:g} for this run")
+    return spec.model_copy(update={"resources": wanted.model_copy(update=changes)})
+
+
+def largest(spec: SweepSpec) -> TrainConfig:
+    """The configuration that takes most memory, by parameters, tokens a step and layers.
+
+    Of every dimension its largest value, found one dimension after the other; beside the entries of
+    `enqueue`.
+    """
+    seed = spec.search.seeds[0]
+    found = [(_size(config), config) for config in examples(spec)]
+    params: dict[str, Any] = {}
+    for key in [*spec.space, *spec.space]:  # what one is worth may depend on one behind it
+        dimension = spec.space[key]
+        sizes = []
+        for value in dimension.choices or [dimension.low, dimension.high]:
+            with suppress(ConfigError):  # not every combination is one
+                config = spec.config_for({**params, key: value}, seed)
+                sizes.append((_size(config), value, config))
+        if sizes:
+            size, value, config = max(sizes, key=lambda entry: entry[0])
+            params[key] = value
+            found.append((size, config))
+    return max(found, key=lambda entry: entry[0])[1]
+
+
+def _size(config: TrainConfig) -> float:
+    """About the bytes that a step takes; good for comparing configurations."""
+    shape = encoder_shape(config)
+    batches = [config.batch_size_of(task) for task in config.tasks]
+    tokens = max(batches) if config.sampler in _ONE_TASK else sum(batches)
+    if config.sampler in ("proportional", "annealed"):
+        tokens = max(tokens, max(batches) * config.draws_per_step)
+    passes = 1 + bool(config.smart_weight)
+    activations = tokens * config.data.max_length * shape.layers * shape.hidden * _ACTIVATIONS
+    apart = config.combiner not in ("sum", "mean") or config.record_conflicts
+    rows = len(config.tasks) if apart and config.sampler not in _ONE_TASK else 1
+    gradients = rows * parameters(shape) * 4
+    return checkpoint_bytes(config) + gradients + passes * activations
+
+
+def measure(config: TrainConfig) -> Probed:
+    """Take the step in a process of its own.  Raises `SweepError` if that fails."""
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.preflight.memory_probe"],
+        input=json.dumps(config.to_dict()),
+        capture_output=True,
+        text=True,
+    )
+    last = done.stdout.strip().rpartition("\n")[2]
+    if done.returncode == 0:
+        return Probed(**json.loads(last))
+    reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+    if done.returncode == -9:
+        reason = "its process was killed, as the system does where memory runs out"
+    if "OutOfMemoryError" in reason or "can't allocate memory" in reason:
+        reason = "out of memory: not one trial fits"
+    raise SweepError(f"--probe: the largest configuration cannot take a step: {reason}")
+
+
+def _take(config: TrainConfig) -> Probed:
+    """Take the step in this process, which has done nothing else."""
+    import orchestrator.runner.trainable  # noqa: F401  (a trial's process has Ray loaded)
+
+    device = choose_device(config.device)
+    on_gpu = device.type == "cuda"
+    before = _held_by_others() if on_gpu else []
+    free = free_memory(device) + used_memory(device)
+    if not math.isfinite(free):
+        raise SystemExit("how much memory is free cannot be known on this system")
+    with suppress(Diverged):  # of such an epoch's scores nobody wants to know
+        _Short(config).epoch(1)
+    if not on_gpu:
+        peak = round(peak_memory_mb(device) * 2**20)
+        return Probed("cpu", peak, peak, int(free), 1)
+    torch.cuda.synchronize(device)
+    left, total = torch.cuda.mem_get_info(device)
+    devices = torch.cuda.device_count()
+    totals = [torch.cuda.get_device_properties(index).total_memory for index in range(devices)]
+    others = before if len(before) == devices else [0] * devices
+    return Probed(
+        device="cuda",
+        peak=max(total - left - others[0], torch.cuda.max_memory_reserved(device)),
+        allocated=torch.cuda.max_memory_allocated(device),
+        free=min(whole - taken for whole, taken in zip(totals, others, strict=True)),
+        devices=devices,
+    )
+
+
+class _Short(Run):
+    """A trial whose epochs are a few steps of each phase and one batch of evaluation, all with the
+    longest sentences that there are."""
+
+    def plan(self, number: int) -> list[Phase]:
+        # The optimizer's moments are there behind the first step; recorded ones come later still.
+        times = 2 if self.stepper.recorder is None else RUNS_BEFORE + 2
+        phases = super().plan(number)
+        return [replace(phase, steps=[self._longest(phase)] * times) for phase in phases]
+
+    def _longest(self, phase: Phase) -> Step:
+        """The step with most tokens, if its sentences were each task's longest."""
+        train = {name: splits["train"] for name, splits in self.corpus.splits.items()}
+        lengths = {name: np.sort(split.lengths) for name, split in train.items()}
+
+        def tokens(step: Step) -> int:
+            return sum(int(lengths[draw.task][-len(draw.rows) :].sum()) for draw in step)
+
+        step = max(phase.steps, key=tokens)
+        return tuple(
+            Draw(draw.task, train[draw.task].lengths.argsort()[-len(draw.rows) :]) for draw in step
+        )
+
+    def _splits(self, split: str) -> dict[str, Split]:
+        return {name: self._batch(whole) for name, whole in super()._splits(split).items()}
+
+    def _batch(self, split: Split) -> Split:
+        longest = split.lengths.argsort()[-self.config.eval_batch_size :]
+        return replace(split, rows=split.rows[longest])
+
+
+def _held_by_others() -> list[int]:
+    """Bytes in use on each visible GPU, as nvidia-smi sees them; empty where it cannot be asked."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    command = [program, "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        command += ["-i", visible]
+    with suppress(OSError, subprocess.SubprocessError, ValueError):
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        return [int(line) * 2**20 for line in answer.stdout.split()]
+    return []
+
+
+def _main(words: Iterable[str]) -> None:
+    print(json.dumps(asdict(_take(TrainConfig.from_dict(json.loads("".join(words)))))))
+
+
+if __name__ == "__main__":
+    _main(sys.stdin)

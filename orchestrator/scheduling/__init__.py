@@ -1,0 +1,1 @@
+"""Which trial runs next, which one stops early, and how a trial gets more epochs."""

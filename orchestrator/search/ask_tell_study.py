@@ -1,0 +1,220 @@
+"""One study in memory and the proposals that are made from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import optuna
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
+from optuna.trial import TrialState, create_trial
+
+from orchestrator.search.distributions import contains, distribution, in_optuna, suggest
+from orchestrator.search.seeded_samplers import GENERATION, JOINT, SeededSampler
+
+if TYPE_CHECKING:
+    from orchestrator.spec import SweepSpec
+
+#: Repeats in a row after which a space counts as exhausted.
+PATIENCE = 100
+#: Repeats in a row after which proposals are drawn at random: a search that is sure of its best
+#: configuration proposes it again and again while others were never tried.
+NARROW = 10
+
+DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
+
+
+@dataclass(frozen=True)
+class Suggestion:
+    """One configuration to try.
+
+    Attributes:
+        key: `e3` is the entry enqueue[3], `p7` the proposal 7 (`arrp/p7` with `search.per`).
+        params: dotted config keys and their values, conditional ones if they act.
+        notes: what the sampler needs to know of it after a restart; plain JSON.
+        number: its trial's in the study of its series.
+    """
+
+    key: str
+    params: dict[str, Any]
+    notes: dict[str, Any] = field(default_factory=dict)
+    number: int = -1
+
+    @property
+    def is_proposal(self) -> bool:
+        return self.key.rpartition("/")[2].startswith("p")
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What config.json says of it, `recall` reads it back."""
+        return {"key": self.key, "params": self.params, "notes": self.notes}
+
+
+class Series:
+    """The suggestions of one study: all of a sweep's, or those with one choice of `search.per`.
+
+    The study holds what the ledger holds and nothing else, so that a search that was stopped goes
+    on as if it had not been: a repeat is not told to it.
+
+    Args:
+        name: of the choice, first part of the keys; empty without `search.per`.
+        given: the choice itself, a part of every suggestion's params.
+    """
+
+    def __init__(self, spec: SweepSpec, name: str = "", given: Mapping[str, Any] | None = None):
+        self.spec = spec
+        self.name = name
+        self.given = dict(given or {})
+        #: Configurations that have been begun, in this run or an earlier one.
+        self.begun = 0
+        self.exhausted = False
+        #: A search that looks at results goes on behind its last proposal: a number that is
+        #: missing was a repeat, and would be something else by now.  `random` fills the gaps, each
+        #: with what it would have been.
+        self._looks_back = spec.search.algorithm != "random"
+        self._taken: set[int] = set()
+        self._next = 0
+        self._repeats = 0
+        #: Suggestions that the algorithm cannot look at (`gp`: a value outside the space).
+        self._outside: set[int] = set()
+        self._reachable = self._find_reachable()
+        self._distributions = {name: distribution(spec.space[name]) for name in self._reachable}
+        #: What `gp` and `nsga2` draw together: all that a suggestion has.
+        self._joint = {
+            name: found
+            for name, found in self._distributions.items()
+            if spec.search.algorithm in JOINT and not found.single()
+        }
+        #: NSGA-II crosses whole genomes: a dimension that does not act is a hidden gene.
+        self._hides = spec.search.algorithm == "nsga2"
+        self._sampler = SeededSampler(spec.search, self._joint)
+        self._storage = InMemoryStorage()
+        self.study = optuna.create_study(
+            storage=self._storage,
+            sampler=self._sampler,
+            directions=[DIRECTIONS[goal] for goal in spec.search.objectives.values()],
+        )
+        self._size = 0
+
+    @property
+    def left(self) -> int:
+        """How many more configurations may be begun."""
+        return 0 if self.exhausted else max(0, self.spec.search.num_trials - self.begun)
+
+    def recall(
+        self, number: int | None, params: Mapping[str, Any], notes: Mapping[str, Any]
+    ) -> int:
+        """Take in a suggestion of an earlier run as running; returns its trial's number.
+
+        `number` is the proposal's (None for an entry): it is not asked for again.
+        """
+        if number is not None and self._looks_back:
+            self._next = max(self._next, number + 1)
+        elif number is not None:
+            self._taken.add(number)
+        self.begun += 1
+        space, hidden = self.spec.space, notes.get("genes", {})
+        values = {}
+        for name in self._reachable:
+            known = [params[name]] if name in params and self.spec.acts(name, params) else []
+            known += [hidden[name]] if name in hidden else []
+            fitting = [value for value in known if contains(space[name], value)]
+            if fitting:
+                values[name] = in_optuna(space[name], fitting[0])
+        generation = notes.get("generation")
+        trial = create_trial(
+            state=TrialState.RUNNING,
+            params=values,
+            distributions={name: self._distributions[name] for name in values},
+            system_attrs={} if generation is None else {GENERATION: generation},
+        )
+        self.study.add_trial(trial)
+        return self._count(values)
+
+    def ask(self, key: str, entry: Mapping[str, Any]) -> Suggestion:
+        """A suggestion with the values of `entry`; what it leaves open is proposed."""
+        self._sampler.key = key
+        self._sampler.widened = self._repeats >= NARROW
+        params = {**self.given, **entry}
+        space, hidden = self.spec.space, {}
+        wanted = {
+            name: in_optuna(space[name], entry[name])
+            for name in self._reachable
+            if name in entry and contains(space[name], entry[name])
+        }
+        if wanted:
+            self.study.enqueue_trial(wanted)
+        trial = self.study.ask()
+        for name in self._reachable:
+            if self.spec.acts(name, params) and (name in wanted or name not in params):
+                params.setdefault(name, suggest(trial, name, space[name]))
+            elif self._hides:
+                hidden[name] = suggest(trial, name, space[name])
+        notes: dict[str, Any] = {"genes": hidden} if hidden else {}
+        if self._sampler.generation is not None:
+            notes["generation"] = self._sampler.generation
+        return Suggestion(key, params, notes, self._count(trial.params))
+
+    def propose(self) -> Suggestion:
+        """The next proposal that the ledger does not have."""
+        while self._next in self._taken:
+            self._taken.discard(self._next)
+            self._next += 1
+            self._repeats = 0  # as it was when that one was proposed
+        number = self._next
+        self._next += 1
+        prefix = f"{self.name}/" if self.name else ""
+        return self.ask(f"{prefix}p{number}", {})
+
+    def accept(self) -> None:
+        """The suggestion asked for last is a new configuration."""
+        self.begun += 1
+        self._repeats = 0
+
+    def reject(self, suggestion: Suggestion) -> bool:
+        """It is none: its configuration is known.  True if that exhausts the space."""
+        self.study.tell(suggestion.number, state=TrialState.FAIL)  # samplers look past it
+        if suggestion.is_proposal:
+            self._repeats += 1
+            self.exhausted = self._repeats >= PATIENCE
+        return self.exhausted
+
+    def tell(self, number: int, state: str, values: tuple[float, ...], epochs: int) -> None:
+        """End a suggestion as `complete`, `pruned` or `failed`."""
+        if state == "failed" or number in self._outside:
+            self.study.tell(number, state=TrialState.FAIL)
+        elif state == "complete":
+            self.study.tell(number, list(values))
+        else:
+            if len(values) == 1:  # Optuna has intermediate values of one objective only
+                # The only study of its storage: a trial's id is its number.
+                self._storage.set_trial_intermediate_value(number, epochs, values[0])
+            self.study.tell(number, state=TrialState.PRUNED)
+
+    def _count(self, values: Mapping[str, Any]) -> int:
+        """The number of the trial that has just been made of `values`."""
+        number = self._size
+        self._size += 1
+        if not self._joint.keys() <= values.keys():
+            self._outside.add(number)
+        return number
+
+    def _find_reachable(self) -> list[str]:
+        """Dimensions that can act here: no condition fails on `base` or on the given choice."""
+        spec, reachable = self.spec, list[str]()
+        for name, dimension in spec.space.items():
+            if name in self.given:
+                continue
+            holds = (
+                self.given[other] in allowed
+                if other in self.given
+                else other in reachable
+                if other in spec.space
+                else spec.base_value(other) in allowed
+                for other, allowed in dimension.when.items()
+            )
+            if all(holds):
+                reachable.append(name)
+        return reachable

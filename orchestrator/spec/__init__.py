@@ -1,0 +1,29 @@
+"""The sweep file: read, checked whole, and resolved into a `SweepSpec`."""
+
+from orchestrator.spec.dimension import Dimension
+from orchestrator.spec.layers import SpecError, SpecProblem, profile_names
+from orchestrator.spec.load import load_spec
+from orchestrator.spec.models import (
+    METRICS,
+    BudgetSpec,
+    ResourcesSpec,
+    SchedulerSpec,
+    SearchSpec,
+    SweepSpec,
+    TrackingSpec,
+)
+
+__all__ = [
+    "METRICS",
+    "BudgetSpec",
+    "Dimension",
+    "ResourcesSpec",
+    "SchedulerSpec",
+    "SearchSpec",
+    "SpecError",
+    "SpecProblem",
+    "SweepSpec",
+    "TrackingSpec",
+    "load_spec",
+    "profile_names",
+]

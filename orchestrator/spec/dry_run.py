@@ -1,0 +1,167 @@
+"""What a sweep would do, said before it does it: `--dry-run` and `validate`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from orchestrator.spec.models import SweepSpec
+
+
+def plan(spec: SweepSpec) -> dict[str, Any]:
+    """Trials, enqueued configurations with what acts in them, and the searched space."""
+    search, seed = spec.search, spec.search.seeds[0]
+    entries = []
+    for entry in _tried(spec):
+        config = spec.config_for(entry, seed)
+        acting = config.canonical()
+        del acting["seed"]
+        open_keys = [k for k in spec.space if k not in entry and spec.acts(k, entry)]
+        entries.append(
+            {"params": entry, "acts": acting, "inactive": config.inactive(), "proposed": open_keys}
+        )
+    proposed = configurations(spec) - len(entries) if search.algorithm != "list" else 0
+    space = {
+        key: {
+            "values": dimension.describe(),
+            "kind": dimension.kind,
+            "when": dimension.when,
+        }
+        for key, dimension in spec.space.items()
+    }
+    return {
+        "name": spec.name,
+        "question": spec.question,
+        "algorithm": search.algorithm,
+        "per": search.per,
+        "objectives": search.objectives,
+        "configurations": configurations(spec),
+        "seeds": search.seeds,
+        "trials": configurations(spec) * len(search.seeds),
+        "enqueued": entries,
+        "proposed": proposed,
+        "space": space,
+        "scheduler": spec.scheduler.model_dump(),
+        "resources": spec.resources.model_dump(),
+        "tracking": spec.tracking.uri,
+        "study": spec.tracking.study,
+    }
+
+
+def configurations(spec: SweepSpec) -> int:
+    """How many distinct ones the sweep wants; a small space may have fewer."""
+    return spec.search.num_trials * len(_shares(spec))
+
+
+def size(spec: SweepSpec) -> str:
+    """`7 configurations x 2 seeds = 14 trials`, with `search.per` `6 configurations (2 of each
+    sampler) x ...`."""
+    search, seeds = spec.search, len(spec.search.seeds)
+    shares = f" ({search.num_trials} of each {search.per})" if search.per is not None else ""
+    return (
+        f"{configurations(spec)} configurations{shares} x {seeds} seed{'s' if seeds > 1 else ''} "
+        f"= {configurations(spec) * seeds} trials"
+    )
+
+
+def lines(spec: SweepSpec) -> Iterator[str]:
+    """`plan` as text."""
+    planned = plan(spec)
+    yield f"{spec.name}: {size(spec)}, seeds {', '.join(map(str, spec.search.seeds))}"
+    if spec.question:
+        yield spec.question
+    for number, entry in enumerate(planned["enqueued"], 1):
+        yield ""
+        yield f"configuration {number}: {_pairs(entry['params'])}"
+        yield f"  acts: {_pairs(entry['acts'])}"
+        for key, reason in entry["inactive"].items():
+            yield f"  does not act: {key} ({reason})"
+        if entry["proposed"]:
+            yield f"  proposed by the search: {', '.join(entry['proposed'])}"
+    if planned["proposed"]:
+        yield ""
+        count = planned["proposed"]
+        yield f"{count} further configuration{'s' if count > 1 else ''} proposed by " + (
+            f"{planned['algorithm']} (seed {spec.search.seed}) over"
+        )
+        for key, dimension in spec.space.items():
+            conditions = [
+                f"{name} is {' or '.join(map(str, values))}"
+                for name, values in dimension.when.items()
+            ]
+            where = f", where {' and '.join(conditions)}" if conditions else ""
+            yield f"  {key}: {dimension.describe()}{where}"
+        yield from _manner(spec)
+    scheduler = spec.scheduler
+    yield ""
+    if scheduler.name == "none":
+        yield "scheduler: none, every trial runs to its last epoch"
+    else:
+        yield (
+            f"scheduler: {scheduler.name} stops weak trials on {_ranked_by(spec)} after "
+            f"{scheduler.grace_epochs} epochs, keeping 1 of {scheduler.reduction_factor}"
+        )
+    resources = spec.resources
+    yield (
+        f"resources: {resources.cpu:g} cpu and {resources.gpu:g} gpu a trial, "
+        f"at most {resources.max_concurrent} at once"
+    )
+    study = {"journal": "a file beside the trials", "none": "none"}
+    yield f"Optuna's study to look at: {study.get(spec.tracking.study, 'a database')}"
+    yield "nothing was started"
+
+
+def _shares(spec: SweepSpec) -> list[Any]:
+    """The choices that get `num_trials` configurations each; a single one without `search.per`."""
+    per = spec.search.per
+    return [None] if per is None else list(spec.space[per].choices or [])
+
+
+def _tried(spec: SweepSpec) -> list[dict[str, Any]]:
+    """The entries that there is room for, in their order."""
+    per, limit = spec.search.per, spec.search.num_trials
+    tried: list[dict[str, Any]] = []
+    for entry in spec.enqueue:
+        rivals = [other for other in tried if per is None or other[per] == entry[per]]
+        if len(rivals) < limit:
+            tried.append(entry)
+    return tried
+
+
+def _manner(spec: SweepSpec) -> Iterator[str]:
+    """How the algorithm goes about it, and what it does not look at."""
+    search, space = spec.search, spec.space
+    if search.per is not None:
+        choices = space[search.per].describe()
+        yield f"a search of its own for each {search.per} ({choices}), in turns"
+    if search.algorithm in ("tpe", "gp"):
+        yield "the first 10 to end are drawn at random" + (
+            f", with each {search.per}" if search.per is not None else ""
+        )
+    if search.algorithm == "nsga2":
+        yield f"generations of {search.population}, the first drawn at random"
+    if search.algorithm in ("gp", "nsga2") and spec.scheduler.name != "none":
+        yield f"{search.algorithm} learns nothing from trials that {spec.scheduler.name} stops"
+    if len(search.objectives) > 1:
+        goals = ", ".join(f"{name} ({goal})" for name, goal in search.objectives.items())
+        yield f"aims at the front of {goals}"
+
+
+def _ranked_by(spec: SweepSpec) -> str:
+    if spec.scheduler.rank == "fronts":
+        return f"non-dominated fronts of {' and '.join(spec.search.objectives)}"
+    return spec.scheduler.metric
+
+
+def _pairs(mapping: dict[str, Any], prefix: str = "") -> str:
+    return ", ".join(_each(mapping, prefix))
+
+
+def _each(mapping: dict[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in mapping.items():
+        if isinstance(value, dict):
+            yield from _each(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            yield f"{prefix}{key}=[{', '.join(map(str, value))}]"
+        else:
+            yield f"{prefix}{key}={value}"

@@ -1,0 +1,199 @@
+"""The layers of a sweep: the file, a profile over it, `--set` over both; all with their places."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from typing import Any
+
+from orchestrator.spec.yaml_lines import Path, YamlError, read
+
+
+@dataclass(frozen=True)
+class SpecProblem:
+    """One mistake: where (file and line, or `--set`), which key, what is wrong, what is allowed."""
+
+    file: str
+    line: int | None
+    key: str
+    message: str
+    allowed: str = ""
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        key = f" {self.key}:" if self.key else ""
+        tail = f"; allowed: {self.allowed}" if self.allowed else ""
+        return f"{place}:{key} {self.message}{tail}"
+
+
+class SpecError(ValueError):
+    """Every mistake of a sweep file; the text has one line for each."""
+
+    def __init__(self, problems: list[SpecProblem]):
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))
+
+
+@dataclass
+class Draft:
+    """A sweep as written: plain values, the place of every path, mistakes found so far."""
+
+    file: str
+    value: dict[str, Any] = field(default_factory=dict)
+    places: dict[Path, tuple[str, int | None]] = field(default_factory=dict)
+    problems: list[SpecProblem] = field(default_factory=list)
+
+    def report(self, path: Path, message: str, allowed: str = "", key: str = "") -> None:
+        """Add a mistake at the place of `path`, or of the nearest thing written above it."""
+        near = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.places), ())
+        file, line = self.places.get(near, (self.file, None))
+        problem = SpecProblem(file, line, key or dotted(path), message, allowed)
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+
+def dotted(path: Path) -> str:
+    """`("space", "lambda", "choices", 0)` as `space.lambda.choices[0]`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def read_layers(file: str, profile: str | None, overrides: list[str]) -> Draft:
+    """File, profile and `--set` in one draft; raises `SpecError` where that cannot be done."""
+    draft = _read_file(file)
+    profiles = draft.value.pop("profiles", None)
+    if profiles is not None and not isinstance(profiles, dict):
+        draft.report(("profiles",), "not a mapping of names to overrides")
+        profiles = {}
+    if profile is not None:
+        _apply_profile(draft, profiles or {}, profile)
+    for path in [path for path in draft.places if path[0] == "profiles"]:
+        del draft.places[path]
+    for override in overrides:
+        _apply_override(draft, override)
+    for key in [key for key, value in draft.value.items() if value is None]:
+        del draft.value[key]  # an empty section says nothing
+    return draft
+
+
+def profile_names(file: str) -> list[str]:
+    """The profiles that a file declares; raises `SpecError` if it cannot be read."""
+    profiles = _read_file(file).value.get("profiles")
+    return list(map(str, profiles)) if isinstance(profiles, dict) else []
+
+
+def _read_file(file: str) -> Draft:
+    try:
+        with open(file, encoding="utf-8") as stream:
+            document = read(stream.read())
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise SpecError([SpecProblem(file, None, "", f"cannot be read: {reason}")]) from error
+    except YamlError as error:
+        raise SpecError([SpecProblem(file, error.line, "", error.message)]) from error
+    if not isinstance(document.value, dict):
+        raise SpecError([SpecProblem(file, 1, "", "not a mapping of keys to values")])
+    draft = Draft(file, document.value)
+    draft.places = {path: (file, line) for path, line in document.lines.items()}
+    for twice in document.duplicates:
+        message = f"stands twice (first in line {twice.first_line})"
+        draft.problems.append(SpecProblem(file, twice.line, dotted(twice.path), message))
+    return draft
+
+
+def _apply_profile(draft: Draft, profiles: Mapping[str, Any], name: str) -> None:
+    if name not in profiles:
+        names = [str(known) for known in profiles]
+        known = ", ".join(sorted(names)) or "none is declared"
+        near = get_close_matches(name, names, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        problem = SpecProblem(
+            draft.file, None, "--profile", f"unknown profile {name!r}{hint}", known
+        )
+        raise SpecError([*draft.problems, problem])
+    layer = profiles[name]
+    source: Path = ("profiles", name)
+    if not isinstance(layer, dict):
+        draft.report(source, "not a mapping of keys to values")
+        return
+    if "name" not in layer and isinstance(draft.value.get("name"), str):
+        # A folder of its own: trials of a rehearsal never mix with those of the real sweep.
+        draft.value["name"] += f"-{name}"
+    if "profiles" in layer:
+        draft.report((*source, "profiles"), "a profile has no profiles")
+    _merge(draft, draft.value, layer, (), source)
+
+
+def _merge(
+    draft: Draft, target: dict[str, Any], layer: dict[str, Any], path: Path, source: Path
+) -> None:
+    """Lay `layer` over `target`: mappings key by key, null removes, everything else replaces.
+
+    A dimension of the space is replaced whole: `choices` over `low` and `high` would make no sense.
+    """
+    for key, value in layer.items():
+        here, there = (*path, key), (*source, key)
+        old = target.get(key)
+        if isinstance(old, dict) and isinstance(value, dict) and path != ("space",):
+            draft.places[here] = draft.places[there]
+            _merge(draft, old, value, here, there)
+            continue
+        _forget(draft, here)
+        if value is None:
+            target.pop(key, None)
+            continue
+        target[key] = value
+        for written, place in list(draft.places.items()):
+            if written[: len(there)] == there:
+                draft.places[here + written[len(there) :]] = place
+
+
+def _apply_override(draft: Draft, override: str) -> None:
+    key, equals, text = override.partition("=")
+    key = key.strip()
+    if not equals or not key:
+        problem = SpecProblem("--set", None, override, "not of the form key=value")
+        draft.problems.append(problem)
+        return
+    try:
+        value = read(text).value
+    except YamlError as error:
+        draft.problems.append(SpecProblem("--set", None, key, f"{text!r}: {error.message}"))
+        return
+    path: Path = ()
+    node, rest = draft.value, key.split(".")
+    while True:
+        part, rest = _next_part(node, rest)
+        path = (*path, part)
+        if not rest:
+            break
+        inner = node.get(part)
+        if inner is None:
+            inner = node[part] = {}
+        if not isinstance(inner, dict):
+            message = f"{dotted(path)} is not a mapping"
+            draft.problems.append(SpecProblem("--set", None, key, message))
+            return
+        node = inner
+        draft.places.setdefault(path, ("--set", None))
+    _forget(draft, path)
+    if value is None:
+        node.pop(part, None)
+    else:
+        node[part] = value
+        draft.places[path] = ("--set", None)
+
+
+def _next_part(node: Mapping[str, Any], parts: list[str]) -> tuple[str, list[str]]:
+    """The longest key of `node` that `parts` begin with: a dimension may be `data.limit.qqp`."""
+    for length in range(len(parts), 1, -1):
+        joined = ".".join(parts[:length])
+        if joined in node:
+            return joined, parts[length:]
+    return parts[0], parts[1:]
+
+
+def _forget(draft: Draft, path: Path) -> None:
+    for written in [p for p in draft.places if p[: len(path)] == path]:
+        del draft.places[written]

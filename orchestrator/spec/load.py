@@ -1,0 +1,80 @@
+"""Sweep file -> `SweepSpec`; every mistake that can be known before the start is reported at once.
+
+`load_spec` lays a profile and `--set` values over the file, checks the structure with pydantic and
+everything that becomes a trial's config with the trainer's own rules.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.spec.layers import SpecError, SpecProblem, read_layers
+from orchestrator.spec.models import SweepSpec
+from orchestrator.spec.validation import check_draft, report_pydantic
+from trainer.config import ConfigError
+
+#: More grid points than anybody waits for are a mistake in the file.
+MAX_GRID = 100_000
+
+
+def load_spec(path: str, profile: str | None = None, overrides: Iterable[str] = ()) -> SweepSpec:
+    """Read, check and resolve a sweep file; raises `SpecError` with every mistake.
+
+    `profile` names an entry of the file's `profiles`; `overrides` are `key=value` texts with dotted
+    keys and YAML values, applied last.  The result has neither: it is what will be run.
+    """
+    path = str(path)
+    draft = read_layers(path, profile, list(overrides))
+    spec: SweepSpec | None = None
+    try:
+        spec = SweepSpec.model_validate(draft.value)
+    except ValidationError as error:
+        report_pydantic(draft, error)
+    check_draft(draft, spec)
+    if spec is None or draft.problems:
+        raise SpecError(sorted(draft.problems, key=lambda p: (p.file != path, p.line or 0)))
+    return _expand(spec)
+
+
+def _expand(spec: SweepSpec) -> SweepSpec:
+    """`grid` as the list of its points; a list has no space and no more trials than entries."""
+    search, entries, space = spec.search, spec.enqueue, spec.space
+    if search.algorithm == "grid":
+        entries = _distinct(spec, itertools.chain(entries, _grid(spec, list(space), {})))
+    elif search.algorithm != "list":
+        return spec
+    count = len(entries) if "num_trials" not in search.model_fields_set else search.num_trials
+    search = search.model_copy(update={"algorithm": "list", "num_trials": min(count, len(entries))})
+    return spec.model_copy(update={"search": search, "enqueue": entries, "space": {}})
+
+
+def _grid(spec: SweepSpec, keys: Sequence[str], params: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every combination, the first dimension slowest; a dimension that does not act is left out."""
+    if not keys:
+        yield params
+        return
+    key, *rest = keys
+    if not spec.acts(key, params):
+        yield from _grid(spec, rest, params)
+        return
+    for value in spec.space[key].points() or []:
+        yield from _grid(spec, rest, {**params, key: value})
+
+
+def _distinct(spec: SweepSpec, entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    kept: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        try:
+            config = spec.config_for(entry, spec.search.seeds[0])
+        except ConfigError as error:
+            message = f"the grid's point {entry} is no valid config: {error.problems[0]}"
+            raise SpecError([SpecProblem("", None, "space", message)]) from error
+        kept.setdefault(repr(config.canonical()), entry)
+        if len(kept) > MAX_GRID:
+            message = f"the grid has more than {MAX_GRID} points"
+            raise SpecError([SpecProblem("", None, "space", message)])
+    return list(kept.values())

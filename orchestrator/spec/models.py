@@ -1,0 +1,289 @@
+"""The resolved sweep: what a sweep file says once a profile and `--set` have been applied."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, field_validator
+
+from orchestrator.database_urls import holds_password, without_password
+from orchestrator.spec.dimension import Dimension, Model, with_kind
+from trainer.config import DataConfig, TrainConfig, fields_of
+
+Metric = Literal[
+    "dev_score",
+    "dev_mean",
+    "minutes_per_epoch",
+    "examples_per_second",
+    "peak_memory_mb",
+    "train_loss",
+]
+Direction = Literal["max", "min"]
+
+#: What a search can aim at, each with the direction that is better.
+METRICS: dict[Metric, Direction] = {
+    "dev_score": "max",
+    "dev_mean": "max",
+    "minutes_per_epoch": "min",
+    "examples_per_second": "max",
+    "peak_memory_mb": "min",
+    "train_loss": "min",
+}
+TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
+#: Databases that Optuna keeps a study in.
+STUDY_SCHEMES = ("sqlite", "postgresql", "mysql")
+
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, le=2**31)]
+
+
+def _best_score() -> dict[Metric, Direction]:
+    return {"dev_score": "max"}
+
+
+class SearchSpec(Model):
+    """How configurations are proposed.
+
+    `num_trials` counts distinct configurations; each is trained once for every seed.
+    """
+
+    algorithm: Literal["tpe", "gp", "nsga2", "random", "grid", "list"] = "tpe"
+    num_trials: Count = 20
+    #: A dimension each of whose choices gets `num_trials` configurations and a search of its own,
+    #: so that none looks better because it was tried more.
+    per: str | None = None
+    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0])
+    objectives: Annotated[dict[Metric, Direction], Field(min_length=1)] = Field(
+        default_factory=_best_score
+    )
+    #: Seed of the proposals, not of the trials.
+    seed: Seed = 0
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("a seed stands twice")
+        return seeds
+
+    @property
+    def population(self) -> int:
+        """Size of a generation of NSGA-II: five of them at least, as far as that makes sense."""
+        return min(50, max(4, self.num_trials // 5))
+
+
+class SchedulerSpec(Model):
+    """What stops weak trials early: nothing, or ASHA.
+
+    `rank: metric` compares trials by one metric of an epoch, `fronts` by the non-dominated fronts
+    of the search's objectives.
+    """
+
+    name: Literal["none", "asha"] = "none"
+    metric: Metric = "dev_score"
+    rank: Literal["metric", "fronts"] = "metric"
+    grace_epochs: Count = 1
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+
+
+class ResourcesSpec(Model):
+    """What a trial takes (CPU threads, share of a GPU) and how many run at once."""
+
+    cpu: Annotated[float, Field(gt=0)] = 1
+    gpu: Annotated[float, Field(ge=0)] = 0
+    max_concurrent: Count = 1
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    #: Behind a signal running trials may commit their epoch for so long.
+    grace_seconds: Annotated[float, Field(ge=0)] = 60
+
+    @field_validator("gpu", "cpu")
+    @classmethod
+    def _whole_above_one(cls, amount: float) -> float:
+        if amount > 1 and amount != int(amount):
+            raise ValueError("above 1 only whole numbers can be scheduled")
+        return amount
+
+    def places(self, cpus: float, gpus: float) -> int:
+        """How many trials so many processors and devices hold at once; a share of a GPU lies on a
+        single one."""
+        held = [_times(cpus, self.cpu)]
+        if self.gpu:
+            shared = int(gpus) * _times(1, self.gpu)
+            held.append(shared if self.gpu < 1 else _times(gpus, self.gpu))
+        return min(held)
+
+
+def _times(whole: float, part: float) -> int:
+    """How often `part` goes into `whole`: 5 times for 0.2 into 1, where 1 // 0.2 is 4."""
+    return int(whole / part + 1e-9)
+
+
+class BudgetSpec(Model):
+    """When to stop proposing, whatever is left of the search."""
+
+    hours: Annotated[float, Field(gt=0)] | None = None
+
+
+class TrackingSpec(Model):
+    """Where MLflow and Optuna keep their pictures of the sweep."""
+
+    uri: str = "sqlite:///mlflow.db"
+    #: Optuna's: `journal` is a file beside the trials, `none` keeps no picture.
+    study: str = "journal"
+    #: Which model goes into MLflow's registry at the end: that of the trial with the best score.
+    registered_model: Literal["best", "none"] = "best"
+    #: Whether the end of a sweep draws its report for MLflow, too: seconds.  `orch report` draws
+    #: one at any time.
+    report: bool = True
+
+    @field_validator("uri")
+    @classmethod
+    def _scheme_is_known(cls, uri: str) -> str:
+        if not _has_scheme(uri, TRACKING_SCHEMES):
+            raise ValueError(f"{without_password(uri)!r} is not a tracking database or server")
+        return _without_secrets(uri)
+
+    @field_validator("study")
+    @classmethod
+    def _study_has_a_place(cls, study: str) -> str:
+        if study not in ("journal", "none") and not _has_scheme(study, STUDY_SCHEMES):
+            raise ValueError(f"{without_password(study)!r} is not a place for a study")
+        return _without_secrets(study)
+
+
+def _without_secrets(uri: str) -> str:
+    """A sweep file is copied into the sweep's folder, so that a password in it would spread."""
+    if holds_password(uri):
+        raise ValueError(
+            f"{without_password(uri)!r} had a password written out; name an environment variable "
+            "in its place (user:${ORCH_DB_PASSWORD}@host), or leave it to ~/.pgpass (PGPASSFILE) "
+            "or, for an MLflow server, to MLFLOW_TRACKING_PASSWORD"
+        )
+    return uri
+
+
+def _has_scheme(uri: str, schemes: tuple[str, ...]) -> bool:
+    return "://" in uri and uri.partition("://")[0].partition("+")[0] in schemes
+
+
+class PublishedRow(Model):
+    """A paper's figures for the entry of `enqueue` at the same place."""
+
+    method: str
+    sst: float | None = None
+    qqp: float | None = None
+    sts: float | None = None
+    dev_score: float | None = None
+    dev_mean: float | None = None
+    minutes_per_epoch: float | None = None
+
+
+class PublishedSpec(Model):
+    """Figures to stand beside ours; rows beyond the last entry stand alone."""
+
+    source: str
+    rows: list[PublishedRow]
+
+
+class SweepSpec(Model):
+    """A whole sweep.  Build it from a file with `spec.load_spec`, which checks much more."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
+    question: str = ""
+    base: dict[str, Any] = Field(default_factory=dict)
+    space: dict[str, Dimension] = Field(default_factory=dict)
+    search: SearchSpec = Field(default_factory=SearchSpec)
+    enqueue: list[dict[str, Any]] = Field(default_factory=list)
+    published: PublishedSpec | None = None
+    scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
+    resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
+    budget: BudgetSpec = Field(default_factory=BudgetSpec)
+    tracking: TrackingSpec = Field(default_factory=TrackingSpec)
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _derive_kinds(cls, space: Any) -> Any:
+        if not isinstance(space, dict):
+            return space
+        return {key: with_kind(str(key), dimension) for key, dimension in space.items()}
+
+    def acts(self, key: str, params: Mapping[str, Any]) -> bool:
+        """Whether dimension `key` is searched, given the params of the dimensions before it.
+
+        A condition on a dimension that is itself not searched does not hold.
+        """
+        for name, allowed in self.space[key].when.items():
+            if name in params:
+                value = params[name]
+            elif name in self.space:
+                return False
+            else:
+                value = self.base_value(name)
+            if value not in allowed:
+                return False
+        return True
+
+    def base_value(self, key: str) -> Any:
+        """What `base` says of a dotted key, or the trainer's default."""
+        for source in (self.base, TrainConfig().to_dict()):
+            value: Any = source
+            for part in key.split("."):
+                value = value.get(part) if isinstance(value, dict) else None
+            if value is not None:
+                return value
+        return None
+
+    def mapping_for(self, params: Mapping[str, Any]) -> dict[str, Any]:
+        """`base` with `params` laid over it, before any check.
+
+        `when` says what is searched; what an entry sets explicitly is kept.
+        """
+        return nest(self.base, params.items())
+
+    def config_for(self, params: Mapping[str, Any], seed: int) -> TrainConfig:
+        """The trial of `params` and `seed`; raises `trainer.config.ConfigError`."""
+        return TrainConfig.from_dict({**self.mapping_for(params), "seed": seed})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that `load_spec` reads back as the same spec."""
+        plain = self.model_dump(exclude_none=True)
+        for dimension in plain["space"].values():
+            for key, empty in (("when", {}), ("log", False)):
+                if dimension[key] == empty:
+                    del dimension[key]
+        return plain
+
+    def to_yaml(self) -> str:
+        """`to_dict` as a sweep file."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100)
+
+
+def searchable() -> list[str]:
+    """Keys that a space can have: all that are part of a trial's identity, except its seed."""
+    keys: list[str] = []
+    for key, f in fields_of().items():
+        if key == "data":
+            inner = fields_of(DataConfig).items()
+            keys += [f"data.{name}" for name, g in inner if not g.metadata.get("runtime")]
+        elif key != "seed" and not f.metadata.get("runtime"):
+            keys.append(key)
+    return keys
+
+
+def nest(base: Mapping[str, Any], params: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A copy of `base` with dotted keys set; a value in the way of a mapping is replaced."""
+    result = dict(base)
+    for key, value in params:
+        node = result
+        *path, last = key.split(".")
+        for part in path:
+            inner = node.get(part)
+            node[part] = dict(inner) if isinstance(inner, dict) else {}
+            node = node[part]
+        old = node.get(last)
+        if key == "data" and isinstance(old, dict) and isinstance(value, dict):
+            value = nest(old, value.items())
+        node[last] = value
+    return result

@@ -1,0 +1,204 @@
+"""The command line: examples that work, exit codes, messages without stack traces."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.spec import load_spec
+from orchestrator.spec.json_schema import sweep_schema
+from tests.support.ledgers import write_trial
+from tests.support.paths import ROOT
+
+COMMANDS = [
+    "sweep", "validate", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
+    "doctor", "data stats",
+]  # fmt: skip
+ORCH = [
+    sys.executable,
+    "-c",
+    "import sys; sys.argv[0] = 'orch'; from orchestrator.cli import main; main()",
+]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"}
+
+
+def orch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ORCH, *arguments], capture_output=True, text=True, cwd=cwd, env=ENVIRONMENT, timeout=120
+    )
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder with the sweep files and one sweep that has run."""
+    shutil.copytree(ROOT / "search_spaces", tmp_path / "search_spaces")
+    sweep = tmp_path / "sweeps" / "arrp-embedded"
+    write_trial(sweep, [0.4, 0.5], sampler="arrp", seed=1)
+    write_trial(sweep, [0.4, 0.6], sampler="annealed", seed=1)
+    write_trial(sweep, [], sampler="round_robin", status="failed", reason="diverged")
+    spec = load_spec(str(ROOT / "search_spaces" / "arrp.yaml"), "embedded", ["base.epochs=2"])
+    (sweep / "sweep.yaml").write_text(spec.to_yaml())
+    return tmp_path
+
+
+def example_of(command: str) -> list[str]:
+    """The example that a command's help shows, as arguments."""
+    text = orch(*command.split(), "--help", cwd=ROOT).stdout
+    match = re.search(r"Example: orch (.+)", text)
+    assert match, f"the help of {command} has no example"
+    assert match[1].startswith(command)
+    return shlex.split(match[1].partition(">")[0])
+
+
+def test_help_lists_every_command_in_under_a_second() -> None:
+    begun = time.perf_counter()
+    answer = orch("--help", cwd=ROOT)
+    assert time.perf_counter() - begun < 1
+    for command in COMMANDS:
+        assert re.search(rf"^  {command.split()[0]}\b", answer.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", ["validate", "schema", "ls", "compare", "report", "data stats"])
+def test_the_example_in_the_help_works(command: str, place: Path) -> None:
+    answer = orch(*example_of(command), cwd=place)
+    assert answer.returncode == 0, answer.stderr
+    assert answer.stdout
+
+
+def test_the_example_of_sweep_names_its_trials_in_a_dry_run(place: Path) -> None:
+    answer = orch(*example_of("sweep"), "--dry-run", cwd=place)
+    assert answer.returncode == 0, answer.stderr
+    assert "8 configurations x 2 seeds = 16 trials" in answer.stdout
+    assert "does not act: lambda (sampler round_robin reads no lambda)" in answer.stdout
+    assert "lambda: 0.1 to 1.0, where sampler is arrp" in answer.stdout
+    assert not (place / "sweeps" / "arrp-embedded" / "lock").exists()
+
+
+def test_show_takes_a_name_or_a_folder_and_the_beginning_of_a_trial(place: Path) -> None:
+    name, _ = example_of("show")[1:]
+    assert name == "arrp-embedded"
+    by_name = orch("show", name, cwd=place)
+    by_folder = orch("show", "sweeps/arrp-embedded", "--out", "elsewhere", cwd=place)
+    assert "diverged" in by_name.stdout and "2/2" in by_name.stdout
+    rows = by_name.stdout.splitlines()[2:]
+    assert rows == by_folder.stdout.splitlines()[2:]
+    assert rows[0].split()[:2] == ["trial", "configuration"]
+    assert any("annealed B=" in row for row in rows)
+    trial = orch("show", name, "annealed", cwd=place)
+    assert "0.6000" in trial.stdout and '"sampler": "annealed"' in trial.stdout
+
+
+def test_compare_answers_the_question_in_its_first_line(place: Path) -> None:
+    first = orch("compare", "arrp-embedded", cwd=place).stdout.splitlines()[0]
+    assert first.startswith("ARRP against annealed PCGrad: dev_score 0.5000 against 0.6000")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "sweep search_spaces/arrp.yaml --profile embedded --dry-run",
+        "validate search_spaces/arrp.yaml",
+        "schema",
+        "ls",
+        "show arrp-embedded",
+        "show arrp-embedded annealed",
+        "compare arrp-embedded",
+    ],
+)
+def test_what_is_read_can_be_had_as_json(arguments: str, place: Path) -> None:
+    words = arguments.split() + (["--json"] if arguments != "schema" else [])
+    answer = orch(*words, cwd=place)
+    assert answer.returncode == 0, answer.stderr
+    value: Any = json.loads(answer.stdout)
+    assert value
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("sweep nowhere.yaml", "nowhere.yaml: cannot be read: No such file or directory"),
+        ("sweep {file} --profile small", "unknown profile 'small'; allowed: cpu, embedded"),
+        ("sweep {file} --set base.epoch=3", "base.epoch: unknown key (did you mean 'epochs'?)"),
+        ("sweep {file} --set space.lambda.high=1.5", "space.lambda.high: 1.5 is outside its range"),
+        (
+            "sweep {file} --set space.sampler.choices=[arpp]",
+            "unknown value 'arpp' (did you mean 'arrp'?); allowed: proportional, annealed",
+        ),
+        ("validate {file} --set base.epochs=0", "base.epochs: 0 is outside its range"),
+        ("show nothing", "no sweep 'nothing' in sweeps; known: arrp-embedded"),
+        ("show arrp-embedded cycle", "no trial 'cycle' in arrp-embedded; known: annealed-"),
+        ("compare nothing", "no sweep 'nothing'"),
+        ("ui --out nowhere", "no such database yet"),
+        ("data stats {file} --set base.data.root=nowhere", "nowhere"),
+        ("sweep", "Missing argument"),
+        ("train", "No such command"),
+    ],
+)
+def test_a_mistake_is_one_message_exit_2_and_nothing_started(
+    arguments: str, message: str, place: Path
+) -> None:
+    before = sorted(place.rglob("*"))
+    answer = orch(*arguments.format(file="search_spaces/arrp.yaml").split(), cwd=place)
+    assert answer.returncode == 2
+    assert message in answer.stderr
+    assert "Traceback" not in answer.stderr and answer.stdout == ""
+    assert sorted(place.rglob("*")) == before
+
+
+def test_validate_looks_into_every_profile(place: Path) -> None:
+    file = place / "search_spaces" / "arrp.yaml"
+    file.write_text(file.read_text().replace("encoder: tiny", "encodr: tiny"))
+    answer = orch("validate", "search_spaces/arrp.yaml", "--json", cwd=place)
+    assert answer.returncode == 2
+    [problem] = json.loads(answer.stdout)["problems"]
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "encodr" in text)
+    assert (problem["line"], problem["key"]) == (line, "base.encodr")
+
+
+def test_the_schema_file_is_up_to_date() -> None:
+    stored = json.loads((ROOT / "search_spaces" / "schema.json").read_text())
+    assert stored == sweep_schema(), "run: orch schema > search_spaces/schema.json"
+
+
+def test_ui_serves_the_database_that_sync_fills(place: Path) -> None:
+    synced = orch(*example_of("sync"), cwd=place)
+    told = "arrp-embedded: 3 trials in MLflow at sqlite:///"
+    assert synced.stdout.startswith(told), synced.stderr
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [*ORCH, *example_of("ui")[:-1], str(port)]
+    server = subprocess.Popen(
+        command, cwd=place, env=ENVIRONMENT, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        assert _answers(f"http://127.0.0.1:{port}/health", server) == "OK"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait(30)
+
+
+def _answers(url: str, server: subprocess.Popen[bytes], seconds: float = 60) -> str:
+    """The page, as soon as the server answers."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return str(response.read().decode())
+        except OSError:
+            time.sleep(0.2)
+    raise AssertionError(f"{url} does not answer; the server's exit code: {server.poll()}")

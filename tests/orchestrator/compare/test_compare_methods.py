@@ -1,0 +1,377 @@
+"""Methods of a sweep compared, from trial directories to the answer: claims and refusals."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator.compare.methods import ChoiceError
+from orchestrator.compare.output import formats, tables
+from orchestrator.ledger import Ledger
+from orchestrator.ledger.timing_sessions import FOLDER, Session
+from tests.support.compared import RNG, compared, contrast, write_pair
+from tests.support.ledgers import write_trial
+from tests.support.simulated import World, predictions_file, write_predicted
+from tests.support.small import small_config
+from trainer.storage.trial_directory import TrialDirectory
+from trainer.train import train
+
+
+def test_two_points_are_better_and_equal_skill_is_comparable(tmp_path: Path) -> None:
+    write_pair(tmp_path / "better", (0.80, 0.82))
+    found = compared(tmp_path / "better")
+    made = contrast(found, "arrp+pcgrad")
+    d = made.differences["dev_score"]
+    assert made.outcome == "better" and d.low > 0.005
+    assert d.low < d.value < d.high and made.p_different is not None and made.p_different < 0.01
+    assert {"dev_score", "dev_mean", "sst", "qqp", "sts"} == set(made.differences)
+    write_pair(tmp_path / "equal", (0.80, 0.80))
+    found = compared(tmp_path / "equal")
+    made = contrast(found, "arrp+pcgrad")
+    assert made.outcome == "equivalent" and "comparable within 0.005" in made.sentence
+    assert found.answer.startswith("ARRP against annealed PCGrad: dev_score 0.8")
+    assert "comparable within 0.005" in found.answer
+    worse = compared(tmp_path / "better", baseline="arrp")
+    assert contrast(worse, "annealed+pcgrad").outcome == "worse"
+    assert worse.answer.startswith("annealed+pcgrad against arrp+pcgrad: ")
+    wide = compared(tmp_path / "better", margin=0.1)
+    assert contrast(wide, "arrp+pcgrad").sentence == (
+        "comparable within 0.1 (better, by less than that)"
+    )
+
+
+def test_noise_decides_nothing_and_says_what_would(tmp_path: Path) -> None:
+    write_pair(tmp_path, (0.80, 0.805), seeds=(1, 2, 3), noise=0.4)
+    made = contrast(compared(tmp_path), "arrp+pcgrad")
+    assert made.outcome == "undecided"
+    assert made.sentence.startswith("cannot be said with these data (needs ")
+    assert made.seeds_needed is None or made.seeds_needed > 3
+
+
+def test_minutes_that_were_not_taken_in_turn_are_shown_and_claim_nothing(tmp_path: Path) -> None:
+    write_pair(tmp_path, (0.80, 0.82))
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    assert made.speed_up is None and made.dominates is None and "orch time" in made.speed_problem
+    assert made.apart is not None and made.apart.value == pytest.approx(3 / 1.003, rel=1e-4)
+    assert made.apart.low is not None and made.apart.high is not None
+    assert 2.98 < made.apart.low < made.apart.value < made.apart.high < 3.0
+    (row,) = tables.verdicts_sheet(found).rows
+    assert row[5].grey and row[5].text.startswith("2.99") and row[5].text.endswith("*")
+    assert "no speed-up is claimed" in found.answer
+    assert any("in grey" in note for note in found.notes)
+
+
+def test_the_same_question_has_the_same_figures(tmp_path: Path) -> None:
+    write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
+    first = json.dumps(compared(tmp_path).to_dict())
+    assert json.dumps(compared(tmp_path).to_dict()) == first
+    assert json.dumps(compared(tmp_path, seed=1).to_dict()) != first
+
+
+def test_contended_minutes_make_no_speed_up(tmp_path: Path) -> None:
+    write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2), contended=True)
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    assert made.speed_up is None and made.dominates is None
+    assert "something else ran" in made.speed_problem and made.speed_problem in found.answer
+    assert found.frontier == [] and "something else ran" in found.frontier_problem
+    (cell,) = [row[-2] for row in tables.methods_sheet(found).rows if row[0].text[:4] == "arrp"]
+    assert cell.grey and cell.text.endswith("*")
+    assert any("* minutes not comparable (contended" in note for note in found.notes)
+
+
+def test_a_timing_session_speaks_where_trials_were_contended(tmp_path: Path) -> None:
+    folder = tmp_path / "s"
+    write_pair(folder, (0.80, 0.82), contended=True)
+    ids = {t.config["sampler"]: t.identity["config_id"] for t in Ledger(tmp_path, "s").trials()}
+    phase = {"name": "all", "updates": 60, "examples": 480}
+    about = {"label": "", "trial_ids": [], "precision": "fp32", "phases": [phase]}
+    rounds = [
+        {
+            "number": number, "contended": False, "foreign_load": 0.0,
+            "turns": {
+                ids[name]: [{"phase": "all", "steps": 1, "seconds": seconds + number / 100,
+                             "parts": {"surgery": 0.1}}]
+                for name, seconds in (("annealed", 4.0), ("arrp", 2.0))
+            },
+        }
+        for number in range(6)
+    ]  # fmt: skip
+    session = Session.model_validate(
+        {
+            "started_at": "2026-01-01T00:00:00Z", "finished_at": "2026-01-01T00:01:00Z",
+            "device": "cpu", "threads": 1, "host": "", "git_commit": "", "versions": {},
+            "rounds_wanted": 6, "steps": 1, "rounds": rounds,
+            "configs": [{"config_id": name, **about} for name in ids.values()],
+        }
+    )  # fmt: skip
+    (folder / FOLDER).mkdir()
+    (folder / FOLDER / "1.json").write_text(session.model_dump_json())
+    found = compared(folder)
+    made = contrast(found, "arrp+pcgrad")
+    assert made.speed_up is not None and made.apart is None
+    assert made.speed_up.value == pytest.approx(4.025 / 2.025, rel=1e-3)
+    # One epoch each: to the same score it is as much faster as an epoch is.
+    assert made.epochs_to_same_score == (1.0, 1.0) and made.to_same_score is not None
+    assert made.to_same_score.value == made.speed_up.value
+    assert "1.99 [1.98, 2.00] times as fast an epoch (1.99 [1.98, 2.00] to" in found.answer
+    assert made.dominates == pytest.approx(1.0, abs=0.01) and made.dominated == 0.0
+    assert not any("in grey" in note for note in found.notes)
+    assert found.frontier_problem == ""
+    assert [point.method for point in found.frontier] == ["arrp+pcgrad", "annealed+pcgrad"]
+    assert found.frontier[0].minutes == pytest.approx(2.025)
+    assert found.frontier[0].probability == 1.0 and not found.frontier[1].on_frontier
+
+
+def test_one_seed_claims_nothing_over_seeds(tmp_path: Path) -> None:
+    write_pair(tmp_path, (0.80, 0.90), seeds=(1,))
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    assert made.outcome == "" and made.p_different is None and made.seeds_needed is None
+    assert "one seed" in made.sentence and "1 seed)" in found.answer
+    assert made.differences["dev_score"].low > 0  # that of the dev examples is there
+    assert "One seed: the interval holds the dev examples' uncertainty only." in found.notes
+
+
+def test_seeds_are_paired_and_the_others_named(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
+    write_predicted(tmp_path, world, world.predictions(RNG(9), 0.8), sampler="annealed", seed=7)
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    assert (made.seeds, made.dropped_seeds) == ([1, 2], [7])
+    assert "arrp+pcgrad: seeds without a partner were dropped: 7." in found.notes
+    write_predicted(tmp_path, world, world.predictions(RNG(9), 0.8), sampler="cycle", seed=9)
+    assert contrast(compared(tmp_path), "cycle+pcgrad").problem == "no seed in common"
+
+
+def test_a_pruned_trial_is_no_rival(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
+    for seed in (1, 2):
+        made = world.predictions(RNG(9), 0.99)
+        write_predicted(tmp_path, world, made, sampler="arrp", B=7, seed=seed, status="pruned")
+    (arrp,) = [s for s in compared(tmp_path).standings if s.method == "arrp+pcgrad"]
+    assert arrp.configurations == 1 and arrp.trials == {"complete": 2, "pruned": 2}
+    assert arrp.scores["dev_score"].value < 0.92
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"encoder": "mini"}, "different encoder (mini | tiny)"),
+        ({"epochs": 2}, "different epochs (1 | 2)"),
+        ({"fingerprint": "other"}, "different data"),
+    ],
+)
+def test_scores_of_other_conditions_are_not_compared(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2), **change)
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    assert made.problem.startswith(reason) and made.differences == {} and made.speed_up is None
+    assert found.answer.startswith(f"ARRP against annealed PCGrad: cannot be said, {reason}")
+    (arrp,) = [s for s in found.standings if s.method == "arrp+pcgrad"]
+    assert arrp.scores == {} and arrp.naive is None
+    assert formats.comma_separated(found) and formats.markdown(found) and formats.latex(found)
+
+
+def test_predictions_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
+    trials = {t.config["sampler"]: t for t in Ledger(tmp_path.parent, tmp_path.name).trials()}
+    broken = trials["arrp"]
+    file = Path(broken.path) / "predictions" / "001.parquet"
+    whole = file.read_bytes()
+    texts = io.BytesIO()
+    table = {"task": ["sst"], "id": ["1"], "label": [1.0], "prediction": ["no number"]}
+    pq.write_table(pa.table(table), texts)
+    other = World(world.hard, {**world.labels, "sst": 1 - world.labels["sst"]}, 0.1)
+    for content, reason in (
+        (b"PAR1", "cannot be read"),
+        (predictions_file(world, {"sst": world.labels["sst"]}), "no predictions of qqp, sts"),
+        (texts.getvalue(), "cannot be read: Failed to parse string"),
+        (predictions_file(other, world.predictions(RNG(0), 0.8)), "other dev examples of sst"),
+        (predictions_file(world, world.predictions(RNG(8), 0.8)), "its record says"),
+    ):
+        file.write_bytes(content)
+        problem = contrast(compared(tmp_path), "arrp+pcgrad").problem
+        assert reason in problem and broken.trial_id in problem
+    file.unlink()
+    assert "001.parquet is missing" in contrast(compared(tmp_path), "arrp+pcgrad").problem
+    file.write_bytes(whole)
+    assert contrast(compared(tmp_path), "arrp+pcgrad").problem == ""
+
+
+def test_a_method_of_several_encoders_compares_with_nothing(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
+    made = world.predictions(RNG(0), 0.8)
+    for seed in (1, 2):
+        write_predicted(tmp_path, world, made, sampler="annealed", seed=seed, encoder="mini")
+    found = compared(tmp_path)
+    assert "--by encoder keeps them apart" in contrast(found, "arrp+pcgrad").problem
+    assert found.answer.startswith("ARRP against annealed PCGrad: ")
+    apart = compared(tmp_path, by=("sampler", "encoder"), baseline="sampler=annealed encoder=tiny")
+    assert contrast(apart, "sampler=annealed encoder=mini").outcome != ""
+
+
+def test_without_predictions_the_records_answer(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_trial(tmp_path, [0.7, 0.72], sampler="annealed", seed=seed)
+        write_trial(tmp_path, [0.7, 0.73], sampler="arrp", seed=seed)
+    found = compared(tmp_path)
+    assert "(standard error; 2 seeds and 2 seeds)" in found.answer
+    assert any("is missing" in note for note in found.notes)
+
+
+def test_many_comparisons_make_each_claim_harder(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.808), seeds=(1, 2, 3), noise=0.1)
+    alone = contrast(compared(tmp_path), "arrp+pcgrad").p_different
+    for number, sampler in enumerate(("cycle", "sequential", "round_robin", "proportional")):
+        for seed in (1, 2, 3):
+            made = world.predictions(RNG([number, seed]), 0.8)
+            write_predicted(tmp_path, world, made, sampler=sampler, seed=seed)
+    found = compared(tmp_path)
+    among = contrast(found, "arrp+pcgrad").p_different
+    assert alone is not None and among is not None
+    assert among == pytest.approx(min(1, 5 * alone), rel=0.3) and among > 2 * alone
+    assert any("Holm" in note for note in found.notes)
+
+
+def test_a_question_about_named_methods_pays_for_no_other(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.81), seeds=(1, 2, 3), noise=0.15)
+    for seed in (1, 2, 3):
+        for number, other in enumerate(("round_robin", "cycle", "proportional", "interleaved")):
+            made = world.predictions(RNG(10 * seed + number), 0.80)
+            write_predicted(tmp_path, world, made, sampler=other, seed=seed)
+        alone = world.predictions(RNG(seed), 0.8)
+        write_predicted(tmp_path, world, alone, sampler="single_task", train_task="sst", seed=seed)
+    everything, named = compared(tmp_path), compared(tmp_path, methods=("arrp", "cycle+pcgrad"))
+    assert {made.method for made in named.standings} == {
+        "annealed+pcgrad", "arrp+pcgrad", "cycle+pcgrad",
+    }  # fmt: skip
+    one, other = (contrast(found, "arrp+pcgrad") for found in (everything, named))
+    assert one.differences["dev_score"].value == other.differences["dev_score"].value
+    assert one.p_different is not None and other.p_different is not None
+    assert other.p_different < one.p_different
+    why = named.why()
+    assert {row["method"] for row in why["utilisation"]} == {m.method for m in named.standings}
+    assert {row["method"] for row in why["against_single_task"]} == {
+        row["method"] for row in why["utilisation"]
+    }
+    with pytest.raises(ChoiceError, match=r"--methods arpp: no such method; allowed: annealed\+pc"):
+        compared(tmp_path, methods=("arpp",))
+
+
+def test_frozen_sets_of_arrp_answer_together(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.80), seeds=(1, 2))
+    for seed in (1, 2):
+        made = world.predictions(RNG(seed), 0.85)
+        write_predicted(tmp_path, world, made, sampler="arrp", freeze="encoder", seed=seed)
+    found = compared(tmp_path)
+    joined = contrast(found, "arrp+pcgrad, any freeze")
+    assert joined.differences["dev_score"].value == pytest.approx(
+        contrast(found, "arrp+pcgrad+freeze-encoder").differences["dev_score"].value
+    )
+    assert f"{joined.differences['dev_score'].value:+.4f}" in found.answer
+
+
+def test_wishes_that_cannot_be_met_are_named(tmp_path: Path) -> None:
+    write_pair(tmp_path, (0.80, 0.82), seeds=(1,))
+    with pytest.raises(ChoiceError, match="--metric stt: no such metric; allowed: dev_score, dev"):
+        compared(tmp_path, metric="stt")
+    with pytest.raises(ChoiceError, match="--baseline mgda: no such method; allowed: annealed"):
+        compared(tmp_path, baseline="mgda")
+    write_trial(tmp_path, [0.5], sampler="cycle", status="pruned")
+    with pytest.raises(ChoiceError, match="no complete trial"):
+        compared(tmp_path, baseline="cycle")
+
+
+def test_every_format_tells_the_same(tmp_path: Path) -> None:
+    write_pair(tmp_path, (0.80, 0.82))
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    difference = f"{made.differences['dev_score'].value:+.4f}"
+    rows = list(csv.DictReader(io.StringIO(formats.comma_separated(found))))
+    assert {row["method"] for row in rows} == {"annealed+pcgrad", "arrp+pcgrad"}
+    (arrp,) = [row for row in rows if row["method"] == "arrp+pcgrad"]
+    assert f"{float(arrp['dev_score_difference']):+.4f}" == difference
+    assert arrp["verdict"] == "better" and arrp["speed_problem"] == made.speed_problem
+    text = formats.markdown(found)
+    assert difference in text and text.startswith(f"**{found.answer}**")
+    widths = {line.count("|") for line in text.split("\n\n")[1].splitlines()}
+    assert len(widths) == 1
+    tex = formats.latex(found)
+    assert difference in tex and tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 4
+    assert r"dev\_score" in tex and "95 \\%" in tex
+
+
+def test_what_the_trainer_writes_is_read(tmp_path: Path, cache: Path) -> None:
+    for sampler in ("annealed", "arrp"):
+        for seed in (1, 2):
+            config = small_config(cache, sampler=sampler, seed=seed, epochs=1)
+            place = tmp_path / "trials" / f"{sampler}-{seed}"
+            list(train(config, str(place), identity={"config_id": sampler}))
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    assert made.problem == "" and made.seeds == [1, 2]
+    record = TrialDirectory(str(tmp_path / "trials" / "arrp-1")).records()[-1]
+    (arrp,) = [s for s in found.standings if s.method == "arrp+pcgrad"]
+    assert arrp.naive == pytest.approx(arrp.scores["dev_score"].value)
+    assert 0 < record["dev_score"] < 1
+
+
+def orch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_answers_in_its_first_line(tmp_path: Path) -> None:
+    write_pair(tmp_path / "s", (0.80, 0.82))
+    shown = orch("compare", "s", "--out", str(tmp_path))
+    assert shown.returncode == 0, shown.stderr
+    first = shown.stdout.splitlines()[0]
+    assert first.startswith("ARRP against annealed PCGrad: dev_score 0.8")
+    assert "better; no speed-up is claimed (the trials' minutes" in first
+    for word in ("against annealed+pcgrad", "frontier", "configuration", "optimism"):
+        assert word in shown.stdout
+    told = json.loads(orch("compare", "s", "--out", str(tmp_path), "--format", "json").stdout)
+    assert told["answer"] == first and told["rows"] and told["why"]["progress"]
+    assert {m["method"] for m in told["methods"]} == {"annealed+pcgrad", "arrp+pcgrad"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--format xml", "--format xml: no such format; allowed: table, json, csv, md, latex"),
+        ("--margin 0", "--margin 0: must lie between 0 and 1"),
+        ("--metric acc", "--metric acc: no such metric; allowed: dev_score, dev_mean, sst"),
+        ("--baseline x", "--baseline x: no such method; allowed: arrp+pcgrad"),
+        ("--methods y", "--methods y: no such method; allowed: arrp+pcgrad"),
+        ("--by lamda", "--by lamda: unknown key; allowed: "),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_2(tmp_path: Path, options: str, message: str) -> None:
+    write_trial(tmp_path / "s", [0.5], sampler="arrp")
+    answer = orch("compare", "s", "--out", str(tmp_path), *options.split())
+    assert answer.returncode == 2 and answer.stdout == ""
+    assert message in answer.stderr and "Traceback" not in answer.stderr
+
+
+def test_trials_of_another_number_of_epochs_are_left_out(tmp_path: Path) -> None:
+    world = write_pair(tmp_path / "s", (0.80, 0.82), seeds=(1, 2))
+    write_predicted(
+        tmp_path / "s", world, world.predictions(RNG(0), 0.99), sampler="annealed", epochs=3, seed=1
+    )
+    (tmp_path / "s" / "sweep.yaml").write_text("name: s\nbase: {epochs: 1}\n")
+    shown = orch("compare", "s", "--out", str(tmp_path))
+    assert "1 trials of another number of epochs were left out." in shown.stdout
+    assert "different epochs" not in shown.stdout

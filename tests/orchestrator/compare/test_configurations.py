@@ -1,0 +1,156 @@
+"""The comparison: what is ranked, how seeds are averaged, what is claimed and what is not."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from orchestrator.compare import Comparison, compare, footnotes, table
+from orchestrator.ledger import Ledger
+from tests.support.ledgers import write_trial
+
+
+def compared(folder: Path) -> Comparison:
+    return compare(Ledger(folder.parent, folder.name).trials())
+
+
+def rendered(comparison: Comparison) -> str:
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(table(comparison))
+    return console.export_text()
+
+
+def write_pair(folder: Path, *, arrp_minutes: float = 0.5, **arrp: object) -> None:
+    """Two seeds each of annealed and ARRP."""
+    for seed, score in ((1, 0.70), (2, 0.74)):
+        write_trial(folder, [0.1, score], sampler="annealed", B=640, seed=seed, minutes=2.0)
+    for seed, score in ((1, 0.71), (2, 0.73)):
+        write_trial(
+            folder, [0.9, score], sampler="arrp", B=320, seed=seed, minutes=arrp_minutes, **arrp
+        )
+
+
+def test_seeds_of_a_configuration_are_averaged_with_their_spread(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    rows = {row.sampler: row for row in compared(tmp_path).rows}
+    annealed = rows["annealed"]
+    assert annealed.seeds == [1, 2]
+    assert annealed.dev_score.mean == pytest.approx(0.72)
+    assert annealed.dev_score.sd == pytest.approx(statistics.stdev([0.70, 0.74]))
+    assert annealed.dev_mean.mean == pytest.approx(0.71)
+    assert annealed.tasks["sts"].mean == pytest.approx(0.36)
+    assert annealed.minutes_per_epoch.mean == 2.0
+    assert annealed.examples_per_epoch == 300
+
+
+def test_the_last_epoch_counts_and_rows_are_ranked_by_it(tmp_path: Path) -> None:
+    write_trial(tmp_path, [0.9, 0.3], sampler="arrp")
+    write_trial(tmp_path, [0.1, 0.5], sampler="round_robin")
+    assert [row.sampler for row in compared(tmp_path).rows] == ["round_robin", "arrp"]
+
+
+def test_only_complete_trials_are_ranked_and_the_others_counted(tmp_path: Path) -> None:
+    write_trial(tmp_path, [0.5, 0.5], sampler="arrp", seed=1)
+    write_trial(tmp_path, [0.99], sampler="arrp", seed=2, status="pruned")
+    write_trial(tmp_path, [0.98], sampler="round_robin", status="failed", reason="diverged")
+    write_trial(tmp_path, [0.97], sampler="annealed", status=None)
+    result = compared(tmp_path)
+    assert [(row.sampler, row.seeds) for row in result.rows] == [("arrp", [1])]
+    assert result.counts == {"complete": 1, "failed": 1, "pruned": 1, "unfinished": 1}
+    assert "1 failed, 1 pruned" in footnotes(result)[0]
+
+
+def test_the_answer_names_difference_spread_and_ratio_of_minutes(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    result = compared(tmp_path)
+    # Welch: sqrt(sd1^2 / 2 + sd2^2 / 2), sds 0.0283 and 0.0141
+    assert result.difference["standard_error"] == pytest.approx(0.02236, abs=1e-4)
+    assert result.difference["minutes_ratio"] == pytest.approx(0.25)
+    assert "+0.0000 ±0.0224 (standard error; 2 seeds and 2 seeds)" in result.answer
+    assert "at 0.25 times its minutes per epoch" in result.answer
+
+
+def test_one_seed_claims_no_spread(tmp_path: Path) -> None:
+    write_trial(tmp_path, [0.6], sampler="arrp")
+    write_trial(tmp_path, [0.5], sampler="annealed")
+    result = compared(tmp_path)
+    assert result.difference["standard_error"] is None
+    assert "+0.1000 (one seed has no spread" in result.answer
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"contended": True}, "contended"),
+        ({"contended": None}, "unknown whether the device was shared"),
+        ({"device": "cuda: other"}, "different devices"),
+    ],
+)
+def test_no_ratio_of_minutes_that_cannot_be_compared(
+    tmp_path: Path, changes: dict[str, object], reason: str
+) -> None:
+    write_pair(tmp_path, **changes)
+    result = compared(tmp_path)
+    assert result.difference["minutes_ratio"] is None
+    assert reason in result.answer and "times its minutes" not in result.answer
+
+
+def test_without_a_finished_trial_of_either_nothing_is_claimed(tmp_path: Path) -> None:
+    assert "no complete trial of arrp and annealed" in compared(tmp_path).answer
+    write_trial(tmp_path, [0.5], sampler="arrp")
+    write_trial(tmp_path, [0.5], sampler="annealed", combiner="sum")  # not PCGrad
+    result = compared(tmp_path)
+    assert "cannot be said, no complete trial of annealed" in result.answer
+    assert result.difference == {}
+
+
+def test_a_lucky_seed_does_not_stand_for_its_method(tmp_path: Path) -> None:
+    write_pair(tmp_path)
+    write_trial(tmp_path, [0.99], sampler="arrp", B=999, seed=1)
+    result = compared(tmp_path)
+    assert result.rows[0].label.startswith("arrp") and "B=999" in result.rows[0].label
+    assert "B=999" not in result.answer
+
+
+def test_labels_tell_configurations_apart(tmp_path: Path) -> None:
+    write_trial(tmp_path, [0.5], sampler="arrp", freeze="encoder", B=320, **{"lambda": 0.5})
+    write_trial(tmp_path, [0.4], sampler="annealed", B=640, dropout=0.1)
+    write_trial(tmp_path, [0.3], sampler="round_robin", dropout=0.2)
+    labels = [row.label for row in compared(tmp_path).rows]
+    assert labels == [
+        "arrp F=encoder λ=0.5 B=320 dropout=0.3",
+        "annealed B=640 dropout=0.1",
+        "round_robin dropout=0.2",
+    ]
+
+
+def test_the_table_marks_contended_minutes(tmp_path: Path) -> None:
+    write_trial(tmp_path, [0.5], sampler="arrp", minutes=1.25, contended=True)
+    result = compared(tmp_path)
+    assert "1.250*" in rendered(result)
+    assert any(note.startswith("* contended") for note in footnotes(result))
+
+
+def test_mappings_by_task_have_labels(tmp_path: Path) -> None:
+    many = {"B": {"qqp": 24000, "sst": 2000}, "lambda": {"qqp": 0.1, "sst": 0.5}}
+    write_trial(tmp_path / "s", [0.5], sampler="arrp", **many)
+    (row,) = compare(Ledger(tmp_path, "s").trials()).rows
+    assert row.label == "arrp F=none λ=qqp:0.1+sst:0.5 B=qqp:24000+sst:2000"
+
+
+def test_an_entry_that_acts_in_some_configurations_alone_is_in_their_labels(tmp_path: Path) -> None:
+    options: dict = {"combiner_options": {"c": 0.5}, "sampler": "round_robin"}
+    write_trial(tmp_path, [0.5], combiner="torchjd.CAGrad", **options)
+    write_trial(tmp_path, [0.4], combiner="pcgrad", **options)
+    labels = [row.label for row in compared(tmp_path).rows]
+    assert labels == ["round_robin torchjd.CAGrad combiner_options.c=0.5", "round_robin"]
+
+
+def test_a_sweep_with_another_question_names_its_best(tmp_path: Path) -> None:
+    for score, name in ((0.6, "sum"), (0.7, "mean")):
+        write_trial(tmp_path / "s", [score], sampler="round_robin", combiner=name)
+    answer = compare(Ledger(tmp_path, "s").trials()).answer
+    assert answer == "Best: round_robin mean, dev_score 0.7000 (1 seed)."

@@ -1,0 +1,270 @@
+"""`--probe`: what is measured, and what follows from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator.errors import SweepError
+from orchestrator.preflight import memory_probe
+from orchestrator.preflight.memory_probe import Probed, largest, measure, probed
+from orchestrator.spec import SweepSpec
+from tests.support.small import small_config
+from trainer.config import TrainConfig
+from trainer.train import Run
+
+GB = 10**9
+
+
+def make_spec(cache: Path, space: dict[str, Any] | None = None, **parts: Any) -> SweepSpec:
+    base = small_config(cache).to_dict() | parts.pop("base", {})
+    del base["seed"]
+    algorithm = "random" if space else "list"
+    whole = {
+        "name": "s",
+        "base": base,
+        "space": space or {},
+        "search": {"algorithm": algorithm, "seeds": [1]},
+        "enqueue": [] if space else [{"dropout": 0.1}],
+    }
+    return SweepSpec.model_validate(whole | parts)
+
+
+def with_found(monkeypatch: pytest.MonkeyPatch, **changes: Any) -> list[TrainConfig]:
+    """A machine on which a step takes 9 GB and 80 GB are free on each of two GPUs."""
+    found = Probed(device="cuda", peak=9 * GB, allocated=8 * GB, free=80 * GB, devices=2)
+    asked: list[TrainConfig] = []
+
+    def measured(config: TrainConfig) -> Probed:
+        asked.append(config)
+        return dataclasses.replace(found, **changes)
+
+    monkeypatch.setattr(memory_probe, "measure", measured)
+    monkeypatch.setattr(os, "cpu_count", lambda: 16)
+    return asked
+
+
+# What is the largest
+
+
+def test_the_largest_has_the_largest_value_of_every_dimension(cache: Path) -> None:
+    space = {
+        "batch_size": {"low": 4, "high": 32},
+        "encoder": {"choices": ["mini", "tiny"]},
+        "combiner": {"choices": ["sum", "pcgrad"]},
+        "data.max_length": {"choices": [128, 64]},
+        "tasks": {"choices": [["sst"], ["sst", "qqp", "sts"]]},
+        "dropout": {"low": 0.0, "high": 0.5},
+    }
+    base = {"sampler": "round_robin", "data": {"source": "synthetic", "cache": str(cache)}}
+    found = largest(make_spec(cache, space, base=base))
+    assert (found.batch_size, found.encoder, found.combiner) == (32, "mini", "pcgrad")
+    assert (found.data.max_length, found.tasks) == (128, ("sst", "qqp", "sts"))
+
+
+def test_an_entry_may_be_the_largest(cache: Path) -> None:
+    entries = [{"batch_size": 8}, {"batch_size": 64}, {"batch_size": 16}]
+    assert largest(make_spec(cache, enqueue=entries)).batch_size == 64
+
+
+# What is measured
+
+
+def test_what_a_step_takes_is_measured_in_a_process_of_its_own(cache: Path) -> None:
+    found = measure(small_config(cache))
+    assert (found.device, found.devices) == ("cpu", 1)
+    # A process with torch and Ray loaded is some hundred MB; these are bytes.
+    assert 200 * 2**20 < found.peak < 4 * 2**30
+    assert found.fits == int(0.9 * found.free // found.peak) > 0
+    # 4.6 MB of parameters more, each several times in memory.
+    larger = measure(small_config(cache, encoder="mini", B=8))
+    assert larger.peak > found.peak + 50 * 2**20
+
+
+def test_the_step_has_each_tasks_longest_sentences(cache: Path) -> None:
+    short = memory_probe._Short(small_config(cache))
+    plain = Run(small_config(cache))
+    for phase, whole in zip(short.plan(1), plain.plan(1), strict=True):
+        assert len(phase.steps) == 2  # the optimizer's moments are there in the second
+
+        def tokens(step: Any) -> int:
+            splits = plain.corpus.splits
+            return sum(int(splits[d.task]["train"].lengths[d.rows].sum()) for d in step)
+
+        assert tokens(phase.steps[0]) >= max(map(tokens, whole.steps))
+    record, files = short.epoch(1)
+    assert record["updates"] == 2 * len(plain.plan(1))
+    assert any(name.endswith(".safetensors") for name in files)  # a checkpoint was made, too
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import os; os.kill(os.getpid(), 9)", "its process was killed"),
+        ("raise SystemExit('how much memory is free cannot be known')", "cannot be known"),
+        ("raise type('OutOfMemoryError', (Exception,), {})('CUDA')", "not one trial fits"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    code: str, says: str, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = subprocess.run
+
+    def other(command: list[str], **options: Any) -> Any:
+        return real([sys.executable, "-c", code], **options)
+
+    monkeypatch.setattr(subprocess, "run", other)
+    with pytest.raises(SweepError, match=f"^--probe: .*{says}") as raised:
+        measure(small_config(cache))
+    assert "\n" not in str(raised.value)
+
+
+def test_memory_that_nobody_knows_is_no_measurement(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory_probe, "free_memory", lambda device: float("inf"))
+    with pytest.raises(SystemExit, match="cannot be known"):
+        memory_probe._take(small_config(cache))
+
+
+def test_a_gpu_is_asked_for_all_that_the_process_holds(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fake: 80 GB, of which others hold 10, and behind the step 55 are left."""
+    names = {
+        "synchronize": lambda device: None,
+        "mem_get_info": lambda device: (55 * GB, 80 * GB),
+        "device_count": lambda: 2,
+        "get_device_properties": lambda index: SimpleNamespace(total_memory=80 * GB),
+        "max_memory_reserved": lambda device: 12 * GB,
+        "max_memory_allocated": lambda device: 11 * GB,
+    }
+    for name, fake in names.items():
+        monkeypatch.setattr(torch.cuda, name, fake)
+    taken: list[int] = []
+    monkeypatch.setattr(memory_probe, "choose_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(memory_probe, "_held_by_others", lambda: [10 * GB, 30 * GB])
+    monkeypatch.setattr(memory_probe, "free_memory", lambda device: 70.0 * GB)
+    monkeypatch.setattr(memory_probe, "used_memory", lambda device: 0)
+    fake_run = SimpleNamespace(epoch=taken.append)
+    monkeypatch.setattr(memory_probe, "_Short", lambda config: fake_run)
+    found = memory_probe._take(small_config(cache))
+    # 80 - 55 - 10: tensors, cached blocks and CUDA's context; the fuller device has 50 left.
+    assert found == Probed("cuda", 15 * GB, 11 * GB, 50 * GB, 2)
+    assert found.fits == 3
+    assert taken == [1]
+
+
+def test_nvidia_smi_tells_what_others_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text('#!/bin/sh\necho "$@" > "$0.asked"\necho 3\necho 1024\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert memory_probe._held_by_others() == [3 * 2**20, 2**30]
+    assert "-i 2,3" in (tmp_path / "nvidia-smi.asked").read_text()
+    program.write_text("#!/bin/sh\nexit 9\n")
+    assert memory_probe._held_by_others() == []
+
+
+# What follows from it
+
+
+def test_a_gpu_is_shared_by_as_many_trials_as_fit(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_found(monkeypatch)
+    said: list[str] = []
+    resources = probed(make_spec(cache), said.append).resources
+    assert (resources.gpu, resources.max_concurrent) == (0.125, 16)
+    assert "9,000,000,000 bytes" in said[0]
+    assert "80.0 GB are free on each of 2 GPUs" in said[0]
+    assert said[1] == "probe: 8 trials fit there, with 10% of the memory left over"
+
+
+def test_so_many_shares_are_never_more_than_a_device(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for count in range(1, 60):
+        with_found(monkeypatch, peak=GB, free=round(count * GB / 0.9) + 1, devices=1)
+        monkeypatch.setattr(os, "cpu_count", lambda: 64)
+        resources = probed(make_spec(cache), lambda text: None).resources
+        assert resources.max_concurrent == count
+        assert round(resources.gpu * 10_000) * count <= 10_000
+        assert round(resources.gpu * 10_000) * (count + 1) > 10_000
+
+
+def test_processors_limit_the_trials_on_a_gpu_too(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_found(monkeypatch, peak=GB, devices=1)
+    assert probed(make_spec(cache), lambda text: None).resources.max_concurrent == 16
+
+
+def test_what_the_file_says_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_found(monkeypatch)
+    said: list[str] = []
+    kept = probed(make_spec(cache, resources={"gpu": 0.5, "max_concurrent": 3}), said.append)
+    assert (kept.resources.gpu, kept.resources.max_concurrent) == (0.5, 3)
+    assert said[2:] == [
+        "probe: resources.gpu is given and stays 0.5",
+        "probe: resources.max_concurrent is given and stays 3",
+    ]
+    # As many at once as the given share allows, not as memory would.
+    assert (
+        probed(make_spec(cache, resources={"gpu": 0.5}), said.append).resources.max_concurrent == 4
+    )
+
+
+def test_on_a_cpu_memory_and_cores_limit_the_trials(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = with_found(monkeypatch, device="cpu", peak=GB, free=10 * GB, devices=1)
+    resources = probed(make_spec(cache, resources={"cpu": 1}), print).resources
+    assert (resources.gpu, resources.max_concurrent) == (0, 9)
+    resources = probed(make_spec(cache, resources={"cpu": 4}), print).resources
+    assert resources.max_concurrent == 4
+    assert asked[-1].threads == 4  # it takes a step as a trial would
+
+
+def test_a_single_trial_needs_no_margin(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_found(monkeypatch, peak=95 * GB, free=100 * GB, devices=1)
+    assert probed(make_spec(cache), print).resources.gpu == 1
+    with_found(monkeypatch, peak=101 * GB, free=100 * GB, devices=1)
+    with pytest.raises(SweepError, match="not one trial fits"):
+        probed(make_spec(cache), print)
+
+
+def test_a_cluster_is_not_measured_from_here(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = with_found(monkeypatch)
+    with pytest.raises(SweepError, match="--probe measures this machine"):
+        probed(make_spec(cache), print, "auto")
+    assert asked == []
+
+
+def test_a_dry_run_says_it_and_starts_nothing(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from typer.testing import CliRunner
+
+    from orchestrator.cli import app
+
+    with_found(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    spec = json.loads(json.dumps(make_spec(cache).to_dict()))
+    del spec["resources"]
+    (tmp_path / "sweep.yaml").write_text(json.dumps(spec))
+    result = CliRunner().invoke(app, ["sweep", "sweep.yaml", "--probe", "--dry-run", "--json"])
+    assert result.exit_code == 0, result.exception
+    assert json.loads(result.stdout)["resources"]["gpu"] == 0.125
+    assert "probe: 8 trials fit there" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.yaml"]

@@ -1,0 +1,197 @@
+"""The report in a real browser: no requests, nothing cut off, readable on a phone and on a desk."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator.report import make, write_report
+from tests.support.reported import write_sweep
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="no chromium with its chromedriver is installed"
+)
+_OPTIONS = [
+    "headless", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
+    "disable-component-update", "disable-sync",
+]  # fmt: skip
+#: Of a figure's texts: the smallest height in pixels, and those outside their figure.
+_TEXTS = """
+const found = {smallest: 1e9, outside: [], count: 0};
+for (const svg of document.querySelectorAll('figure svg')) {
+  const frame = svg.getBoundingClientRect();
+  for (const text of svg.querySelectorAll('text')) {
+    const box = text.getBoundingClientRect();
+    found.count += 1;
+    found.smallest = Math.min(found.smallest, Math.min(box.height, box.width * 9));
+    if (box.left < frame.left - 2 || box.right > frame.right + 2 ||
+        box.top < frame.top - 2 || box.bottom > frame.bottom + 2) {
+      found.outside.push(svg.closest('figure').id + ': ' + text.textContent);
+    }
+  }
+}
+return found;
+"""
+_OVERFLOW = """
+const wide = document.documentElement;
+const inside = e => e.closest('.table, pre');
+return {page: [wide.scrollWidth, innerWidth],
+        parts: [...document.querySelectorAll('body *')].filter(
+            e => !inside(e) && e.getBoundingClientRect().right > wide.clientWidth + 1
+        ).map(e => e.tagName + ' ' + e.id)};
+"""
+
+
+class Browser:
+    """A headless browser, by WebDriver's plain HTTP."""
+
+    def __init__(self, port: int, profile: Path):
+        self._url = f"http://127.0.0.1:{port}"
+        arguments = [*_OPTIONS, f"user-data-dir={profile}"]
+        if os.geteuid() == 0:
+            arguments.append("no-sandbox")  # which root cannot have
+        wanted = {
+            "goog:chromeOptions": {"args": arguments, "binary": CHROMIUM},
+            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
+        }
+        asked = {"capabilities": {"alwaysMatch": wanted}}
+        session = self._post("/session", asked)["sessionId"]
+        self._url += f"/session/{session}"
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        request = urllib.request.Request(
+            self._url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.load(answer)["value"]
+
+    def run(self, script: str) -> Any:
+        return self._post("/execute/sync", {"script": script, "args": []})
+
+    def devtools(self, command: str, **parameters: Any) -> Any:
+        return self._post("/goog/cdp/execute", {"cmd": command, "params": parameters})
+
+    def open(self, path: Path, width: int, scheme: str = "light") -> None:
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
+            mobile=False,
+        )  # fmt: skip
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.devtools("Emulation.setEmulatedMedia", features=features)
+        self._post("/url", {"url": path.as_uri()})
+
+    def logged(self, kind: str) -> list[dict[str, Any]]:
+        return list(self._post("/se/log", {"type": kind}))
+
+    def requests(self) -> list[str]:
+        """Addresses that were asked for since the last call."""
+        messages = [json.loads(each["message"])["message"] for each in self.logged("performance")]
+        return [
+            each["params"]["request"]["url"]
+            for each in messages
+            if each["method"] == "Network.requestWillBeSent"
+        ]
+
+    def quit(self) -> None:
+        request = urllib.request.Request(self._url, method="DELETE")
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(request, timeout=20).close()
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    driver = subprocess.Popen(
+        [str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    made = None
+    try:
+        for _ in range(100):
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            time.sleep(0.1)
+        made = Browser(port, tmp_path_factory.mktemp("profile"))
+        yield made
+    finally:
+        if made is not None:
+            made.quit()
+        driver.terminate()
+        driver.wait(20)
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with every part, names longer than any figure included."""
+    folder = tmp_path_factory.mktemp("report")
+    ledger = write_sweep(folder / "s", seeds=(1, 2), epochs=2)
+    path = folder / "report.html"
+    write_report(make(ledger), path)
+    return path
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_the_page_fits_and_asks_for_nothing(browser: Browser, page: Path, width: int) -> None:
+    browser.requests(), browser.logged("browser")
+    browser.open(page, width)
+    assert browser.run("return document.title") == "s: report"
+    found = browser.run(_OVERFLOW)
+    assert found["page"][1] == width and found["page"][0] <= width
+    assert found["parts"] == []
+    texts = browser.run(_TEXTS)
+    assert texts["count"] > 300 and texts["outside"] == []
+    assert texts["smallest"] > 8.5
+    asked = browser.requests()
+    assert asked and all(each.startswith((page.as_uri(), "data:")) for each in asked)
+    assert browser.logged("browser") == []
+    shot = browser.devtools("Page.captureScreenshot", format="png")["data"]
+    assert base64.b64decode(shot)[:4] == b"\x89PNG"
+
+
+def test_dark_readers_get_light_text_on_dark_paper(browser: Browser, page: Path) -> None:
+    script = """
+    const ink = e => getComputedStyle(e), svg = document.querySelector('figure svg');
+    return [ink(document.body).backgroundColor, ink(document.body).color,
+            ink(svg.querySelector('text')).fill];
+    """
+
+    def light(colour: str) -> float:
+        return sum(map(float, colour.removeprefix("rgb(").removesuffix(")").split(","))) / 765
+
+    browser.open(page, 1280, scheme="dark")
+    paper, *inks = map(light, browser.run(script))
+    assert paper < 0.2 and min(inks) > 0.8
+    browser.open(page, 1280)
+    paper, *inks = map(light, browser.run(script))
+    assert paper > 0.9 and max(inks) < 0.3
+
+
+def test_on_paper_nothing_is_wider_than_a_page(browser: Browser, page: Path) -> None:
+    browser.open(page, 1280)
+    browser.devtools("Emulation.setEmulatedMedia", media="print")
+    browser.devtools(
+        "Emulation.setDeviceMetricsOverride", width=695, height=980, deviceScaleFactor=1,
+        mobile=False,
+    )  # fmt: skip  # A4 less its margins, 96 dots an inch
+    tables = "return [...document.querySelectorAll('table')].map(e => e.offsetWidth)"
+    assert max(browser.run(tables)) <= 695
+    assert browser.run("return document.documentElement.scrollWidth") <= 695
+    printed = browser.devtools("Page.printToPDF", printBackground=True, paperWidth=8.27)["data"]
+    assert base64.b64decode(printed)[:5] == b"%PDF-"

@@ -1,0 +1,74 @@
+"""Every search space of the project runs on the embedded profile and quotes its paper."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.ledger import Ledger
+from orchestrator.spec import load_spec
+from tests.support.drivers import train_all
+from tests.support.paths import SEARCH_SPACES
+
+FILES = sorted(SEARCH_SPACES.glob("*.yaml"))
+#: The one that Ray runs here; the others' trials are trained in this process.
+SWEPT = "table3"
+
+
+def orch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
+def test_a_space_opens_with_its_question_command_minutes_and_best_score(file: Path) -> None:
+    head = file.read_text().partition("\nname:")[0]
+    for word in ("# Question ", "# Command ", "# Minutes ", "# Best "):
+        assert word in head
+    assert f"orch sweep search_spaces/{file.name} --profile embedded" in head
+    assert load_spec(str(file)).question
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.stem != "arrp"], ids=lambda f: f.stem)
+def test_the_embedded_profile_trains_every_row(file: Path, tmp_path: Path, cache: Path) -> None:
+    quick = ["search.seeds=[1]", "tracking={report: false, registered_model: none}"]
+    options = [word for text in (*quick, f"base.data.cache={cache}") for word in ("--set", text)]
+    spec = load_spec(str(file), "embedded", options[1::2])
+    if file.stem == SWEPT:
+        done = orch("sweep", str(file), "--profile", "embedded", "--out", str(tmp_path), *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert spec.published and all(row.method in done.stdout for row in spec.published.rows)
+    else:
+        train_all(spec, Ledger(tmp_path, spec.name))
+    trials = Ledger(tmp_path, spec.name).trials()
+    assert len(trials) == len(spec.enqueue) * len(spec.search.seeds)
+    assert {trial.status for trial in trials} == {"complete"}
+    if spec.published is None:
+        return
+    shown = orch("compare", spec.name, "--out", str(tmp_path), "--published", "--json")
+    rows = json.loads(shown.stdout)["rows"]
+    assert len(rows) == len(spec.published.rows)
+    scores = {t.identity["config_id"]: t.summary["dev_score"] for t in trials}
+    configs = {t.identity["config_id"]: t.train_config for t in trials}
+    for index, row in enumerate(rows):
+        if index >= len(spec.enqueue):
+            assert set(row["ours"].values()) == {None}
+            continue
+        wanted = spec.config_for(spec.enqueue[index], spec.search.seeds[0]).canonical()
+        (mine,) = [key for key, config in configs.items() if config.canonical() == wanted]
+        assert row["ours"]["dev_score"] == pytest.approx(scores[mine]), row["method"]
+
+
+def test_published_figures_are_asked_for_in_vain_where_none_are_quoted(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "bare"
+    (folder / "trials").mkdir(parents=True)
+    (folder / "sweep.yaml").write_text("name: bare\n")
+    done = orch("compare", "bare", "--out", str(tmp_path), "--published")
+    assert done.returncode == 2
+    assert "quotes no published figures" in done.stderr and "Traceback" not in done.stderr

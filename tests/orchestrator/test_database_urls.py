@@ -1,0 +1,95 @@
+"""A database's password: named in the sweep file, looked up when it is opened, shown nowhere."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchestrator.database_urls import UnsetVariable, expanded, holds_password, without_password
+from orchestrator.errors import SweepError
+from orchestrator.ledger import Ledger
+from orchestrator.spec import SpecError, load_spec
+from orchestrator.tracking.projections import pictures
+
+FILE = "name: s\nsearch: {algorithm: list}\nenqueue: [{}]\ntracking: {%s: '%s'}\n"
+NAMED = "postgresql://orch:${ORCH_DB_PASSWORD}@db:5432/mlflow"
+
+
+def test_a_variable_is_looked_up_and_encoded_where_a_uri_needs_it() -> None:
+    environment = {"ORCH_DB_PASSWORD": "a/b@c:d", "HOST": "db:1"}
+    assert expanded(NAMED, environment) == "postgresql://orch:a%2Fb%40c%3Ad@db:5432/mlflow"
+    assert expanded("http://${HOST}/x", environment) == "http://db:1/x"
+    assert expanded("postgresql://u@h/d?password=${ORCH_DB_PASSWORD}", environment).endswith(
+        "password=a%2Fb%40c%3Ad"
+    )
+    for plain in ("sqlite:///mlflow.db", "http://host:5000", "postgresql://u@h/$HOME"):
+        assert expanded(plain, environment) == plain
+    with pytest.raises(UnsetVariable, match="ORCH_DB_PASSWORD is not set"):
+        expanded(NAMED, {})
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("postgresql+psycopg://orch:secret@db/m", "postgresql+psycopg://orch@db/m"),
+        ("http://orch:secret@host:5000", "http://orch@host:5000"),
+        ("postgresql://orch:se@cret@db/m", "postgresql://orch@db/m"),
+        ("postgresql://orch:a${X}secret@db/m", "postgresql://orch@db/m"),
+        ("postgresql://db/m?user=o&password=secret", "postgresql://db/m?user=o&password=***"),
+        ("mysql://db/m?passwd=secret&x=1", "mysql://db/m?passwd=***&x=1"),
+    ],
+)
+def test_a_written_password_is_found_and_left_out(uri: str, shown: str) -> None:
+    assert holds_password(uri) and without_password(uri) == shown and not holds_password(NAMED)
+
+
+@pytest.mark.parametrize("plain", [NAMED, "sqlite:////home/a:b@c/m.db", "http://host:5000"])
+def test_what_holds_no_password_is_shown_as_it_is(plain: str) -> None:
+    assert not holds_password(plain) and without_password(plain) == plain
+
+
+@pytest.mark.parametrize("key", ["uri", "study"])
+def test_a_password_in_a_sweep_file_is_refused_and_not_repeated(key: str, tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    for scheme in ("postgresql", "mssql"):
+        file.write_text(FILE % (key, f"{scheme}://orch:secret@db/m"))
+        with pytest.raises(SpecError) as caught:
+            load_spec(str(file))
+        assert f"tracking.{key}" in str(caught.value) and "secret" not in str(caught.value)
+    file.write_text(FILE % (key, "postgresql://orch:secret@db/m"))
+    run = [sys.executable, "-c", "from orchestrator.cli import main; main()", "validate", str(file)]
+    answer = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert answer.returncode == 2 and "${ORCH_DB_PASSWORD}" in answer.stderr
+    assert "secret" not in answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("key", ["uri", "study"])
+def test_an_unset_variable_is_one_message_before_the_start(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(FILE % (key, NAMED))
+    spec = load_spec(str(file))
+    monkeypatch.delenv("ORCH_DB_PASSWORD", raising=False)
+    with pytest.raises(SweepError, match=f"tracking.{key}: .*ORCH_DB_PASSWORD is not set"):
+        pictures(spec, Ledger(tmp_path, "s"), "id", list, print)
+    monkeypatch.setenv("ORCH_DB_PASSWORD", "secret")
+    drawn = pictures(spec, Ledger(tmp_path, "s"), "id", list, print)
+    assert "secret" not in spec.to_yaml() + "".join(picture.name for picture in drawn)
+    assert "${ORCH_DB_PASSWORD}" in spec.to_yaml()
+
+
+@pytest.mark.parametrize("key", ["uri", "study"])
+def test_a_driver_that_is_not_installed_is_one_message_before_the_start(
+    key: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(FILE % (key, "postgresql+psycopg://orch@db:5432/mlflow"))
+    spec = load_spec(str(file))
+    assert len(pictures(spec, Ledger(tmp_path, "s"), "id", list, print)) == 2
+    monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not there
+    with pytest.raises(SweepError, match=rf"tracking.{key}: .*psycopg is not.*\[postgres\]"):
+        pictures(spec, Ledger(tmp_path, "s"), "id", list, print)

@@ -1,0 +1,53 @@
+"""The benchmarks run and say what they promise; what they measure here means nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from tests.support.paths import ROOT
+
+
+def last_line(*command: str) -> dict[str, object]:
+    answer = subprocess.run(
+        [sys.executable, *command], capture_output=True, text=True, cwd=ROOT, timeout=300
+    )
+    assert answer.returncode == 0, answer.stderr
+    found: dict[str, object] = json.loads(answer.stdout.splitlines()[-1])
+    return found
+
+
+def test_the_step_benchmark_compares_all_contestants() -> None:
+    found = last_line(
+        "benchmarks/step.py", "--shape", "tiny", "--batch-size", "2", "--rounds", "2",
+        "--warmup", "1", "--threads", "1", "--json",
+    )  # fmt: skip
+    promised = (
+        "speedup_fp32", "speedup_bf16", "speedup_sum", "peak_fraction_fp32", "peak_fraction_bf16",
+        "surgery_share", "frozen_ratio", "speedup_rows_fp32", "speedup_rows_both_bf16",
+    )  # fmt: skip
+    missing = [key for key in promised if not isinstance(found.get(f"tiny_{key}_b2"), float)]
+    assert not missing
+
+
+def test_the_epochs_benchmark_times_every_method_by_every_step() -> None:
+    found = last_line(
+        "benchmarks/epochs.py", "--shape", "tiny", "--batch-size", "8", "--rounds", "2",
+        "--steps", "1", "--share", "0.002", "--threads", "1", "--json",
+    )  # fmt: skip
+    for whose in ("ours", "usual", "rows"):
+        annealed = found[f"annealed_{whose}_minutes"]
+        assert isinstance(annealed, float) and annealed > 0
+        for row in ("round_robin", "arrp", "arrp_frozen"):
+            keys = (f"speedup_{row}_{whose}{end}" for end in ("_q1", "", "_q3"))
+            low, median, high = (found[key] for key in keys)
+            assert isinstance(median, float) and 0 < low <= median <= high  # type: ignore[operator]
+
+
+def test_the_gpu_benchmark_runs_on_a_cpu_to_be_tried() -> None:
+    found = last_line(
+        "benchmarks/gpu.py", "--device", "cpu", "--shape", "tiny", "--share", "0.001",
+        "--batch-size", "2", "--rounds", "4", "--no-epochs",
+    )  # fmt: skip
+    assert {"speedup_b2", "peak_fraction_bf16_b2", "surgery_share_b2"} <= set(found)

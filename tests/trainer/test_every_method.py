@@ -1,0 +1,225 @@
+"""Every row of the papers runs from a config, through the trainer's own command."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from trainer.storage.trial_directory import TrialDirectory
+
+FOUR = ["sst", "qqp", "sts", "yelp"]
+MIX = {"sampler": "cycle", "batch_size": {"sst": 2, "qqp": 24, "sts": 2}}
+WITH_YELP = {
+    "sampler": "cycle", "tasks": FOUR, "batch_size": {"sst": 2, "qqp": 24, "sts": 2, "yelp": 2},
+}  # fmt: skip
+SMART = {"smart_weight": 5.0, "bregman_weight": 1.0}
+
+ROWS: dict[str, dict[str, Any]] = {
+    "P0 RR-PCGrad": {"sampler": "round_robin"},
+    "P0 A-PCGrad": {"sampler": "annealed", "B": 100},
+    "P0 V-PCGrad": {"sampler": "proportional", "B": 100},
+    "P0 ARRP F=0": {"sampler": "arrp", "lambda": 0.3, "B": 60},
+    "P0 ARRP F=1": {"sampler": "arrp", "lambda": 0.5, "B": 60, "freeze": "encoder"},
+    "P0 ARRP, several large tasks": {
+        "sampler": "arrp",
+        "B": {"qqp": 60, "sst": 5},
+        "lambda": {"qqp": 0.1, "sst": 0.5},
+    },  # fmt: skip
+    "P0 task by task": {"sampler": "sequential"},
+    "P1 pretrain": {"sampler": "cycle", "freeze": "encoder", "combiner": "sum", "batch_size": 32},
+    "P1 finetune-seq": {
+        "sampler": "sequential",
+        "task_order": ["qqp", "sst", "sts"],
+        "optimizer_state": "per_task",
+        "combiner": "sum",
+        "batch_size": 32,
+    },  # fmt: skip
+    "P1 mix": {**MIX, "combiner": "sum"},
+    "P1 mix+surgery": {**MIX, "combiner": "pcgrad"},
+    "P1 mix+surgery, mean": {**MIX, "combiner": "pcgrad", "reduction": "mean"},
+    "P1 mix+yelp": {**WITH_YELP, "combiner": "sum"},
+    "P1 mix+yelp+surgery, four gradients": {**WITH_YELP, "combiner": "pcgrad"},
+    "P1 mix+yelp+surgery, two gradients": {
+        **WITH_YELP,
+        "combiner": "pcgrad",
+        "surgery_groups": {"sst": "main", "qqp": "main", "sts": "main"},
+    },  # fmt: skip
+    "P1 siamese": {"pair": "siamese"},
+    "P2 single": {"sampler": "single_task", "train_task": "sts", "shared_layer": True},
+    "P2 PCGrad": {"shared_layer": True},
+    "P3 proportional": {
+        "sampler": "proportional",
+        "draws_per_step": 1,
+        "steps_per_epoch": 6,
+        "pair": "concat",
+    },  # fmt: skip
+    "P3 annealed, separator": {
+        "sampler": "annealed",
+        "draws_per_step": 1,
+        "steps_per_epoch": 6,
+        "pair": "concat_sep",
+    },  # fmt: skip
+    "P3 triple-batch": {"combiner": "sequential_step", "pair": "concat"},
+    "P3 triple-batch, cosine, surgery, separator": {
+        "pair": {"qqp": "concat_sep", "sts": "siamese"},
+        "head": {"sts": "cosine"},
+    },  # fmt: skip
+    "P3 cfimdb": {"tasks": ["cfimdb"], "sampler": "single_task"},
+    "P4 smart": {"sampler": "single_task", "train_task": "sst", **SMART},
+    "P4 rrobin": {"combiner": "sum"},
+    "P4 rrobin+smart": {"combiner": "sum", **SMART},
+    "P4 rrobin-pre+smart": {"sampler": "rr_pretrain", "combiner": "sum", **SMART},
+    "P4 rrobin-full": {"sampler": "interleaved", "combiner": "sum"},
+    "P4 rrobin-full+layer": {
+        "sampler": "interleaved",
+        "combiner": "sum",
+        "relational_layer": True,
+    },  # fmt: skip
+    "torchjd UPGrad": {"combiner": "torchjd.UPGrad"},
+    "frozen embeddings": {"freeze": "embeddings+layers:0"},
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_every_row_trains_and_leaves_its_records(name: str, cache: Path, tmp_path: Path) -> None:
+    data = {"source": "synthetic", "size": 16, "cache": str(cache)}
+    data["dev_limit"] = {task: 30 for task in ROWS[name].get("tasks", FOUR[:3]) if task != "yelp"}
+    config = {
+        "data": data, "encoder": "tiny", "sampler": "round_robin", "epochs": 2, "batch_size": 8,
+        "learning_rate": 1e-3, "threads": 1,
+    } | ROWS[name]  # fmt: skip
+    (tmp_path / "c.json").write_text(json.dumps(config))
+    out = tmp_path / "trial"
+    command = [sys.executable, "-m", "trainer", "--config", str(tmp_path / "c.json")]
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    store = TrialDirectory(out)
+    records, end = store.records(), store.end()
+    assert end is not None and end["status"] == "complete"
+    assert [record["epoch"] for record in records] == [1, 2]
+    tasks = config.get("tasks", FOUR[:3])
+    scored = [task for task in tasks if task != "yelp"]
+    for record in records:
+        _has_what_an_epoch_reports(record, tasks, scored)
+    table = pq.read_table(out / "predictions/002.parquet")
+    assert set(table["task"].to_pylist()) == set(scored)
+    analysis = json.loads((out / "analysis.json").read_text())
+    assert set(analysis) == set(scored)
+    for task in scored:
+        assert 0 <= analysis[task]["over"] + analysis[task]["under"] <= 1
+        assert analysis[task]["worst"] and analysis[task]["worst"][0]["text"]
+        _is_a_leaderboard_file(out / f"test/{task}.csv", task)
+
+
+def _has_what_an_epoch_reports(record: dict[str, Any], tasks: list[str], scored: list[str]) -> None:
+    assert set(record["tasks"]) == set(tasks)
+    for key in (
+        "dev_score",
+        "dev_mean",
+        "minutes_per_epoch",
+        "updates",
+        "examples",
+        "peak_memory_mb",
+    ):
+        assert record[key] > 0 or key.startswith("dev")
+    for name, values in record["tasks"].items():
+        assert ("dev_metric" in values) == (name in scored)
+        assert (values["train_loss"] is None) == (values["updates"] == 0)
+        assert 0 <= values["utilisation"] <= 1
+    if record["cosines"]:
+        assert 0 <= record["conflict_share"] <= 1
+        assert all(-1.000001 <= cosine <= 1.000001 for cosine in record["cosines"].values())
+
+
+HEADERS = {
+    "sst": "id \t Predicted_Sentiment ",
+    "cfimdb": "id \t Predicted_Sentiment ",
+    "qqp": "id \t Predicted_Is_Paraphrase ",
+    "sts": "id \t Predicted_Similiary ",
+}
+
+
+def _is_a_leaderboard_file(path: Path, task: str) -> None:
+    header, *lines = path.read_text().splitlines()
+    assert header == HEADERS[task]
+    assert len(lines) == 100
+    values = {line.split(" , ")[1].strip() for line in lines}
+    if task == "qqp":
+        assert values <= {"0.0", "1.0"}
+    elif task != "sts":
+        assert values <= set("01234")
+    assert lines[0].split(" , ")[0] == f"{task}-test-0"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sampler": "sequential", "optimizer_state": "per_task", "bregman_weight": 0.5},
+        {"sampler": "arrp", "freeze": "encoder", "head_learning_rate": 0.01, "bregman_weight": 0.5},
+    ],
+    ids=["three AdamW states", "two rates"],
+)
+def test_optimizer_states_survive_a_restart(cache: Path, tmp_path: Path, changes: dict) -> None:
+    """All AdamW states in one checkpoint, with SMART's slow copy: resumed to the same bits."""
+    from tests.support.small import small_config
+    from trainer.train import train
+
+    changes = changes | {"epochs": 3, "data": {"size": 16}}
+    whole = [r.record["files"] for r in train(small_config(cache, **changes), str(tmp_path / "a"))]
+    parts = []
+    for _ in range(3):  # one epoch a process would have done
+        for result in train(small_config(cache, **changes), str(tmp_path / "b")):
+            parts.append(result.record["files"])
+            break
+    assert parts == whole
+    assert "checkpoints/003/slow.safetensors" in whole[-1]
+
+
+def test_label_distribution_and_confusion_are_counted(cache: Path, tmp_path: Path) -> None:
+    from tests.support.small import small_config
+    from trainer.train import train
+
+    config = small_config(cache, epochs=1)
+    list(train(config, str(tmp_path / "t")))
+    analysis = json.loads((tmp_path / "t/analysis.json").read_text())
+    rows = pq.read_table(tmp_path / "t/predictions/001.parquet").to_pylist()
+    for task, classes in (("sst", 5), ("qqp", 2)):
+        mine = [row for row in rows if row["task"] == task]
+        assert sum(analysis[task]["label_share"]) == pytest.approx(1)
+        for label in range(classes):
+            of_label = [row["prediction"] for row in mine if row["label"] == label]
+            expected = [of_label.count(other) / len(of_label) for other in range(classes)]
+            assert analysis[task]["confusion"][label] == pytest.approx(expected)
+    false = [row for row in rows if row["task"] == "qqp" and row["prediction"] > row["label"]]
+    assert analysis["qqp"]["false_positives"] == pytest.approx(len(false) / 60)
+    assert sum(analysis["sts"]["distance"].values()) == pytest.approx(1)
+    distances = [abs(w["prediction"] - w["label"]) for w in analysis["sts"]["worst"]]
+    assert distances == sorted(distances, reverse=True)
+
+
+def test_the_leaderboards_ids_are_the_test_files(cache: Path, tmp_path: Path) -> None:
+    from tests.support.small import small_config
+    from trainer.train import Run
+
+    run = Run(small_config(cache))
+    content = run.final_files()["test/sts.csv"].decode()
+    rows = list(csv.reader(content.splitlines()[1:]))
+    assert [row[0].strip() for row in rows] == run.corpus.splits["sts"]["test"].column("id")
+
+
+def test_test_sets_are_predicted_unless_told_otherwise(cache: Path) -> None:
+    from tests.support.small import small_config
+    from trainer.train import Run
+
+    told, other = small_config(cache), small_config(cache, predict_test=False)
+    names = {f"test/{task}.csv" for task in told.tasks}
+    assert set(Run(told).final_files()) == {"analysis.json", *names}
+    assert set(Run(other).final_files()) == {"analysis.json"}
+    assert told.canonical() == other.canonical()

@@ -1,0 +1,120 @@
+"""Resume is exact: a trial killed anywhere ends with the weights of one that was never stopped."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.resuming import results, start
+from tests.support.small import small_config
+from trainer.storage.trial_directory import TrialDirectory
+
+
+@pytest.fixture(scope="module")
+def config_file(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("resume") / "config.json"
+    config = small_config(cache, epochs=4, data={"size": 48}, attention_dropout=0.1)
+    path.write_text(json.dumps(config.to_dict()))
+    return path
+
+
+@pytest.fixture(scope="module")
+def undisturbed(config_file: Path) -> list[dict[str, Any]]:
+    out = config_file.parent / "undisturbed"
+    process = start(config_file, out)
+    assert process.communicate()[1] == ""
+    assert process.returncode == 0
+    return results(out)
+
+
+def killed_when(process: subprocess.Popen[str], out: Path, epochs: int, delay: float) -> None:
+    deadline = time.monotonic() + 60
+    while len(list((out / "epochs").glob("[0-9]*.json"))) < epochs:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    time.sleep(delay)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert process.stdout and process.stderr
+    process.stdout.close()
+    process.stderr.close()
+
+
+def test_a_trial_killed_again_and_again_ends_with_the_same_bits(
+    config_file: Path, undisturbed: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    """SIGKILL in the middle of the first epoch, of the second, and right behind a commit."""
+    for epochs, delay in ((0, 2.0), (1, 0.25), (3, 0.0)):
+        killed_when(start(config_file, tmp_path), tmp_path, epochs, delay)
+    process = start(config_file, tmp_path)
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert "complete" in output
+    assert results(tmp_path) == undisturbed
+    newest = tmp_path / "checkpoints/004/weights.safetensors"
+    name = "checkpoints/004/weights.safetensors"
+    assert hashlib.sha256(newest.read_bytes()).hexdigest() == undisturbed[-1]["files"][name]
+
+
+def test_a_flipped_bit_costs_one_epoch_and_changes_nothing(
+    config_file: Path, undisturbed: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    killed_when(start(config_file, tmp_path), tmp_path, 2, 0.0)
+    count = len(TrialDirectory(tmp_path).records())
+    weights = tmp_path / f"checkpoints/{count:03d}/optimizer.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    process = start(config_file, tmp_path)
+    _, errors = process.communicate()
+    assert f"falling back to epoch {count - 1}" in errors
+    assert results(tmp_path) == undisturbed
+
+
+def test_sigterm_stops_and_says_how_to_go_on(
+    config_file: Path, undisturbed: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    process = start(config_file, tmp_path)
+    while not (tmp_path / "epochs/001.json").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert "run the same command again to go on" in errors and "Traceback" not in errors
+    process = start(config_file, tmp_path)
+    process.communicate()
+    assert results(tmp_path) == undisturbed
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ('{"samplr": 1}', "samplr: unknown key (did you mean 'sampler'?)"),
+        ("{", "not JSON"),
+        ('{"encoder": "tiny", "data": {"root": "/nowhere"}}', "/nowhere/ids-sst-train.csv"),
+        ('{"encoder": "./nowhere", "data": {"source": "synthetic"}}', "no such folder"),
+    ],
+)
+def test_wrong_input_is_one_clear_error(tmp_path: Path, config: str, expected: str) -> None:
+    (tmp_path / "c.json").write_text(config)
+    process = start(tmp_path / "c.json", tmp_path / "out")
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert expected in errors and "Traceback" not in errors
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_written_is_an_error(config_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    process = start(config_file, tmp_path / "file" / "out")
+    _, errors = process.communicate()
+    assert process.returncode == 2
+    assert "Traceback" not in errors and os.fspath(tmp_path / "file") in errors

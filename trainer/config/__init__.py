@@ -1,0 +1,19 @@
+"""What one trial is: its config, checked whole before anything starts.
+
+Light: reading and checking a config loads neither torch nor any data.
+"""
+
+from trainer.config.fields import ConfigError, Problem, describe, unknown_key
+from trainer.config.train_config import DataConfig, TrainConfig, check, field_at, fields_of
+
+__all__ = [
+    "ConfigError",
+    "DataConfig",
+    "Problem",
+    "TrainConfig",
+    "check",
+    "describe",
+    "field_at",
+    "fields_of",
+    "unknown_key",
+]

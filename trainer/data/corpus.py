@@ -1,0 +1,401 @@
+"""Sentences -> token ids, once: a memory-mapped Arrow cache that all trials of a node share.
+
+A cache file is keyed by everything that its content depends on (source, declaration, tokenizer,
+pair mode, length), so it is never stale and never rewritten.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from trainer.config import TrainConfig
+from trainer.config.tasks import Task
+from trainer.data import synthetic
+from trainer.data.file_lock import make_once
+from trainer.data.readers import DataError, Examples, collect, missing_file, read_examples
+from trainer.model.encoder import PRESETS
+from trainer.model.packing import ALIGNMENT, Packed, Part, pack
+from trainer.model.pretrained import find_checkpoint
+
+__all__ = ["Corpus", "DataError", "Split", "fingerprint", "prepare", "stats"]
+
+_FORMAT = 2  # of the cache files; raise it when their content changes
+_SPLITS = ("train", "dev", "test")
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+#: Random presets have no vocabulary of their own: the corpus's most frequent words become one.
+_PRESET_VOCABULARY = 30_522
+
+
+@dataclass(frozen=True)
+class Split:
+    """Examples of one task and split, as views into memory-mapped files.
+
+    `tokens`: int32, all examples' token ids end to end; example i is
+    `tokens[offsets[i]:offsets[i + 1]]`, its first `first_lengths[i]` of token type 0.
+    `labels`: float64 (n,), NaN in a test split.  `rows`: which examples of the file are used.
+    """
+
+    task: Task
+    pair: str
+    table: pa.Table
+    tokens: np.ndarray
+    offsets: np.ndarray
+    first_lengths: np.ndarray
+    all_labels: np.ndarray
+    rows: np.ndarray
+    report: dict[str, dict[str, int]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def labels(self) -> np.ndarray:
+        return self.all_labels[self.rows]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each used example, special tokens included."""
+        return (self.offsets[self.rows + 1] - self.offsets[self.rows]).astype(np.int64)
+
+    def column(self, name: str) -> list[Any]:
+        """`id`, `text1` or `text2` of the used examples."""
+        return self.table[name].take(pa.array(self.rows)).to_pylist()
+
+    def labels_of(self, chosen: np.ndarray) -> np.ndarray:
+        """float32 labels of the examples with these numbers (0 .. len - 1)."""
+        return self.all_labels[self.rows[chosen]].astype(np.float32)
+
+    def packed(self, chosen: np.ndarray, align: int = ALIGNMENT) -> Packed:
+        """The examples with these numbers (0 .. len - 1), packed in that order."""
+        return pack([self.part(chosen)], align=align)
+
+    def part(self, chosen: np.ndarray) -> Part:
+        """The tokens of the examples with these numbers, in that order.
+
+        In pair mode `siamese` an example is two sentences, one after the other.
+        """
+        rows = self.rows[chosen]
+        starts = self.offsets[rows].astype(np.int64)
+        lengths = self.offsets[rows + 1] - starts
+        ends = np.cumsum(lengths)
+        where = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+        first = self.first_lengths[rows]
+        if self.task.is_pair and self.pair == "siamese":
+            lengths = first = np.stack([first, lengths - first], axis=1).reshape(-1)
+        return Part(self.tokens[where], lengths, first, restart=self.pair.startswith("concat"))
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """All tasks' splits and the vocabulary they were tokenised with."""
+
+    splits: dict[str, dict[str, Split]]
+    vocabulary: int
+
+    def sizes(self) -> dict[str, int]:
+        """Training examples of every task."""
+        return {name: len(splits["train"]) for name, splits in self.splits.items()}
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """Hex digest of the data that a config reads, and of its encoder if that is a folder.
+
+    Raises `DataError` naming every missing file.
+    """
+    parts: dict[str, Any] = {"source": config.data.source}
+    weights = Path(config.encoder).expanduser() / "model.safetensors"
+    if config.encoder not in PRESETS and weights.is_file():
+        parts["encoder"] = _file_hash(weights)
+    problems = []
+    if config.data.source == "synthetic":
+        parts |= {"version": synthetic.VERSION, "seed": config.data.seed, "size": config.data.size}
+    for task in config.task_list:
+        parts[task.name] = {"task": asdict(task)}
+        if config.generates(task.name):
+            continue
+        for split in _SPLITS:
+            path = _path(config, task, split)
+            if path is None or split == "test":  # test files change nothing that is compared
+                continue
+            if path.is_file():
+                parts[task.name][split] = _file_hash(path)
+            else:
+                problems.append(missing_file(path, task))
+    if problems:
+        raise DataError("\n".join(problems))
+    return _digest(parts)
+
+
+def prepare(config: TrainConfig) -> Corpus:
+    """Open the corpus of a config, building what its cache lacks.  Raises `DataError`."""
+    tokenizer = tokenizer_of(config)
+    splits: dict[str, dict[str, Split]] = {}
+    for task in config.task_list:
+        splits[task.name] = {}
+        for split in _SPLITS:
+            opened = _open_split(config, task, split, tokenizer)
+            if opened is not None:
+                splits[task.name][split] = opened
+    return Corpus(splits, tokenizer.get_vocab_size())
+
+
+def split_of(
+    texts: Sequence[Sequence[str]], task: Task, config: TrainConfig, tokenizer: Tokenizer
+) -> Split:
+    """Sentences (or pairs) that stand in no file, without labels, as a split."""
+    rows = [[text.strip() for text in row] for row in texts]
+    examples = Examples([str(number) for number in range(len(rows))], rows, None)
+    pair = config.pair_of(task.name) if task.is_pair else "cross"
+    return _split_of(task, pair, _encode(examples, tokenizer, config.data.max_length, pair), None)
+
+
+def stats(config: TrainConfig) -> dict[str, dict[str, dict[str, Any]]]:
+    """task -> split -> rows, dropped and noted rows by reason, labels, tokens (mean, p95, max)."""
+    corpus = prepare(config)
+    return {
+        name: {split: _split_stats(part) for split, part in splits.items()}
+        for name, splits in corpus.splits.items()
+    }
+
+
+def _split_stats(split: Split) -> dict[str, Any]:
+    lengths, labels = split.lengths, split.labels
+    known = labels[~np.isnan(labels)]
+    if not split.task.integer_labels:
+        known = np.floor(known)
+    counts = Counter(int(label) for label in known)
+    return {
+        "rows": len(split),
+        **split.report,
+        "labels": {str(label): counts[label] for label in sorted(counts)},
+        "tokens": {
+            "mean": round(float(lengths.mean()), 1),
+            "p95": int(np.percentile(lengths, 95)),
+            "max": int(lengths.max()),
+        },
+    }
+
+
+def _path(config: TrainConfig, task: Task, split: str) -> Path | None:
+    name = getattr(task, split)
+    return Path(config.data.root).expanduser() / name if name else None
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _file_hash(path: Path) -> str:
+    status = path.stat()
+    return _hash_content(str(path.resolve()), status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=256)
+def _hash_content(path: str, modified_ns: int, size: int) -> str:
+    with open(path, "rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _examples(config: TrainConfig, task: Task, split: str) -> Examples | None:
+    labelled = split != "test"
+    if config.generates(task.name):
+        generated = synthetic_corpus(config.data.seed, config.data.size)
+        return collect(generated[task.name][split], task, labelled=labelled)
+    path = _path(config, task, split)
+    if path is None or (split == "test" and not path.is_file()):
+        return None
+    return read_examples(path, task, labelled=labelled)
+
+
+@functools.lru_cache(maxsize=1)
+def synthetic_corpus(seed: int, size: int) -> dict[str, dict[str, list[dict[str, object]]]]:
+    """The generated rows; remembered because every split of every task asks for them."""
+    return synthetic.generate(seed, size)
+
+
+def _source_key(config: TrainConfig, task: Task, split: str) -> Any:
+    """What a split's content depends on; None if the task has no such split."""
+    if not getattr(task, split):
+        return None
+    if config.generates(task.name):
+        return [synthetic.VERSION, config.data.seed, config.data.size]
+    path = _path(config, task, split)
+    assert path is not None
+    if not path.is_file() and split == "test":
+        return None
+    if not path.is_file():
+        raise DataError(missing_file(path, task))
+    return [path.suffix, _file_hash(path)]
+
+
+def _cache_folder(config: TrainConfig) -> Path:
+    chosen = config.data.cache or os.environ.get("ORCH_CACHE") or "~/.cache/orch-mtl"
+    return Path(chosen).expanduser()
+
+
+def tokenizer_of(config: TrainConfig) -> Tokenizer:
+    checkpoint = find_checkpoint(config.encoder)
+    if checkpoint is not None:
+        return checkpoint.tokenizer()
+    sources = [
+        [asdict(task), _source_key(config, task, "train")]
+        for task in sorted(config.task_list, key=lambda task: task.name)
+    ]
+    path = _cache_folder(config) / f"words-{_digest([_FORMAT, sources])}.json"
+    make_once(path, lambda: _word_tokenizer(config).to_str().encode())
+    return Tokenizer.from_file(str(path))
+
+
+def _word_tokenizer(config: TrainConfig) -> Tokenizer:
+    """Lower-cased words of the training sets by falling frequency (ties in alphabetical order)."""
+    normalizer = normalizers.BertNormalizer(lowercase=True)
+    splitter = pre_tokenizers.BertPreTokenizer()
+    counts: Counter[str] = Counter()
+    for task in config.task_list:
+        examples = _examples(config, task, "train")
+        for texts in examples.texts if examples else []:
+            for text in texts:
+                words = splitter.pre_tokenize_str(normalizer.normalize_str(text))
+                counts.update(word for word, _ in words)
+    common = sorted(counts, key=lambda word: (-counts[word], word))
+    vocabulary = [*_SPECIAL, *common][:_PRESET_VOCABULARY]
+    tokenizer = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="[UNK]")
+    )
+    tokenizer.normalizer = normalizer
+    tokenizer.pre_tokenizer = splitter
+    return tokenizer
+
+
+def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenizer) -> Split | None:
+    source = _source_key(config, task, split)
+    if source is None:
+        return None
+    words = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
+    pair = config.pair_of(task.name) if task.is_pair else "cross"
+    key = [_FORMAT, source, asdict(task), words, pair, config.data.max_length, split]
+    path = _cache_folder(config) / f"{task.name}-{split}-{_digest(key)}.arrow"
+
+    def content() -> bytes | None:
+        examples = _examples(config, task, split)
+        if examples is None:
+            return None
+        if not examples.texts:
+            raise DataError(
+                f"task {task.name}: no usable row in its {split} split; "
+                f"left out: {dict(examples.dropped) or 'none'}"
+            )
+        return _arrow_file(_encode(examples, tokenizer, config.data.max_length, pair))
+
+    if not make_once(path, content):
+        return None
+    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    limit = {"train": config.data.limit, "dev": config.data.dev_limit, "test": {}}[split]
+    return _split_of(task, pair, table, limit.get(task.name))
+
+
+def _arrow_file(table: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table, max_chunksize=max(1, table.num_rows))
+    return sink.getvalue().to_pybytes()
+
+
+#: Which special tokens stand before, between and behind two sentences; `|` is where the second
+#: begins.
+_LAYOUTS = {
+    "cross": "C 1 S | 2 S",  # P1
+    "concat": "C 1 | 2 S",  # P3
+    "concat_sep": "C 1 S | 2 S",  # P3, the separator between them
+    "siamese": "C 1 S | C 2 S",  # P1, P3: each sentence alone
+}
+
+
+def _encode(
+    examples: Examples, tokenizer: Tokenizer, max_length: int, pair: str = "cross"
+) -> pa.Table:
+    """[CLS] s1 [SEP], or a pair as its mode lays it out."""
+    opening, closing = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
+    if opening is None or closing is None:
+        raise DataError("the encoder's tokenizer has no [CLS] or no [SEP] token")
+    parts = [
+        [e.ids for e in tokenizer.encode_batch_fast(list(column), add_special_tokens=False)]
+        for column in zip(*examples.texts, strict=True)
+    ]
+    layout = _LAYOUTS[pair].split() if len(parts) == 2 else ["C", "1", "S"]
+    special = {"C": [opening], "S": [closing]}
+    room = max_length - sum(mark in special for mark in layout)
+    tokens: list[list[int]] = []
+    first_lengths: list[int] = []
+    cut = 0
+    for sentences in zip(*parts, strict=True):
+        kept = _shorten([len(s) for s in sentences], room)
+        cut += sum(kept) < sum(len(s) for s in sentences)
+        shortened = [s[:length] for s, length in zip(sentences, kept, strict=True)]
+        row: list[int] = []
+        first = 0
+        for mark in layout:
+            if mark == "|":
+                first = len(row)
+            else:
+                row += special.get(mark) or shortened[int(mark) - 1]
+        tokens.append(row)
+        first_lengths.append(first or len(row))
+    noted = dict(examples.noted) | ({f"cut to {max_length} tokens": cut} if cut else {})
+    labels = examples.labels or [float("nan")] * len(tokens)
+    columns = {
+        "tokens": pa.array(tokens, pa.list_(pa.int32())),
+        "first_length": pa.array(first_lengths, pa.int32()),
+        "label": pa.array(labels, pa.float64()),
+        "id": pa.array(examples.ids, pa.string()),
+    }
+    for number, column in enumerate(zip(*examples.texts, strict=True), start=1):
+        columns[f"text{number}"] = pa.array(column, pa.string())
+    report = json.dumps({"dropped": dict(examples.dropped), "noted": noted})
+    return pa.table(columns).replace_schema_metadata({"report": report})
+
+
+def _shorten(lengths: list[int], room: int) -> list[int]:
+    """Cut the longest sentence first until all fit into `room` tokens."""
+    kept = list(lengths)
+    if len(kept) == 1:
+        return [min(kept[0], room)]
+    excess = sum(kept) - room
+    if excess > 0:
+        longer = 0 if kept[0] >= kept[1] else 1
+        kept[longer] -= min(excess, abs(kept[0] - kept[1]))
+        excess = sum(kept) - room
+        if excess > 0:
+            kept = [kept[0] - excess // 2, kept[1] - (excess - excess // 2)]
+    return kept
+
+
+def _split_of(task: Task, pair: str, table: pa.Table, limit: int | None) -> Split:
+    (tokens,) = table["tokens"].chunks
+    rows = np.arange(table.num_rows)
+    if limit is not None and limit < len(rows):
+        # One fixed draw, the same for every seed: seeds compare training, not data.
+        rows = np.sort(np.random.default_rng(0).permutation(len(rows))[:limit])
+    return Split(
+        task=task,
+        pair=pair,
+        table=table,
+        tokens=tokens.values.to_numpy(zero_copy_only=True),
+        offsets=tokens.offsets.to_numpy(zero_copy_only=True),
+        first_lengths=table["first_length"].chunk(0).to_numpy(zero_copy_only=True),
+        all_labels=table["label"].chunk(0).to_numpy(zero_copy_only=True),
+        rows=rows,
+        report=json.loads(table.schema.metadata[b"report"]),
+    )

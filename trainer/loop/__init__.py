@@ -1,0 +1,1 @@
+"""What a trial does with its model: steps, evaluation, clock and checkpoints."""

@@ -1,0 +1,107 @@
+"""What an epoch adds up to: losses, training metrics, examples, conflicts between tasks."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.combiners import conflicts
+from trainer.config.tasks import Task
+from trainer.loop.evaluation import metric
+from trainer.model.heads import predict
+from trainer.samplers import Draw
+
+
+class EpochMetrics:
+    """Collects tensors while an epoch runs and reads them at its end: no waiting in the loop."""
+
+    def __init__(self, tasks: list[Task], sizes: dict[str, int]):
+        self._tasks = {task.name: task for task in tasks}
+        self._sizes = sizes
+        self._draws: dict[str, list[Draw]] = {task.name: [] for task in tasks}
+        self._losses: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+        self._outputs: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+        self._labels: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+        #: By phase and by the tasks of a step, the Gramians of its steps.
+        self._gramians: dict[str, dict[tuple[str, ...], list[Tensor]]] = {}
+
+    def add(self, draw: Draw, loss: Tensor, output: Tensor, labels: Tensor) -> None:
+        """One task's part of a step; tensors detached."""
+        self._draws[draw.task].append(draw)
+        self._losses[draw.task].append(loss)
+        self._outputs[draw.task].append(output)
+        self._labels[draw.task].append(labels)
+
+    def add_gramian(self, phase: str, tasks: list[str], gramian: Tensor) -> None:
+        self._gramians.setdefault(phase, {}).setdefault(tuple(tasks), []).append(gramian)
+
+    def last_losses(self) -> dict[str, float]:
+        """The newest loss of every task that was drawn."""
+        return {name: float(losses[-1]) for name, losses in self._losses.items() if losses}
+
+    def tasks(self) -> dict[str, dict[str, Any]]:
+        """Per task: mean loss and metric on the training batches as they were seen (dropout on,
+        the phase's penalty included in the loss), examples, updates, and utilisation: the share of
+        the training set that the epoch saw at least once (P0, Table 1)."""
+        result: dict[str, dict[str, Any]] = {}
+        for name, draws in self._draws.items():
+            counts = np.array([len(draw.rows) for draw in draws], dtype=np.float64)
+            seen = np.unique(np.concatenate([d.rows for d in draws])) if draws else np.empty(0)
+            result[name] = {
+                "train_loss": None,
+                "train_metric": None,
+                "examples": int(counts.sum()),
+                "updates": len(draws),
+                "utilisation": len(seen) / self._sizes[name],
+            }
+            if draws:
+                losses = torch.stack(self._losses[name]).double().cpu().numpy()
+                output = torch.cat([o.reshape(len(o), -1) for o in self._outputs[name]]).squeeze(-1)
+                labels = torch.cat(self._labels[name]).double().cpu().numpy()
+                made, _ = predict(self._tasks[name], output)
+                result[name]["train_loss"] = float((losses * counts).sum() / counts.sum())
+                result[name]["train_metric"] = metric(
+                    self._tasks[name], made.double().cpu().numpy(), labels
+                )
+        return result
+
+    def conflicts(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+        """`conflict_share`, the share of task pairs with opposed gradients, `conflicts`, that of
+        every pair, and `cosines`, the mean of every pair: of the epoch, and of its phases by name.
+
+        None and empty where gradients were not kept apart (`sum`, `mean`, one task a step).
+        """
+        phases = {name: _pairs(gramians) for name, gramians in self._gramians.items()}
+        whole: dict[str, list[tuple[float, bool]]] = {}
+        for pairs in phases.values():
+            for pair, steps in pairs.items():
+                whole.setdefault(pair, []).extend(steps)
+        return _shares(whole), {name: _shares(pairs) for name, pairs in phases.items()}
+
+
+def _pairs(
+    gramians: dict[tuple[str, ...], list[Tensor]],
+) -> dict[str, list[tuple[float, bool]]]:
+    """Of every pair of tasks, step by step, the cosine and whether it was a conflict."""
+    pairs: dict[str, list[tuple[float, bool]]] = {}
+    for tasks, found in gramians.items():
+        for gramian in torch.stack(found).cpu():
+            cosine, conflicting = conflicts(gramian)
+            for i, j in combinations(range(len(tasks)), 2):
+                pair = "|".join(sorted((tasks[i], tasks[j])))
+                pairs.setdefault(pair, []).append((float(cosine[i, j]), bool(conflicting[i, j])))
+    return pairs
+
+
+def _shares(pairs: dict[str, list[tuple[float, bool]]]) -> dict[str, Any]:
+    opposed = [conflict for steps in pairs.values() for _, conflict in steps]
+    means = {pair: np.mean(steps, axis=0) for pair, steps in sorted(pairs.items())}
+    return {
+        "conflict_share": float(np.mean(opposed)) if opposed else None,
+        "conflicts": {pair: float(share) for pair, (_, share) in means.items()},
+        "cosines": {pair: float(cosine) for pair, (cosine, _) in means.items()},
+    }

@@ -1,0 +1,112 @@
+"""Dev metrics and per-example predictions."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from trainer.config.tasks import Task
+from trainer.data.corpus import Split
+from trainer.model.heads import MultitaskModel, predict, task_loss
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A task's outputs on one split, in the split's order; all arrays float (n,).
+
+    Labels and loss of a test split are NaN.
+    """
+
+    task: Task
+    labels: np.ndarray
+    predictions: np.ndarray
+    scores: np.ndarray
+    loss: float
+
+    @property
+    def metric(self) -> float:
+        return metric(self.task, self.predictions, self.labels)
+
+
+def metric(task: Task, predictions: np.ndarray, labels: np.ndarray) -> float:
+    """Accuracy, or Pearson's r (0 where it is undefined because one side is constant)."""
+    if task.metric == "accuracy":
+        return float(np.mean(predictions == labels))
+    centred = predictions - predictions.mean(), labels - labels.mean()
+    norm = float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
+    return float(centred[0] @ centred[1]) / norm if norm > 0 else 0.0
+
+
+def overall(metrics: dict[str, float], tasks: list[Task]) -> dict[str, float]:
+    """docs/methods.md: `dev_score` (P0; Pearson's r as (r + 1) / 2) and `dev_mean` (P1)."""
+    scored = [task for task in tasks if task.scored]
+    halves = [
+        (metrics[t.name] + 1) / 2 if t.metric == "pearson" else metrics[t.name] for t in scored
+    ]
+    plain = [metrics[task.name] for task in scored]
+    return {"dev_score": float(np.mean(halves)), "dev_mean": float(np.mean(plain))}
+
+
+def evaluate(
+    model: MultitaskModel,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    align: int,
+    forward: Callable[..., torch.Tensor],
+) -> Predictions:
+    """Predictions for a whole split.  Sentences of like length go together: least padding.
+
+    The tokens of a batch are filled up to a multiple of `align`; `forward(task, packed)` is the
+    model under the trial's precision.
+    """
+    order = np.argsort(split.lengths, kind="stable")
+    outputs: list[torch.Tensor] = []
+    was_training = model.training
+    model.eval()
+    with torch.inference_mode():
+        for start in range(0, len(order), batch_size):
+            packed = split.packed(order[start : start + batch_size], align).to(device)
+            outputs.append(forward(split.task.name, packed))
+        output = torch.cat(outputs)
+        labels = torch.from_numpy(split.labels[order]).float().to(device)
+        labelled = not torch.isnan(labels).any()
+        loss = float(task_loss(split.task, output, labels)) if labelled else float("nan")
+        prediction, score = predict(split.task, output)
+    model.train(was_training)
+    back = np.empty_like(order)
+    back[order] = np.arange(len(order))
+    return Predictions(
+        task=split.task,
+        labels=split.labels,
+        predictions=prediction.double().cpu().numpy()[back],
+        scores=score.double().cpu().numpy()[back],
+        loss=loss,
+    )
+
+
+def predictions_file(predictions: dict[str, Predictions], splits: dict[str, Split]) -> bytes:
+    """Parquet with the columns task, id, label, prediction, score: one row a dev example."""
+    columns: dict[str, list[Any]] = {k: [] for k in ("task", "id", "label", "prediction", "score")}
+    for name, made in predictions.items():
+        columns["task"] += [name] * len(made.labels)
+        columns["id"] += splits[name].column("id")
+        columns["label"].append(made.labels)
+        columns["prediction"].append(made.predictions)
+        columns["score"].append(made.scores)
+    table = {
+        key: pa.array(np.concatenate(values) if key in ("label", "prediction", "score") else values)
+        for key, values in columns.items()
+    }
+    table["task"] = table["task"].dictionary_encode()
+    sink = io.BytesIO()
+    pq.write_table(pa.table(table), sink, compression="zstd")
+    return sink.getvalue()

@@ -1,0 +1,1 @@
+"""minBERT over packed tokens: encoder, heads, and the rows that task gradients are written to."""

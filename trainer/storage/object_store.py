@@ -1,0 +1,232 @@
+"""Folders on an object store, through pyarrow: any URI that it knows, `s3://bucket/prefix` first.
+
+A URI's options are pyarrow's (`?endpoint_override=...&scheme=http&region=...`).  Credentials come
+from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `~/.aws`), and
+`AWS_MAX_ATTEMPTS` (default 4) bounds how often a request to S3 is tried.  A store that has answered
+before and does not now is waited for, `ORCH_STORE_PATIENCE` seconds (default 60); one that has
+never answered is an error at once: its address may be wrong.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import os
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from pyarrow import fs
+
+from trainer.storage.folder import Folder, StoreError
+
+logger = logging.getLogger("trainer")
+
+T = TypeVar("T")
+
+_CONNECT_TIMEOUT_S = 5
+_PATIENCE_S, _PAUSE_S = 60.0, 1.0
+#: Stores that have answered, as `_store` calls them.
+_reached: set[str] = set()
+#: Words in what a store answers that is away or overloaded.
+_PASSING = (
+    "NETWORK_CONNECTION",
+    "SERVICE_UNAVAILABLE",
+    "SLOW_DOWN",
+    "INTERNAL_FAILURE",
+    "REQUEST_TIMEOUT",
+    "HTTP status 50",
+)
+_CREDENTIALS = "credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws"
+#: Words in what an object store answers -> what it means and what to do.
+_REASONS = {
+    "NO_SUCH_BUCKET": "there is no such bucket; create it first",
+    "ACCESS_DENIED": f"access is denied; {_CREDENTIALS}",
+    "INVALID_ACCESS_KEY_ID": f"access is denied; {_CREDENTIALS}",
+    "SIGNATURE_DOES_NOT_MATCH": f"access is denied; {_CREDENTIALS}",
+    "NETWORK_CONNECTION": "does not answer; check the network and endpoint_override",
+}
+
+
+@functools.lru_cache(maxsize=64)  # finding out a bucket's region costs a request
+def open_remote(uri: str) -> RemoteFolder:
+    """The folder at a URI.  Raises `StoreError` if pyarrow can make nothing of it."""
+    scheme, _, rest = uri.partition("://")
+    user, at, place = rest.partition("@")
+    if at and ":" in user:
+        raise StoreError(f"{scheme}://{place}: no passwords in the address; {_CREDENTIALS}")
+    base, mark, options = uri.partition("?")
+    if not rest.partition("?")[0].strip("/"):
+        raise StoreError(f"{uri}: names no bucket; for example s3://bucket/sweeps")
+    uri = base.rstrip("/") + mark + options
+    try:
+        filesystem, root = _patiently(uri, lambda: fs.FileSystem.from_uri(uri))
+    except (ValueError, OSError, NotImplementedError) as error:
+        raise StoreError(f"{uri}: {_reason(error)}") from error
+    if isinstance(filesystem, fs.S3FileSystem):
+        filesystem = _patient(filesystem)
+    return RemoteFolder(uri, filesystem, root.rstrip("/"))
+
+
+def expect(uri: str) -> None:
+    """Somebody has reached this store: when it does not answer now, it is waited for."""
+    _reached.add(_store(uri))
+
+
+class RemoteFolder(Folder):
+    """A folder of an object store, through pyarrow."""
+
+    def __init__(self, path: str, filesystem: Any, root: str):
+        super().__init__(path)
+        self._filesystem = filesystem
+        self._root = root
+
+    @property
+    def name(self) -> str:
+        return self._root.rpartition("/")[2]
+
+    @property
+    def parent(self) -> RemoteFolder:
+        base, mark, options = self.path.partition("?")
+        return open_remote(base.rpartition("/")[0] + mark + options)
+
+    def child(self, name: str) -> RemoteFolder:
+        base, mark, options = self.path.partition("?")
+        path = f"{base}/{self._within(name)}{mark}{options}"
+        return RemoteFolder(path, self._filesystem, f"{self._root}/{name}")
+
+    def write(self, name: str, content: bytes) -> str:
+        self._ask(lambda: self._put(self._target(name), content))
+        return hashlib.sha256(content).hexdigest()
+
+    def read(self, name: str) -> bytes | None:
+        target = self._target(name)
+
+        def get() -> bytes | None:
+            try:
+                with self._filesystem.open_input_stream(target) as stream:
+                    return bytes(stream.read())
+            except FileNotFoundError:
+                return None
+
+        return self._ask(get)
+
+    def has(self, name: str) -> bool:
+        target = self._target(name)
+        found = self._ask(lambda: self._filesystem.get_file_info(target))
+        return bool(found.type != fs.FileType.NotFound)
+
+    def names(self, name: str = "") -> list[str]:
+        return sorted(info.base_name for info in self._list(name))
+
+    def folders(self) -> list[str]:
+        found = self._list("")
+        return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+
+    def delete(self, name: str) -> None:
+        target = self._target(name)
+
+        def remove() -> None:
+            with contextlib.suppress(FileNotFoundError):
+                if self._filesystem.get_file_info(target).type == fs.FileType.Directory:
+                    self._filesystem.delete_dir(target)
+                else:
+                    self._filesystem.delete_file(target)
+
+        self._ask(remove)
+
+    def clear_halves(self) -> None:
+        """There are none: a put is whole."""
+
+    def free(self) -> int | None:
+        return None
+
+    def _list(self, name: str) -> list[Any]:
+        target = self._target(name) if name else self._root
+        selector = fs.FileSelector(target, allow_not_found=True)
+        return self._ask(lambda: list(self._filesystem.get_file_info(selector)))
+
+    def _target(self, name: str) -> str:
+        return f"{self._root}/{self._within(name)}"
+
+    def _put(self, target: str, content: bytes) -> None:
+        stream = self._filesystem.open_output_stream(target)
+        try:
+            stream.write(content)
+            stream.close()
+        except BaseException:
+            # A stream can only be closed, which puts what it holds: not the whole, perhaps.
+            with contextlib.suppress(OSError, ValueError):
+                stream.close()
+                self._filesystem.delete_file(target)
+            raise
+
+    def _ask(self, action: Callable[[], T]) -> T:
+        try:
+            found = _patiently(self.path, action)
+        except OSError as error:
+            raise StoreError(f"{self.path}: {_reason(error)}") from error
+        expect(self.path)
+        return found
+
+
+def _patiently(uri: str, action: Callable[[], T]) -> T:
+    """Do it again while a store that has answered before does not; in the end its `OSError`.
+
+    Every action here may be done twice: a file is put whole, and what is gone may be deleted.
+    """
+    store, begun = _store(uri), time.monotonic()
+    failed = False
+    while True:
+        try:
+            found = action()
+        except OSError as error:
+            waited = time.monotonic() - begun
+            passing = any(word in str(error) for word in _PASSING)
+            if not passing or store not in _reached or waited + _PAUSE_S > _patience():
+                _reached.discard(store)  # waited for once, not again by every request to come
+                raise
+            failed = True
+            time.sleep(_PAUSE_S)
+            continue
+        if failed:  # only now: a log that is kept in this store waits for it too
+            logger.info("%s: the store was away for %.0f s", uri, time.monotonic() - begun)
+        return found
+
+
+def _store(uri: str) -> str:
+    """The part of a URI that says which store it is: everything but the path in the bucket."""
+    base, _, options = uri.partition("?")
+    scheme, _, rest = base.partition("://")
+    return f"{scheme}://{rest.partition('/')[0]}?{options}"
+
+
+def _patience() -> float:
+    given = os.environ.get("ORCH_STORE_PATIENCE", "")
+    return float(given) if given.replace(".", "", 1).isdigit() else _PATIENCE_S
+
+
+def _patient(filesystem: Any) -> Any:
+    """The same S3 with what a URI cannot say: bounded retries, and one put for a small file.
+
+    What a URI gives repeats failed connections only, and a busy server's 503 would end a trial.
+    """
+    attempts = os.environ.get("AWS_MAX_ATTEMPTS", "")
+    retry = fs.AwsStandardS3RetryStrategy(max_attempts=int(attempts) if attempts.isdigit() else 4)
+    _, (options,) = filesystem.__reduce__()
+    return fs.S3FileSystem(
+        **options
+        | {
+            "connect_timeout": _CONNECT_TIMEOUT_S,
+            "retry_strategy": retry,
+            "allow_delayed_open": True,
+        }
+    )
+
+
+def _reason(error: BaseException) -> str:
+    said = str(error).partition("\n")[0]
+    meant = next((reason for word, reason in _REASONS.items() if word in said), "")
+    return f"{meant} ({said})" if meant else said

@@ -1,0 +1,25 @@
+"""From a path or URI to its folder: the one place that knows every kind of storage."""
+
+from __future__ import annotations
+
+import os
+import urllib.parse
+
+from trainer.storage.folder import Folder, is_uri
+from trainer.storage.local_folder import LocalFolder
+
+
+def open_folder(place: str | os.PathLike[str] | Folder) -> Folder:
+    """The folder at a path or URI.  Raises `StoreError` if there can be none."""
+    if isinstance(place, Folder):
+        return place
+    path = str(place)
+    if path.startswith("file://"):
+        return LocalFolder(urllib.parse.unquote(urllib.parse.urlsplit(path).path))
+    if not is_uri(path):
+        return LocalFolder(path)
+    from trainer.storage.object_store import (
+        open_remote,  # most folders are local, and pyarrow loads slowly
+    )
+
+    return open_remote(path)

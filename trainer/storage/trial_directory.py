@@ -1,0 +1,306 @@
+"""The trial directory: the truth about a trial.
+
+Every file is written once and whole (trainer.storage.folder).  The commit record of an epoch is
+written last and names its files with their sha256; an epoch without its record did not happen.
+What is read may have been damaged or written by others: what is not as it must be does not count.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import os
+import re
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Any
+
+from trainer.storage.folder import Folder, OutOfSpace, StoreError, is_inside
+from trainer.storage.open import open_folder
+
+__all__ = [
+    "KEPT_CHECKPOINTS",
+    "OutOfSpace",
+    "StoreError",
+    "TrialDirectory",
+    "checkpoint_name",
+    "predictions_name",
+]
+
+logger = logging.getLogger("trainer")
+
+KEPT_CHECKPOINTS = 2
+#: Kept free behind every commit, so that an end record always fits.
+MARGIN_BYTES = 8 * 2**20
+ENDS = ("complete", "pruned", "failed")
+_RECORD = re.compile(r"(\d{3,})\.json")
+#: What every epoch's record must say in numbers, and what may also be null or missing: of the
+#: epoch, of each of its tasks, of each of its phases.
+_NUMBERS = ("dev_score", "dev_mean", "minutes_per_epoch", "examples")
+_MAYBE_NUMBERS = ("updates", "conflict_share", "examples_per_second", "train_loss")
+_OF_TASK = ("dev_loss", "train_loss", "train_metric", "examples", "updates", "utilisation")
+_OF_PHASE = ("minutes", "examples", "updates", "conflict_share")
+
+
+class TrialDirectory:
+    """One trial's files: a folder, given as one, as a path or as a URI (`s3://...`).
+
+    Raises `StoreError` (`OutOfSpace` where that is the reason), on a local filesystem `OSError`.
+    """
+
+    def __init__(self, place: str | os.PathLike[str] | Folder):
+        self.folder = open_folder(place)
+        self.path = self.folder.path
+
+    # -- files ------------------------------------------------------------------------------
+
+    def write(self, name: str, content: bytes) -> str:
+        """Write a file whole or not at all; returns its sha256."""
+        return self.folder.write(name, content)
+
+    def read(self, name: str) -> bytes | None:
+        """A file's content, or None if there is none."""
+        return self.folder.read(name)
+
+    def link(self, name: str, other: TrialDirectory) -> None:
+        """Have another trial's file too, under the same name; nothing if it is not there."""
+        self.folder.link(name, other.folder)
+
+    def names(self, folder: str) -> list[str]:
+        """What lies in a folder of the trial (`logs`), sorted; empty if it is not there."""
+        return self.folder.names(folder)
+
+    # -- what a trial says of itself -----------------------------------------------------------
+
+    def config(self) -> dict[str, Any] | None:
+        """config.json, or None before the trial's first start."""
+        return _parsed(self.read("config.json"))
+
+    def write_config(self, description: dict[str, Any]) -> None:
+        self.write("config.json", _json(description))
+
+    def records(self) -> list[dict[str, Any]]:
+        """Commit records 1..n without a gap; what follows a gap or cannot be read is left out."""
+        return self.history()[0]
+
+    def history(self) -> tuple[list[dict[str, Any]], str]:
+        """`records()`, and what is wrong with the record behind them; empty if there is none."""
+        found: list[dict[str, Any]] = []
+        while (content := self.read(name := record_name(len(found) + 1))) is not None:
+            record = _parsed(content)
+            if wrong := problem_with(record, len(found) + 1):
+                return found, f"{name}: {wrong}"
+            assert record is not None
+            found.append(record)
+        return found, ""
+
+    def end(self) -> dict[str, Any] | None:
+        """end.json (`status`, `reason`, `summary`), or None while the trial is unfinished."""
+        end = _parsed(self.read("end.json"))
+        if end is None or end.get("status") not in ENDS:
+            return None
+        reason, summary = end.setdefault("reason", ""), end.setdefault("summary", {})
+        return end if isinstance(reason, str) and isinstance(summary, dict) else None
+
+    def write_end(
+        self, status: str, reason: str = "", summary: dict[str, Any] | None = None
+    ) -> None:
+        """End the trial: `complete`, `pruned` or `failed`."""
+        if status not in ENDS:
+            raise ValueError(f"status {status!r} is not complete, pruned or failed")
+        self.write(
+            "end.json", _json({"status": status, "reason": reason, "summary": summary or {}})
+        )
+
+    # -- epochs -------------------------------------------------------------------------------
+
+    def commit(self, record: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+        """Write an epoch's files, then its record; then drop checkpoints that are too old.
+
+        Returns the record with `files`: name -> sha256.  Raises `OutOfSpace` before or while it
+        writes; nothing of the epoch is there then, and the epochs before it are untouched.
+        """
+        epoch = record["epoch"]
+        if wrong := problem_with(record, epoch):
+            raise ValueError(f"{self.path}: the record of epoch {epoch}: {wrong}")
+        needed, free = sum(map(len, files.values())) + MARGIN_BYTES, self.folder.free()
+        if free is not None and free < needed:
+            raise OutOfSpace(self.path, needed, free)
+        try:
+            hashes = {name: self.write(name, content) for name, content in files.items()}
+            record = {**record, "files": hashes}
+            self.write(record_name(epoch), _json(record))
+        except OutOfSpace:
+            self._take_back(epoch, files)
+            raise
+        self._drop_checkpoints(before=epoch - KEPT_CHECKPOINTS + 1)
+        return record
+
+    def _take_back(self, epoch: int, files: dict[str, bytes]) -> None:
+        """Give back the space of an epoch that was not committed."""
+        for name in (*files, f"checkpoints/{epoch:03d}"):
+            with contextlib.suppress(OSError, StoreError):
+                self.folder.delete(name)
+
+    def _drop_checkpoints(self, before: int) -> None:
+        for name in self.names("checkpoints"):
+            if name.isdigit() and int(name) < before:
+                self.folder.delete(f"checkpoints/{name}")
+
+    def checkpoint(self, epoch: int, name: str) -> bytes:
+        """A checkpoint file of a committed epoch."""
+        content = self.read(checkpoint_name(epoch, name))
+        if content is None:
+            raise StoreError(f"{self.path}: no {checkpoint_name(epoch, name)}")
+        return content
+
+    def resume_point(self) -> tuple[list[dict[str, Any]], list[str]]:
+        """The committed epochs to go on from, and a note on every epoch that was given up.
+
+        An epoch whose record cannot be read or whose files are gone or do not match their sha256
+        falls back to the one before (and with no checkpoint left to the start).  Records behind
+        those returned are deleted, and so is what a writer that was killed left half-written.
+        Every note is also logged as a warning.
+        """
+        self.folder.clear_halves()
+        records, wrong = self.history()
+        notes = [_given_up(len(records) + 1, wrong)] if wrong else []
+        while records and (broken := self._broken(records[-1])):
+            notes.append(_given_up(len(records), broken))
+            records.pop()
+        for note in notes:
+            logger.warning("%s: %s", self.path, note)
+        for name in reversed(self.names("epochs")):  # a crash in between leaves no gap
+            match = _RECORD.fullmatch(name)
+            if match and int(match[1]) > len(records):
+                self.folder.delete(f"epochs/{name}")
+        return records, notes
+
+    def _broken(self, record: dict[str, Any]) -> str:
+        """Why an epoch cannot be gone on from, or nothing."""
+        files, epoch = record.get("files", {}), record["epoch"]
+        if not any(name.startswith(checkpoint_name(epoch, "")) for name in files):
+            return "its record names no checkpoint"
+        for name, expected in files.items():
+            content = self.read(name)
+            if content is None:
+                return f"{name} is missing"
+            if hashlib.sha256(content).hexdigest() != expected:
+                return f"{name} does not match its sha256"
+        return ""
+
+
+def checkpoint_name(epoch: int, name: str) -> str:
+    return f"checkpoints/{epoch:03d}/{name}"
+
+
+def predictions_name(epoch: int) -> str:
+    return f"predictions/{epoch:03d}.parquet"
+
+
+def problem_with(record: dict[str, Any] | None, epoch: int) -> str:
+    """What is wrong with a commit record, or nothing: whoever reads on can rely on the rest."""
+    if record is None:
+        return "is not a JSON object"
+    if type(record.get("epoch")) is not int or record["epoch"] != epoch:
+        return f"is of epoch {record.get('epoch')!r}"
+    if wrong := _not_number(record, _NUMBERS, _MAYBE_NUMBERS):
+        return f"{wrong} is not a number"
+    if record.get("contended", "") not in (None, True, False):
+        return "contended is not true, false or null"
+    files = record.get("files", {})
+    if not isinstance(files, dict) or not all(is_inside(name) for name in files):
+        return "files names something outside the trial"
+    try:
+        datetime.fromisoformat(record.get("finished_at", "2000-01-01"))
+    except (TypeError, ValueError):
+        return "finished_at is not a time"
+    return _problem_with_tasks(record.get("tasks")) or _problem_with_phases(record)
+
+
+def _problem_with_tasks(tasks: Any) -> str:
+    if not isinstance(tasks, dict):
+        return "tasks is not a mapping"
+    for name, values in tasks.items():
+        if not isinstance(values, dict) or not name.isprintable():
+            return f"tasks.{name!a} is not a mapping"
+        scored = "dev_metric" in values
+        if wrong := _not_number(values, ("dev_metric",) if scored else (), _OF_TASK):
+            return f"tasks.{name}.{wrong} is not a number"
+        if scored and not isinstance(values.get("metric"), str):
+            return f"tasks.{name}.metric is not a name"
+    return ""
+
+
+def _problem_with_phases(record: dict[str, Any]) -> str:
+    phases = record.get("phases", [])
+    if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
+        return "phases is not a list of mappings"
+    for part in (record, *phases):
+        if wrong := _not_number(part, (), _OF_PHASE):
+            return f"{wrong} of a phase is not a number"
+        for key in ("conflicts", "cosines"):
+            pairs = part.get(key) or {}
+            if not isinstance(pairs, dict) or _not_number(pairs, (), pairs):
+                return f"{key} is not a mapping of numbers"
+    return ""
+
+
+def _not_number(values: dict[str, Any], wanted: Iterable[str], others: Iterable[str]) -> str:
+    """The first key that holds none; `others` may be missing or null."""
+    for key in wanted:
+        if not is_number(values.get(key)):
+            return key
+    for key in others:
+        if values.get(key) is not None and not is_number(values[key]):
+            return key
+    return ""
+
+
+def is_number(value: Any) -> bool:
+    """Whether it can be reckoned with: finite, and no truth value."""
+    return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+def not_finite(record: Any, name: str = "") -> str:
+    """The first number in a record that is NaN or infinite, by its dotted name, or nothing."""
+    if isinstance(record, float):
+        return "" if math.isfinite(record) else name
+    if isinstance(record, list):
+        record = dict(enumerate(record))
+    parts = record.items() if isinstance(record, dict) else ()
+    found = (not_finite(value, f"{name}.{key}" if name else str(key)) for key, value in parts)
+    return next(filter(None, found), "")
+
+
+def _given_up(epoch: int, reason: str) -> str:
+    return f"epoch {epoch} cannot be resumed from ({reason}); falling back to epoch {epoch - 1}"
+
+
+def record_name(epoch: int) -> str:
+    return f"epochs/{epoch:03d}.json"
+
+
+#: What `json.loads` makes of it, sooner; it refuses more (NaN, halves of surrogate pairs).
+_quick_loads: Callable[[bytes], Any] = json.loads
+with contextlib.suppress(ImportError):  # the trainer alone does without
+    import orjson
+
+    _quick_loads = orjson.loads
+
+
+def _parsed(content: bytes | None) -> dict[str, Any] | None:
+    if content is None:
+        return None
+    for loads in (_quick_loads, json.loads):
+        with contextlib.suppress(ValueError, RecursionError):
+            value = loads(content)
+            return value if isinstance(value, dict) else None
+    return None
+
+
+def _json(value: dict[str, Any]) -> bytes:
+    return (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
