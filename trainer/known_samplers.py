@@ -3,7 +3,7 @@
 Another package's is an entry point of the group `orch_mtl.samplers`: a function of
 `trainer.samplers.Epoch` that returns phases, as ours are.  Its attribute `keys` names the config
 keys that it reads beside `batch_size` (`B`, `lambda`, ...); what it does not name is no part of a
-trial's identity.  docs/tutorial.md makes one.
+trial's identity.  docs/guide/tutorial.md makes one.
 """
 
 from __future__ import annotations

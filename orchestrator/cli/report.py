@@ -61,7 +61,7 @@ def report_sweep(
     """Write a sweep's report: one HTML file that needs nothing else.
 
     The answer, tables, frontier, learning curves, reasons, single trials' errors, environment and
-    commands.  docs/report.md explains every part.
+    commands.  docs/guide/report.md explains every part.
     """
     question = question_of(baseline, methods, metric, by, margin, seed)
     ledger = find_sweep(name, out)
