@@ -13,8 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainer import known_samplers
-from trainer.combiners import combiner
+from trainer.combiners import registry as combiners
 from trainer.config import TrainConfig, check
 from trainer.data.corpus import Corpus, Split, fingerprint, prepare
 from trainer.loop.build import build_model, check_methods
@@ -34,8 +33,9 @@ from trainer.loop.smart import Smart
 from trainer.loop.step import Stepper
 from trainer.model.freezing import frozen_segments
 from trainer.model.packing import Packed
-from trainer.plan import phases_of
 from trainer.samplers import Epoch, Phase, Step, split_steps
+from trainer.samplers import registry as samplers
+from trainer.samplers.epoch_phases import phases_of
 from trainer.storage.provenance import describe_run
 from trainer.storage.trial_directory import StoreError, TrialDirectory, not_finite, predictions_name
 from trainer.summary import summarise
@@ -54,7 +54,7 @@ class Diverged(RuntimeError):
 
 @dataclass(frozen=True)
 class EpochResult:
-    """A committed epoch; `record` is what stands in epochs/NNN.json (docs/methods.md)."""
+    """A committed epoch; `record` is what stands in epochs/NNN.json (docs/reference/methods.md)."""
 
     epoch: int
     record: dict[str, Any]
@@ -141,7 +141,7 @@ class Run:
             self.precision = resolve_precision(config.precision, self.device)
             torch.manual_seed(config.seed)
             self.model = build_model(config, self.corpus).to(self.device)
-            self.combiner = combiner(config.combiner, config.reduction, config.combiner_options)
+            self.combiner = combiners.build(config)
             group_of = config.surgery_groups if self.combiner.needs_gramian else {}
             groups = {group_of.get(name, name) for name in self.tasks}
             self.model.encoder.dtype = _DTYPES[self.precision]
@@ -171,7 +171,7 @@ class Run:
             for name, splits in self.corpus.splits.items()
         }
         about = describe_run(self.device)
-        if package := known_samplers.package(self.config.sampler):
+        if package := samplers.package(self.config.sampler):
             about["versions"] = {**about["versions"], package[0]: package[1]}
         return {"config": self.config.to_dict(), "rows": rows, **about}
 
@@ -381,7 +381,7 @@ class Run:
         phases: list[dict[str, Any]],
         predictions: dict[str, Predictions],
     ) -> dict[str, Any]:
-        """docs/methods.md: everything an epoch reports."""
+        """docs/reference/methods.md: everything an epoch reports."""
         metrics = {name: made.metric for name, made in predictions.items()}
         contended, foreign_load = self.clock.contention(spared=_NOTED_S)
         seconds, parts = self.clock.take(), self.clock.step.take()

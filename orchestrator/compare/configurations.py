@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from orchestrator.ledger.labels import labels
+from trainer.config.choices import METRICS
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -231,7 +232,7 @@ def table(comparison: Comparison) -> Table:
     for name in ("dev_score", "dev_mean"):
         result.add_column(name, justify="right", no_wrap=True)
     for name in names:
-        short = "r" if metrics[name] == "pearson" else "acc"
+        short = METRICS[metrics[name]].short if metrics[name] in METRICS else metrics[name]
         result.add_column(f"{name} {short}", justify="right", no_wrap=True)
     result.add_column("min/epoch", justify="right", no_wrap=True)
     result.add_column("examples/epoch", justify="right", no_wrap=True)

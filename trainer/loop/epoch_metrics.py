@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.combiners import conflicts
+from trainer.combiners.base import conflicts
 from trainer.config.tasks import Task
 from trainer.loop.evaluation import metric
-from trainer.model.heads import predict
+from trainer.model.losses import predict
 from trainer.samplers import Draw
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.support.small import small_config
-from trainer.combiners import projected_weights, projection_orders
+from trainer.combiners.pcgrad import projected_weights, projection_orders
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.model.attention import _grids, _grids_backward, _varlen, _varlen_backward
 from trainer.model.dropout import Masks

@@ -10,7 +10,7 @@ import torch
 
 from tests.support.small import small_config
 from trainer.config import check
-from trainer.model.heads import task_loss
+from trainer.model.losses import task_loss
 from trainer.train import Run
 
 MODES = {

@@ -12,7 +12,8 @@ from tests.support.small import small_config
 from trainer.loop.build import build_model
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.smart import Smart
-from trainer.model.heads import MultitaskModel, task_loss
+from trainer.model.heads import MultitaskModel
+from trainer.model.losses import task_loss
 from trainer.model.task_gradients import RowState, rows_of
 from trainer.train import Run
 

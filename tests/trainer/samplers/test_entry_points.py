@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from tests.support.small import small_config
-from trainer import known_samplers
 from trainer.config import ConfigError, TrainConfig
-from trainer.plan import phases_of
-from trainer.samplers import Draw, Epoch, Phase, SamplerError, round_robin
+from trainer.samplers import Draw, Epoch, Phase, SamplerError, registry
+from trainer.samplers.epoch_phases import phases_of
+from trainer.samplers.round_robin import round_robin
 from trainer.storage.provenance import versions
 from trainer.train import Run
 
@@ -30,7 +30,7 @@ class Package:
 
 
 def of_this_file(name: str, made: str) -> EntryPoint:
-    entry = EntryPoint(name, f"{__name__}:{made}", known_samplers.GROUP)
+    entry = EntryPoint(name, f"{__name__}:{made}", registry.GROUP)
     vars(entry)["dist"] = Package  # as importlib sets it for an installed one
     return entry
 
@@ -41,8 +41,8 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     brought = [of_this_file(name, name) for name in ("backwards", "number", "worded")]
     brought += [of_this_file("gone", "not_there"), of_this_file("round_robin", "number")]
     installed = SimpleNamespace(entry_points=lambda group: brought)
-    monkeypatch.setattr(known_samplers, "metadata", installed)
-    caches = known_samplers.load, known_samplers.keys, known_samplers._entry_points
+    monkeypatch.setattr(registry, "metadata", installed)
+    caches = registry.load, registry.entry_of, registry._entry_points
     for cached in caches:
         cached.cache_clear()
     yield
@@ -96,8 +96,8 @@ def test_an_unknown_name_lists_what_is_installed(installed: None) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("gone", "gone: test_known_samplers:not_there cannot be loaded: AttributeError"),
-        ("number", "number: test_known_samplers:number is no function"),
+        ("gone", "gone: .*test_entry_points:not_there cannot be loaded: AttributeError"),
+        ("number", "number: .*test_entry_points:number is no function"),
         ("worded", "worded reads size, which are no keys of samplers.*B, steps_per_epoch"),
     ],
 )
@@ -143,7 +143,7 @@ CHANCE = np.random.default_rng()
 def test_a_plan_that_cannot_be_trained_is_refused(
     monkeypatch: pytest.MonkeyPatch, sampler: Any, reason: str
 ) -> None:
-    monkeypatch.setattr(known_samplers, "load", lambda name: sampler)
+    monkeypatch.setattr(registry, "load", lambda name: sampler)
     with pytest.raises(SamplerError, match=f"sampler mine, epoch 2: .*{reason}"):
         phases_of("mine", EPOCH)
 
