@@ -17,7 +17,7 @@ from tests.support.paths import ROOT
 
 
 def test_the_tutorials_commands_run_as_they_stand(tmp_path: Path, cache: Path) -> None:
-    text = (ROOT / "docs" / "tutorial.md").read_text()
+    text = (ROOT / "docs" / "guide" / "tutorial.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 7
     script, found = re.subn(
