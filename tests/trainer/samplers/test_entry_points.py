@@ -96,8 +96,8 @@ def test_an_unknown_name_lists_what_is_installed(installed: None) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("gone", "gone: test_known_samplers:not_there cannot be loaded: AttributeError"),
-        ("number", "number: test_known_samplers:number is no function"),
+        ("gone", f"gone: {__name__}:not_there cannot be loaded: AttributeError"),
+        ("number", f"number: {__name__}:number is no function"),
         ("worded", "worded reads size, which are no keys of samplers.*B, steps_per_epoch"),
     ],
 )
