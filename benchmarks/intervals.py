@@ -37,7 +37,7 @@ from orchestrator.compare.options import Question  # noqa: E402
 from orchestrator.compare.statistics.bootstrap import Seeds  # noqa: E402
 from orchestrator.compare.statistics.hypothesis_tests import p_different, p_equivalent  # noqa: E402
 from orchestrator.ledger import Ledger  # noqa: E402
-from orchestrator.ledger.timing_sessions import mean_interval  # noqa: E402
+from orchestrator.ledger.timing_intervals import mean_interval  # noqa: E402
 from tests.support.simulated import World, experiment, write_predicted  # noqa: E402
 
 #: A row of a table: its setting, and one result per column (0, 1 or a number), to be averaged.

@@ -10,7 +10,7 @@ import json
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
@@ -33,7 +33,6 @@ from orchestrator.cli.terminal import (
     Overrides,
     Profile,
     Sweep,
-    UserError,
     console,
     print_json,
 )
@@ -41,6 +40,7 @@ from orchestrator.cli.time import EXAMPLE as TIME_EXAMPLE
 from orchestrator.cli.time import time_trials
 from orchestrator.cli.ui import EXAMPLE as UI_EXAMPLE
 from orchestrator.cli.ui import show_pages
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
@@ -56,15 +56,18 @@ app.add_typer(data_app, name="data")
 
 
 def main() -> NoReturn:
-    """Run the command; a user's mistake is its message on stderr and exit code 2."""
-    from orchestrator.spec.layers import SpecError
+    """Run the command.  An error that the user can put right is its message on stderr."""
+    from trainer.config import ConfigError
     from trainer.storage.folder import StoreError
 
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     try:
         app()
-    except (UserError, SpecError, StoreError) as error:
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    except (ConfigError, StoreError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
     except BrokenPipeError:  # `orch ls | head`: nobody reads on, and the exit must not write either
@@ -106,21 +109,18 @@ def sweep(
     from orchestrator.compare import compare
     from orchestrator.ledger import Ledger
     from orchestrator.ledger.current import current
-    from orchestrator.sweep import SweepError, run_sweep
+    from orchestrator.sweep import run_sweep
     from trainer.storage.folder import StoreError
 
-    try:
-        outcome = run_sweep(
-            spec,
-            out,
-            address=address,
-            console=console(stderr=as_json),
-            fresh=fresh,
-            insecure=insecure,
-            probe=probe,
-        )
-    except SweepError as error:
-        raise UserError(str(error)) from error
+    outcome = run_sweep(
+        spec,
+        out,
+        address=address,
+        console=console(stderr=as_json),
+        fresh=fresh,
+        insecure=insecure,
+        probe=probe,
+    )
     if outcome.interrupted:  # it is leaving already; what comes now must not change how
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -162,7 +162,8 @@ def validate(
     file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Check a sweep file, and each of its profiles if none is named; report every mistake."""
-    from orchestrator.spec import SpecError, dry_run, load_spec, profile_names
+    from orchestrator.spec import dry_run, load_spec, profile_names
+    from trainer.config import ConfigError
 
     chosen = [profile] if profile else [None, *profile_names(file)]
     valid: list[SweepSpec] = []
@@ -170,13 +171,13 @@ def validate(
     for name in chosen:
         try:
             valid.append(load_spec(file, name, overrides or ()))
-        except SpecError as error:
+        except ConfigError as error:
             problems += [p for p in error.problems if p not in problems]
     if as_json:
         print_json({"valid": not problems, "problems": [vars(problem) for problem in problems]})
         raise typer.Exit(2 if problems else 0)
     if problems:
-        raise SpecError(problems)
+        raise ConfigError(problems)
     for spec in valid:
         print(f"{file}: valid: {spec.name}: {dry_run.size(spec)}")
 
@@ -215,7 +216,7 @@ def show(
     from orchestrator.ledger import listing
     from orchestrator.ledger.trial_log import last_log
 
-    ledger = _find(name, out)
+    ledger = listing.find_sweep(name, out)
     if trial is None:
         reading = ledger.read()
         summary, rows = listing.sweep_summary(ledger, reading), listing.trial_summaries(reading)
@@ -225,10 +226,7 @@ def show(
         print(f"{summary['name']}: {summary['question']}\n{summary['folder']}")
         console().print(listing.trials_table(rows))
         return
-    try:
-        found = listing.find_trial(ledger, trial)
-    except listing.NotFound as error:
-        raise UserError(str(error)) from error
+    found = listing.find_trial(ledger, trial)
     log = last_log(ledger.directory(found.trial_id))
     if as_json:
         print_json({**listing.trial_details(found), "log": log})
@@ -251,15 +249,12 @@ app.command("time", epilog=TIME_EXAMPLE)(time_trials)
 def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
     """Bring MLflow's and Optuna's pictures of a sweep up to date with its trial directories."""
     from orchestrator.ledger import listing
-    from orchestrator.ledger.sweep_lock import Locked, SweepLock
+    from orchestrator.ledger.sweep_lock import SweepLock
     from orchestrator.tracking import projections
 
-    ledger = _find(name, out)
-    try:
-        with SweepLock(ledger.folder):  # a running sweep does this itself
-            count, drawn = projections.sync(ledger, listing.resolved_spec(ledger), _say)
-    except (Locked, projections.Unreachable) as error:
-        raise UserError(str(error)) from error
+    ledger = listing.find_sweep(name, out)
+    with SweepLock(ledger.folder):  # a running sweep does this itself
+        count, drawn = projections.sync(ledger, listing.resolved_spec(ledger), _say)
     if as_json:
         print_json({"name": ledger.name, "trials": count, "pictures": drawn})
     else:
@@ -282,22 +277,9 @@ def _load(file: str, profile: str | None, overrides: list[str] | None) -> SweepS
 
 
 def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:
-    from orchestrator.errors import SweepError
     from orchestrator.preflight.memory_probe import probed
 
-    try:
-        return probed(spec, _say, address)
-    except SweepError as error:
-        raise UserError(str(error)) from error
-
-
-def _find(name: str, out: str) -> Any:
-    from orchestrator.ledger import listing
-
-    try:
-        return listing.find_sweep(name, out)
-    except listing.NotFound as error:
-        raise UserError(str(error)) from error
+    return probed(spec, _say, address)
 
 
 def _print_plan(spec: SweepSpec, as_json: bool) -> None:

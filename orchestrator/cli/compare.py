@@ -18,16 +18,15 @@ from orchestrator.cli.terminal import (
     Out,
     Seed,
     Sweep,
-    UserError,
     console,
     print_json,
 )
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.compare import Comparison
-    from orchestrator.compare.compare_sweep import SweepComparison, SweepTrials
+    from orchestrator.compare.compare_sweep import SweepComparison
     from orchestrator.compare.options import Question
-    from orchestrator.ledger import Ledger
 
 EXAMPLE = "Example: orch compare arrp-embedded"
 FORMATS = ("table", "json", "csv", "md", "latex")
@@ -65,7 +64,8 @@ def compare_trials(
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
     question = question_of(baseline, methods, metric, by, margin, seed)
     from orchestrator.compare import compare
-    from orchestrator.compare.compare_sweep import trials_of
+    from orchestrator.compare.compare_sweep import compare_sweep, trials_of
+    from orchestrator.ledger.listing import find_sweep
 
     ledger = find_sweep(name, out)
     with Patience("reading trials") as tell:
@@ -75,7 +75,7 @@ def compare_trials(
         if published:
             print_published(ledger, chosen.trials, compare(chosen.trials), layout == "json")
             return
-        compared = comparison_of(ledger, chosen, question, tell)
+        compared = compare_sweep(ledger, chosen, question, tell)
     _print(compared, layout, why)
 
 
@@ -95,29 +95,6 @@ def question_of(
 
 def _listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def find_sweep(name: str, out: str) -> Ledger:
-    """The sweep of that name or folder."""
-    from orchestrator.ledger import listing
-
-    try:
-        return listing.find_sweep(name, out)
-    except listing.NotFound as error:
-        raise UserError(str(error)) from error
-
-
-def comparison_of(
-    ledger: Ledger, chosen: SweepTrials, question: Question, tell: Any
-) -> SweepComparison:
-    """The comparison that the options ask for."""
-    from orchestrator.compare.compare_methods import ChoiceError
-    from orchestrator.compare.compare_sweep import compare_sweep
-
-    try:
-        return compare_sweep(ledger, chosen, question, tell)
-    except ChoiceError as error:
-        raise UserError(str(error)) from error
 
 
 def _print(compared: SweepComparison, layout: str, why: bool) -> None:
@@ -159,10 +136,7 @@ def print_published(ledger: Any, trials: Any, comparison: Any, as_json: bool) ->
     """A paper's figures beside ours."""
     from orchestrator.compare import published
 
-    try:
-        rows, source = published.side_by_side(ledger, trials, comparison)
-    except published.NotPublished as error:
-        raise UserError(str(error)) from error
+    rows, source = published.side_by_side(ledger, trials, comparison)
     if as_json:
         print_json({"source": source, "rows": rows})
         return

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.compare import Patience, find_sweep, question_of
+from orchestrator.cli.compare import Patience, question_of
 from orchestrator.cli.terminal import (
     Baseline,
     By,
@@ -20,9 +20,9 @@ from orchestrator.cli.terminal import (
     Out,
     Seed,
     Sweep,
-    UserError,
     print_json,
 )
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -63,6 +63,8 @@ def report_sweep(
     The answer, tables, frontier, learning curves, reasons, single trials' errors, environment and
     commands.  docs/guide/report.md explains every part.
     """
+    from orchestrator.ledger.listing import find_sweep
+
     question = question_of(baseline, methods, metric, by, margin, seed)
     ledger = find_sweep(name, out)
     to = _checked_output(output or f"{ledger.name}.html")
@@ -70,17 +72,13 @@ def report_sweep(
     shown = _named(ledger, trials or [])
     from orchestrator import report
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
-    from orchestrator.compare.methods import ChoiceError
 
     with Patience("reading trials") as tell:
         chosen = trials_of(ledger)
         for trial, reason in chosen.unreadable.items():
             print(f"{trial} cannot be read: {reason}", file=sys.stderr)
-        try:
-            compared = compare_sweep(ledger, chosen, question, tell)
-            made = report.make(ledger, question, shown, tell, compared=compared)
-        except ChoiceError as error:
-            raise UserError(str(error)) from error
+        compared = compare_sweep(ledger, chosen, question, tell)
+        made = report.make(ledger, question, shown, tell, compared=compared)
         size = report.write_report(made, to)
         if folder is not None:
             tell(f"writing {2 * len(made.figures)} files to {folder}")
@@ -129,7 +127,7 @@ def _named(ledger: Ledger, names: list[str]) -> list[TrialRecord]:
 
     try:
         found = [listing.find_trial(ledger, name) for name in names]
-    except listing.NotFound as error:
+    except UserError as error:
         raise UserError(f"--trial: {error}") from error
     return list({trial.trial_id: trial for trial in found}.values())
 

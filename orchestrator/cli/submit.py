@@ -18,9 +18,9 @@ from orchestrator.cli.terminal import (
     Json,
     Overrides,
     Profile,
-    UserError,
     print_json,
 )
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.job_package import Submission
@@ -73,7 +73,10 @@ def submit_sweep(
     if status and stop:
         raise UserError("--status and --stop: choose one of them")
     spec = load_spec(file, profile, overrides or ())
-    with _reachable(address, insecure) as jobs, _sigterm_is_ctrl_c():
+    from orchestrator.runner.jobs import Jobs
+
+    jobs = Jobs(address, insecure)
+    with _sigterm_is_ctrl_c():
         if status:
             _show(jobs, spec.name, out, as_json)
             return
@@ -90,15 +93,11 @@ def _made(
     spec: SweepSpec, file: str, profile: str | None, overrides: list[str], out: str | None,
     variables: list[str], insecure: bool,
 ) -> Submission:  # fmt: skip
-    from orchestrator.errors import SweepError
     from orchestrator.job_package import submission
 
     if out is None:
         raise UserError("--out: name a folder that all nodes share, or a URI (s3://...)")
-    try:
-        return submission(spec, file, profile, overrides, out, variables, insecure=insecure)
-    except SweepError as error:
-        raise UserError(str(error)) from error
+    return submission(spec, file, profile, overrides, out, variables, insecure=insecure)
 
 
 def _submitted(jobs: Jobs, made: Submission) -> Job:
@@ -197,16 +196,6 @@ def _reason(job: Job) -> str:
         return f"its process was ended by {signal.Signals(-job.exit_code).name}"
     lines = job.message.strip().splitlines()
     return lines[-1] if lines and job.exit_code is None else f"exit code {job.exit_code}"
-
-
-@contextlib.contextmanager
-def _reachable(address: str, insecure: bool) -> Iterator[Jobs]:
-    from orchestrator.runner.jobs import JobError, Jobs
-
-    try:
-        yield Jobs(address, insecure)
-    except JobError as error:
-        raise UserError(str(error)) from error
 
 
 @contextlib.contextmanager

@@ -61,10 +61,6 @@ Insecure = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-class UserError(Exception):
-    """A mistake of the user's; the text is the whole message."""
-
-
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
 

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.terminal import Out, UserError
+from orchestrator.cli.terminal import Out
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
@@ -41,9 +42,10 @@ def show_pages(
     (`pip install '.[dashboard]'`) it shows the sweep's study.  docs/guide/tracking.md has pictures.
     """
     from orchestrator.database_urls import UnsetVariable, expanded, without_password
+    from orchestrator.ledger.listing import find_sweep
     from orchestrator.tracking.database import is_server
 
-    ledger = _find(name, out) if name is not None else None
+    ledger = find_sweep(name, out) if name is not None else None
     uri, study = _places(ledger, out)
     shown = without_password(uri)
     if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
@@ -163,15 +165,6 @@ def _check_free(port: int, option: str) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"port {port} is not free ({error.strerror}); try {option}") from error
-
-
-def _find(name: str, out: str) -> Ledger:
-    from orchestrator.ledger import listing
-
-    try:
-        return listing.find_sweep(name, out)
-    except listing.NotFound as error:
-        raise UserError(str(error)) from error
 
 
 def _places(ledger: Ledger | None, out: str) -> tuple[str, str]:

@@ -23,8 +23,7 @@ from typer.testing import CliRunner, Result
 from orchestrator import job_package as submissions
 from orchestrator.cli import app
 from orchestrator.cli.submit import EXAMPLE
-from orchestrator.cli.terminal import UserError
-from orchestrator.errors import SweepError
+from orchestrator.errors import SweepError, UserError
 from orchestrator.job_package import LEAVING_S, submission
 from orchestrator.runner import auth_token, job_server, jobs
 from orchestrator.runner.jobs import JobError, Jobs
