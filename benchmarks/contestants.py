@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from trainer.config import TrainConfig
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.model.encoder import EncoderShape
 from trainer.model.pretrained import PACKAGED, EncoderError, find_checkpoint
 from trainer.samplers import Phase, Step
-from trainer.train import Run
 
 #: BERT's vocabulary, whatever words the corpus at hand has.
 VOCABULARY = 30_522

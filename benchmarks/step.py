@@ -30,8 +30,8 @@ from limit import MatrixRate, padded_share, step_operations, wait
 
 from trainer.data.readers import DataError
 from trainer.loop.device import choose_device
+from trainer.loop.run import Run
 from trainer.storage.provenance import describe_run
-from trainer.train import Run
 
 #: Contestant -> what it is; the first word says whose.
 CONTESTANTS: dict[str, dict[str, Any]] = {
