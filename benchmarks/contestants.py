@@ -22,10 +22,10 @@ from torch import Tensor, nn
 
 from trainer.config import TrainConfig
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.model.encoder import EncoderShape
 from trainer.model.pretrained import PACKAGED, EncoderError, find_checkpoint
 from trainer.samplers import Phase, Step
-from trainer.train import Run
 
 #: Size of BERT's vocabulary.  It does not depend on the words of the corpus.
 VOCABULARY = 30_522

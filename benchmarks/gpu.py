@@ -32,10 +32,10 @@ from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
 from limit import MatrixRate, step_operations, wait
 
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.model.encoder import EncoderShape
 from trainer.samplers import Phase
 from trainer.storage.provenance import describe_run
-from trainer.train import Run
 
 #: The methods whose whole epochs are timed.
 EPOCHS: dict[str, dict[str, Any]] = {

@@ -35,8 +35,8 @@ from limit import MatrixRate, padded_share, step_operations, wait
 
 from trainer.data.readers import DataError
 from trainer.loop.device import choose_device
+from trainer.loop.run import Run
 from trainer.storage.provenance import describe_run
-from trainer.train import Run
 
 #: The options of each contestant.  The first word of a name says whose step it is.
 CONTESTANTS: dict[str, dict[str, Any]] = {

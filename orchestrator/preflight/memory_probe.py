@@ -30,11 +30,12 @@ from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import Split
 from trainer.loop.cuda_graphs import RUNS_BEFORE
 from trainer.loop.device import choose_device, peak_memory_mb
+from trainer.loop.run import Run
 from trainer.samplers import Draw, Phase, Step
 from trainer.samplers import registry as samplers
 from trainer.step_timing import free_memory, used_memory
 from trainer.storage.folder import in_words
-from trainer.train import Diverged, Run
+from trainer.train import Diverged, train_epoch
 
 #: Share of a device's memory that is left over: allocators fragment, and steps differ.
 MARGIN = 0.1
@@ -192,7 +193,7 @@ def _take(config: TrainConfig) -> Probed:
     if not math.isfinite(free):
         raise SystemExit("how much memory is free cannot be known on this system")
     with suppress(Diverged):  # of such an epoch's scores nobody wants to know
-        _Short(config).epoch(1)
+        train_epoch(_Short(config), 1)
     if not on_gpu:
         peak = round(peak_memory_mb(device) * 2**20)
         return Probed("cpu", peak, peak, int(free), 1)
@@ -233,8 +234,8 @@ class _Short(Run):
             Draw(draw.task, train[draw.task].lengths.argsort()[-len(draw.rows) :]) for draw in step
         )
 
-    def _splits(self, split: str) -> dict[str, Split]:
-        return {name: self._batch(whole) for name, whole in super()._splits(split).items()}
+    def splits(self, split: str) -> dict[str, Split]:
+        return {name: self._batch(whole) for name, whole in super().splits(split).items()}
 
     def _batch(self, split: Split) -> Split:
         longest = split.lengths.argsort()[-self.config.eval_batch_size :]

@@ -13,11 +13,12 @@ import pytest
 
 from tests.support.small import small_config
 from trainer.config import ConfigError, TrainConfig
+from trainer.loop.run import Run
 from trainer.samplers import Draw, Epoch, Phase, SamplerError, registry
 from trainer.samplers.epoch_phases import phases_of
 from trainer.samplers.round_robin import round_robin
 from trainer.storage.provenance import versions
-from trainer.train import Run
+from trainer.train import train_epoch
 
 EPOCH = Epoch(
     sizes={"sst": 30, "qqp": 100, "sts": 20}, batch_sizes=dict.fromkeys(("sst", "qqp", "sts"), 5),
@@ -76,7 +77,7 @@ def test_it_trains_like_ours_and_only_what_it_reads_is_its_identity(
     assert config.inactive()["lambda"] == "sampler backwards reads no lambda"
     run = Run(config)
     assert run.description()["versions"]["my-samplers"] == "1.0"
-    record, _ = run.epoch(1)
+    record, _ = train_epoch(run, 1)
     assert record["updates"] == 2 and record["phases"][0]["name"] == "backwards"
 
 
@@ -84,7 +85,7 @@ def test_a_name_that_is_ours_stays_ours(installed: None, cache: Path) -> None:
     config = small_config(cache, sampler="round_robin")
     assert "B" in config.inactive()
     run = Run(config)
-    assert run.epoch(1)[0]["phases"][0]["name"] == "round_robin"
+    assert train_epoch(run, 1)[0]["phases"][0]["name"] == "round_robin"
     assert set(run.description()["versions"]) == set(versions())
 
 
