@@ -16,7 +16,8 @@ from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.labels import method_of
 from orchestrator.ledger.timing_sessions import FOLDER, Session, TimedConfig, TimedRound
 from orchestrator.ledger.trial_id import config_id
-from trainer.combiners import CombinerError, combiner
+from trainer.combiners import registry as combiners
+from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError, fingerprint
 from trainer.loop.build import check_methods
@@ -138,7 +139,7 @@ def _check_alike(choices: Iterable[Choice]) -> None:
 def _add_twin(found: dict[str, Choice], choice: Choice, trial: TrialRecord) -> None:
     """The same configuration with the plain sum, where that is another one."""
     config = choice.config
-    if not combiner(config.combiner, config.reduction, config.combiner_options).needs_gramian:
+    if not combiners.build(config).needs_gramian:
         return
     recorded = replace(trial.train_config, combiner="sum", record_conflicts=False)
     identity = config_id(recorded, trial.identity["fingerprint"])

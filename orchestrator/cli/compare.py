@@ -56,7 +56,7 @@ def compare_trials(
     """Compare methods on the dev set; the first line answers ARRP against annealed PCGrad.
 
     Each method's configuration is chosen without the examples that score it; intervals come from
-    a bootstrap over dev examples and seeds.  docs/comparison.md explains every figure.
+    a bootstrap over dev examples and seeds.  docs/reference/comparison.md explains every figure.
     """
     layout = "json" if as_json else layout
     if layout not in FORMATS:

@@ -60,7 +60,7 @@ def report_sweep(
     """Write a sweep's report: one HTML file that needs nothing else.
 
     The answer, tables, frontier, learning curves, reasons, single trials' errors, environment and
-    commands.  docs/report.md explains every part.
+    commands.  docs/guide/report.md explains every part.
     """
     from orchestrator.ledger.listing import find_sweep
 

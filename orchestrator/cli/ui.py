@@ -38,7 +38,7 @@ def show_pages(
     """Start MLflow's page on the database that the sweeps are tracked in; Ctrl-C ends it.
 
     With a sweep's NAME, its own page is named, and if optuna-dashboard is installed
-    (`pip install '.[dashboard]'`) it shows the sweep's study.  docs/tracking.md shows the pages.
+    (`pip install '.[dashboard]'`) it shows the sweep's study.  docs/guide/tracking.md has pictures.
     """
     from orchestrator.database_urls import UnsetVariable, expanded, without_password
     from orchestrator.ledger.listing import find_sweep

@@ -19,9 +19,10 @@ from orchestrator.ledger.timing_sessions import Session, fair_ratio, timings
 from tests.support.sessions import ABOUT, made_up
 from tests.support.small import small_config
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.samplers import Phase, Step
 from trainer.step_timing import Contestant, Round, build, in_turn
-from trainer.train import Run
+from trainer.train import train_epoch
 
 
 class Logged(Contestant):
@@ -127,7 +128,7 @@ def test_a_turn_of_all_steps_is_the_epoch(cache: Path) -> None:
     contestant = Contestant(config, 1, 1000)
     (taken,) = in_turn({"a": contestant}, 1, repeats=0)
     assert [stretch.steps for stretch in taken.turns["a"]] == [4, 8]
-    recorded = Run(config).epoch(1)[0]["minutes_per_epoch"] * 60
+    recorded = train_epoch(Run(config), 1)[0]["minutes_per_epoch"] * 60
     timed = sum(stretch.seconds for stretch in taken.turns["a"])
     assert recorded / 5 < timed < recorded * 5  # two moments of a machine that others use
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from orchestrator.compare.configurations import Comparison
 from orchestrator.compare.output.tables import Cell, Sheet
+from trainer.config.choices import METRICS
 
 #: Configurations that a table shows.
 SHOWN = 30
@@ -14,7 +15,7 @@ def configurations_sheet(comparison: Comparison, *, metrics: bool = True) -> She
     rows = comparison.rows
     names = list(dict.fromkeys(name for row in rows for name in row.tasks))
     kinds = {name: row.metrics[name] for row in rows for name in row.tasks}
-    short = {name: "r" if kinds[name] == "pearson" else "acc" for name in names}
+    short = {name: METRICS[kind].short if kind in METRICS else kind for name, kind in kinds.items()}
     tasks = [f"{name} {short[name]}" if metrics else name for name in names]
     columns = ["configuration", "seeds", "dev_score", "dev_mean", *tasks]
     sheet = Sheet([*columns, "min/epoch", "examples/epoch"])
