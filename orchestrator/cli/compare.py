@@ -3,47 +3,30 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.terminal import (
-    Baseline,
-    By,
-    Json,
-    Margin,
-    Methods,
-    Metric,
-    Out,
-    Seed,
-    Sweep,
-    console,
-    print_json,
-)
+from orchestrator.cli.comparison_options import takes_question
+from orchestrator.cli.terminal import Json, Out, Patience, Sweep, console, print_json
+from orchestrator.compare.options import Question
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.compare.compare_sweep import SweepComparison
     from orchestrator.compare.configurations import Comparison
-    from orchestrator.compare.options import Question
 
 FORMATS = ("table", "json", "csv", "md", "latex")
-#: Seconds until a command that is still at work says at what.
-_PATIENCE = 1.0
 
 
+@takes_question
 def compare_trials(
     name: Sweep,
-    baseline: Baseline = "",
-    methods: Methods = "",
-    metric: Metric = "dev_score",
-    by: By = "",
-    margin: Margin = 0.005,
+    *,
+    question: Question,
     layout: Annotated[
         str, typer.Option("--format", metavar="F", help="table, json, csv, md or latex.")
     ] = "table",
-    seed: Seed = 0,
     out: Out = "sweeps",
     published: Annotated[
         bool, typer.Option("--published", help="Our figures beside the paper's.")
@@ -61,7 +44,6 @@ def compare_trials(
     layout = "json" if as_json else layout
     if layout not in FORMATS:
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
-    question = question_of(baseline, methods, metric, by, margin, seed)
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
     from orchestrator.compare.configurations import compare
     from orchestrator.ledger.listing import find_sweep
@@ -76,24 +58,6 @@ def compare_trials(
             return
         compared = compare_sweep(ledger, chosen, question, tell)
     _print(compared, layout, why)
-
-
-def question_of(
-    baseline: str, methods: str, metric: str, by: str, margin: float, seed: int
-) -> Question:
-    """The options, checked as far as no trial is needed."""
-    from orchestrator.compare.options import Question
-
-    if not 0 < margin < 1:
-        raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
-    return Question(
-        metric=metric, by=_listed(by), baseline=baseline, methods=_listed(methods), margin=margin,
-        seed=seed,
-    )  # fmt: skip
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _print(compared: SweepComparison, layout: str, why: bool) -> None:
@@ -142,32 +106,3 @@ def print_published(ledger: Any, trials: Any, comparison: Any, as_json: bool) ->
         return
     print(f"{source} beside our means over seeds")
     console().print(published.table(rows))
-
-
-class Patience:
-    """Says on stderr what is being done, once it takes longer than a second."""
-
-    def __init__(self, text: str):
-        self._text = text
-        self._shown = False
-        self._timer = threading.Timer(_PATIENCE, self._show)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Patience:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
-
-    def __call__(self, text: str) -> None:
-        self._text = text
-        if self._shown:
-            self._say()
-
-    def _show(self) -> None:
-        self._shown = True
-        self._say()
-
-    def _say(self) -> None:
-        print(f"{self._text} ...", file=sys.stderr, flush=True)

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.compare import Patience
-from orchestrator.cli.terminal import Json, Out, Sweep, print_json
+from orchestrator.cli.terminal import Json, Out, Patience, Sweep, print_json
 from orchestrator.errors import UserError
 
 

@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.compare import Patience, question_of
-from orchestrator.cli.terminal import (
-    Baseline,
-    By,
-    Json,
-    Margin,
-    Methods,
-    Metric,
-    Out,
-    Seed,
-    Sweep,
-    print_json,
-)
+from orchestrator.cli.comparison_options import takes_question
+from orchestrator.cli.terminal import Json, Out, Patience, Sweep, print_json
+from orchestrator.compare.options import Question
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,6 +21,7 @@ if TYPE_CHECKING:
 _MARK = b'<meta name="generator" content="orch report">'
 
 
+@takes_question
 def report_sweep(
     name: Sweep,
     output: Annotated[
@@ -48,12 +39,8 @@ def report_sweep(
         str | None,
         typer.Option(metavar="DIR", help="Write every figure there too, as SVG and PNG."),
     ] = None,
-    baseline: Baseline = "",
-    methods: Methods = "",
-    metric: Metric = "dev_score",
-    by: By = "",
-    margin: Margin = 0.005,
-    seed: Seed = 0,
+    *,
+    question: Question,
     out: Out = "sweeps",
     as_json: Json = False,
 ) -> None:
@@ -64,7 +51,6 @@ def report_sweep(
     """
     from orchestrator.ledger.listing import find_sweep
 
-    question = question_of(baseline, methods, metric, by, margin, seed)
     ledger = find_sweep(name, out)
     to = _checked_output(output or f"{ledger.name}.html")
     folder = _checked_folder(figures) if figures is not None else None
