@@ -22,7 +22,8 @@ from orchestrator.ledger.labels import flatten
 from orchestrator.ledger.sweep_id import sweep_id
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import JOURNAL, Ended, PersistentStudy, Suggestions
-from orchestrator.spec.models import SweepSpec, TrackingSpec
+from orchestrator.spec.models import SweepSpec
+from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking import MlflowProjection, SweepDescription
 from orchestrator.tracking.background import Projection, root_cause
 from orchestrator.tracking.sweep_artifacts import exhibits
