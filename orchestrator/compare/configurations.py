@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from orchestrator.ledger.labels import labels
+from trainer.metrics import EPOCH, TASK, Field, Kind, Place, dotted, of_trial
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -32,7 +34,7 @@ BASIS: dict[str, Callable[[TrialRecord], str]] = {
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation over seeds; no deviation from a single one."""
+    """Mean and sample standard deviation over seeds; no standard deviation from a single one."""
 
     mean: float
     sd: float | None
@@ -46,13 +48,21 @@ class Spread:
         return cls(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
 
     def text(self, digits: int) -> str:
-        spread = "" if self.sd is None else f" ±{self.sd:.{digits}f}"
-        return f"{self.mean:.{digits}f}{spread}"
+        """Mean ± standard deviation; of whole numbers the mean alone."""
+        spread = "" if self.sd is None or not digits else f" ±{self.sd:.{digits}f}"
+        return f"{self.mean:,.{digits}f}{spread}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration with its complete trials."""
+    """One configuration with its complete trials.
+
+    Attributes:
+        metrics: what each task's metric is called.
+        contended: whether something else ran on the device meanwhile; None where a trial does
+            not know.
+        records: of each trial, its epochs' records.
+    """
 
     config_id: str
     label: str
@@ -66,11 +76,24 @@ class Row:
     metrics: dict[str, str]
     minutes_per_epoch: Spread
     examples_per_epoch: float
-    #: Whether something else ran on the device meanwhile; None where a trial does not know.
     contended: bool | None
     devices: list[str]
     threads: list[str]
     basis: dict[str, str]
+    records: list[list[dict[str, Any]]] = field(repr=False)
+
+    @cached_property
+    def numbers(self) -> dict[Place, Spread]:
+        """Every number of the records: mean and spread over the trials that have it."""
+        of_trials = [of_trial(records) for records in self.records]
+        places = dict.fromkeys(place for numbers in of_trials for place in numbers)
+        return {p: Spread.of([each[p] for each in of_trials if p in each]) for p in places}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `numbers` by their dotted names."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "records"}
+        named = {dotted(place): spread for place, spread in self.numbers.items()}
+        return {key: _plain(value) for key, value in {**plain, "numbers": named}.items()}
 
 
 @dataclass(frozen=True)
@@ -83,7 +106,44 @@ class Comparison:
     counts: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), "rows": [row.to_dict() for row in self.rows]}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table of configurations; `task` is empty where it is of whole epochs."""
+
+    heading: str
+    place: Place
+    field: Field
+    task: str = ""
+
+    def cell(self, row: Row) -> tuple[str, bool]:
+        """What stands in a row, and whether it must not be relied on."""
+        spread = row.numbers.get(self.place)
+        if spread is None:
+            return "-", False
+        mark = ""
+        if self.field.is_speed and row.contended is not False:
+            mark = "*" if row.contended else "?"
+        return spread.text(self.field.digits) + mark, bool(mark)
+
+
+def columns(rows: Sequence[Row]) -> list[Column]:
+    """The columns that `trainer.metrics` names; those of tasks stand where it has the tasks."""
+    metrics = {name: row.metrics[name] for row in rows for name in row.tasks}
+    result = []
+    for key, entry in EPOCH.items():
+        if entry.compare:
+            result.append(Column(entry.compare, (key,), entry))
+        if entry.kind is not Kind.TASKS:
+            continue
+        for inner in TASK.values():
+            for task, metric in metrics.items() if inner.compare else ():
+                short = "r" if metric == "pearson" else "acc"
+                heading = inner.compare.format(task=task, metric=short)
+                result.append(Column(heading, (key, task, inner.name), inner, task))
+    return result
 
 
 def compare(trials: Iterable[TrialRecord]) -> Comparison:
@@ -126,6 +186,7 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
         devices=sorted({str(trial.identity.get("device", "unknown")) for trial in group}),
         threads=sorted({str(trial.identity.get("threads", "unknown")) for trial in group}),
         basis={key: value_of(group[0]) for key, value_of in BASIS.items()},
+        records=[trial.records for trial in group],
     )
 
 
@@ -223,30 +284,20 @@ def minutes_problem(
 
 def table(comparison: Comparison) -> Table:
     """The best rows for a terminal."""
-    names = list(dict.fromkeys(name for row in comparison.rows for name in row.tasks))
-    metrics = {name: row.metrics[name] for row in comparison.rows for name in row.tasks}
+    shown = columns(comparison.rows)
     result = Table(box=None, pad_edge=False)
     result.add_column("configuration", overflow="fold")
-    result.add_column("seeds", justify="right")
-    for name in ("dev_score", "dev_mean"):
-        result.add_column(name, justify="right", no_wrap=True)
-    for name in names:
-        short = "r" if metrics[name] == "pearson" else "acc"
-        result.add_column(f"{name} {short}", justify="right", no_wrap=True)
-    result.add_column("min/epoch", justify="right", no_wrap=True)
-    result.add_column("examples/epoch", justify="right", no_wrap=True)
+    for heading in ("seeds", *(column.heading for column in shown)):
+        result.add_column(heading, justify="right", no_wrap=True)
     for row in comparison.rows[:SHOWN]:
-        mark = "" if row.contended is False else "*" if row.contended else "?"
-        result.add_row(
-            row.label,
-            str(len(row.seeds)),
-            row.dev_score.text(4),
-            row.dev_mean.text(4),
-            *(row.tasks[name].text(3) if name in row.tasks else "-" for name in names),
-            row.minutes_per_epoch.text(3) + mark,
-            f"{row.examples_per_epoch:,.0f}",
-        )
+        result.add_row(row.label, str(len(row.seeds)), *(column.cell(row)[0] for column in shown))
     return result
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spread):
+        return vars(value)
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
 
 
 def footnotes(comparison: Comparison) -> list[str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.compare_sweep import SweepComparison
-from orchestrator.compare.configurations import SHOWN, footnotes
+from orchestrator.compare.configurations import SHOWN, columns, footnotes
 from orchestrator.compare.diagnostics import conflicts
 from orchestrator.compare.methods import last_metric, method_name
 from orchestrator.compare.options import Question
@@ -20,13 +20,14 @@ from orchestrator.compare.statistics.speed_up import why_not_comparable
 from orchestrator.ledger import listing
 from orchestrator.report import cost, errors, methods, progress, reasons, reproduce, style, trial
 from orchestrator.report.parts import Heading, Missing, Section, Table, Text
+from trainer.metrics import EPOCH, TASK
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
 
 _ENDED_BADLY = 30
 _WORST_FIRST = ("failed", "unreadable", "unfinished", "pruned")
-_SHORT = {"minutes_per_epoch": "min/epoch"}
+_SHORT = {name: field.compare for name, field in EPOCH.items() if field.compare}
 
 
 @dataclass(frozen=True)
@@ -174,25 +175,22 @@ def _configurations(ledger: Ledger, compared: SweepComparison) -> Section:
 
 def _rows_table(compared: SweepComparison) -> Table:
     rows = compared.rows.rows
-    names = list(dict.fromkeys(name for row in rows for name in row.tasks))
-    columns = ["configuration", "seeds", "dev_score", "dev_mean", *names, "min/epoch",
-               "examples/epoch"]  # fmt: skip
+    shown = columns(rows)
+    # A task's score goes by the task's name alone.
+    names = [c.task if c.field is TASK["dev_metric"] else c.heading for c in shown]
+    headings = ["configuration", "seeds", *names]
     cells = []
     for row in rows[:SHOWN]:
-        mark = "" if row.contended is False else "*" if row.contended else "?"
+        numbers = [column.cell(row) for column in shown]
         cells.append(
             [
                 Cell(row.label),
                 Cell(str(len(row.seeds))),
-                Cell(row.dev_score.text(4)),
-                Cell(row.dev_mean.text(4)),
-                *(Cell(row.tasks[name].text(3) if name in row.tasks else "-") for name in names),
-                Cell(row.minutes_per_epoch.text(3) + mark, grey=bool(mark)),
-                Cell(f"{row.examples_per_epoch:,.0f}"),
+                *(Cell(text, grey=doubtful) for text, doubtful in numbers),
             ]
         )
     caption = "Every configuration by falling dev_score on the whole dev set, which chose the best."
-    return Table(caption, columns, cells)
+    return Table(caption, headings, cells)
 
 
 def _published(pairs: Iterable[dict[str, Any]], source: str) -> Table:
