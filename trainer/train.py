@@ -69,9 +69,11 @@ def train(
     nothing.  When the generator is exhausted, end.json stands.
 
     Args:
-        identity: further keys for config.json (trial id, sweep, ...).
+        identity: further keys for config.json (trial id, sweep, ...).  Its `precision` is what
+            `auto` became in the trial's sweep.
 
     Raises:
+        PrecisionError: this device would emulate the trial's precision.
         StoreError: the directory holds another trial.
         SamplerError: the data leave nothing for a phase of the sampler.
         DataError, EncoderError, CombinerError, FreezeError: something named in the config
@@ -84,12 +86,12 @@ def train(
     if store.end() is not None:
         return
     check_methods(config)
-    run = Run(config)
+    run = Run(config, kept_precision=kept_precision(store, identity))
     told["precision"] = run.precision
     check_same_trial(store, told)
     run.plan(1)  # raises what a sampler cannot do with these data
     if store.config() is None:
-        store.write_config({**run.description(), **told, **(identity or {})})
+        store.write_config({**run.description(), **(identity or {}), **told})
     records, notes = store.resume_point()
     if records:
         restore(store, records[-1]["epoch"], run)
@@ -125,12 +127,28 @@ def check_same_trial(store: TrialDirectory, told: dict[str, Any]) -> None:
             )
 
 
-class Run:
-    """Everything that lives while a trial trains: corpus, model, optimizer, clock."""
+def kept_precision(store: TrialDirectory, identity: dict[str, Any] | None = None) -> str:
+    """What `precision: auto` became when the trial or its sweep began; empty if it begins now."""
+    for source in (identity, store.config()):
+        if (precision := (source or {}).get("precision")) in _DTYPES:
+            return str(precision)
+    return ""
 
-    def __init__(self, config: TrainConfig, corpus: Corpus | None = None):
+
+class Run:
+    """Everything that lives while a trial trains: corpus, model, optimizer, clock.
+
+    Args:
+        corpus: if it is there already.
+        kept_precision: what `precision: auto` became when the trial or its sweep began.
+
+    Raises `PrecisionError` before anything else where this device would emulate the precision.
+    """
+
+    def __init__(self, config: TrainConfig, corpus: Corpus | None = None, kept_precision: str = ""):
         self.config = config
         self.device = choose_device(config.device)
+        self.precision = resolve_precision(config.precision, self.device, kept_precision)
         reset_peak_memory(self.device)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -138,7 +156,6 @@ class Run:
         with self.clock.part("setup"):
             self.corpus = corpus or prepare(config)
             self.tasks = {task.name: task for task in config.task_list}
-            self.precision = resolve_precision(config.precision, self.device)
             torch.manual_seed(config.seed)
             self.model = build_model(config, self.corpus).to(self.device)
             self.combiner = combiner(config.combiner, config.reduction, config.combiner_options)

@@ -46,6 +46,9 @@ __all__ = [
 COMBINERS = ("sum", "mean", "pcgrad", "sequential_step")
 #: Prefix of combiners that the torchjd package brings (extra of that name).
 TORCHJD = "torchjd."
+#: bf16 on every device, also where its products are emulated.  It names the same trial as `bf16`,
+#: because both compute the same: only `bf16` refuses a device that would take so long.
+EMULATED_BF16 = "bf16-emulated"
 PAIR_MODES = ("cross", "concat", "concat_sep", "siamese")
 HEADS = ("linear", "cosine")
 _FREEZE_WORDS = "none, encoder, embeddings, pooler, layers:3, layers:0-5, several joined by +"
@@ -150,7 +153,10 @@ class TrainConfig:
     warmup_steps: int = field(default=0, metadata=in_range(0))
     dropout: float = field(default=0.3, metadata=in_range(0, 0.9))
     attention_dropout: float = field(default=0.1, metadata=in_range(0, 0.9))
-    precision: str = field(default="fp32", metadata=one_of("fp32", "bf16", "auto"))
+    #: Number format of the encoder.  `bf16` is refused where the device does not multiply it
+    #: natively; `auto` is bf16 where it does and fp32 elsewhere, decided once for a whole sweep;
+    #: `bf16-emulated` is bf16 on every device.
+    precision: str = field(default="fp32", metadata=one_of("fp32", "bf16", EMULATED_BF16, "auto"))
     eval_batch_size: int = field(default=64, metadata=in_range(1, 100_000) | {"runtime": True})
     #: Predict the test sets behind the last epoch, whole as they are.
     predict_test: bool = field(default=True, metadata={"runtime": True})
@@ -243,6 +249,8 @@ class TrainConfig:
             for key, name in _names(cls, False)
             if only is None or key in only
         }
+        if plain.get("precision") == EMULATED_BF16:
+            plain["precision"] = "bf16"
         for key in (*self.inactive(), "data.root"):
             group, _, inner = key.rpartition(".")
             (plain.get(group, {}) if group else plain).pop(inner, None)
