@@ -134,7 +134,7 @@ def main() -> None:
                 config = dict(config)
                 if "B" in config:
                     config["B"] = max(64, round(config["B"] * options.share))
-                run = make(8, precision="bf16", **config)
+                run = make(8, precision="bf16-emulated", **config)
                 for turn in ("first", "again"):  # the second finds its graphs recorded
                     for key, value in time_epoch(run).items():
                         say(f"epoch_{name}_{turn}_{key}", value)
@@ -150,9 +150,9 @@ def steps(
 ) -> None:  # fmt: skip
     """Medians of single steps, block by block in turn, and what follows from them."""
     ours = {
-        "ours_bf16": Ours(make(batch_size, precision="bf16")),
-        "ours_sum_bf16": Ours(make(batch_size, precision="bf16", combiner="sum")),
-        "ours_frozen_bf16": Ours(make(batch_size, precision="bf16", freeze="encoder")),
+        "ours_bf16": Ours(make(batch_size, precision="bf16-emulated")),
+        "ours_sum_bf16": Ours(make(batch_size, precision="bf16-emulated", combiner="sum")),
+        "ours_frozen_bf16": Ours(make(batch_size, precision="bf16-emulated", freeze="encoder")),
         "ours_fp32": Ours(make(batch_size)),
     }
     run = ours["ours_bf16"].run

@@ -32,6 +32,8 @@ METRICS: dict[Metric, Direction] = {
     "train_loss": "min",
 }
 TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
+#: What a trial can compute in (`trainer.train` has their types).
+PRECISIONS = ("fp32", "bf16")
 #: Databases that Optuna keeps a study in.
 STUDY_SCHEMES = ("sqlite", "postgresql", "mysql")
 
@@ -168,6 +170,13 @@ def _has_scheme(uri: str, schemes: tuple[str, ...]) -> bool:
     return "://" in uri and uri.partition("://")[0].partition("+")[0] in schemes
 
 
+class ResolvedSpec(Model):
+    """What a sweep's first trial decided; its run writes this, and later runs keep to it."""
+
+    #: What `precision: auto` became.
+    precision: Literal["fp32", "bf16"] | None = None
+
+
 class PublishedRow(Model):
     """A paper's figures for the entry of `enqueue` at the same place."""
 
@@ -201,6 +210,7 @@ class SweepSpec(Model):
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     budget: BudgetSpec = Field(default_factory=BudgetSpec)
     tracking: TrackingSpec = Field(default_factory=TrackingSpec)
+    resolved: ResolvedSpec = Field(default_factory=ResolvedSpec)
 
     @field_validator("space", mode="before")
     @classmethod
@@ -249,6 +259,8 @@ class SweepSpec(Model):
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `load_spec` reads back as the same spec."""
         plain = self.model_dump(exclude_none=True)
+        if not plain["resolved"]:
+            del plain["resolved"]
         for dimension in plain["space"].values():
             for key, empty in (("when", {}), ("log", False)):
                 if dimension[key] == empty:
