@@ -18,7 +18,7 @@ from rich.console import Console
 
 from orchestrator import runner
 from orchestrator.errors import SweepError
-from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
 from orchestrator.ledger.current import current
 from orchestrator.ledger.sweep_id import set_aside, sweep_id
 from orchestrator.ledger.sweep_lock import LOCK, Locked, SweepLock
@@ -192,7 +192,12 @@ def _settled(
                 "no node with room for a trial says whether it multiplies bf16 natively: free "
                 "one, or choose precision: fp32"
             )
-        spec = settle(spec, hardware)
+        try:
+            spec = settle(spec, hardware)
+        except PrecisionError:
+            if not ledger.trial_ids():  # with the remedy it is another sweep of this name
+                ledger.folder.delete(RESOLVED)
+            raise
         check_same_sweep(ledger.folder, spec)
     threads = spec.base_value("threads") or max(1, int(spec.resources.cpu))
     at_once = f"{places} trial{'s' if places > 1 else ''} at once"

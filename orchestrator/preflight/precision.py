@@ -30,7 +30,6 @@ from trainer.loop.device import (
     kept_elsewhere,
     would_emulate,
 )
-
 from trainer.storage.folder import StoreError
 
 __all__ = ["asked", "describe", "keep", "needs_hardware", "preview", "settle", "this_machine"]
