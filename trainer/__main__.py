@@ -12,7 +12,7 @@ from types import FrameType
 
 import torch
 
-from trainer.combiners import CombinerError
+from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError
 from trainer.loop.device import (

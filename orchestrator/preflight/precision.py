@@ -18,8 +18,8 @@ from typing import Any
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.listing import resolved_spec
 from orchestrator.spec import SweepSpec
-from orchestrator.spec.models import PRECISIONS, ResolvedSpec
-from trainer.config.train_config import EMULATED_BF16
+from orchestrator.spec.models import ResolvedSpec
+from trainer.config.choices import EMULATED_BF16, PRECISIONS
 from trainer.loop.device import (
     Hardware,
     PrecisionError,

@@ -32,8 +32,6 @@ METRICS: dict[Metric, Direction] = {
     "train_loss": "min",
 }
 TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
-#: What a trial can compute in (`trainer.train` has their types).
-PRECISIONS = ("fp32", "bf16")
 #: Databases that Optuna keeps a study in.
 STUDY_SCHEMES = ("sqlite", "postgresql", "mysql")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.config.train_config import EMULATED_BF16
+from trainer.config.choices import EMULATED_BF16
 
 
 def choose_device(name: str) -> torch.device:

@@ -263,7 +263,7 @@ _FULL = """
 import sys
 from pathlib import Path
 from tests.support.ledgers import epoch
-from trainer.storage.folder import LocalFolder
+from trainer.storage.local_folder import LocalFolder
 from trainer.storage.trial_directory import OutOfSpace, TrialDirectory, checkpoint_name
 
 folder = Path(sys.argv[1])
