@@ -16,8 +16,8 @@ from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.epoch_record import epoch_record
 from trainer.loop.evaluation import Predictions, predictions_file
 from trainer.loop.run import Run
-from trainer.storage.trial_directory import StoreError, TrialDirectory, not_finite, predictions_name
-from trainer.summary import summarise
+from trainer.metrics import not_finite, summarise
+from trainer.storage.trial_directory import StoreError, TrialDirectory, predictions_name
 
 #: Steps between two looks at the losses.  Each look waits for the device.
 _STEPS_BETWEEN_CHECKS = 50

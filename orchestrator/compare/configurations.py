@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.labels import labels
+from trainer.metrics import Place, dotted, of_trial
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -37,7 +39,7 @@ def precision_of_auto(trial: TrialRecord) -> str:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation over seeds; no deviation from a single one."""
+    """Mean and sample standard deviation over seeds; no standard deviation from a single one."""
 
     mean: float
     sd: float | None
@@ -51,13 +53,21 @@ class Spread:
         return cls(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
 
     def text(self, digits: int) -> str:
-        spread = "" if self.sd is None else f" ±{self.sd:.{digits}f}"
-        return f"{self.mean:.{digits}f}{spread}"
+        """Mean ± standard deviation; of whole numbers the mean alone."""
+        spread = "" if self.sd is None or not digits else f" ±{self.sd:.{digits}f}"
+        return f"{self.mean:,.{digits}f}{spread}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration with its complete trials."""
+    """One configuration with its complete trials.
+
+    Attributes:
+        metrics: what each task's metric is called.
+        contended: whether something else ran on the device meanwhile; None where a trial does
+            not know.
+        records: of each trial, its epochs' records.
+    """
 
     config_id: str
     label: str
@@ -71,11 +81,24 @@ class Row:
     metrics: dict[str, str]
     minutes_per_epoch: Spread
     examples_per_epoch: float
-    #: Whether something else ran on the device meanwhile; None where a trial does not know.
     contended: bool | None
     devices: list[str]
     threads: list[str]
     basis: dict[str, str]
+    records: list[list[dict[str, Any]]] = field(repr=False)
+
+    @cached_property
+    def numbers(self) -> dict[Place, Spread]:
+        """Every number of the records: mean and spread over the trials that have it."""
+        of_trials = [of_trial(records) for records in self.records]
+        places = dict.fromkeys(place for numbers in of_trials for place in numbers)
+        return {p: Spread.of([each[p] for each in of_trials if p in each]) for p in places}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `numbers` by their dotted names."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "records"}
+        named = {dotted(place): spread for place, spread in self.numbers.items()}
+        return {key: _plain(value) for key, value in {**plain, "numbers": named}.items()}
 
 
 @dataclass(frozen=True)
@@ -88,7 +111,7 @@ class Comparison:
     counts: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), "rows": [row.to_dict() for row in self.rows]}
 
 
 def compare(trials: Iterable[TrialRecord]) -> Comparison:
@@ -136,6 +159,7 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
         devices=sorted({str(trial.identity.get("device", "unknown")) for trial in group}),
         threads=sorted({str(trial.identity.get("threads", "unknown")) for trial in group}),
         basis={key: value_of(group[0]) for key, value_of in BASIS.items()},
+        records=[trial.records for trial in group],
     )
 
 
@@ -229,3 +253,9 @@ def minutes_problem(
     if len(set(threads)) > 1:
         return "measured with different numbers of threads"
     return ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spread):
+        return vars(value)
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value

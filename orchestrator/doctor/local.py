@@ -31,7 +31,7 @@ def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Ite
     yield from machine_findings(describe(cache_folder(spec)))
     try:
         folder = check_out(out)
-        yield disk_finding(out, folder.free())
+        yield disk_finding("out", out, folder.free(), "--out")
     except SweepError as problem:
         yield error("out", str(problem), "choose a folder that can be written with --out")
     if address is not None:
