@@ -149,7 +149,7 @@ def main() -> None:
                 config = dict(config)
                 if "B" in config:
                     config["B"] = max(64, round(config["B"] * options.share))
-                run = create(8, precision="bf16", **config)
+                run = create(8, precision="bf16-emulated", **config)
                 for turn in ("first", "again"):  # the second one replays the graphs of the first
                     for key, value in time_epoch(run).items():
                         report(f"epoch_{name}_{turn}_{key}", value)
@@ -168,9 +168,9 @@ def measure_steps(
     The contestants take turns, a block of steps each.
     """
     ours = {
-        "ours_bf16": Ours(create(batch_size, precision="bf16")),
-        "ours_sum_bf16": Ours(create(batch_size, precision="bf16", combiner="sum")),
-        "ours_frozen_bf16": Ours(create(batch_size, precision="bf16", freeze="encoder")),
+        "ours_bf16": Ours(create(batch_size, precision="bf16-emulated")),
+        "ours_sum_bf16": Ours(create(batch_size, precision="bf16-emulated", combiner="sum")),
+        "ours_frozen_bf16": Ours(create(batch_size, precision="bf16-emulated", freeze="encoder")),
         "ours_fp32": Ours(create(batch_size)),
     }
     run = ours["ours_bf16"].run

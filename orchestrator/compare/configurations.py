@@ -25,7 +25,16 @@ BASIS: dict[str, Callable[[TrialRecord], str]] = {
     "data": lambda trial: str(trial.identity.get("fingerprint")),
     "encoder": lambda trial: str(trial.config["encoder"]),
     "epochs": lambda trial: str(trial.config["epochs"]),
+    "precision": lambda trial: precision_of_auto(trial),
 }
+
+
+def precision_of_auto(trial: TrialRecord) -> str:
+    """What `precision: auto` became; empty, so that it compares with all, where a trial's config
+    names its precision: to compare those is the sweep's own question."""
+    if trial.config["precision"] != "auto":
+        return ""
+    return str(trial.identity.get("precision") or "")
 
 
 @dataclass(frozen=True)
@@ -108,12 +117,17 @@ class Comparison:
 def compare(trials: Iterable[TrialRecord]) -> Comparison:
     """Group a ledger's trials by configuration and rank them."""
     trials = list(trials)
-    groups: dict[str, list[TrialRecord]] = {}
+    groups: dict[str, dict[str, list[TrialRecord]]] = {}  # by configuration, then by precision
     for trial in trials:
         if trial.status == "complete" and trial.records:
-            groups.setdefault(str(trial.identity["config_id"]), []).append(trial)
-    named = labels({key: group[0].train_config for key, group in groups.items()})
-    rows = [_row(key, named[key], group) for key, group in groups.items()]
+            parts = groups.setdefault(str(trial.identity["config_id"]), {})
+            parts.setdefault(precision_of_auto(trial), []).append(trial)
+    named = labels({key: next(iter(g.values()))[0].train_config for key, g in groups.items()})
+    rows = [
+        _row(key, named[key] + (f", {precision}" if len(parts) > 1 else ""), group)
+        for key, parts in groups.items()
+        for precision, group in parts.items()
+    ]
     rows.sort(key=lambda row: -row.dev_score.mean)
     counts = Counter(trial.status for trial in trials)
     answer, difference = _answer(rows)
@@ -168,7 +182,7 @@ def _answer(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
         )
     if arrp is None or annealed is None:
         return f"{question}: cannot be said, no complete trial of {' and '.join(missing)}.", {}
-    apart = [key for key in BASIS if arrp.basis[key] != annealed.basis[key]]
+    apart = [key for key in BASIS if len({arrp.basis[key], annealed.basis[key]} - {""}) > 1]
     if apart:
         return f"{question}: cannot be said, they have different {' and '.join(apart)}.", {}
     score = arrp.dev_score.mean - annealed.dev_score.mean

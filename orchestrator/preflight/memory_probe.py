@@ -83,6 +83,8 @@ def probed(spec: SweepSpec, say: Callable[[str], None], address: str | None = No
             "without --address (--dry-run starts nothing), and name what it finds in the sweep file"
         )
     config = replace(largest(spec), threads=max(1, int(spec.resources.cpu)))
+    if config.precision == "auto" and spec.resolved.precision:
+        config = replace(config, precision=spec.resolved.precision)
     found = measure(config)
     batch = max(config.batch_size_of(task) for task in config.tasks)
     what = f"{method_of(config)}, {config.encoder}, batches of {batch}, {len(config.tasks)} tasks"

@@ -113,6 +113,13 @@ class BudgetSpec(Model):
     hours: Annotated[float, Field(gt=0)] | None = None
 
 
+class ResolvedSpec(Model):
+    """What a sweep's first trial decided; its run writes this, and later runs keep to it."""
+
+    #: What `precision: auto` became.
+    precision: Literal["fp32", "bf16"] | None = None
+
+
 class PublishedRow(Model):
     """A paper's figures for the entry of `enqueue` at the same place."""
 
@@ -146,6 +153,7 @@ class SweepSpec(Model):
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     budget: BudgetSpec = Field(default_factory=BudgetSpec)
     tracking: TrackingSpec = Field(default_factory=TrackingSpec)
+    resolved: ResolvedSpec = Field(default_factory=ResolvedSpec)
 
     @field_validator("space", mode="before")
     @classmethod
@@ -194,6 +202,8 @@ class SweepSpec(Model):
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `load_spec` reads back as the same spec."""
         plain = self.model_dump(exclude_none=True)
+        if not plain["resolved"]:
+            del plain["resolved"]
         for dimension in plain["space"].values():
             for key, empty in (("when", {}), ("log", False)):
                 if dimension[key] == empty:

@@ -34,11 +34,19 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Run:
-    """Everything that lives while a trial trains; `trainer.train` puts its parts in order."""
+    """Everything that lives while a trial trains; `trainer.train` puts its parts in order.
 
-    def __init__(self, config: TrainConfig, corpus: Corpus | None = None):
+    Args:
+        corpus: if it is there already.
+        kept_precision: what `precision: auto` became when the trial or its sweep began.
+
+    Raises `PrecisionError` before anything else where this device would emulate the precision.
+    """
+
+    def __init__(self, config: TrainConfig, corpus: Corpus | None = None, kept_precision: str = ""):
         self.config = config
         self.device = choose_device(config.device)
+        self.precision = resolve_precision(config.precision, self.device, kept_precision)
         reset_peak_memory(self.device)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -47,7 +55,6 @@ class Run:
             # Data and model.
             self.corpus = corpus or prepare(config)
             self.tasks = {task.name: task for task in config.task_list}
-            self.precision = resolve_precision(config.precision, self.device)
             torch.manual_seed(config.seed)
             self.model = build_model(config, self.corpus).to(self.device)
             self.model.encoder.dtype = _DTYPES[self.precision]

@@ -75,6 +75,11 @@ def footnotes(comparison: Comparison) -> list[str]:
         )
     if any(len(row.seeds) > 1 for row in comparison.rows):
         notes.append("± is the standard deviation over seeds; scores are the last epoch's.")
+    if len({row.basis["precision"] for row in comparison.rows} - {""}) > 1:
+        notes.append(
+            "Trials with precision: auto were computed in different precisions, because hosts of "
+            "two kinds trained them; they are not compared with each other."
+        )
     if any(row.contended for row in comparison.rows):
         notes.append("* contended: something else ran on the device; no speed-up is claimed.")
     if any(row.contended is None for row in comparison.rows):

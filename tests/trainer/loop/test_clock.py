@@ -24,7 +24,9 @@ def an_epoch(cache: Path, **changes: Any) -> dict[str, Any]:
     return train_epoch(Run(small_config(cache, **changes)), 1)[0]
 
 
-@pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"sampler": "arrp"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"precision": "bf16-emulated"}, {"sampler": "arrp"}], ids=str
+)
 def test_the_parts_of_an_epoch_are_most_of_its_minutes_and_never_more(
     cache: Path, changes: dict[str, Any]
 ) -> None:

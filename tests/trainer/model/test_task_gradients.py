@@ -228,7 +228,7 @@ def test_what_is_frozen_has_no_gradient_left_from_before(cache: Path, frozen: st
 
 def test_bf16_steps_go_where_fp32_steps_go(cache: Path) -> None:
     updates = []
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16-emulated"):
         joint = Joint(cache, precision=precision)
         joint.backward()
         combiner, orders = joint.run.combiner, joint.inputs.orders
@@ -241,7 +241,7 @@ def test_bf16_steps_go_where_fp32_steps_go(cache: Path) -> None:
 
 
 def test_bf16_copies_are_the_rounded_weights(cache: Path) -> None:
-    run = Run(small_config(cache, precision="bf16", sampler="round_robin"))
+    run = Run(small_config(cache, precision="bf16-emulated", sampler="round_robin"))
     phase = run.plan(1)[0]
     shared = shared_of(run.model)
     del shared[WORD]
