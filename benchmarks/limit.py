@@ -1,4 +1,7 @@
-"""The hardware's limit: operations of a packed step, and the rate of matrix products."""
+"""The limit of the hardware: the operations of a packed step and the rate of matrix products.
+
+Imported by step.py and gpu.py, not run.
+"""
 
 from __future__ import annotations
 
@@ -12,35 +15,37 @@ from trainer.data.corpus import Corpus
 from trainer.model.encoder import EncoderShape
 from trainer.samplers import Step
 
-#: Rows of the first matrices, and seconds that a product of the last ones may take.
+#: Rows of the first matrices, and the most seconds that one product may take.
 _SMALL, _MOST_S = 256, 1.0
 
 
 def step_operations(
     shape: EncoderShape, corpus: Corpus, step: Step, *, first_only: bool = False
 ) -> float:
-    """Floating-point operations of one step's matrix products over real tokens: forward once,
-    backward twice (activations and weights).
+    """Count the floating-point operations of a step's matrix products over real tokens.
 
-    A token costs 2 (4 h^2 + 2 h m) a layer, a sentence of n tokens 4 n^2 h for attention.  With
-    `first_only`, what is left when the last layer is computed for [CLS] tokens alone: keys and
-    values of all tokens (4 h^2), the rest a sentence.
+    Backward costs twice as much as forward: once for activations, once for weights.  With hidden
+    size h and intermediate size m, a layer costs 2 (4 h^2 + 2 h m) per token, and attention costs
+    4 n^2 h per sentence of n tokens.
+
+    With `first_only`, the last layer is computed for [CLS] tokens alone.  Its keys and values still
+    need all tokens (4 h^2 per token); the rest is needed once per sentence.
     """
     lengths = np.concatenate(
         [corpus.splits[draw.task]["train"].lengths[draw.rows] for draw in step]
     ).astype(float)
     hidden, tokens = shape.hidden, lengths.sum()
-    token = 2 * (4 * hidden**2 + 2 * hidden * shape.intermediate)
-    layer = token * tokens + 4 * hidden * (lengths**2).sum()
+    per_token = 2 * (4 * hidden**2 + 2 * hidden * shape.intermediate)
+    layer = per_token * tokens + 4 * hidden * (lengths**2).sum()
     last = layer
     if first_only:
-        pairs = 4 * hidden**2 * tokens + 4 * hidden * tokens
-        last = pairs + (token - 4 * hidden**2) * len(lengths)
+        all_tokens = 4 * hidden**2 * tokens + 4 * hidden * tokens
+        last = all_tokens + (per_token - 4 * hidden**2) * len(lengths)
     return float(3 * ((shape.layers - 1) * layer + last))
 
 
 def padded_share(corpus: Corpus, step: Step) -> float:
-    """Real tokens over the slots of padded batches."""
+    """Return the share of real tokens among all slots of the padded batches."""
     real = slots = 0
     for draw in step:
         lengths = corpus.splits[draw.task]["train"].lengths[draw.rows]
@@ -50,13 +55,13 @@ def padded_share(corpus: Corpus, step: Step) -> float:
 
 
 class MatrixRate:
-    """Operations a second of square matrix products, measured between the steps."""
+    """Measures square matrix products, between the steps: their operations per second."""
 
     def __init__(self, dtype: torch.dtype, device: torch.device, size: int):
         self._device = device
         self._size = _SMALL
         self._matrices(dtype)
-        # A processor without bf16 products may take minutes for what another does in 10 ms.
+        # Without bf16 units a processor may take minutes for what another does in 10 ms.
         while self._size < size and 8 * self._once() < _MOST_S:
             self._size = min(2 * self._size, size)
             self._matrices(dtype)
@@ -68,7 +73,7 @@ class MatrixRate:
         )
 
     def _once(self, repeats: int = 1) -> float:
-        """Seconds of a product, behind one that is not timed."""
+        """Return the seconds of one product.  A first, untimed product warms up."""
         torch.mm(self._a, self._b, out=self._c)
         wait(self._device)
         started = time.perf_counter()
@@ -78,14 +83,16 @@ class MatrixRate:
         return (time.perf_counter() - started) / repeats
 
     def measure(self, repeats: int = 4) -> None:
+        """Add one measurement, the mean of `repeats` products."""
         self._rates.append(2.0 * self._size**3 / self._once(repeats))
 
     @property
     def rate(self) -> float:
-        """Median, operations a second."""
+        """Median of all measurements, in operations per second."""
         return statistics.median(self._rates)
 
 
 def wait(device: torch.device) -> None:
+    """Wait until a GPU has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)

@@ -1,6 +1,7 @@
-"""A trial that does no work: what is left is what the orchestrator costs.
+"""A trial that does no work, for sweep.py: what remains is the cost of the orchestrator.
 
-It writes what a trial writes: config.json, the commit record of an epoch, end.json.
+It writes the files that a trial writes: config.json, the commit record of each epoch, end.json.
+Imported, not run.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from trainer.train import EpochResult
 def train(
     config: TrainConfig, directory: str, *, identity: dict[str, Any] | None = None
 ) -> Iterator[EpochResult]:
-    """Takes the place of `trainer.train.train`; scores follow the configuration and the seed."""
+    """Replaces `trainer.train.train`.  Scores are a function of the configuration and the seed."""
     store = TrialDirectory(directory)
     if store.end() is not None:
         return
-    told = {"config": config.to_dict(), "canonical": config.canonical(), "device": "none"}
-    store.write_config({**told, **(identity or {})})
+    content = {"config": config.to_dict(), "canonical": config.canonical(), "device": "none"}
+    store.write_config({**content, **(identity or {})})
     records = store.records()
     for number in range(len(records) + 1, config.epochs + 1):
         record = store.commit(_record(number, config), {})
@@ -34,7 +35,7 @@ def train(
 
 
 def _record(number: int, config: TrainConfig) -> dict[str, Any]:
-    """A record with every field of docs/methods.md, so that all who read it have their work."""
+    """Return a record with every field, so that its readers do all of their work."""
     noise = random.Random(repr((config.seed, config.learning_rate, config.dropout, number)))
     score = 0.6 - abs(config.dropout - 0.2) + 0.01 * noise.random()
     task = {"train_loss": 1.0, "train_metric": 0.5, "dev_loss": 1.0, "utilisation": 1.0}

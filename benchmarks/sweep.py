@@ -1,12 +1,15 @@
-"""What the orchestrator costs: sweeps of trials that do no work, and comparing them.
+"""The cost of the orchestrator: sweeps of trials that do no work, and their comparison.
 
     pip install -c constraints.txt -e .
-    python benchmarks/sweep.py                 # 1,000 and 10,000 trials: a quarter of an hour
+    python benchmarks/sweep.py                 # 1,000 and 10,000 trials
     python benchmarks/sweep.py --trials 300 --json | tail -1
 
-Every sweep is a process of its own with real Ray, Optuna's random search, MLflow on sqlite and the
-ledger on disk.  The last line is one JSON object: `seconds_N`, `seconds_a_trial_N`,
-`driver_rss_mb_N` and `compare_seconds_N` for every N, and what N suggestions of TPE cost.
+Every sweep runs in its own process, with real Ray, Optuna's random search, MLflow on sqlite and the
+ledger on disk.  With `--algorithm tpe` the cost of TPE's suggestions is included.
+
+Expect one line per sweep, then one line with a JSON object: `seconds_N`, `seconds_a_trial_N`,
+`compare_seconds_N` and `driver_rss_mb_N` for every number of trials N.  On two cores, the default
+takes about 12 minutes.
 """
 
 from __future__ import annotations
@@ -44,7 +47,7 @@ SPEC: dict[str, Any] = {
 
 
 def drive(file: str, out: str, concurrent: int) -> None:
-    """One sweep in this process; prints its seconds and its largest resident size."""
+    """Run one sweep in this process, and print its seconds and its largest resident size."""
     from rich.console import Console
 
     from orchestrator.spec import load_spec
@@ -52,48 +55,57 @@ def drive(file: str, out: str, concurrent: int) -> None:
 
     started = time.perf_counter()
     spec = load_spec(file, None, [f"resources.max_concurrent={concurrent}"])
-    with open(os.devnull, "w") as nowhere:
-        outcome = run_sweep(spec, out, console=Console(file=nowhere), train="no_work:train")
-    found = {
+    with open(os.devnull, "w") as null:
+        outcome = run_sweep(spec, out, console=Console(file=null), train="no_work:train")
+    result = {
         "seconds": time.perf_counter() - started,
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "trials": outcome.trials,
         "exit_code": outcome.exit_code,
         "error": outcome.error,
     }
-    print(json.dumps(found))
+    print(json.dumps(result))
 
 
 def sweep(trials: int, algorithm: str, folder: Path, concurrent: int) -> dict[str, Any]:
-    """A sweep of so many trials, and `orch compare` on it; raises SystemExit if one is missing."""
+    """Run a sweep of that many trials in a process of its own, then `orch compare` on it.
+
+    Raises `SystemExit` if a trial is missing.
+    """
     file, out = folder / "sweep.yaml", folder / "out"
     spec = {**SPEC, "search": {**SPEC["search"], "num_trials": trials, "algorithm": algorithm}}
     file.write_text(yaml.safe_dump(spec, sort_keys=False))
     path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # who has installed it has its bytecode
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has bytecode, too
     command = [sys.executable, __file__, "--drive", str(file), str(out), str(concurrent)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr[-2000:])
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    if found["trials"] != trials or found["exit_code"]:
-        raise SystemExit(f"{found['trials']} of {trials} trials: {found['error']}")
+    process = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if process.returncode:
+        raise SystemExit(process.stderr[-2000:])
+    result: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    if result["trials"] != trials or result["exit_code"]:
+        raise SystemExit(f"{result['trials']} of {trials} trials: {result['error']}")
     command = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
     command += ["compare", SPEC["name"], "--out", str(out)]
     started = time.perf_counter()
     subprocess.run(command, env=environment, check=True, stdout=subprocess.DEVNULL)
-    return {**found, "compare_seconds": time.perf_counter() - started}
+    return {**result, "compare_seconds": time.perf_counter() - started}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--trials", type=int, action="append", help="(1000 and 10000)")
-    parser.add_argument("--algorithm", default="random", help="random, tpe, nsga2, ... (random)")
-    parser.add_argument("--concurrent", type=int, default=2, help="trials at once (2)")
-    parser.add_argument("--json", action="store_true", help="only the JSON line")
+    parser.add_argument(
+        "--trials", type=int, action="append", help="trials of a sweep (1000 and 10000)"
+    )
+    parser.add_argument(
+        "--algorithm", default="random", help="search algorithm: random, tpe, nsga2, ... (random)"
+    )
+    parser.add_argument(
+        "--concurrent", type=int, default=2, help="trials that run at the same time (2)"
+    )
+    parser.add_argument("--json", action="store_true", help="print only the JSON line")
     parser.add_argument("--drive", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.drive:
@@ -105,18 +117,18 @@ def main() -> None:
     summary["cpus"] = os.cpu_count()
     for trials in options.trials or [1000, 10_000]:
         with tempfile.TemporaryDirectory() as folder:
-            found = sweep(trials, options.algorithm, Path(folder), options.concurrent)
+            result = sweep(trials, options.algorithm, Path(folder), options.concurrent)
         summary |= {
-            f"seconds_{trials}": round(found["seconds"], 1),
-            f"seconds_a_trial_{trials}": round(found["seconds"] / trials, 4),
-            f"compare_seconds_{trials}": round(found["compare_seconds"], 2),
-            f"driver_rss_mb_{trials}": round(found["rss_mb"]),
+            f"seconds_{trials}": round(result["seconds"], 1),
+            f"seconds_a_trial_{trials}": round(result["seconds"] / trials, 4),
+            f"compare_seconds_{trials}": round(result["compare_seconds"], 2),
+            f"driver_rss_mb_{trials}": round(result["rss_mb"]),
         }
         if not options.json:
             print(
-                f"{trials} trials: {found['seconds']:.1f} s, {found['seconds'] / trials * 1e3:.1f} "
-                f"ms a trial; compare {found['compare_seconds']:.1f} s; driver "
-                f"{found['rss_mb']:.0f} MB",
+                f"{trials} trials: {result['seconds']:.1f} s, "
+                f"{result['seconds'] / trials * 1e3:.1f} ms per trial; "
+                f"compare {result['compare_seconds']:.1f} s; driver {result['rss_mb']:.0f} MB",
                 flush=True,
             )
     print(json.dumps(summary))

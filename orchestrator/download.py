@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.errors import UserError
 from trainer.config.tasks import TASKS, Task
 from trainer.data.readers import DataError, read_examples
 
@@ -55,8 +56,10 @@ _YELP_PER_STAR = 500
 Report = Callable[[str, int, int | None], None]
 
 
-class FetchError(Exception):
+class FetchError(UserError):
     """A file that could not be had; the text says which, why and what to do."""
+
+    exit_code = 1
 
 
 def blob_hash(path: Path) -> str:

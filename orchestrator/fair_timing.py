@@ -11,11 +11,13 @@ from typing import Any
 
 import torch
 
+from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.labels import method_of
 from orchestrator.ledger.timing_sessions import FOLDER, Session, TimedConfig, TimedRound
 from orchestrator.ledger.trial_id import config_id
-from trainer.combiners import CombinerError, combiner
+from trainer.combiners import registry as combiners
+from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError, fingerprint
 from trainer.loop.build import check_methods
@@ -24,12 +26,6 @@ from trainer.model.pretrained import EncoderError
 from trainer.samplers import SamplerError
 from trainer.step_timing import Contestant, build, in_turn
 from trainer.storage.provenance import describe_run
-
-__all__ = ["TimingError", "choose", "group_of", "ready", "time_in_turn"]
-
-
-class TimingError(Exception):
-    """Nothing can be timed; the text is the whole message.  Nothing was written."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ def ready(
             for key, group in by_id.items():
                 _add_twin(found, found[key], group[0])
     except (ConfigError, DataError, EncoderError, CombinerError, FreezeError, OSError) as error:
-        raise TimingError(str(error)) from error
+        raise UserError(str(error)) from error
     return list(found.values())
 
 
@@ -119,7 +115,7 @@ def _as_it_ran(
     }
     config = TrainConfig.from_dict({**trial.config, **recorded})
     if fingerprint(config) != trial.identity.get("fingerprint"):
-        raise TimingError(
+        raise UserError(
             f"{trial.trial_id}: the data or the encoder have changed since it was trained; "
             "restore them, or choose other trials with --trials"
         )
@@ -134,7 +130,7 @@ def _check_alike(choices: Iterable[Choice]) -> None:
         found = {str(getattr(each.config, key)): each.trial_ids[0] for each in choices}
         if len(found) > 1:
             those = ", ".join(f"{value} ({trial})" for value, trial in found.items())
-            raise TimingError(
+            raise UserError(
                 f"{key}: the trials had different ones: {those}; their times do not compare; "
                 f"choose with {option}"
             )
@@ -143,7 +139,7 @@ def _check_alike(choices: Iterable[Choice]) -> None:
 def _add_twin(found: dict[str, Choice], choice: Choice, trial: TrialRecord) -> None:
     """The same configuration with the plain sum, where that is another one."""
     config = choice.config
-    if not combiner(config.combiner, config.reduction, config.combiner_options).needs_gramian:
+    if not combiners.build(config).needs_gramian:
         return
     recorded = replace(trial.train_config, combiner="sum", record_conflicts=False)
     identity = config_id(recorded, trial.identity["fingerprint"])
@@ -177,9 +173,9 @@ def time_in_turn(
             taken.append(TimedRound.model_validate(asdict(each)))
             say(f"{time.monotonic() - begun:6.0f} s  {_line(taken[-1], rounds)}")
     except (DataError, EncoderError, SamplerError) as error:
-        raise TimingError(str(error)) from error
+        raise UserError(str(error)) from error
     except torch.OutOfMemoryError as error:
-        raise TimingError(f"out of memory: {str(error).partition('. ')[0]}") from error
+        raise UserError(f"out of memory: {str(error).partition('. ')[0]}") from error
     session = Session(
         started_at=_stamp(started),
         finished_at=_stamp(datetime.now(UTC)),

@@ -21,7 +21,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.current import current
 from orchestrator.ledger.sweep_id import set_aside, sweep_id
-from orchestrator.ledger.sweep_lock import LOCK, Locked, SweepLock
+from orchestrator.ledger.sweep_lock import LOCK, SweepLock
 from orchestrator.preflight.checks import (
     check_machine,
     check_out,
@@ -83,7 +83,8 @@ def run_sweep(
         probe: measure first how many trials fit this machine (orchestrator.preflight.memory_probe).
         train: the function that trains, `module:name` (runner.attempt).
 
-    Raises `SweepError` if the input or the machine does not allow a start.
+    Raises `UserError` or `StoreError` if the input, the machine, the cluster or the store does not
+    allow a start.
     """
     try:
         with _terminate_is_interrupt():
@@ -104,8 +105,6 @@ def run_sweep(
                 return _run(spec, ledger, trials, identify, address, ray, console, train)
     except OSError as error:
         raise SweepError(f"{error.filename or out}: {error.strerror or error}") from error
-    except (Locked, StoreError, runner.ClusterError) as error:
-        raise SweepError(str(error)) from error
     except KeyboardInterrupt:
         return SweepOutcome(0, interrupted=True)
 

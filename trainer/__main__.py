@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from types import FrameType
 
-from trainer.combiners import CombinerError
+from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError
 from trainer.model.freezing import FreezeError

@@ -23,8 +23,8 @@ from trainer.loop.clock import Neighbours
 from trainer.loop.cuda_graphs import RUNS_BEFORE
 from trainer.loop.device import choose_device
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.samplers import Phase
-from trainer.train import Run
 
 #: A contestant is built beside others if this many times the largest one's memory is free.
 _ROOM = 1.5
@@ -121,7 +121,7 @@ class Contestant:
         return self._run
 
     def _timed(self, run: Run, phase: Phase) -> Stretch:
-        run.updates.clear()  # a schedule has an end, turns need not
+        run.optimizers.updates.clear()  # a schedule has an end, turns need not
         run.freeze(phase.frozen)
         # Kernels are compiled for shapes not seen before, and graphs recorded.
         for _ in range(1 if run.stepper.recorder is None else RUNS_BEFORE + 1):

@@ -1,15 +1,19 @@
-"""Fill docs/study.md with what its commands print of the kept ledgers, or check that it holds that.
+"""Fill docs/study/README.md with what its commands print about the kept ledger, or check it.
 
-    python docs/study/regenerate.py            # fill the page, draw report and figures
-    python docs/study/regenerate.py --check    # say where the page differs (exit 1), write nothing
+    python docs/study/regenerate.py            # fill the page, write the report and the figures
+    python docs/study/regenerate.py --check    # write nothing; print differences and exit with 1
 
-A block of the page begins with a comment that holds its command and, behind a bar, which parts of
-the command's Markdown are wanted: `answer`, `notes`, and tables by how their first column's name
-begins (`against 2`: the second of these).  It reaches to the next `<!-- end -->`:
+Success prints nothing.  Each command takes about a minute on two cores.
+
+A block of the page begins with a comment that holds its command.  A bar separates the command from
+the parts of its Markdown output that the page shows.  A part is `answer`, `notes`, or a table,
+named by how the title of its first column begins (`against 2` is the second of these tables).  The
+block ends at the next `<!-- end -->`:
 
     <!-- orch compare study-cpu --format md | answer, method, against, against 2, notes -->
 
-The ledgers are the packs beside this file (`orch pack`), unpacked into a temporary folder.
+The ledgers are the packs beside this file (written by `orch pack`).  They are unpacked into a
+temporary folder.
 """
 
 from __future__ import annotations
@@ -27,8 +31,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-PAGE = HERE.parent / "study.md"
-#: What the page shows of the report's figures, and the report itself.
+PAGE = HERE / "README.md"
+#: Writes the report and its figures; FIGURES are those that the page shows.
 REPORT = "orch report study-cpu -o report.html --figures figures"
 FIGURES = ("scores-dev_score", "frontier", "progress-dev_score-minutes", "conflicts")
 _BLOCK = re.compile(
@@ -40,61 +44,64 @@ _NUMBERED = re.compile(r"(.*\D) (\d)")
 
 
 class Ledgers:
-    """The packs' sweeps in a folder, and what commands print there, each asked once."""
+    """The sweeps of all packs, unpacked into a folder, and the output of commands about them.
+
+    A command that the page names several times runs once.
+    """
 
     def __init__(self, folder: Path):
         self.folder = folder
-        self._printed: dict[str, str] = {}
+        self._outputs: dict[str, str] = {}
         for pack in sorted(HERE.glob("*.tar.xz")):
             with tarfile.open(pack) as archive:
                 archive.extractall(folder / "sweeps", filter="data")
 
-    def printed(self, command: str) -> str:
-        """What `orch` prints beside the ledgers, or `python` in the project's folder.
+    def output(self, command: str) -> str:
+        """Return what a command prints: `orch` runs beside the ledgers, `python` in the project.
 
-        Raises `SystemExit` with a command's complaint.
+        Raises `SystemExit` with the command's message if it fails.
         """
-        if command not in self._printed:
+        if command not in self._outputs:
             name, *arguments = shlex.split(command)
-            place = self.folder if name == "orch" else ROOT
+            working_folder = self.folder if name == "orch" else ROOT
             program = ["-c", "from orchestrator.cli import main; main()"] if name == "orch" else []
-            done = subprocess.run(
+            process = subprocess.run(
                 [sys.executable, *program, *arguments],
-                cwd=place, capture_output=True, text=True, env=os.environ | {"NO_COLOR": "1"},
+                cwd=working_folder, capture_output=True, text=True,
+                env=os.environ | {"NO_COLOR": "1"},
             )  # fmt: skip
-            if done.returncode:
-                raise SystemExit(f"{command}: exit code {done.returncode}\n{done.stderr}")
-            self._printed[command] = done.stdout
-        return self._printed[command]
+            if process.returncode:
+                raise SystemExit(f"{command}: exit code {process.returncode}\n{process.stderr}")
+            self._outputs[command] = process.stdout
+        return self._outputs[command]
 
     def block(self, command: str, parts: str | None) -> str:
-        """A block's content."""
-        printed = self.printed(command).strip("\n")
+        """Return the content of a block: the named parts of the output, or all of it as text."""
+        output = self.output(command).strip("\n")
         if parts is None:
-            lines = (line.rstrip() for line in printed.splitlines())
+            lines = (line.rstrip() for line in output.splitlines())
             return "\n".join(["```text", *lines, "```"]) + "\n"
-        found = [_part(printed.split("\n\n"), part.strip()) for part in parts.split(",")]
-        if missing := [
-            part for part, text in zip(parts.split(","), found, strict=True) if not text
-        ]:
-            raise SystemExit(f"{command}: prints no {missing[0].strip()}")
-        return "\n" + "\n\n".join(found) + "\n\n"
+        names = [part.strip() for part in parts.split(",")]
+        texts = [_part(output.split("\n\n"), name) for name in names]
+        if missing := [name for name, text in zip(names, texts, strict=True) if not text]:
+            raise SystemExit(f"{command}: the output has no part {missing[0]}")
+        return "\n" + "\n\n".join(texts) + "\n\n"
 
 
-def _part(pieces: list[str], name: str) -> str:
-    """One of the pieces that `orch compare --format md` prints; empty if there is none."""
+def _part(paragraphs: list[str], name: str) -> str:
+    """Return one paragraph of what `orch compare --format md` prints, or "" if it is missing."""
     if name == "answer":
-        return pieces[0]
+        return paragraphs[0]
     if name == "notes":
-        return pieces[-1] if pieces[-1].startswith("- ") else ""
+        return paragraphs[-1] if paragraphs[-1].startswith("- ") else ""
     numbered = _NUMBERED.fullmatch(name)
-    begins, place = (numbered[1], int(numbered[2])) if numbered else (name, 1)
-    tables = [piece for piece in pieces if piece.startswith(f"| {begins}")]
-    return tables[place - 1] if len(tables) >= place else ""
+    title, number = (numbered[1], int(numbered[2])) if numbered else (name, 1)
+    tables = [paragraph for paragraph in paragraphs if paragraph.startswith(f"| {title}")]
+    return tables[number - 1] if len(tables) >= number else ""
 
 
 def filled(page: str, ledgers: Ledgers) -> str:
-    """The page with what its commands print today."""
+    """Return the page with the output that its commands print today."""
 
     def fill(match: re.Match[str]) -> str:
         opening, _, _ = match[0].partition("\n")
@@ -104,9 +111,9 @@ def filled(page: str, ledgers: Ledgers) -> str:
     return _BLOCK.sub(fill, page)
 
 
-def draw(ledgers: Ledgers) -> None:
-    """The report and the page's figures, beside this file."""
-    ledgers.printed(REPORT)
+def write_report(ledgers: Ledgers) -> None:
+    """Write the report and the page's figures beside this file."""
+    ledgers.output(REPORT)
     (HERE / "report.html").write_bytes((ledgers.folder / "report.html").read_bytes())
     for name in FIGURES:
         (HERE / f"{name}.svg").write_bytes((ledgers.folder / f"figures/{name}.svg").read_bytes())
@@ -116,18 +123,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--check", action="store_true", help="say what differs, write nothing")
+    parser.add_argument("--check", action="store_true", help="show what differs, write nothing")
     options = parser.parse_args()
     page = PAGE.read_text()
     with tempfile.TemporaryDirectory() as folder:
         ledgers = Ledgers(Path(folder))
-        made = filled(page, ledgers)
+        expected = filled(page, ledgers)
         if not options.check:
-            PAGE.write_text(made)
-            draw(ledgers)
-    if options.check and made != page:
+            PAGE.write_text(expected)
+            write_report(ledgers)
+    if options.check and expected != page:
         lines = difflib.unified_diff(
-            page.splitlines(), made.splitlines(), str(PAGE), "what its commands print", lineterm=""
+            page.splitlines(),
+            expected.splitlines(),
+            str(PAGE),
+            "what its commands print",
+            lineterm="",
         )
         sys.exit("\n".join(lines))
 

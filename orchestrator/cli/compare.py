@@ -3,49 +3,30 @@
 from __future__ import annotations
 
 import sys
-import threading
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.terminal import (
-    Baseline,
-    By,
-    Json,
-    Margin,
-    Methods,
-    Metric,
-    Out,
-    Seed,
-    Sweep,
-    UserError,
-    console,
-    print_json,
-)
+from orchestrator.cli.comparison_options import takes_question
+from orchestrator.cli.terminal import Json, Out, Patience, Sweep, console, print_json
+from orchestrator.compare.options import Question
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
-    from orchestrator.compare import Comparison
-    from orchestrator.compare.compare_sweep import SweepComparison, SweepTrials
-    from orchestrator.compare.options import Question
-    from orchestrator.ledger import Ledger
+    from orchestrator.compare.compare_sweep import SweepComparison
+    from orchestrator.compare.configurations import Comparison
 
-EXAMPLE = "Example: orch compare arrp-embedded"
 FORMATS = ("table", "json", "csv", "md", "latex")
-#: Seconds until a command that is still at work says at what.
-_PATIENCE = 1.0
 
 
+@takes_question
 def compare_trials(
     name: Sweep,
-    baseline: Baseline = "",
-    methods: Methods = "",
-    metric: Metric = "dev_score",
-    by: By = "",
-    margin: Margin = 0.005,
+    *,
+    question: Question,
     layout: Annotated[
         str, typer.Option("--format", metavar="F", help="table, json, csv, md or latex.")
     ] = "table",
-    seed: Seed = 0,
     out: Out = "sweeps",
     published: Annotated[
         bool, typer.Option("--published", help="Our figures beside the paper's.")
@@ -58,14 +39,14 @@ def compare_trials(
     """Compare methods on the dev set; the first line answers ARRP against annealed PCGrad.
 
     Each method's configuration is chosen without the examples that score it; intervals come from
-    a bootstrap over dev examples and seeds.  docs/comparison.md explains every figure.
+    a bootstrap over dev examples and seeds.  docs/reference/comparison.md explains every figure.
     """
     layout = "json" if as_json else layout
     if layout not in FORMATS:
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
-    question = question_of(baseline, methods, metric, by, margin, seed)
-    from orchestrator.compare import compare
-    from orchestrator.compare.compare_sweep import trials_of
+    from orchestrator.compare.compare_sweep import compare_sweep, trials_of
+    from orchestrator.compare.configurations import compare
+    from orchestrator.ledger.listing import find_sweep
 
     ledger = find_sweep(name, out)
     with Patience("reading trials") as tell:
@@ -75,49 +56,8 @@ def compare_trials(
         if published:
             print_published(ledger, chosen.trials, compare(chosen.trials), layout == "json")
             return
-        compared = comparison_of(ledger, chosen, question, tell)
+        compared = compare_sweep(ledger, chosen, question, tell)
     _print(compared, layout, why)
-
-
-def question_of(
-    baseline: str, methods: str, metric: str, by: str, margin: float, seed: int
-) -> Question:
-    """The options, checked as far as no trial is needed."""
-    from orchestrator.compare.options import Question
-
-    if not 0 < margin < 1:
-        raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
-    return Question(
-        metric=metric, by=_listed(by), baseline=baseline, methods=_listed(methods), margin=margin,
-        seed=seed,
-    )  # fmt: skip
-
-
-def _listed(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def find_sweep(name: str, out: str) -> Ledger:
-    """The sweep of that name or folder."""
-    from orchestrator.ledger import listing
-
-    try:
-        return listing.find_sweep(name, out)
-    except listing.NotFound as error:
-        raise UserError(str(error)) from error
-
-
-def comparison_of(
-    ledger: Ledger, chosen: SweepTrials, question: Question, tell: Any
-) -> SweepComparison:
-    """The comparison that the options ask for."""
-    from orchestrator.compare.compare_methods import ChoiceError
-    from orchestrator.compare.compare_sweep import compare_sweep
-
-    try:
-        return compare_sweep(ledger, chosen, question, tell)
-    except ChoiceError as error:
-        raise UserError(str(error)) from error
 
 
 def _print(compared: SweepComparison, layout: str, why: bool) -> None:
@@ -148,52 +88,21 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def _print_rows(comparison: Comparison) -> None:
-    from orchestrator.compare import footnotes, table
+    from orchestrator.compare.output import configuration_table, formats
 
     if comparison.rows:
-        console().print(table(comparison))
-    print("\n".join(footnotes(comparison)), flush=True)
+        sheet = configuration_table.configurations_sheet(comparison)
+        console().print(formats.rich_table(sheet))
+    print("\n".join(configuration_table.footnotes(comparison)), flush=True)
 
 
 def print_published(ledger: Any, trials: Any, comparison: Any, as_json: bool) -> None:
     """A paper's figures beside ours."""
     from orchestrator.compare import published
 
-    try:
-        rows, source = published.side_by_side(ledger, trials, comparison)
-    except published.NotPublished as error:
-        raise UserError(str(error)) from error
+    rows, source = published.side_by_side(ledger, trials, comparison)
     if as_json:
         print_json({"source": source, "rows": rows})
         return
     print(f"{source} beside our means over seeds")
     console().print(published.table(rows))
-
-
-class Patience:
-    """Says on stderr what is being done, once it takes longer than a second."""
-
-    def __init__(self, text: str):
-        self._text = text
-        self._shown = False
-        self._timer = threading.Timer(_PATIENCE, self._show)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Patience:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
-
-    def __call__(self, text: str) -> None:
-        self._text = text
-        if self._shown:
-            self._say()
-
-    def _show(self) -> None:
-        self._shown = True
-        self._say()
-
-    def _say(self) -> None:
-        print(f"{self._text} ...", file=sys.stderr, flush=True)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli.terminal import File, Json, Overrides, Profile, UserError, console, print_json
+from orchestrator.cli.terminal import File, Json, Overrides, Profile, console, print_json
+from orchestrator.errors import UserError
 
 data_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Get the data and look at them."
@@ -64,9 +64,6 @@ def fetch(
                 base=base or fetching.BASE,
                 report=lambda name, done, size: status.update(_download_line(name, done, size)),
             )
-    except fetching.FetchError as error:
-        print(error, file=sys.stderr)
-        raise typer.Exit(1) from error
     except OSError as error:
         raise UserError(f"{to}: {error.strerror}") from error
     if as_json:

@@ -21,7 +21,6 @@ from orchestrator.cli.terminal import (
 if TYPE_CHECKING:
     from orchestrator.doctor import Finding
 
-EXAMPLE = "Example: orch doctor search_spaces/arrp.yaml --profile embedded"
 
 _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 

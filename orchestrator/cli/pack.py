@@ -8,10 +8,8 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.compare import Patience, find_sweep
-from orchestrator.cli.terminal import Json, Out, Sweep, UserError, print_json
-
-EXAMPLE = "Example: orch pack arrp-embedded -o arrp.tar.xz"
+from orchestrator.cli.terminal import Json, Out, Patience, Sweep, print_json
+from orchestrator.errors import UserError
 
 
 def pack_sweep(
@@ -28,6 +26,7 @@ def pack_sweep(
     read: the same trials, the same figures.
     """
     from orchestrator.ledger.archive import MAGIC, pack
+    from orchestrator.ledger.listing import find_sweep
     from trainer.storage.folder import in_words
     from trainer.storage.local_folder import write_whole
 

@@ -9,29 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.compare import Patience, find_sweep, question_of
-from orchestrator.cli.terminal import (
-    Baseline,
-    By,
-    Json,
-    Margin,
-    Methods,
-    Metric,
-    Out,
-    Seed,
-    Sweep,
-    UserError,
-    print_json,
-)
+from orchestrator.cli.comparison_options import takes_question
+from orchestrator.cli.terminal import Json, Out, Patience, Sweep, print_json
+from orchestrator.compare.options import Question
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
 
-EXAMPLE = "Example: orch report arrp-embedded -o report.html"
 #: Stands near the beginning of every report.
 _MARK = b'<meta name="generator" content="orch report">'
 
 
+@takes_question
 def report_sweep(
     name: Sweep,
     output: Annotated[
@@ -49,38 +39,31 @@ def report_sweep(
         str | None,
         typer.Option(metavar="DIR", help="Write every figure there too, as SVG and PNG."),
     ] = None,
-    baseline: Baseline = "",
-    methods: Methods = "",
-    metric: Metric = "dev_score",
-    by: By = "",
-    margin: Margin = 0.005,
-    seed: Seed = 0,
+    *,
+    question: Question,
     out: Out = "sweeps",
     as_json: Json = False,
 ) -> None:
     """Write a sweep's report: one HTML file that needs nothing else.
 
     The answer, tables, frontier, learning curves, reasons, single trials' errors, environment and
-    commands.  docs/report.md explains every part.
+    commands.  docs/guide/report.md explains every part.
     """
-    question = question_of(baseline, methods, metric, by, margin, seed)
+    from orchestrator.ledger.listing import find_sweep
+
     ledger = find_sweep(name, out)
     to = _checked_output(output or f"{ledger.name}.html")
     folder = _checked_folder(figures) if figures is not None else None
     shown = _named(ledger, trials or [])
     from orchestrator import report
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
-    from orchestrator.compare.methods import ChoiceError
 
     with Patience("reading trials") as tell:
         chosen = trials_of(ledger)
         for trial, reason in chosen.unreadable.items():
             print(f"{trial} cannot be read: {reason}", file=sys.stderr)
-        try:
-            compared = compare_sweep(ledger, chosen, question, tell)
-            made = report.make(ledger, question, shown, tell, compared=compared)
-        except ChoiceError as error:
-            raise UserError(str(error)) from error
+        compared = compare_sweep(ledger, chosen, question, tell)
+        made = report.make(ledger, question, shown, tell, compared=compared)
         size = report.write_report(made, to)
         if folder is not None:
             tell(f"writing {2 * len(made.figures)} files to {folder}")
@@ -129,7 +112,7 @@ def _named(ledger: Ledger, names: list[str]) -> list[TrialRecord]:
 
     try:
         found = [listing.find_trial(ledger, name) for name in names]
-    except listing.NotFound as error:
+    except UserError as error:
         raise UserError(f"--trial: {error}") from error
     return list({trial.trial_id: trial for trial in found}.values())
 

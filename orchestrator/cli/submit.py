@@ -18,16 +18,16 @@ from orchestrator.cli.terminal import (
     Json,
     Overrides,
     Profile,
-    UserError,
     print_json,
+    say,
 )
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.job_package import Submission
     from orchestrator.runner.jobs import Job, Jobs
     from orchestrator.spec import SweepSpec
 
-EXAMPLE = "Example: orch submit search_spaces/arrp.yaml --address http://head:8265 --out /shared"
 
 #: Exit codes that are the sweep's own words (orchestrator.cli).
 _OURS = (0, 1, 2, 130)
@@ -73,7 +73,10 @@ def submit_sweep(
     if status and stop:
         raise UserError("--status and --stop: choose one of them")
     spec = load_spec(file, profile, overrides or ())
-    with _reachable(address, insecure) as jobs, _sigterm_is_ctrl_c():
+    from orchestrator.runner.jobs import Jobs
+
+    jobs = Jobs(address, insecure)
+    with _sigterm_is_ctrl_c():
         if status:
             _show(jobs, spec.name, out, as_json)
             return
@@ -90,15 +93,11 @@ def _made(
     spec: SweepSpec, file: str, profile: str | None, overrides: list[str], out: str | None,
     variables: list[str], insecure: bool,
 ) -> Submission:  # fmt: skip
-    from orchestrator.errors import SweepError
     from orchestrator.job_package import submission
 
     if out is None:
         raise UserError("--out: name a folder that all nodes share, or a URI (s3://...)")
-    try:
-        return submission(spec, file, profile, overrides, out, variables, insecure=insecure)
-    except SweepError as error:
-        raise UserError(str(error)) from error
+    return submission(spec, file, profile, overrides, out, variables, insecure=insecure)
 
 
 def _submitted(jobs: Jobs, made: Submission) -> Job:
@@ -108,11 +107,11 @@ def _submitted(jobs: Jobs, made: Submission) -> Job:
         made.write(folder)
         job, attached = jobs.submit(made.sweep, made.out, made.entrypoint, folder, made.environment)
     if attached:
-        _say(f"{job.submission_id} of this sweep runs already, begun {job.started_at}")
+        say(f"{job.submission_id} of this sweep runs already, begun {job.started_at}")
         if job.entrypoint != made.entrypoint:
-            _say("its options differ from these: --stop it first if these are meant")
+            say("its options differ from these: --stop it first if these are meant")
     else:
-        _say(f"submitted {job.submission_id} to {jobs.address}")
+        say(f"submitted {job.submission_id} to {jobs.address}")
     return job
 
 
@@ -125,24 +124,24 @@ def _followed(jobs: Jobs, job: Job, follow: bool, as_json: bool) -> int:
             print_json(job.to_dict())
         return 0
     try:
-        job = jobs.follow(job.submission_id, _writer(as_json), _say)
+        job = jobs.follow(job.submission_id, _writer(as_json), say)
     except KeyboardInterrupt:
-        _say(
+        say(
             f"left {job.submission_id}, which goes on: the same command follows it again, "
             "with --stop it ends"
         )
         return 130
     except JobError as error:  # the head was started anew, say: nothing is wrong with the input
-        _say(f"failed: {error}; run the same command again to go on with the sweep")
+        say(f"failed: {error}; run the same command again to go on with the sweep")
         return 1
     if as_json:
         print_json(job.to_dict())
     if job.status == "STOPPED":
-        _say(f"{job.submission_id} was stopped; the same command goes on with the sweep")
+        say(f"{job.submission_id} was stopped; the same command goes on with the sweep")
         return 130
     if job.exit_code in _OURS:
         return job.exit_code
-    _say(f"failed: {job.submission_id}: {_reason(job)}")
+    say(f"failed: {job.submission_id}: {_reason(job)}")
     return 1
 
 
@@ -153,21 +152,21 @@ def _stop(jobs: Jobs, spec: SweepSpec, out: str | None, follow: bool, as_json: b
         places = ", ".join(f"--out {job.out}" for job in running)
         raise UserError(f"{len(running)} jobs of {spec.name} run; choose one: {places}")
     if not running:
-        _say(f"no job of {spec.name} runs at {jobs.address}")
+        say(f"no job of {spec.name} runs at {jobs.address}")
         if as_json:
             print_json(None)
         return 0
     job = running[0]
     behind = len(jobs.log(job.submission_id))
     jobs.stop(job.submission_id)
-    _say(f"asked {job.submission_id} to stop; the trials that run may commit their epoch")
+    say(f"asked {job.submission_id} to stop; the trials that run may commit their epoch")
     if follow:
         try:
-            job = jobs.follow(job.submission_id, _writer(as_json), _say, behind=behind)
+            job = jobs.follow(job.submission_id, _writer(as_json), say, behind=behind)
         except KeyboardInterrupt:
-            _say(f"left {job.submission_id}, which is stopping")
+            say(f"left {job.submission_id}, which is stopping")
             return 130
-        _say(f"{job.submission_id}: {job.status}")
+        say(f"{job.submission_id}: {job.status}")
     if as_json:
         print_json(job.to_dict())
     return 0
@@ -200,16 +199,6 @@ def _reason(job: Job) -> str:
 
 
 @contextlib.contextmanager
-def _reachable(address: str, insecure: bool) -> Iterator[Jobs]:
-    from orchestrator.runner.jobs import JobError, Jobs
-
-    try:
-        yield Jobs(address, insecure)
-    except JobError as error:
-        raise UserError(str(error)) from error
-
-
-@contextlib.contextmanager
 def _sigterm_is_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
@@ -227,7 +216,3 @@ def _writer(as_json: bool) -> Callable[[str], None]:
         stream.flush()
 
     return write
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

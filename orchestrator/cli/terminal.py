@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import threading
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+
+#: Seconds until a command that is still at work says at what.
+_PATIENCE = 1.0
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file.")]
 Sweep = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name, or its folder.")]
@@ -26,34 +31,6 @@ Out = Annotated[
         "--out", metavar="DIR", help="The folder of all sweeps.", callback=os.path.expanduser
     ),
 ]
-Baseline = Annotated[
-    str,
-    typer.Option("--baseline", metavar="METHOD", help="Compare with this one (annealed+pcgrad)."),
-]
-Metric = Annotated[
-    str, typer.Option("--metric", metavar="M", help="dev_score, dev_mean or a task's name.")
-]
-Methods = Annotated[
-    str,
-    typer.Option(
-        "--methods",
-        metavar="METHOD[,METHOD]",
-        help="Compare these alone (or all that begin so) with the baseline.",
-    ),
-]
-By = Annotated[
-    str,
-    typer.Option(
-        "--by",
-        metavar="KEY[,KEY]",
-        help="What makes a method, instead of sampler, combiner and frozen set.",
-    ),
-]
-Margin = Annotated[
-    float,
-    typer.Option("--margin", metavar="X", help="A difference that does not matter, of the metric."),
-]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of halves and resampling.")]
 Insecure = Annotated[
     bool,
     typer.Option("--insecure", help="Join a cluster that asks for no token: it runs any code."),
@@ -61,15 +38,45 @@ Insecure = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-class UserError(Exception):
-    """A mistake of the user's; the text is the whole message."""
-
-
 def print_json(value: Any) -> None:
     print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+
+
+def say(text: str) -> None:
+    """A line beside the command's answer."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal; wide enough for every table where there is none."""
     made = Console(stderr=stderr)
     return made if made.is_terminal else Console(stderr=stderr, width=200)
+
+
+class Patience:
+    """Says on stderr what is being done, once it takes longer than a second."""
+
+    def __init__(self, text: str):
+        self._text = text
+        self._shown = False
+        self._timer = threading.Timer(_PATIENCE, self._show)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Patience:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+
+    def __call__(self, text: str) -> None:
+        self._text = text
+        if self._shown:
+            self._say()
+
+    def _show(self) -> None:
+        self._shown = True
+        self._say()
+
+    def _say(self) -> None:
+        print(f"{self._text} ...", file=sys.stderr, flush=True)

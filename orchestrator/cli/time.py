@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.terminal import Json, Out, Sweep, UserError, console, print_json
+from orchestrator.cli.terminal import Json, Out, Sweep, console, print_json
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.fair_timing import Choice
     from orchestrator.ledger import Ledger
     from orchestrator.ledger.timing_sessions import Session, TimedConfig
-
-EXAMPLE = "Example: orch time arrp-embedded --baseline annealed+pcgrad --rounds 6"
 
 
 def time_trials(
@@ -63,10 +62,12 @@ def time_trials(
     Without --trials the best complete configuration of each method (sampler, combiner, frozen
     set).  A round during which something else ran on the device is marked and taken again.
     """
+    from orchestrator.ledger.listing import find_sweep
+
     stop = _Interrupt()
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        ledger = _find(name, out)
+        ledger = find_sweep(name, out)
         if last:
             session = _newest(ledger)
             against = _named(session.configs, baseline)
@@ -105,15 +106,6 @@ class _Interrupt:
             raise KeyboardInterrupt
 
 
-def _find(name: str, out: str) -> Ledger:
-    from orchestrator.ledger import listing
-
-    try:
-        return listing.find_sweep(name, out)
-    except listing.NotFound as error:
-        raise UserError(str(error)) from error
-
-
 def _newest(ledger: Ledger) -> Session:
     from orchestrator.ledger.timing_sessions import timings
 
@@ -128,25 +120,22 @@ def _choices(
     threads: int | None, device: str | None, surgery: bool,
 ) -> list[Choice]:  # fmt: skip
     """What is to be timed, by the trials' names or the best of each method."""
-    from orchestrator.fair_timing import TimingError, choose, group_of, ready
+    from orchestrator.fair_timing import choose, group_of, ready
     from orchestrator.ledger import listing
 
     trials = ledger.trials()
-    try:
-        if names:
-            groups = [group_of(listing.find_trial(ledger, each), trials) for each in names]
-        else:
-            groups = choose(trials, top)
-        if not groups:
-            raise UserError(f"no complete trial in {ledger.folder.path}; name others with --trials")
-        # The data may have moved: the sweep file's folders are newer than the trials'.
-        found = (listing.resolved_spec(ledger).get("base") or {}).get("data") or {}
-        where = {key: found[key] for key in ("root", "cache") if isinstance(found.get(key), str)}
-        if data is not None:
-            where["root"] = os.path.expanduser(data)
-        return ready(groups, where, threads=threads, device=device, surgery=surgery)
-    except (TimingError, listing.NotFound) as error:
-        raise UserError(str(error)) from error
+    if names:
+        groups = [group_of(listing.find_trial(ledger, each), trials) for each in names]
+    else:
+        groups = choose(trials, top)
+    if not groups:
+        raise UserError(f"no complete trial in {ledger.folder.path}; name others with --trials")
+    # The data may have moved: the sweep file's folders are newer than the trials'.
+    found = (listing.resolved_spec(ledger).get("base") or {}).get("data") or {}
+    where = {key: found[key] for key in ("root", "cache") if isinstance(found.get(key), str)}
+    if data is not None:
+        where["root"] = os.path.expanduser(data)
+    return ready(groups, where, threads=threads, device=device, surgery=surgery)
 
 
 def _named(configs: Sequence[Choice] | Sequence[TimedConfig], name: str) -> str:
@@ -177,10 +166,9 @@ def _take(
     stop: _Interrupt,
 ) -> Session:
     """Time them while no sweep can run in this folder."""
-    from orchestrator.fair_timing import TimingError, time_in_turn
-    from orchestrator.ledger.sweep_lock import Locked, SweepLock
+    from orchestrator.fair_timing import time_in_turn
+    from orchestrator.ledger.sweep_lock import SweepLock
     from orchestrator.progress import say
-    from trainer.storage.folder import StoreError
 
     terminal = console(stderr=quiet)
 
@@ -193,8 +181,6 @@ def _take(
             path, session = time_in_turn(
                 ledger, choices, rounds, steps, tell, patience_s=patience_s
             )
-    except (TimingError, Locked, StoreError) as error:
-        raise UserError(str(error)) from error
     except OSError as error:
         raise UserError(f"{error.filename or ledger.folder.path}: {error.strerror}") from error
     say(terminal, f"written: {path}")

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.terminal import Out, UserError
+from orchestrator.cli.terminal import Out
+from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
 
-EXAMPLE = "Example: orch ui arrp-embedded --port 5001"
 #: Seconds that a server has to end by itself.
 _GRACE_S = 10
 _PAUSE_S = 0.3
@@ -38,12 +38,13 @@ def show_pages(
     """Start MLflow's page on the database that the sweeps are tracked in; Ctrl-C ends it.
 
     With a sweep's NAME, its own page is named, and if optuna-dashboard is installed
-    (`pip install '.[dashboard]'`) it shows the sweep's study.  docs/tracking.md shows the pages.
+    (`pip install '.[dashboard]'`) it shows the sweep's study.  docs/guide/tracking.md has pictures.
     """
     from orchestrator.database_urls import UnsetVariable, expanded, without_password
+    from orchestrator.ledger.listing import find_sweep
     from orchestrator.tracking.database import is_server
 
-    ledger = _find(name, out) if name is not None else None
+    ledger = find_sweep(name, out) if name is not None else None
     uri, study = _places(ledger, out)
     shown = without_password(uri)
     if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
@@ -163,15 +164,6 @@ def _check_free(port: int, option: str) -> None:
             probe.bind(("127.0.0.1", port))
         except OSError as error:
             raise UserError(f"port {port} is not free ({error.strerror}); try {option}") from error
-
-
-def _find(name: str, out: str) -> Ledger:
-    from orchestrator.ledger import listing
-
-    try:
-        return listing.find_sweep(name, out)
-    except listing.NotFound as error:
-        raise UserError(str(error)) from error
 
 
 def _places(ledger: Ledger | None, out: str) -> tuple[str, str]:

@@ -2,9 +2,5 @@
 
 `rows` puts configurations side by side from their records alone.  `by_method` compares methods: it
 reads dev predictions, chooses each method's configuration without the examples that score it, and
-bootstraps over dev examples and seeds.  docs/comparison.md has the formulas.
+bootstraps over dev examples and seeds.  docs/reference/comparison.md has the formulas.
 """
-
-from orchestrator.compare.configurations import Comparison, Row, Spread, compare, footnotes, table
-
-__all__ = ["Comparison", "Row", "Spread", "compare", "footnotes", "table"]

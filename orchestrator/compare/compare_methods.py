@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchestrator.compare import methods
 from orchestrator.compare.configurations import Comparison
 from orchestrator.compare.diagnostics import conflicts, unlearned_tasks
-from orchestrator.compare.methods import ChoiceError, Method
+from orchestrator.compare.methods import Method
 from orchestrator.compare.options import Question
 from orchestrator.compare.output import sentences
 from orchestrator.compare.results import Contrast, Estimate, MethodComparison, Standing
@@ -22,12 +22,11 @@ from orchestrator.compare.statistics import (
 from orchestrator.compare.statistics.honest_scores import Evidence, Fit
 from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE
 from orchestrator.compare.statistics.scores import OVERALL
+from orchestrator.errors import UserError
 from orchestrator.ledger.timing_sessions import timings
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
-
-__all__ = ["ChoiceError", "Question", "MethodComparison", "compare_methods"]
 
 
 def compare_methods(
@@ -43,7 +42,7 @@ def compare_methods(
         comparison: the rows of the same trials.
         tell: is told what is being done.
 
-    Raises `ChoiceError` for a baseline, metric or key that is not there.
+    Raises `UserError` for a baseline, metric or key that is not there.
     """
     found = methods.group(trials, question.by)
     if not any(method.candidates for method in found):
@@ -70,7 +69,7 @@ class _Making:
         self.metrics = _metrics_of(self.baseline)
         if question.metric not in self.metrics:
             allowed = ", ".join(self.metrics)
-            raise ChoiceError(f"--metric {question.metric}: no such metric; allowed: {allowed}")
+            raise UserError(f"--metric {question.metric}: no such metric; allowed: {allowed}")
         self.apart = {m.name: self._why_apart(m) for m in self.compared}
         self.alike = [m for m in self.compared if not self.apart[m.name]]
         self.sessions = timings(ledger)
@@ -219,7 +218,7 @@ class _Making:
 def _metrics_of(method: Method) -> list[str]:
     """The metrics that a comparison with this method can be about."""
     if not method.candidates:
-        raise ChoiceError(f"--baseline {method.name}: no complete trial of it")
+        raise UserError(f"--baseline {method.name}: no complete trial of it")
     return [*OVERALL, *method.dev_tasks]
 
 

@@ -79,7 +79,7 @@ def compare_sweep(
 ) -> SweepComparison:
     """Compare the configurations and the methods of these trials.
 
-    Raises `ChoiceError` for a baseline, metric or key that is not there.
+    Raises `UserError` for a baseline, metric or key that is not there.
     """
     from orchestrator.compare.compare_methods import compare_methods
 

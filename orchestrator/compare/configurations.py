@@ -12,15 +12,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from orchestrator.ledger.labels import labels
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
 
-#: Configurations that a table shows.
-SHOWN = 30
 #: What must be the same wherever scores are compared.
 BASIS: dict[str, Callable[[TrialRecord], str]] = {
     "tasks": lambda trial: ", ".join(trial.config["tasks"]),
@@ -219,48 +215,3 @@ def minutes_problem(
     if len(set(threads)) > 1:
         return "measured with different numbers of threads"
     return ""
-
-
-def table(comparison: Comparison) -> Table:
-    """The best rows for a terminal."""
-    names = list(dict.fromkeys(name for row in comparison.rows for name in row.tasks))
-    metrics = {name: row.metrics[name] for row in comparison.rows for name in row.tasks}
-    result = Table(box=None, pad_edge=False)
-    result.add_column("configuration", overflow="fold")
-    result.add_column("seeds", justify="right")
-    for name in ("dev_score", "dev_mean"):
-        result.add_column(name, justify="right", no_wrap=True)
-    for name in names:
-        short = "r" if metrics[name] == "pearson" else "acc"
-        result.add_column(f"{name} {short}", justify="right", no_wrap=True)
-    result.add_column("min/epoch", justify="right", no_wrap=True)
-    result.add_column("examples/epoch", justify="right", no_wrap=True)
-    for row in comparison.rows[:SHOWN]:
-        mark = "" if row.contended is False else "*" if row.contended else "?"
-        result.add_row(
-            row.label,
-            str(len(row.seeds)),
-            row.dev_score.text(4),
-            row.dev_mean.text(4),
-            *(row.tasks[name].text(3) if name in row.tasks else "-" for name in names),
-            row.minutes_per_epoch.text(3) + mark,
-            f"{row.examples_per_epoch:,.0f}",
-        )
-    return result
-
-
-def footnotes(comparison: Comparison) -> list[str]:
-    """What a reader of the table must know."""
-    counts = ", ".join(f"{n} {status}" for status, n in comparison.counts.items())
-    notes = [f"Trials: {counts or 'none'}; only complete ones are ranked."]
-    if len(comparison.rows) > SHOWN:
-        notes.append(
-            f"The best {SHOWN} of {len(comparison.rows):,} configurations; --json has all."
-        )
-    if any(len(row.seeds) > 1 for row in comparison.rows):
-        notes.append("± is the standard deviation over seeds; scores are the last epoch's.")
-    if any(row.contended for row in comparison.rows):
-        notes.append("* contended: something else ran on the device; no speed-up is claimed.")
-    if any(row.contended is None for row in comparison.rows):
-        notes.append("? unknown whether something else ran on the device.")
-    return notes

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.configurations import BASIS
+from orchestrator.errors import UserError
 from orchestrator.ledger.labels import label_value, method_of
 from trainer.config import TrainConfig, field_at, fields_of
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 ARRP, ANNEALED = "arrp+pcgrad", "annealed+pcgrad"
 #: What `--by` may keep apart.
 _SEPARABLE = ("encoder", "epochs")
-
-
-class ChoiceError(ValueError):
-    """A method, metric or key that is not there; the text says what is."""
 
 
 @dataclass(frozen=True)
@@ -110,11 +107,11 @@ def metric_of(record: Mapping[str, Any], metric: str) -> float:
 def group(trials: Iterable[TrialRecord], by: Sequence[str] = ()) -> list[Method]:
     """Methods in order of their names: sampler + combiner + frozen set, or the values of `by`.
 
-    A key that does not act in a trial has the value `-`.  Raises `ChoiceError` for an unknown key.
+    A key that does not act in a trial has the value `-`.  Raises `UserError` for an unknown key.
     """
     for key in by:
         if field_at(key) is None:
-            raise ChoiceError(f"--by {key}: unknown key; allowed: {', '.join(fields_of())}")
+            raise UserError(f"--by {key}: unknown key; allowed: {', '.join(fields_of())}")
     methods: dict[str, Method] = {}
     configurations: dict[tuple[str, str], Configuration] = {}
     for trial in trials:
@@ -163,7 +160,7 @@ def union(methods: Sequence[Method], name: str) -> Method | None:
 
 def find_baseline(methods: Sequence[Method], name: str) -> Method:
     """The method of that name, or that alone begins with it; without one annealed PCGrad, else the
-    first with a complete trial.  Raises `ChoiceError`."""
+    first with a complete trial.  Raises `UserError`."""
     named = {method.name: method for method in methods}
     if name:
         begun = [method for method in methods if method.name.startswith(name)]
@@ -173,7 +170,7 @@ def find_baseline(methods: Sequence[Method], name: str) -> Method:
             return begun[0]
         known = ", ".join(method.name for method in begun or methods)
         which = f"begins {len(begun)} methods" if begun else "no such method"
-        raise ChoiceError(f"--baseline {name}: {which}; allowed: {known or 'none is there'}")
+        raise UserError(f"--baseline {name}: {which}; allowed: {known or 'none is there'}")
     if ANNEALED in named and named[ANNEALED].configurations:
         return named[ANNEALED]
     return next((method for method in methods if method.configurations), methods[0])
@@ -182,7 +179,7 @@ def find_baseline(methods: Sequence[Method], name: str) -> Method:
 def named(methods: Sequence[Method], names: Sequence[str], baseline: Method) -> list[Method]:
     """The baseline and the methods of these names, or that begin with them; all without names.
 
-    Raises `ChoiceError` for a name that no method has.
+    Raises `UserError` for a name that no method has.
     """
     if not names:
         return list(methods)
@@ -192,7 +189,7 @@ def named(methods: Sequence[Method], names: Sequence[str], baseline: Method) -> 
         begun = {name} if name in known else {each for each in known if each.startswith(name)}
         if not begun:
             allowed = ", ".join(sorted(known))
-            raise ChoiceError(f"--methods {name}: no such method; allowed: {allowed}")
+            raise UserError(f"--methods {name}: no such method; allowed: {allowed}")
         found |= begun
     return [method for method in methods if method.name in found]
 

@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from rich.table import Table
 
+from orchestrator.errors import UserError
 from orchestrator.ledger.listing import resolved_spec
 from orchestrator.ledger.trial_id import config_id
 from orchestrator.spec.models import PublishedRow, SweepSpec
 from trainer.config import ConfigError
 
 if TYPE_CHECKING:
-    from orchestrator.compare import Comparison, Row
+    from orchestrator.compare.configurations import Comparison, Row
     from orchestrator.ledger import Ledger, TrialRecord
 
 _TASKS = ("sst", "qqp", "sts")
 _FIGURES = (*_TASKS, "dev_score", "dev_mean", "minutes_per_epoch")
 
 
-class NotPublished(Exception):
+class NotPublished(UserError):
     """A sweep that quotes no figures; the text says what to do."""
 
 

@@ -56,7 +56,7 @@ def cluster_findings(
                 yield from node_findings(asked, spec)
                 yield from shared_findings(asked, out)
     except runner.ClusterError as problem:
-        yield error("cluster", str(problem), "see docs/cluster.md")
+        yield error("cluster", str(problem), "see docs/guide/cluster.md")
 
 
 def node_findings(asked: dict[str, Tell], spec: SweepSpec | None) -> Iterator[Finding]:

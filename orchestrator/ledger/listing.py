@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.errors import UserError
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord, printable
 from orchestrator.ledger.labels import labels
 from orchestrator.spec.yaml_lines import YamlError, read
@@ -20,10 +21,6 @@ from trainer.storage.open import open_folder
 
 #: Of a trial's log that `orch show` prints; `--json` has them all.
 LOG_LINES = 15
-
-
-class NotFound(Exception):
-    """A sweep, trial or folder that is not there; the text says what is."""
 
 
 def find_sweep(name: str, out: str) -> Ledger:
@@ -43,7 +40,7 @@ def find_sweep(name: str, out: str) -> Ledger:
     if len(profiles) == 1:
         return Ledger(out, profiles[0])
     known = ", ".join(profiles or names) or "there is none"
-    raise NotFound(f"no sweep {name!r} in {out}; known: {known}")
+    raise UserError(f"no sweep {name!r} in {out}; known: {known}")
 
 
 def sweep_names(out: str) -> list[str]:
@@ -104,10 +101,10 @@ def find_trial(ledger: Ledger, name: str) -> TrialRecord:
     if trial is not None:
         return trial
     if len(matches) == 1 and (reason := ledger.why_unreadable(matches[0])):
-        raise NotFound(f"{matches[0]} cannot be read: {reason}")
+        raise UserError(f"{matches[0]} cannot be read: {reason}")
     which = f"{name!r} begins {len(matches)} trials" if matches else f"no trial {name!r}"
     known = ", ".join(matches or ids) or "there is none"
-    raise NotFound(f"{which} in {ledger.name}; known: {known}")
+    raise UserError(f"{which} in {ledger.name}; known: {known}")
 
 
 def trial_summaries(reading: Reading) -> list[dict[str, Any]]:

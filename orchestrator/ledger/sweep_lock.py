@@ -25,6 +25,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from orchestrator.errors import UserError
 from trainer.storage.folder import Folder, StoreError
 from trainer.storage.local_folder import write_whole
 from trainer.storage.open import open_folder
@@ -34,7 +35,7 @@ LOCK = "lock"
 _CLAIMS, _PAUSE_S = 6, 0.5
 
 
-class Locked(Exception):
+class Locked(UserError):
     """Another driver holds the sweep; the text names it and the way out."""
 
 

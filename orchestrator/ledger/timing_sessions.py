@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from orchestrator.ledger.timing_intervals import Interval, mean_interval
+
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
 
@@ -26,8 +28,6 @@ logger = logging.getLogger("orchestrator")
 FOLDER = "timings"
 #: Fewer quiet rounds give no interval worth its name.
 MIN_ROUNDS = 5
-CONFIDENCE = 0.95
-_RESAMPLES = 9999
 
 
 class _Model(BaseModel):
@@ -76,20 +76,6 @@ class TimedRound(_Model):
 
 
 @dataclass(frozen=True)
-class Interval:
-    """An estimate and the ends of its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-
-    def text(self, digits: int) -> str:
-        """`0.712 (0.690 to 0.731)`, in so many significant digits."""
-        value, low, high = (f"{x:#.{digits}g}" for x in (self.value, self.low, self.high))
-        return f"{value} ({low} to {high})"
-
-
-@dataclass(frozen=True)
 class Minutes:
     """Minutes of training an epoch of one configuration, from one session.
 
@@ -98,14 +84,9 @@ class Minutes:
     Minutes of two configurations compare within a session alone (`Session.ratio`).
     """
 
-    config_id: str
     minutes: Interval
     parts: dict[str, float]
     examples: float
-    rounds: int
-    session: str
-    device: str
-    threads: int
 
     @property
     def surgery_share(self) -> float:
@@ -164,14 +145,9 @@ class Session(_Model):
         """Of the quiet rounds; of all of them where nothing can be claimed (`problem`)."""
         parts = [self._parts(each, config_id) for each in self._used]
         return Minutes(
-            config_id=config_id,
             minutes=mean_interval([self._minutes[config_id]]),
             parts={name: statistics.fmean(each[name] for each in parts) for name in parts[0]},
             examples=math.fsum(phase.examples for phase in self.config(config_id).phases),
-            rounds=len(parts),
-            session=self.started_at,
-            device=self.device,
-            threads=self.threads,
         )
 
     def ratio(self, config_id: str, to: str) -> Interval:
@@ -274,17 +250,6 @@ def timings(ledger: Ledger) -> list[Session]:
     return sorted(found, key=lambda session: session.started_at)
 
 
-def uncontended_minutes(ledger: Ledger) -> dict[str, Minutes]:
-    """By config id the newest minutes that were taken alone on the device; no others may enter a
-    speed-up claim."""
-    found = {}
-    for session in timings(ledger):
-        if not session.problem:
-            for config in session.configs:
-                found[config.config_id] = session.minutes(config.config_id)
-    return found
-
-
 def fair_ratio(sessions: Sequence[Session], config_id: str, to: str) -> Interval | None:
     """Minutes of one configuration by those of another, from the newest session that timed both
     alone on the device; None if there is none.  (Another session was another hour.)"""
@@ -293,29 +258,3 @@ def fair_ratio(sessions: Sequence[Session], config_id: str, to: str) -> Interval
         if not session.problem and {config_id, to} <= ids:
             return session.ratio(config_id, to)
     return None
-
-
-def mean_interval(columns: Sequence[Sequence[float]]) -> Interval:
-    """The mean of one column, or the ratio of two columns' means, with its bootstrap interval.
-
-    Rounds are resampled, both columns together.  Of few rounds a percentile interval is too
-    narrow; its level is raised accordingly (Hesterberg 2015, "What teachers should know about the
-    bootstrap": the expanded percentile interval).
-    """
-    import numpy as np
-    from scipy import stats
-
-    def statistic(*columns: Any, axis: int = -1) -> Any:
-        means = [column.mean(axis) for column in columns]
-        return means[0] / means[1] if len(means) == 2 else means[0]
-
-    data = [np.asarray(column) for column in columns]
-    value, count = float(statistic(*data)), len(data[0])
-    if count < 2:
-        return Interval(value, value, value)
-    tail = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * math.sqrt(count / (count - 1))
-    found = stats.bootstrap(
-        data, statistic, paired=True, method="percentile", n_resamples=_RESAMPLES,
-        confidence_level=1 - 2 * stats.norm.sf(tail), rng=np.random.default_rng(0),
-    ).confidence_interval  # fmt: skip
-    return Interval(value, float(found.low), float(found.high))

@@ -17,7 +17,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
 from orchestrator.ledger.trial_id import config_id, trial_id
 from orchestrator.spec import SweepSpec
-from trainer.combiners import CombinerError
+from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError, fingerprint, prepare
 from trainer.loop.build import check_methods

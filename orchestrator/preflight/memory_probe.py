@@ -25,14 +25,17 @@ from orchestrator.ledger.labels import method_of
 from orchestrator.preflight.checks import examples
 from orchestrator.preflight.disk_space import checkpoint_bytes, encoder_shape, parameters
 from orchestrator.spec import SweepSpec
+from trainer.combiners.registry import COMBINERS
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import Split
 from trainer.loop.cuda_graphs import RUNS_BEFORE
 from trainer.loop.device import choose_device, peak_memory_mb
+from trainer.loop.run import Run
 from trainer.samplers import Draw, Phase, Step
+from trainer.samplers import registry as samplers
 from trainer.step_timing import free_memory, used_memory
 from trainer.storage.folder import in_words
-from trainer.train import Diverged, Run
+from trainer.train import Diverged, train_epoch
 
 #: Share of a device's memory that is left over: allocators fragment, and steps differ.
 MARGIN = 0.1
@@ -41,8 +44,6 @@ _SHARES = 10_000
 #: A layer's activations, in bytes a token and hidden unit (Korthikanti et al. 2022, section 4: 34
 #: with two bytes a number).  Configurations are ordered by it, nothing more.
 _ACTIVATIONS = 68
-#: Take one task a step.
-_ONE_TASK = ("sequential", "single_task")
 
 
 @dataclass(frozen=True)
@@ -150,13 +151,14 @@ def _size(config: TrainConfig) -> float:
     """About the bytes that a step takes; good for comparing configurations."""
     shape = encoder_shape(config)
     batches = [config.batch_size_of(task) for task in config.tasks]
-    tokens = max(batches) if config.sampler in _ONE_TASK else sum(batches)
-    if config.sampler in ("proportional", "annealed"):
+    sampler = samplers.entry_of(config.sampler)
+    tokens = max(batches) if sampler.one_task else sum(batches)
+    if "draws_per_step" in sampler.keys:
         tokens = max(tokens, max(batches) * config.draws_per_step)
     passes = 1 + bool(config.smart_weight)
     activations = tokens * config.data.max_length * shape.layers * shape.hidden * _ACTIVATIONS
-    apart = config.combiner not in ("sum", "mean") or config.record_conflicts
-    rows = len(config.tasks) if apart and config.sampler not in _ONE_TASK else 1
+    apart = COMBINERS[config.combiner].keeps_apart or config.record_conflicts
+    rows = len(config.tasks) if apart and not sampler.one_task else 1
     gradients = rows * parameters(shape) * 4
     return checkpoint_bytes(config) + gradients + passes * activations
 
@@ -191,7 +193,7 @@ def _take(config: TrainConfig) -> Probed:
     if not math.isfinite(free):
         raise SystemExit("how much memory is free cannot be known on this system")
     with suppress(Diverged):  # of such an epoch's scores nobody wants to know
-        _Short(config).epoch(1)
+        train_epoch(_Short(config), 1)
     if not on_gpu:
         peak = round(peak_memory_mb(device) * 2**20)
         return Probed("cpu", peak, peak, int(free), 1)
@@ -232,8 +234,8 @@ class _Short(Run):
             Draw(draw.task, train[draw.task].lengths.argsort()[-len(draw.rows) :]) for draw in step
         )
 
-    def _splits(self, split: str) -> dict[str, Split]:
-        return {name: self._batch(whole) for name, whole in super()._splits(split).items()}
+    def splits(self, split: str) -> dict[str, Split]:
+        return {name: self._batch(whole) for name, whole in super().splits(split).items()}
 
     def _batch(self, split: Split) -> Split:
         longest = split.lengths.argsort()[-self.config.eval_batch_size :]

@@ -47,7 +47,7 @@ def make(
         tell: is told what is being done.
         compared: the sweep's comparison by this question, where there is one already.
 
-    Raises `ChoiceError` for a baseline, metric or key that is not there.
+    Raises `UserError` for a baseline, metric or key that is not there.
     """
     from orchestrator.report.document import document
     from orchestrator.report.page import page

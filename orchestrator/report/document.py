@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.compare_sweep import SweepComparison
-from orchestrator.compare.configurations import SHOWN, footnotes
 from orchestrator.compare.diagnostics import conflicts
 from orchestrator.compare.methods import last_metric, method_name
 from orchestrator.compare.options import Question
+from orchestrator.compare.output.configuration_table import configurations_sheet, footnotes
 from orchestrator.compare.output.tables import Cell
 from orchestrator.compare.published import NotPublished, side_by_side
 from orchestrator.compare.results import MethodComparison
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 _ENDED_BADLY = 30
 _WORST_FIRST = ("failed", "unreadable", "unfinished", "pruned")
+_CONFIGURATIONS = (
+    "Every configuration by falling dev_score on the whole dev set, which chose the best."
+)
 _SHORT = {"minutes_per_epoch": "min/epoch"}
 
 
@@ -147,9 +150,9 @@ def _plain(value: Any) -> str:
 def _configurations(ledger: Ledger, compared: SweepComparison) -> Section:
     """Every configuration, a paper's figures, and the trials that did not end well."""
     section = Section("configurations", "Configurations and trials")
-    rows = compared.rows.rows
-    if rows:
-        section.parts.append(_rows_table(compared))
+    if compared.rows.rows:
+        sheet = configurations_sheet(compared.rows, metrics=False)
+        section.parts.append(Table.of(sheet, _CONFIGURATIONS))
     section.parts += [Text(note) for note in footnotes(compared.rows)]
     try:
         pairs, source = side_by_side(ledger, compared.chosen.trials, compared.rows)
@@ -170,29 +173,6 @@ def _configurations(ledger: Ledger, compared: SweepComparison) -> Section:
         columns = ["trial", "status", "reason"]
         section.parts.append(Table.plain(caption, columns, bad[:_ENDED_BADLY], words=(0, 1, 2)))
     return section
-
-
-def _rows_table(compared: SweepComparison) -> Table:
-    rows = compared.rows.rows
-    names = list(dict.fromkeys(name for row in rows for name in row.tasks))
-    columns = ["configuration", "seeds", "dev_score", "dev_mean", *names, "min/epoch",
-               "examples/epoch"]  # fmt: skip
-    cells = []
-    for row in rows[:SHOWN]:
-        mark = "" if row.contended is False else "*" if row.contended else "?"
-        cells.append(
-            [
-                Cell(row.label),
-                Cell(str(len(row.seeds))),
-                Cell(row.dev_score.text(4)),
-                Cell(row.dev_mean.text(4)),
-                *(Cell(row.tasks[name].text(3) if name in row.tasks else "-") for name in names),
-                Cell(row.minutes_per_epoch.text(3) + mark, grey=bool(mark)),
-                Cell(f"{row.examples_per_epoch:,.0f}"),
-            ]
-        )
-    caption = "Every configuration by falling dev_score on the whole dev set, which chose the best."
-    return Table(caption, columns, cells)
 
 
 def _published(pairs: Iterable[dict[str, Any]], source: str) -> Table:

@@ -28,7 +28,7 @@ def parts(found: TrialErrors, label: str) -> Iterable[Part]:
     trial = found.trial
     yield Heading(trial.trial_id, f"trial-{trial.trial_id}")
     last = trial.records[-1] if trial.records else None
-    score = f", dev_score {last['dev_score']:.4f} behind epoch {last['epoch']}" if last else ""
+    score = f", dev_score {last['dev_score']:.4f} after epoch {last['epoch']}" if last else ""
     yield Text(f"{label}, seed {trial.config['seed']}, {trial.status}{score}.")
     if len(trial.records) == 1:
         yield Missing("One epoch: its learning curves are points.")

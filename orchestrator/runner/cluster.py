@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import AuthenticationError
 
+from orchestrator.errors import UserError
 from orchestrator.runner import auth_token, local_ray, nodes
 from orchestrator.runner.stopping import handled
 
@@ -28,7 +29,7 @@ _START_S = 10.0
 _INTERRUPTED = 130
 
 
-class ClusterError(Exception):
+class ClusterError(UserError):
     """Ray does not start or answer, or has no room for one trial; the text says which."""
 
 

@@ -13,6 +13,7 @@ from ray.exceptions import AuthenticationError
 from ray.job_submission import JobSubmissionClient
 
 from orchestrator.database_urls import without_password
+from orchestrator.errors import UserError
 from orchestrator.runner import auth_token
 
 #: Seconds that the server has for an answer.
@@ -21,7 +22,7 @@ _ANSWER_S = 30.0
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
-class JobError(Exception):
+class JobError(UserError):
     """The cluster refuses, or is none; the text is the whole message."""
 
 

@@ -1,7 +1,7 @@
 """The sweep file: read, checked whole, and resolved into a `SweepSpec`."""
 
 from orchestrator.spec.dimension import Dimension
-from orchestrator.spec.layers import SpecError, SpecProblem, profile_names
+from orchestrator.spec.layers import profile_names
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.models import (
     METRICS,
@@ -20,8 +20,6 @@ __all__ = [
     "ResourcesSpec",
     "SchedulerSpec",
     "SearchSpec",
-    "SpecError",
-    "SpecProblem",
     "SweepSpec",
     "TrackingSpec",
     "load_spec",

@@ -4,35 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
 from orchestrator.spec.yaml_lines import Path, YamlError, read
-
-
-@dataclass(frozen=True)
-class SpecProblem:
-    """One mistake: where (file and line, or `--set`), which key, what is wrong, what is allowed."""
-
-    file: str
-    line: int | None
-    key: str
-    message: str
-    allowed: str = ""
-
-    def __str__(self) -> str:
-        place = self.file if self.line is None else f"{self.file}:{self.line}"
-        key = f" {self.key}:" if self.key else ""
-        tail = f"; allowed: {self.allowed}" if self.allowed else ""
-        return f"{place}:{key} {self.message}{tail}"
-
-
-class SpecError(ValueError):
-    """Every mistake of a sweep file; the text has one line for each."""
-
-    def __init__(self, problems: list[SpecProblem]):
-        self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
+from trainer.config import ConfigError, Problem, did_you_mean
 
 
 @dataclass
@@ -42,13 +17,13 @@ class Draft:
     file: str
     value: dict[str, Any] = field(default_factory=dict)
     places: dict[Path, tuple[str, int | None]] = field(default_factory=dict)
-    problems: list[SpecProblem] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
 
     def report(self, path: Path, message: str, allowed: str = "", key: str = "") -> None:
         """Add a mistake at the place of `path`, or of the nearest thing written above it."""
         near = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.places), ())
         file, line = self.places.get(near, (self.file, None))
-        problem = SpecProblem(file, line, key or dotted(path), message, allowed)
+        problem = Problem(key or dotted(path), message, allowed, file, line)
         if problem not in self.problems:
             self.problems.append(problem)
 
@@ -60,7 +35,7 @@ def dotted(path: Path) -> str:
 
 
 def read_layers(file: str, profile: str | None, overrides: list[str]) -> Draft:
-    """File, profile and `--set` in one draft; raises `SpecError` where that cannot be done."""
+    """File, profile and `--set` in one draft; raises `ConfigError` where that cannot be done."""
     draft = _read_file(file)
     profiles = draft.value.pop("profiles", None)
     if profiles is not None and not isinstance(profiles, dict):
@@ -78,7 +53,7 @@ def read_layers(file: str, profile: str | None, overrides: list[str]) -> Draft:
 
 
 def profile_names(file: str) -> list[str]:
-    """The profiles that a file declares; raises `SpecError` if it cannot be read."""
+    """The profiles that a file declares; raises `ConfigError` if it cannot be read."""
     profiles = _read_file(file).value.get("profiles")
     return list(map(str, profiles)) if isinstance(profiles, dict) else []
 
@@ -89,16 +64,16 @@ def _read_file(file: str) -> Draft:
             document = read(stream.read())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise SpecError([SpecProblem(file, None, "", f"cannot be read: {reason}")]) from error
+        raise ConfigError([Problem("", f"cannot be read: {reason}", file=file)]) from error
     except YamlError as error:
-        raise SpecError([SpecProblem(file, error.line, "", error.message)]) from error
+        raise ConfigError([Problem("", error.message, file=file, line=error.line)]) from error
     if not isinstance(document.value, dict):
-        raise SpecError([SpecProblem(file, 1, "", "not a mapping of keys to values")])
+        raise ConfigError([Problem("", "not a mapping of keys to values", file=file, line=1)])
     draft = Draft(file, document.value)
     draft.places = {path: (file, line) for path, line in document.lines.items()}
     for twice in document.duplicates:
         message = f"stands twice (first in line {twice.first_line})"
-        draft.problems.append(SpecProblem(file, twice.line, dotted(twice.path), message))
+        draft.problems.append(Problem(dotted(twice.path), message, file=file, line=twice.line))
     return draft
 
 
@@ -106,12 +81,9 @@ def _apply_profile(draft: Draft, profiles: Mapping[str, Any], name: str) -> None
     if name not in profiles:
         names = [str(known) for known in profiles]
         known = ", ".join(sorted(names)) or "none is declared"
-        near = get_close_matches(name, names, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        problem = SpecProblem(
-            draft.file, None, "--profile", f"unknown profile {name!r}{hint}", known
-        )
-        raise SpecError([*draft.problems, problem])
+        message = f"unknown profile {name!r}{did_you_mean(name, names)}"
+        problem = Problem("--profile", message, known, draft.file)
+        raise ConfigError([*draft.problems, problem])
     layer = profiles[name]
     source: Path = ("profiles", name)
     if not isinstance(layer, dict):
@@ -153,13 +125,12 @@ def _apply_override(draft: Draft, override: str) -> None:
     key, equals, text = override.partition("=")
     key = key.strip()
     if not equals or not key:
-        problem = SpecProblem("--set", None, override, "not of the form key=value")
-        draft.problems.append(problem)
+        draft.problems.append(Problem(override, "not of the form key=value", file="--set"))
         return
     try:
         value = read(text).value
     except YamlError as error:
-        draft.problems.append(SpecProblem("--set", None, key, f"{text!r}: {error.message}"))
+        draft.problems.append(Problem(key, f"{text!r}: {error.message}", file="--set"))
         return
     path: Path = ()
     node, rest = draft.value, key.split(".")
@@ -173,7 +144,7 @@ def _apply_override(draft: Draft, override: str) -> None:
             inner = node[part] = {}
         if not isinstance(inner, dict):
             message = f"{dotted(path)} is not a mapping"
-            draft.problems.append(SpecProblem("--set", None, key, message))
+            draft.problems.append(Problem(key, message, file="--set"))
             return
         node = inner
         draft.places.setdefault(path, ("--set", None))

@@ -12,17 +12,17 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.spec.layers import SpecError, SpecProblem, read_layers
+from orchestrator.spec.layers import read_layers
 from orchestrator.spec.models import SweepSpec
 from orchestrator.spec.validation import check_draft, report_pydantic
-from trainer.config import ConfigError
+from trainer.config import ConfigError, Problem
 
 #: More grid points than anybody waits for are a mistake in the file.
 MAX_GRID = 100_000
 
 
 def load_spec(path: str, profile: str | None = None, overrides: Iterable[str] = ()) -> SweepSpec:
-    """Read, check and resolve a sweep file; raises `SpecError` with every mistake.
+    """Read, check and resolve a sweep file; raises `ConfigError` with every mistake.
 
     `profile` names an entry of the file's `profiles`; `overrides` are `key=value` texts with dotted
     keys and YAML values, applied last.  The result has neither: it is what will be run.
@@ -36,7 +36,7 @@ def load_spec(path: str, profile: str | None = None, overrides: Iterable[str] = 
         report_pydantic(draft, error)
     check_draft(draft, spec)
     if spec is None or draft.problems:
-        raise SpecError(sorted(draft.problems, key=lambda p: (p.file != path, p.line or 0)))
+        raise ConfigError(sorted(draft.problems, key=lambda p: (p.file != path, p.line or 0)))
     return _expand(spec)
 
 
@@ -72,9 +72,9 @@ def _distinct(spec: SweepSpec, entries: Iterable[dict[str, Any]]) -> list[dict[s
             config = spec.config_for(entry, spec.search.seeds[0])
         except ConfigError as error:
             message = f"the grid's point {entry} is no valid config: {error.problems[0]}"
-            raise SpecError([SpecProblem("", None, "space", message)]) from error
+            raise ConfigError([Problem("space", message)]) from error
         kept.setdefault(repr(config.canonical()), entry)
         if len(kept) > MAX_GRID:
             message = f"the grid has more than {MAX_GRID} points"
-            raise SpecError([SpecProblem("", None, "space", message)])
+            raise ConfigError([Problem("space", message)])
     return list(kept.values())

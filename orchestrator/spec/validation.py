@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 from pydantic import ValidationError
@@ -19,7 +18,7 @@ from orchestrator.spec.models import (
 )
 from orchestrator.spec.yaml_lines import Path
 from trainer import config as trainer_config
-from trainer.config import Problem
+from trainer.config import Problem, did_you_mean
 
 _WORDS = {
     "string_type": "is not text",
@@ -56,15 +55,13 @@ def _words_for(detail: ErrorDetails, path: Path) -> tuple[str, str]:
     kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
     if kind == "extra_forbidden":
         known = sorted(_fields_at(path[:-1]))
-        near = get_close_matches(str(path[-1]), known, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        hint = did_you_mean(str(path[-1]), known)
         return f"unknown key{hint}", ", ".join(known)
     if kind == "missing":
         return "is missing", _NAME if path == ("name",) else ""
     if kind == "literal_error":
         expected = str(context["expected"]).replace("'", "").replace(" or ", ", ")
-        near = get_close_matches(str(value), expected.split(", "), n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        hint = did_you_mean(str(value), expected.split(", "))
         return f"unknown value {value!r}{hint}", expected
     if kind == "string_pattern_mismatch":
         return f"{value!r} cannot name a folder", _NAME
@@ -287,8 +284,7 @@ def _check_per(draft: Draft, spec: SweepSpec, key: str) -> None:
         return
     possible = [k for k, d in spec.space.items() if d.choices is not None and not d.when]
     if dimension is None:
-        near = get_close_matches(key, possible, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        hint = did_you_mean(key, possible)
         draft.report(at, f"{key!r} is no dimension of the space{hint}", ", ".join(possible))
         return
     if key not in possible:

@@ -15,7 +15,7 @@ from orchestrator.database_urls import (
     resolve_uri,
     without_password,
 )
-from orchestrator.errors import SweepError
+from orchestrator.errors import SweepError, UserError
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.current import current
 from orchestrator.ledger.labels import flatten
@@ -100,17 +100,14 @@ def _sweep_picture(spec: SweepSpec, sweep_id: str) -> SweepDescription:
     )  # fmt: skip
 
 
-class Unreachable(Exception):
-    """A picture's database does not answer; the text names it and says why."""
-
-
 def sync(
     ledger: Ledger, resolved: dict[str, Any], say: Callable[[str], None]
 ) -> tuple[int, list[str]]:
     """Draw all of a sweep's pictures now; returns its number of trials and the pictures' names.
 
     `resolved` is its sweep.yaml; without a readable one there is MLflow's alone, at its default.
-    `say` is told what could not be drawn.  Raises `Unreachable`.
+    `say` is told what could not be drawn.  Raises `UserError` if a database does not
+    answer.
     """
     try:
         spec = SweepSpec.model_validate({"name": ledger.name, **resolved})
@@ -119,13 +116,10 @@ def sync(
         spec = SweepSpec.model_construct(name=ledger.name, tracking=tracking)
     trials = ledger.trials()
     here = current(resolved, trials)
-    try:
-        drawn = pictures(
-            spec, ledger, sweep_id(ledger.folder), lambda: ended_suggestions(spec, ledger, here),
-            say, patient=True,
-        )  # fmt: skip
-    except SweepError as error:
-        raise Unreachable(str(error)) from error
+    drawn = pictures(
+        spec, ledger, sweep_id(ledger.folder), lambda: ended_suggestions(spec, ledger, here),
+        say, patient=True,
+    )  # fmt: skip
     states = {trial.status for trial in here}
     status = "KILLED" if "unfinished" in states else "FAILED" if "failed" in states else "FINISHED"
     problems = []
@@ -135,7 +129,7 @@ def sync(
         except Exception as error:  # whatever the picture's database raises
             problems.append(f"{picture.name}: does not answer: {root_cause(error)}")
     if problems:
-        raise Unreachable("\n".join(problems))
+        raise UserError("\n".join(problems))
     return len(trials), [picture.name for picture in drawn]
 
 

@@ -1,6 +1,6 @@
 """A part of `tests/cluster/run`: one service on a host of its own, and who reaches it.
 
-The whole stack, broken and mended, is that script's (docs/cluster.md).
+The whole stack, broken and mended, is that script's (docs/guide/cluster.md).
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.compare import compare
+from orchestrator.compare.configurations import compare
 from tests.support.drivers import (
     SWEEP,
     Driver,

@@ -10,9 +10,10 @@ import pytest
 from orchestrator.database_urls import UnsetVariable, expanded, holds_password, without_password
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.spec import SpecError, load_spec
+from orchestrator.spec import load_spec
 from orchestrator.tracking.projections import pictures
 from tests.support.command import orch
+from trainer.config import ConfigError
 
 FILE = "name: s\nsearch: {algorithm: list}\nenqueue: [{}]\ntracking: {%s: '%s'}\n"
 NAMED = "postgresql://orch:${ORCH_DB_PASSWORD}@db:5432/mlflow"
@@ -56,7 +57,7 @@ def test_a_password_in_a_sweep_file_is_refused_and_not_repeated(key: str, tmp_pa
     file = tmp_path / "s.yaml"
     for scheme in ("postgresql", "mssql"):
         file.write_text(FILE % (key, f"{scheme}://orch:secret@db/m"))
-        with pytest.raises(SpecError) as caught:
+        with pytest.raises(ConfigError) as caught:
             load_spec(str(file))
         assert f"tracking.{key}" in str(caught.value) and "secret" not in str(caught.value)
     file.write_text(FILE % (key, "postgresql://orch:secret@db/m"))

@@ -19,9 +19,9 @@ import torch
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
-from orchestrator.cli.terminal import UserError
 from orchestrator.cli.time import _Interrupt
-from orchestrator.fair_timing import TimingError, choose, group_of, ready, time_in_turn
+from orchestrator.errors import UserError
+from orchestrator.fair_timing import choose, group_of, ready, time_in_turn
 from orchestrator.ledger import Ledger, timing_sessions
 from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.ledger.timing_sessions import timings
@@ -108,13 +108,13 @@ def test_the_twin_with_the_plain_sum_shows_what_surgery_costs(sweep: Ledger) -> 
 def test_what_does_not_compare_is_refused(sweep: Ledger) -> None:
     groups = choose(sweep.trials())
     other = replace(groups[1][0], identity={**groups[1][0].identity, "threads": 2})
-    with pytest.raises(TimingError, match="threads: the trials had different ones: 1 .*2 "):
+    with pytest.raises(UserError, match="threads: the trials had different ones: 1 .*2 "):
         ready([groups[0], [other]], {})
     assert len(ready([groups[0], [other]], {}, threads=1)) == 2
     changed = replace(other, identity={**other.identity, "fingerprint": "another"})
-    with pytest.raises(TimingError, match="have changed since it was trained"):
+    with pytest.raises(UserError, match="have changed since it was trained"):
         ready([[changed]], {})
-    with pytest.raises(TimingError, match="data.source|cannot be|needs this file"):
+    with pytest.raises(UserError, match="data.source|cannot be|needs this file"):
         ready([[replace(other, config={**other.config, "data": {
             **other.config["data"], "source": "cs224n", "root": "nowhere"}})]], {})  # fmt: skip
 

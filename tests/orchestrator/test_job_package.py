@@ -21,10 +21,8 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from orchestrator import job_package as submissions
-from orchestrator.cli import app
-from orchestrator.cli.submit import EXAMPLE
-from orchestrator.cli.terminal import UserError
-from orchestrator.errors import SweepError
+from orchestrator.cli import COMMANDS, app
+from orchestrator.errors import SweepError, UserError
 from orchestrator.job_package import LEAVING_S, submission
 from orchestrator.runner import auth_token, job_server, jobs
 from orchestrator.runner.jobs import JobError, Jobs
@@ -206,7 +204,7 @@ def test_a_variable_is_named_and_set(name: str, says: str, sweep: Any) -> None:
 
 def test_the_example_in_the_help_works(server: FakeJobServer, monkeypatch: Any) -> None:
     monkeypatch.chdir(ROOT)
-    words = shlex.split(EXAMPLE.removeprefix("Example: orch submit "))
+    words = shlex.split(COMMANDS["submit"][1].removeprefix("orch submit "))
     place = words.index("--address") + 1
     assert words[place] == "http://head:8265"
     words[place] = server.address

@@ -1,6 +1,6 @@
 """The image, the compose file and the Kubernetes files: by their schemas, and against each other.
 
-The real stack is brought up by `tests/cluster/run` (docs/cluster.md).
+The real stack is brought up by `tests/cluster/run` (docs/guide/cluster.md).
 """
 
 from __future__ import annotations

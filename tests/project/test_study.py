@@ -1,4 +1,4 @@
-"""docs/study.md holds what its commands print of the kept ledger."""
+"""docs/study/README.md shows what its commands print about the kept ledger."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def regenerate() -> ModuleType:
 
 
 def alike(one: str, other: str) -> bool:
-    """The same words, and numbers that differ by their last digit's rounding at most: another
-    processor adds in another order."""
+    """Whether two lines have the same words, and numbers that differ by one unit of their last
+    digit at most.  Another processor adds in another order, which changes the rounding."""
     if re.sub(r"\d", "0", one) != re.sub(r"\d", "0", other):
         return False
     for a, b in zip(_NUMBER.findall(one), _NUMBER.findall(other), strict=True):
@@ -46,16 +46,16 @@ def test_numbers_may_differ_by_rounding_and_by_nothing_else() -> None:
 @pytest.mark.slow(reason="computes every answer of the kept study")
 def test_the_page_holds_what_its_commands_print(regenerate: ModuleType, tmp_path: Path) -> None:
     page = regenerate.PAGE.read_text()
-    made = regenerate.filled(page, regenerate.Ledgers(tmp_path))
-    assert made.count("<!-- end -->") == page.count("<!-- end -->") > 10
-    for one, other in zip(page.splitlines(), made.splitlines(), strict=True):
+    expected = regenerate.filled(page, regenerate.Ledgers(tmp_path))
+    assert expected.count("<!-- end -->") == page.count("<!-- end -->") > 10
+    for one, other in zip(page.splitlines(), expected.splitlines(), strict=True):
         assert alike(one, other), f"the page: {one}\nits command: {other}"
 
 
 def test_figures_and_report_are_there_and_hold_no_sentence(regenerate: ModuleType) -> None:
     page = regenerate.PAGE.read_text()
     for name in regenerate.FIGURES:
-        assert f"(study/{name}.svg)" in page and (STUDY / f"{name}.svg").is_file()
+        assert f"({name}.svg)" in page and (STUDY / f"{name}.svg").is_file()
     report = (STUDY / "report.html").read_text()
     assert "by id, without their text" in report
     with tarfile.open(STUDY / "study-cpu.tar.xz") as pack:

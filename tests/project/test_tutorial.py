@@ -1,4 +1,4 @@
-"""docs/tutorial.md: its commands run as they stand, one after the other, in an empty folder.
+"""docs/guide/tutorial.md: its commands run as they stand, one after the other, in an empty folder.
 
 All but one: other tests run on this machine, so `orch time` does not wait for quiet here, and may
 end with 1 (nothing can be claimed).
@@ -20,7 +20,7 @@ from tests.support.paths import ROOT
 
 @pytest.mark.slow(reason="a package is built and two sweeps run")
 def test_the_tutorials_commands_run_as_they_stand(tmp_path: Path, cache: Path) -> None:
-    text = (ROOT / "docs" / "tutorial.md").read_text()
+    text = (ROOT / "docs" / "guide" / "tutorial.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert len(blocks) == 7
     script, found = re.subn(

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.compare import compare
 from orchestrator.compare.compare_methods import compare_methods
+from orchestrator.compare.configurations import compare
 from orchestrator.compare.options import Question
 from orchestrator.compare.results import Contrast, MethodComparison
 from orchestrator.ledger import Ledger

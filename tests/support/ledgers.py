@@ -22,7 +22,7 @@ class Result:
 
 
 def epoch(number: int, score: float, minutes: float, contended: bool | None) -> dict[str, Any]:
-    """A commit record with the fields of docs/methods.md."""
+    """A commit record with the fields of docs/reference/methods.md."""
     task = {"train_loss": 1.0, "train_metric": 0.5, "dev_loss": 1.0, "utilisation": 1.0}
     task |= {"examples": 100, "updates": 10}
     return {

@@ -14,12 +14,12 @@ from scipy import stats
 
 from orchestrator.compare.statistics.bootstrap import Draws, Seeds, resampled_metrics
 from orchestrator.compare.statistics.dev_predictions import DevSet
-from orchestrator.compare.statistics.scores import outcomes
 from orchestrator.ledger.trial_id import config_id, trial_id
 from tests.support.ledgers import BASE, epoch
 from trainer.config import TrainConfig
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall
+from trainer.loop.task_metrics import metric_of
 from trainer.storage.trial_directory import TrialDirectory, predictions_name
 
 Predictions = dict[str, np.ndarray]
@@ -73,7 +73,7 @@ class World:
         """The dev set as read, without files."""
         tasks = [TASKS[name] for name in self.labels]
         made = {
-            name: [outcomes(t, found[t.name], self.labels[t.name]) for t in tasks]
+            name: [metric_of(t).outcomes(found[t.name], self.labels[t.name]) for t in tasks]
             for name, found in trials.items()
         }
         return DevSet(tasks, list(self.labels.values()), made)

@@ -203,7 +203,7 @@ def test_label_distribution_and_confusion_are_counted(cache: Path, tmp_path: Pat
 
 def test_the_leaderboards_ids_are_the_test_files(cache: Path, tmp_path: Path) -> None:
     from tests.support.small import small_config
-    from trainer.train import Run
+    from trainer.loop.run import Run
 
     run = Run(small_config(cache))
     content = run.final_files()["test/sts.csv"].decode()
@@ -213,7 +213,7 @@ def test_the_leaderboards_ids_are_the_test_files(cache: Path, tmp_path: Path) ->
 
 def test_test_sets_are_predicted_unless_told_otherwise(cache: Path) -> None:
     from tests.support.small import small_config
-    from trainer.train import Run
+    from trainer.loop.run import Run
 
     told, other = small_config(cache), small_config(cache, predict_test=False)
     names = {f"test/{task}.csv" for task in told.tasks}

@@ -12,14 +12,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-import trainer.train
+import trainer.loop.run
 from tests.support.small import small_config
 from trainer.config import TrainConfig
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.model.encoder import from_hugging_face_names
 from trainer.model.freezing import frozen_segments
 from trainer.storage.trial_directory import StoreError, TrialDirectory
-from trainer.train import Diverged, Run, train
+from trainer.train import Diverged, train
 
 torchjd_aggregation = pytest.importorskip("torchjd.aggregation", reason="the test extra has it")
 
@@ -241,7 +242,7 @@ def test_a_config_key_that_came_later_does_not_stop_a_resume(cache: Path, tmp_pa
 
 def test_a_diverging_trial_fails_with_that_word(cache: Path, tmp_path: Path) -> None:
     config = small_config(cache, learning_rate=1.0, epochs=3)
-    model = trainer.train.build_model
+    model = trainer.loop.run.build_model
 
     def broken(*arguments: object) -> nn.Module:
         made = model(*arguments)  # type: ignore[arg-type]
@@ -249,7 +250,7 @@ def test_a_diverging_trial_fails_with_that_word(cache: Path, tmp_path: Path) -> 
         return made
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Diverged, match="epoch 1"):
-        patch.setattr(trainer.train, "build_model", broken)
+        patch.setattr(trainer.loop.run, "build_model", broken)
         trained(config, tmp_path / "t")
     end = TrialDirectory(tmp_path / "t").end()
     assert end is not None and (end["status"], end["reason"]) == ("failed", "diverged")
@@ -350,10 +351,10 @@ def factors(run: Run, updates: int) -> list[list[float]]:
     """The rates of so many updates, over learning_rate, by parameter group."""
     found = []
     for _ in range(updates):
-        run._schedule("main")
-        groups = run.optimizer("main").param_groups
+        run.optimizers.set_rates("main")
+        groups = run.optimizers.get("main").param_groups
         found.append([group["lr"] / run.config.learning_rate for group in groups])
-        run.updates["main"] += 1
+        run.optimizers.updates["main"] += 1
     return found
 
 

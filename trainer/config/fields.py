@@ -19,19 +19,26 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: the dotted key, what is wrong with it, and what is allowed there."""
+    """One mistake: the dotted key, what is wrong with it, and what is allowed there.
+
+    `file` and `line` say where it is written, if that is known.
+    """
 
     key: str
     message: str
     allowed: str = ""
+    file: str = ""
+    line: int | None = None
 
     def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        start = "".join(f"{part}: " for part in (place, self.key) if part)
         tail = f"; allowed: {self.allowed}" if self.allowed else ""
-        return f"{self.key}: {self.message}{tail}"
+        return f"{start}{self.message}{tail}"
 
 
 class ConfigError(ValueError):
-    """Every problem of a config, in the order of its keys."""
+    """Every problem of a config or of a sweep file; the text has one line for each."""
 
     def __init__(self, problems: list[Problem]):
         self.problems = problems
@@ -41,9 +48,13 @@ class ConfigError(ValueError):
 def unknown_key(key: str, prefix: str, allowed: typing.Iterable[str]) -> Problem:
     """The problem for a key that nobody reads, with the nearest known one named."""
     allowed = sorted(allowed)
-    near = get_close_matches(key, allowed, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return Problem(prefix + key, f"unknown key{hint}", ", ".join(allowed))
+    return Problem(prefix + key, f"unknown key{did_you_mean(key, allowed)}", ", ".join(allowed))
+
+
+def did_you_mean(name: str, known: typing.Iterable[str]) -> str:
+    """` (did you mean 'arrp'?)` for the known name that is nearest; empty if none is near."""
+    near = get_close_matches(name, list(known), n=1)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def one_of(*choices: str, more: Callable[[], tuple[str, ...]] = tuple) -> dict[str, Any]:
@@ -160,9 +171,8 @@ def _check_scalar(
     choices = limits.get("choices")
     if choices and value not in choices and value not in (more := limits["more"]()):
         choices = (*choices, *more)
-        near = get_close_matches(str(value), choices, n=1)
-        hint_text = f" (did you mean {near[0]!r}?)" if near else ""
-        problems.append(Problem(key, f"unknown value {value!r}{hint_text}", ", ".join(choices)))
+        guess = did_you_mean(str(value), choices)
+        problems.append(Problem(key, f"unknown value {value!r}{guess}", ", ".join(choices)))
     if "low" in limits and isinstance(value, int | float) and hint is not bool:
         too_low = value <= limits["low"] if limits["open_low"] else value < limits["low"]
         if too_low or value > limits["high"] or not math.isfinite(value):

@@ -1,6 +1,6 @@
 """What a task is: data plus a declaration.  A further task is a config entry, not code.
 
-The four tasks declared here are those of docs/methods.md; `task_declarations` in a config adds
+docs/reference/methods.md describes the tasks declared here.  `task_declarations` in a config adds
 others or changes single entries of these:
 `{"mine": {"train": "mine.tsv", "columns": ["text"], ...}}`.
 """
@@ -11,8 +11,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-LOSSES = ("cross_entropy", "bce", "mse")
-METRICS = ("accuracy", "pearson")
+from trainer.config.choices import LOSSES, METRICS
+
 DEFAULT_TASKS = ("sst", "qqp", "sts")
 
 
@@ -54,18 +54,18 @@ class Task:
     @property
     def outputs(self) -> int:
         """Width of the head's output."""
-        return self.classes if self.loss == "cross_entropy" else 1
+        return self.classes if LOSSES[self.loss].output_per_class else 1
 
     @property
     def integer_labels(self) -> bool:
-        return self.loss != "mse"
+        return LOSSES[self.loss].integer_labels
 
     @property
     def label_bounds(self) -> tuple[float, float]:
         """Smallest and largest allowed label."""
-        if self.loss == "mse":
+        if not self.integer_labels:
             return self.label_range
-        return 0.0, float(self.classes - 1 if self.loss == "cross_entropy" else 1)
+        return 0.0, float(self.classes - 1 if LOSSES[self.loss].output_per_class else 1)
 
 
 def _single(name: str, classes: int, prefix: str) -> Task:
@@ -88,7 +88,7 @@ def _pair(name: str, label: str, loss: str, metric: str, prefix: str, **extra: A
     return Task(name, columns, label, loss, metric, *files, **extra)
 
 
-#: docs/methods.md: the course's files, labels, losses and metrics.
+#: docs/reference/methods.md: the course's files, labels, losses and metrics.
 TASKS = {
     task.name: task
     for task in (

@@ -11,67 +11,24 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import re
 from collections.abc import Container
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from typing import Any
 
-from trainer import known_samplers
+from trainer.combiners.registry import COMBINER_KEYS, COMBINERS
+from trainer.config.checks import check_together
+from trainer.config.choices import DEFAULT_HEAD, DEFAULT_PAIR_MODE, HEADS, PAIR_MODES
+from trainer.config.data_config import DataConfig
 from trainer.config.fields import (
     ConfigError,
     Problem,
     check_fields,
-    describe,
     file_fields,
     in_range,
     one_of,
-    unknown_key,
 )
-from trainer.config.tasks import DEFAULT_TASKS, TASKS, Task, TaskError, declared_tasks
-from trainer.known_samplers import OURS, SAMPLER_KEYS
-
-__all__ = [
-    "ConfigError",
-    "DataConfig",
-    "Problem",
-    "TrainConfig",
-    "check",
-    "describe",
-    "field_at",
-    "fields_of",
-    "unknown_key",
-]
-
-COMBINERS = ("sum", "mean", "pcgrad", "sequential_step")
-#: Prefix of combiners that the torchjd package brings (extra of that name).
-TORCHJD = "torchjd."
-PAIR_MODES = ("cross", "concat", "concat_sep", "siamese")
-HEADS = ("linear", "cosine")
-_FREEZE_WORDS = "none, encoder, embeddings, pooler, layers:3, layers:0-5, several joined by +"
-_FREEZE_PART = re.compile(r"encoder|embeddings|pooler|layers:(\d+)(-(\d+))?")
-
-
-@dataclass(frozen=True)
-class DataConfig:
-    """Where the sentences come from and how many of them are used."""
-
-    #: `cs224n` are the course's file names below `root`; `files` takes every path from the tasks'
-    #: declarations (relative ones below `root`); `synthetic` generates the tasks that are ours from
-    #: `seed`, and reads the others as `files` does.
-    source: str = field(default="cs224n", metadata=one_of("synthetic", "cs224n", "files"))
-    root: str = "data"
-    #: Folder of the tokenised corpus; empty: `~/.cache/orch-mtl`.
-    cache: str = field(default="", metadata={"runtime": True})
-    #: Tokens of a sentence or pair, special tokens included; longer ones are cut.
-    max_length: int = field(default=128, metadata=in_range(8, 512))
-    #: At most so many training examples of a task (a fixed draw, the same for every seed).
-    limit: dict[str, int] = field(default_factory=dict, metadata=in_range(1))
-    #: The same for dev examples.
-    dev_limit: dict[str, int] = field(default_factory=dict, metadata=in_range(1))
-    #: Seed and size of the synthetic corpus: `size` training examples of its smallest task.
-    seed: int = field(default=0, metadata=in_range(0, 2**31))
-    size: int = field(default=700, metadata=in_range(16, 100_000))
+from trainer.config.tasks import DEFAULT_TASKS, TASKS, Task, declared_tasks
+from trainer.samplers import registry as samplers
 
 
 @dataclass(frozen=True)
@@ -86,15 +43,17 @@ class TrainConfig:
     #: Hugging Face BERT checkpoint, or the name of one on the Hub (extra `hub`).
     encoder: str = "bert-base-uncased"
     #: How a pair of sentences meets the encoder; a mapping gives single tasks their own.
-    pair: str | dict[str, str] = field(default="cross", metadata=one_of(*PAIR_MODES))
+    pair: str | dict[str, str] = field(default=DEFAULT_PAIR_MODE, metadata=one_of(*PAIR_MODES))
     #: What stands on the sentence vectors; `cosine` needs `pair: siamese`.
-    head: str | dict[str, str] = field(default="linear", metadata=one_of(*HEADS))
+    head: str | dict[str, str] = field(default=DEFAULT_HEAD, metadata=one_of(*HEADS))
     #: One linear layer and a ReLU between the encoder and all heads (P2).
     shared_layer: bool = False
     #: The same for `qqp` and `sts` alone (P4).
     relational_layer: bool = False
 
-    sampler: str = field(default="round_robin", metadata=one_of(*OURS, more=known_samplers.names))
+    sampler: str = field(
+        default="round_robin", metadata=one_of(*samplers.SAMPLERS, more=samplers.installed)
+    )
     #: Examples an epoch (`proportional`, `annealed`) or in the epoch's second phase (`arrp`, where
     #: a mapping names the tasks that the phase visits, each with its own B).
     B: int | dict[str, int] = field(default=24_000, metadata=in_range(1))
@@ -111,7 +70,7 @@ class TrainConfig:
     #: How many epochs, from the first, `rr_pretrain` opens with the data-rich task.
     pretrain_epochs: int = field(default=1, metadata=in_range(1))
     #: A name of ours, or `torchjd.UPGrad`, `torchjd.CAGrad`, ... (extra `torchjd`).
-    combiner: str = "pcgrad"
+    combiner: str = field(default="pcgrad", metadata=one_of(*COMBINERS))
     #: Arguments of a torchjd method, such as `{c: 0.5}` for CAGrad.
     combiner_options: dict[str, float] = field(default_factory=dict)
     #: Tasks with the same group name have their gradients summed before they are combined (P1's
@@ -186,28 +145,27 @@ class TrainConfig:
         return self.batch_size if isinstance(self.batch_size, int) else self.batch_size[task]
 
     def pair_of(self, task: str) -> str:
-        return self.pair if isinstance(self.pair, str) else self.pair.get(task, "cross")
+        return self.pair if isinstance(self.pair, str) else self.pair.get(task, DEFAULT_PAIR_MODE)
 
     def head_of(self, task: str) -> str:
-        return self.head if isinstance(self.head, str) else self.head.get(task, "linear")
+        return self.head if isinstance(self.head, str) else self.head.get(task, DEFAULT_HEAD)
+
+    def vectors_of(self, task: Task) -> int:
+        """Vectors that the head of a task gets of each example."""
+        return PAIR_MODES[self.pair_of(task.name)].vectors if task.is_pair else 1
 
     def inactive(self) -> dict[str, str]:
         """Keys that do not act in this config, each with the reason."""
         reasons: dict[str, str] = {}
-        read = known_samplers.keys(self.sampler)
-        for key in SAMPLER_KEYS:
+        read = samplers.entry_of(self.sampler).keys
+        for key in samplers.SAMPLER_KEYS:
             if key not in read:
                 reasons[key] = f"sampler {self.sampler} reads no {key}"
         if "steps_per_epoch" in read and self.steps_per_epoch:
             reasons["B"] = "steps_per_epoch is given"
-        if self.combiner != "pcgrad":
-            reasons["reduction"] = f"combiner {self.combiner} has no reduction"
-        if self.combiner not in ("sum", "mean"):
-            reasons["record_conflicts"] = f"combiner {self.combiner} decides that itself"
-        if not self.combiner.startswith(TORCHJD):
-            reasons["combiner_options"] = f"combiner {self.combiner} has no options"
-        if self.combiner in ("sum", "mean", "sequential_step"):
-            reasons["surgery_groups"] = f"combiner {self.combiner} does no surgery"
+        for key in COMBINER_KEYS:
+            if key not in COMBINERS[self.combiner].keys:
+                reasons[key] = f"combiner {self.combiner} reads no {key}"
         if not self.head_learning_rate:
             reasons["head_learning_rate"] = "it is 0: the heads learn at learning_rate"
         if not self.smart_weight:
@@ -223,8 +181,8 @@ class TrainConfig:
 
     def bound_to_epochs(self) -> str:
         """Why this trial's first epochs would differ if it had more of them; empty if not."""
-        if self.sampler == "annealed":
-            return "annealed: alpha falls from 1 to 0.2 over all epochs"
+        if reason := samplers.entry_of(self.sampler).depends_on_epochs:
+            return reason
         if self.schedule == "linear":
             return "schedule linear: the rate falls to 0 over all epochs"
         return ""
@@ -296,102 +254,7 @@ def check(mapping: Any) -> tuple[TrainConfig | None, list[Problem]]:
         right = values
         if wrong:
             right = {k: v for k, v in values.items() if k.rstrip("_") not in wrong}
-        _check_tasks(right, problems)
+        check_together(right, problems)
     if problems:
         return None, problems
     return TrainConfig(**values), []
-
-
-def _check_tasks(values: dict[str, Any], problems: list[Problem]) -> None:
-    """Task names must be declared; per-task mappings must name tasks of this trial."""
-    names = values.get("tasks", DEFAULT_TASKS)
-    try:
-        declared = declared_tasks(values.get("task_declarations", {}))
-    except TaskError as error:
-        problems.append(Problem(f"task_declarations.{error.key}", error.message, error.allowed))
-        return
-    if not names:
-        problems.append(Problem("tasks", "no task is named", ", ".join(sorted(declared))))
-    if not any(declared[name].scored for name in names if name in declared):
-        problems.append(Problem("tasks", "no task of them is scored"))
-    for name in names:
-        if name not in declared:
-            problems.append(Problem("tasks", f"unknown task {name!r}", ", ".join(sorted(declared))))
-    if len(set(names)) != len(names):
-        problems.append(Problem("tasks", "a task is named twice"))
-    _check_per_task(values, names, problems)
-    _check_methods(values, names, declared, problems)
-
-
-def _check_per_task(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
-    """Mappings by task must name tasks of this trial."""
-    batch_size = values.get("batch_size")
-    if isinstance(batch_size, dict) and set(batch_size) != set(names):
-        allowed = "one entry each for " + ", ".join(names)
-        problems.append(Problem("batch_size", "must give every task its size", allowed))
-    data = values.get("data") or DataConfig()
-    mappings = {"data.limit": data.limit, "data.dev_limit": data.dev_limit}
-    for f in ("pair", "head", "B", "lambda_", "surgery_groups"):
-        if isinstance(values.get(f), dict):
-            mappings[f.rstrip("_")] = values[f]
-    for key, mapping in mappings.items():
-        problems += [unknown_key(task, f"{key}.", names) for task in mapping if task not in names]
-    for key in ("task_order",):
-        if values.get(key) and sorted(values[key]) != sorted(names):
-            problems.append(Problem(key, "must name every task once", ", ".join(names)))
-
-
-def _check_methods(
-    values: dict[str, Any], names: Any, declared: dict[str, Task], problems: list[Problem]
-) -> None:
-    """What only makes sense together."""
-    sampler, task = values.get("sampler", "round_robin"), values.get("train_task", "")
-    if task and task not in names:
-        problems.append(Problem("train_task", f"unknown task {task!r}", ", ".join(names)))
-    if sampler == "single_task" and not task and len(names) > 1:
-        problems.append(Problem("train_task", "single_task needs to know which", ", ".join(names)))
-    try:
-        unknown = sorted(set(known_samplers.keys(sampler)) - set(SAMPLER_KEYS))
-    except known_samplers.NotLoadable as error:
-        problems.append(Problem("sampler", str(error)))
-    else:
-        if unknown:
-            message = f"{sampler} reads {', '.join(unknown)}, which are no keys of samplers"
-            problems.append(Problem("sampler", message, ", ".join(SAMPLER_KEYS)))
-    if sampler != "arrp":
-        for key in ("B", "lambda_"):
-            if isinstance(values.get(key), dict):
-                message = f"a mapping by task is arrp's, not {sampler}'s"
-                problems.append(Problem(key.rstrip("_"), message, "one number"))
-    if isinstance(values.get("lambda_"), dict):
-        phases = values.get("B")
-        if not isinstance(phases, dict) or set(phases) != set(values["lambda_"]):
-            problems.append(Problem("lambda", "as a mapping it goes with a B for the same tasks"))
-    combiner = values.get("combiner", "pcgrad")
-    if combiner not in COMBINERS and not combiner.startswith(TORCHJD):
-        near = get_close_matches(combiner, COMBINERS, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
-        allowed = ", ".join(COMBINERS) + f", {TORCHJD}<method>"
-        problems.append(Problem("combiner", f"unknown value {combiner!r}{hint}", allowed))
-    freeze = values.get("freeze", "none")
-    if freeze != "none" and not all(_freezable(part) for part in freeze.split("+")):
-        problems.append(Problem("freeze", f"unknown set {freeze!r}", _FREEZE_WORDS))
-    for name in names:
-        if name in declared and _of(values.get("head", "linear"), name, "linear") == "cosine":
-            pair = _of(values.get("pair", "cross"), name, "cross")
-            if declared[name].is_pair and pair != "siamese":
-                problems.append(
-                    Problem("head", f"cosine compares two sentence vectors of {name}",
-                            f"pair: siamese for {name}")
-                )  # fmt: skip
-            if isinstance(values.get("head"), dict) and not declared[name].is_pair:
-                problems.append(Problem("head", f"{name} has one sentence, nothing to compare"))
-
-
-def _freezable(part: str) -> bool:
-    match = _FREEZE_PART.fullmatch(part)
-    return match is not None and (not match[3] or int(match[1]) <= int(match[3]))
-
-
-def _of(value: Any, task: str, default: str) -> Any:
-    return value.get(task, default) if isinstance(value, dict) else value

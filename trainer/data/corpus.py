@@ -21,10 +21,12 @@ import pyarrow as pa
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from trainer.config import TrainConfig
+from trainer.config.choices import DEFAULT_PAIR_MODE, PAIR_MODES
 from trainer.config.tasks import Task
 from trainer.data import synthetic
 from trainer.data.file_lock import make_once
 from trainer.data.readers import DataError, Examples, collect, missing_file, read_examples
+from trainer.data.tokens import encode
 from trainer.model.encoder import PRESETS
 from trainer.model.packing import ALIGNMENT, Packed, Part, pack
 from trainer.model.pretrained import find_checkpoint
@@ -92,9 +94,10 @@ class Split:
         ends = np.cumsum(lengths)
         where = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
         first = self.first_lengths[rows]
-        if self.task.is_pair and self.pair == "siamese":
+        mode = PAIR_MODES[self.pair]
+        if self.task.is_pair and mode.vectors == 2:
             lengths = first = np.stack([first, lengths - first], axis=1).reshape(-1)
-        return Part(self.tokens[where], lengths, first, restart=self.pair.startswith("concat"))
+        return Part(self.tokens[where], lengths, first, restart=mode.restarts_positions)
 
 
 @dataclass(frozen=True)
@@ -157,8 +160,8 @@ def split_of(
     """Sentences (or pairs) that stand in no file, without labels, as a split."""
     rows = [[text.strip() for text in row] for row in texts]
     examples = Examples([str(number) for number in range(len(rows))], rows, None)
-    pair = config.pair_of(task.name) if task.is_pair else "cross"
-    return _split_of(task, pair, _encode(examples, tokenizer, config.data.max_length, pair), None)
+    pair = config.pair_of(task.name) if task.is_pair else DEFAULT_PAIR_MODE
+    return _split_of(task, pair, encode(examples, tokenizer, config.data.max_length, pair), None)
 
 
 def stats(config: TrainConfig) -> dict[str, dict[str, dict[str, Any]]]:
@@ -284,7 +287,7 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
     if source is None:
         return None
     words = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
-    pair = config.pair_of(task.name) if task.is_pair else "cross"
+    pair = config.pair_of(task.name) if task.is_pair else DEFAULT_PAIR_MODE
     key = [_FORMAT, source, asdict(task), words, pair, config.data.max_length, split]
     path = _cache_folder(config) / f"{task.name}-{split}-{_digest(key)}.arrow"
 
@@ -297,7 +300,7 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
                 f"task {task.name}: no usable row in its {split} split; "
                 f"left out: {dict(examples.dropped) or 'none'}"
             )
-        return _arrow_file(_encode(examples, tokenizer, config.data.max_length, pair))
+        return _arrow_file(encode(examples, tokenizer, config.data.max_length, pair))
 
     if not make_once(path, content):
         return None
@@ -311,75 +314,6 @@ def _arrow_file(table: pa.Table) -> bytes:
     with pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table, max_chunksize=max(1, table.num_rows))
     return sink.getvalue().to_pybytes()
-
-
-#: Which special tokens stand before, between and behind two sentences; `|` is where the second
-#: begins.
-_LAYOUTS = {
-    "cross": "C 1 S | 2 S",  # P1
-    "concat": "C 1 | 2 S",  # P3
-    "concat_sep": "C 1 S | 2 S",  # P3, the separator between them
-    "siamese": "C 1 S | C 2 S",  # P1, P3: each sentence alone
-}
-
-
-def _encode(
-    examples: Examples, tokenizer: Tokenizer, max_length: int, pair: str = "cross"
-) -> pa.Table:
-    """[CLS] s1 [SEP], or a pair as its mode lays it out."""
-    opening, closing = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
-    if opening is None or closing is None:
-        raise DataError("the encoder's tokenizer has no [CLS] or no [SEP] token")
-    parts = [
-        [e.ids for e in tokenizer.encode_batch_fast(list(column), add_special_tokens=False)]
-        for column in zip(*examples.texts, strict=True)
-    ]
-    layout = _LAYOUTS[pair].split() if len(parts) == 2 else ["C", "1", "S"]
-    special = {"C": [opening], "S": [closing]}
-    room = max_length - sum(mark in special for mark in layout)
-    tokens: list[list[int]] = []
-    first_lengths: list[int] = []
-    cut = 0
-    for sentences in zip(*parts, strict=True):
-        kept = _shorten([len(s) for s in sentences], room)
-        cut += sum(kept) < sum(len(s) for s in sentences)
-        shortened = [s[:length] for s, length in zip(sentences, kept, strict=True)]
-        row: list[int] = []
-        first = 0
-        for mark in layout:
-            if mark == "|":
-                first = len(row)
-            else:
-                row += special.get(mark) or shortened[int(mark) - 1]
-        tokens.append(row)
-        first_lengths.append(first or len(row))
-    noted = dict(examples.noted) | ({f"cut to {max_length} tokens": cut} if cut else {})
-    labels = examples.labels or [float("nan")] * len(tokens)
-    columns = {
-        "tokens": pa.array(tokens, pa.list_(pa.int32())),
-        "first_length": pa.array(first_lengths, pa.int32()),
-        "label": pa.array(labels, pa.float64()),
-        "id": pa.array(examples.ids, pa.string()),
-    }
-    for number, column in enumerate(zip(*examples.texts, strict=True), start=1):
-        columns[f"text{number}"] = pa.array(column, pa.string())
-    report = json.dumps({"dropped": dict(examples.dropped), "noted": noted})
-    return pa.table(columns).replace_schema_metadata({"report": report})
-
-
-def _shorten(lengths: list[int], room: int) -> list[int]:
-    """Cut the longest sentence first until all fit into `room` tokens."""
-    kept = list(lengths)
-    if len(kept) == 1:
-        return [min(kept[0], room)]
-    excess = sum(kept) - room
-    if excess > 0:
-        longer = 0 if kept[0] >= kept[1] else 1
-        kept[longer] -= min(excess, abs(kept[0] - kept[1]))
-        excess = sum(kept) - room
-        if excess > 0:
-            kept = [kept[0] - excess // 2, kept[1] - (excess - excess // 2)]
-    return kept
 
 
 def _split_of(task: Task, pair: str, table: pa.Table, limit: int | None) -> Split:

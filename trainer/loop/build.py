@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from trainer.combiners import combiner
+from trainer.combiners import registry as combiners
 from trainer.config import ConfigError, Problem, TrainConfig
+from trainer.config.choices import HEADS
 from trainer.data.corpus import Corpus
 from trainer.model.encoder import Encoder, preset_shape
 from trainer.model.freezing import frozen_segments
@@ -28,13 +29,17 @@ def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
 
 def with_heads(config: TrainConfig, encoder: Encoder) -> MultitaskModel:
     """The config's layers and heads, fresh, on an encoder."""
-    pairs = [task.name for task in config.task_list if task.is_pair]
+    vectors = {task.name: config.vectors_of(task) for task in config.task_list}
     return MultitaskModel(
         encoder,
         config.task_list,
         config.dropout,
-        vectors={name: 2 for name in pairs if config.pair_of(name) == "siamese"},
-        cosine=[name for name in pairs if config.head_of(name) == "cosine"],
+        vectors=vectors,
+        heads={
+            name: head
+            for name, count in vectors.items()
+            if HEADS[head := config.head_of(name)].needs_vectors <= count
+        },
         shared_layer=config.shared_layer,
         relational_layer=config.relational_layer,
     )
@@ -56,6 +61,6 @@ def check_methods(config: TrainConfig) -> None:
         problems.append(Problem("data.max_length", message, f"up to {shape.positions}"))
     if problems:
         raise ConfigError(problems)
-    combiner(config.combiner, config.reduction, config.combiner_options)
+    combiners.build(config)
     layers = [f"layers.{index}" for index in range(shape.layers)]
     frozen_segments(config.freeze, ["embeddings", *layers, "pooler"])

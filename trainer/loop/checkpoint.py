@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.optimizers import Optimizers
+from trainer.loop.smart import Smart
+from trainer.model.heads import MultitaskModel
 from trainer.storage.trial_directory import TrialDirectory, checkpoint_name
-
-if TYPE_CHECKING:
-    from trainer.train import Run
 
 WEIGHTS, OPTIMIZER, SLOW = "weights.safetensors", "optimizer.safetensors", "slow.safetensors"
 
 
-def snapshot(epoch: int, run: Run) -> dict[str, bytes]:
+@dataclass(frozen=True)
+class TrialState:
+    """What a checkpoint holds of a trial: weights, optimizer states, and SMART's slow copy."""
+
+    model: MultitaskModel
+    parameters: FlatParameters
+    optimizers: Optimizers
+    smart: Smart
+
+
+def snapshot(epoch: int, trial: TrialState) -> dict[str, bytes]:
     """The checkpoint files of an epoch.
 
-    Samplers, dropout and projection orders start anew from (seed, epoch) in every epoch, so the
+    Samplers, dropout and projection orders start afresh from (seed, epoch) in every epoch.  So the
     epoch's number is all the random state there is.
     """
-    state: dict[str, Tensor] = {}
-    for name, optimizer in run.optimizers.items():
-        for segment in run.parameters.segments:
+    moments: dict[str, Tensor] = {}
+    for name, optimizer in trial.optimizers.states.items():
+        for segment in trial.parameters.segments:
             for key, value in optimizer.state.get(segment.values, {}).items():
-                state[f"{name}|{segment.name}|{key}"] = torch.as_tensor(value)
-    files = {WEIGHTS: run.model.state_dict(), OPTIMIZER: state, SLOW: run.smart.state()}
+                moments[f"{name}|{segment.name}|{key}"] = torch.as_tensor(value)
+    files = {WEIGHTS: trial.model.state_dict(), OPTIMIZER: moments, SLOW: trial.smart.state()}
     metadata = {"epoch": str(epoch)}
     return {
         checkpoint_name(epoch, file): save(
@@ -38,18 +49,18 @@ def snapshot(epoch: int, run: Run) -> dict[str, bytes]:
     }
 
 
-def restore(store: TrialDirectory, epoch: int, run: Run) -> None:
+def restore(store: TrialDirectory, epoch: int, trial: TrialState) -> None:
     """Load a committed epoch's checkpoint in place."""
-    run.model.load_state_dict(load(store.checkpoint(epoch, WEIGHTS)))
+    trial.model.load_state_dict(load(store.checkpoint(epoch, WEIGHTS)))
     states: dict[tuple[str, str], dict[str, Tensor]] = {}
     for key, tensor in load(store.checkpoint(epoch, OPTIMIZER)).items():
         name, segment, entry = key.split("|")
         states.setdefault((name, segment), {})[entry] = tensor
-    values = {segment.name: segment.values for segment in run.parameters.segments}
+    values = {segment.name: segment.values for segment in trial.parameters.segments}
     for (name, segment), entries in states.items():
         device = values[segment].device
         # AdamW keeps its step counter beside the moments; fused wants all on one device.
         moved = {entry: tensor.to(device) for entry, tensor in entries.items()}
-        run.optimizer(name).state[values[segment]] = moved
-    if run.smart.slow is not None:
-        run.smart.load(load(store.checkpoint(epoch, SLOW)))
+        trial.optimizers.get(name).state[values[segment]] = moved
+    if trial.smart.slow is not None:
+        trial.smart.load(load(store.checkpoint(epoch, SLOW)))

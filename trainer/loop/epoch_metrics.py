@@ -9,17 +9,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.combiners import conflicts
+from trainer.combiners.base import conflicts
 from trainer.config.tasks import Task
 from trainer.loop.evaluation import metric
-from trainer.model.heads import predict
-from trainer.samplers import Draw
+from trainer.model.losses import predict
+from trainer.samplers import Draw, Phase
 
 
 class EpochMetrics:
     """Collects tensors while an epoch runs and reads them at its end: no waiting in the loop."""
 
     def __init__(self, tasks: list[Task], sizes: dict[str, int]):
+        self.task_list = tasks
+        #: Of every phase that has ended: name, updates, examples, minutes.
+        self.phases: list[dict[str, Any]] = []
         self._tasks = {task.name: task for task in tasks}
         self._sizes = sizes
         self._draws: dict[str, list[Draw]] = {task.name: [] for task in tasks}
@@ -38,6 +41,17 @@ class EpochMetrics:
 
     def add_gramian(self, phase: str, tasks: list[str], gramian: Tensor) -> None:
         self._gramians.setdefault(phase, {}).setdefault(tuple(tasks), []).append(gramian)
+
+    def end_phase(self, phase: Phase, seconds: float) -> None:
+        """All steps of a phase have been taken, in so many seconds of training."""
+        self.phases.append(
+            {
+                "name": phase.name,
+                "updates": len(phase.steps),
+                "examples": phase.examples,
+                "minutes": seconds / 60,
+            }
+        )
 
     def last_losses(self) -> dict[str, float]:
         """The newest loss of every task that was drawn."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from trainer.config.choices import LOSSES
 from trainer.config.tasks import Task
 
 if TYPE_CHECKING:  # the groups and limits below are read where no torch is loaded
@@ -32,7 +33,7 @@ def leaderboard_file(made: Predictions, split: Split) -> bytes:
     Classes are whole numbers, except that the course writes a paraphrase as 0.0 or 1.0.
     """
     task = made.task
-    whole = task.loss == "cross_entropy"
+    whole = LOSSES[task.loss].output_per_class
     lines = [f"id \t {_COLUMNS.get(task.name, f'Predicted_{task.label}')} \n"]
     for example, value in zip(split.column("id"), made.predictions.tolist(), strict=True):
         lines.append(f"{example} , {int(value) if whole else value} \n")
@@ -83,8 +84,10 @@ def _row(made: Predictions, label: int, classes: range) -> list[float]:
 
 def _worst(task: Task, made: Predictions, dev: Split) -> list[dict[str, Any]]:
     """Wrong examples by falling distance; among equals the most confident first."""
+    from trainer.model.losses import loss_of  # loads torch
+
     distance = np.abs(made.predictions - made.labels)
-    confidence = np.abs(made.scores - 0.5) if task.loss == "bce" else made.scores
+    confidence = loss_of(task).confidence(made.scores)
     order = np.lexsort((-confidence, -distance))[:WORST]
     ids = dev.column("id")
     texts = [dev.column(f"text{number + 1}") for number in range(len(task.columns))]

@@ -12,9 +12,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from trainer.config.choices import METRICS
 from trainer.config.tasks import Task
 from trainer.data.corpus import Split
-from trainer.model.heads import MultitaskModel, predict, task_loss
+from trainer.loop.task_metrics import metric_of
+from trainer.model.heads import MultitaskModel
+from trainer.model.losses import predict, task_loss
 
 
 @dataclass(frozen=True)
@@ -36,19 +39,15 @@ class Predictions:
 
 
 def metric(task: Task, predictions: np.ndarray, labels: np.ndarray) -> float:
-    """Accuracy, or Pearson's r (0 where it is undefined because one side is constant)."""
-    if task.metric == "accuracy":
-        return float(np.mean(predictions == labels))
-    centred = predictions - predictions.mean(), labels - labels.mean()
-    norm = float(np.linalg.norm(centred[0]) * np.linalg.norm(centred[1]))
-    return float(centred[0] @ centred[1]) / norm if norm > 0 else 0.0
+    """The task's metric of predictions (n,) against labels (n,)."""
+    return metric_of(task).value(predictions, labels)
 
 
 def overall(metrics: dict[str, float], tasks: list[Task]) -> dict[str, float]:
-    """docs/methods.md: `dev_score` (P0; Pearson's r as (r + 1) / 2) and `dev_mean` (P1)."""
+    """`dev_score` (P0; Pearson's r enters as (r + 1) / 2) and `dev_mean` (P1)."""
     scored = [task for task in tasks if task.scored]
     halves = [
-        (metrics[t.name] + 1) / 2 if t.metric == "pearson" else metrics[t.name] for t in scored
+        (metrics[t.name] + 1) / 2 if METRICS[t.metric].signed else metrics[t.name] for t in scored
     ]
     plain = [metrics[task.name] for task in scored]
     return {"dev_score": float(np.mean(halves)), "dev_mean": float(np.mean(plain))}

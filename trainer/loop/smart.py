@@ -10,24 +10,19 @@ from __future__ import annotations
 import copy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.config import TrainConfig
 from trainer.config.tasks import Task
 from trainer.model.heads import MultitaskModel
+from trainer.model.losses import loss_of
 from trainer.model.packing import Packed
 from trainer.model.task_gradients import RowState
 
 
 def divergence(task: Task, output: Tensor, other: Tensor) -> Tensor:
     """l_s: symmetric KL divergence of two predictions, squared difference for a regression."""
-    if task.loss == "mse":
-        return F.mse_loss(output, other)
-    if task.loss == "bce":
-        output, other = (torch.stack([-x / 2, x / 2], dim=-1) for x in (output, other))
-    log_p, log_q = F.log_softmax(output, dim=-1), F.log_softmax(other, dim=-1)
-    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1).mean()
+    return loss_of(task).divergence(output, other)
 
 
 class Smart:

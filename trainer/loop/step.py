@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.combiners import Combiner
+from trainer.combiners.base import Combiner
 from trainer.config import TrainConfig
 from trainer.config.tasks import Task
 from trainer.data.corpus import Corpus
@@ -17,7 +17,8 @@ from trainer.loop.cuda_graphs import GraphCache
 from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.smart import Smart
 from trainer.model.attention import uses_varlen
-from trainer.model.heads import MultitaskModel, task_loss
+from trainer.model.heads import MultitaskModel
+from trainer.model.losses import task_loss
 from trainer.model.packing import Packed, alignment, pack, send
 from trainer.samplers import Phase, Step
 

@@ -6,7 +6,10 @@ A segment is a stretch of parameters that is frozen or trained as one: `embeddin
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+
+from trainer.config.choices import FROZEN_SETS, JOINED_BY, frozen_set
 
 
 class FreezeError(ValueError):
@@ -16,31 +19,48 @@ class FreezeError(ValueError):
 def frozen_segments(name: str, segments: Iterable[str]) -> frozenset[str]:
     """The segments that the set `name` freezes; several sets are joined by `+`.
 
-    `none` (P0's F = 0) freezes nothing.  `encoder` (P0's F = 1; for a whole run P1's "pretrain")
-    freezes everything but the heads: a task's head moves only when its task is drawn, so in a
-    phase of one task only that task's head trains.  `embeddings`, `pooler`, `layers:3` and
-    `layers:0-5` freeze those parts.
+    Raises `FreezeError` for a set that is not in the list or names what the model lacks.
     """
-    segments = list(segments)
-    frozen: set[str] = set()
-    for part in name.split("+"):
-        if part == "encoder":
-            frozen |= {s for s in segments if not s.startswith("head.")}
-        elif part != "none":
-            frozen |= set(_named(part, segments))
+    segments, frozen = list(segments), set[str]()
+    for part in name.split(JOINED_BY):
+        if (named := frozen_set(part)) is None:
+            raise FreezeError(f"freeze: unknown set {part!r}; allowed: {', '.join(FROZEN_SETS)}")
+        entry, match = named
+        wanted = entry.load()(segments, match)
+        if missing := [segment for segment in wanted if segment not in segments]:
+            layers = sum(s.startswith("layers.") for s in segments)
+            raise FreezeError(
+                f"freeze: {part} names {missing[0]}, which this model lacks; "
+                f"it has embeddings, layers 0 to {layers - 1} and pooler"
+            )
+        frozen.update(wanted)
     return frozenset(frozen)
 
 
-def _named(part: str, segments: list[str]) -> list[str]:
-    wanted = [part]
-    if part.startswith("layers:"):
-        first, _, last = part.removeprefix("layers:").partition("-")
-        wanted = [f"layers.{index}" for index in range(int(first), int(last or first) + 1)]
-    for segment in wanted:
-        if segment not in segments:
-            layers = sum(s.startswith("layers.") for s in segments)
-            raise FreezeError(
-                f"freeze: {part} names {segment}, which this model lacks; "
-                f"it has embeddings, layers 0 to {layers - 1} and pooler"
-            )
-    return wanted
+def nothing(segments: list[str], match: re.Match[str]) -> list[str]:
+    """P0's F = 0."""
+    return []
+
+
+def all_but_heads(segments: list[str], match: re.Match[str]) -> list[str]:
+    """P0's F = 1; for a whole run P1's "pretrain".
+
+    A task's head moves only when its task is drawn, so in a phase of one task only that task's head
+    trains.
+    """
+    return [segment for segment in segments if not segment.startswith("head.")]
+
+
+def segment(segments: list[str], match: re.Match[str]) -> list[str]:
+    """The segment of that very name."""
+    return [match[0]]
+
+
+def layer(segments: list[str], match: re.Match[str]) -> list[str]:
+    """One transformer layer."""
+    return [f"layers.{match['first']}"]
+
+
+def layers(segments: list[str], match: re.Match[str]) -> list[str]:
+    """Transformer layers from the first to the last named one."""
+    return [f"layers.{index}" for index in range(int(match["first"]), int(match["last"]) + 1)]

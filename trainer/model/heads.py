@@ -1,4 +1,7 @@
-"""From sentence vectors to task outputs, losses and predictions."""
+"""Heads: from the encoder's sentence vectors to the outputs of each task.
+
+Shapes: n examples, W the encoder's width, V vectors of an example (2 in pair mode `siamese`).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainer.config.choices import DEFAULT_HEAD, HEADS
 from trainer.config.tasks import Task
 from trainer.model.dropout import Dropout
 from trainer.model.encoder import Encoder
@@ -26,7 +30,7 @@ class LinearHead(nn.Module):
         self.linear = nn.Linear(width * vectors, task.outputs)
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(n, vectors, width) -> (n, outputs)."""
+        """(n, V, W) -> (n, outputs)."""
         return self.linear(vectors.flatten(1))
 
 
@@ -39,15 +43,15 @@ class CosineHead(nn.Module):
     and a flat or falling line would have the encoder turn its vectors round.
     """
 
-    def __init__(self, task: Task):
+    def __init__(self, width: int, vectors: int, task: Task):
         super().__init__()
         self.linear = nn.Linear(1, task.outputs)
         nn.init.constant_(self.linear.weight, 6.0)
         nn.init.constant_(self.linear.bias, -3.0)
-        self.range = task.label_range if task.loss == "mse" else None
+        self.range = None if task.integer_labels else task.label_range
 
     def forward(self, vectors: Tensor) -> Tensor:
-        """(n, 2, width) -> (n, outputs)."""
+        """(n, 2, W) -> (n, outputs)."""
         first, second = vectors.unbind(1)
         logit = self.linear(F.cosine_similarity(first, second, dim=-1)[:, None])
         if self.range is None:
@@ -60,8 +64,8 @@ class MultitaskModel(nn.Module):
     """One encoder, optional layers between it and the heads, one head a task.
 
     Args:
-        pairs: how many vectors each task's example has: 2 in pair mode `siamese`, else 1.
-        cosine: the tasks whose head is `cosine`.
+        vectors: vectors of an example by task, where it has more than one.
+        heads: names of heads by task, where it is not the default one.
         shared_layer: a linear layer and a ReLU for all tasks (P2, Figure 3).
         relational_layer: the same for `qqp` and `sts` alone (P4, Figure 2).
     """
@@ -73,7 +77,7 @@ class MultitaskModel(nn.Module):
         dropout: float,
         *,
         vectors: Mapping[str, int] | None = None,
-        cosine: Sequence[str] = (),
+        heads: Mapping[str, str] | None = None,
         shared_layer: bool = False,
         relational_layer: bool = False,
     ):
@@ -82,14 +86,10 @@ class MultitaskModel(nn.Module):
         self.encoder = encoder
         self.dropout = Dropout(dropout, encoder.masks)
         self.vectors = {task.name: (vectors or {}).get(task.name, 1) for task in tasks}
-        self.heads = nn.ModuleDict(
-            {
-                task.name: CosineHead(task)
-                if task.name in cosine
-                else LinearHead(width, self.vectors[task.name], task)
-                for task in tasks
-            }
-        )
+        self.heads = nn.ModuleDict()
+        for task in tasks:
+            head = HEADS[(heads or {}).get(task.name, DEFAULT_HEAD)].load()
+            self.heads[task.name] = head(width, self.vectors[task.name], task)
         self.shared_layer = nn.Linear(width, width) if shared_layer else None
         self.relational_layer = nn.Linear(width, width) if relational_layer else None
 
@@ -115,27 +115,3 @@ class MultitaskModel(nn.Module):
             vectors = self.dropout(part).unflatten(0, (-1, self.vectors[task]))
             found.append(self.heads[task](vectors).squeeze(-1))
         return found
-
-
-def task_loss(task: Task, output: Tensor, labels: Tensor) -> Tensor:
-    """Mean loss of a batch (docs/methods.md); `labels` float (n,)."""
-    if task.loss == "cross_entropy":
-        return F.cross_entropy(output, labels.long())
-    if task.loss == "bce":
-        return F.binary_cross_entropy_with_logits(output, labels)
-    return F.mse_loss(output, labels)
-
-
-def predict(task: Task, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Prediction (a class or a real value) and score, both (n,).
-
-    The score is the probability of the predicted class (cross-entropy), of class 1 (one logit),
-    or the raw value (regression).
-    """
-    if task.loss == "cross_entropy":
-        score, prediction = torch.softmax(output, dim=-1).max(dim=-1)
-        return prediction.float(), score
-    if task.loss == "bce":
-        score = torch.sigmoid(output)
-        return (score > 0.5).float(), score
-    return output, output

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orchestrator.compare.methods import last_metric, metric_of
+from trainer.loop import task_metrics
 
 if TYPE_CHECKING:
     from orchestrator.compare.statistics.dev_predictions import DevSet
@@ -70,17 +71,13 @@ def _trained(trial: TrialRecord, task: str) -> bool:
 
 
 def _guess(task: Task, labels: np.ndarray) -> float:
-    """The metric of who has seen the dev labels' distribution alone."""
-    if task.metric != "accuracy":
-        return 0.0
-    return float(np.unique(labels, return_counts=True)[1].max() / len(labels))
+    """The metric of a model that knows nothing but the distribution of the dev labels."""
+    return task_metrics.metric_of(task).guess(labels)
 
 
 def _error(task: Task, value: float, size: int) -> float:
     """The standard error of a metric on so many examples."""
-    if task.metric != "accuracy":
-        return (1 - value**2) / math.sqrt(size)
-    return math.sqrt(value * (1 - value) / size)
+    return math.sqrt(task_metrics.metric_of(task).sampling_variance(value, size))
 
 
 def _falls(first: Sequence[float], last: Sequence[float], clear: float) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.compare.statistics.dev_predictions import DevSet
-from orchestrator.compare.statistics.scores import weighted_metric
+from trainer.loop.task_metrics import metric_of
 
 #: Weights that are held at once.
 _WEIGHTS = 8_000_000
@@ -27,13 +27,12 @@ def resampled_metrics(
     found = np.empty((replicates, len(trial_ids), len(dev.tasks)))
     for number, (task, labels) in enumerate(zip(dev.tasks, dev.labels, strict=True)):
         made = dev.stacked(trial_ids, number)
-        # Counts of right answers are exact in single precision, moments are not.
-        kind = np.float32 if task.metric == "accuracy" else np.float64
+        metric = metric_of(task)
         rows = max(1, _WEIGHTS // len(labels))
         for start in range(0, replicates, rows):
             part = found[start : start + rows, :, number]
-            weights = multinomial(len(part), len(labels), rng).astype(kind)
-            part[:] = weighted_metric(task, weights, made, labels)
+            weights = multinomial(len(part), len(labels), rng).astype(metric.weight_type)
+            part[:] = metric.weighted(weights, made, labels)
     return found
 
 

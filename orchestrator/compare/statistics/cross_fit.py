@@ -14,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.compare.statistics.dev_predictions import DevSet
-from orchestrator.compare.statistics.scores import combine, weighted_metric
+from orchestrator.compare.statistics.scores import combine
 from trainer.config.tasks import Task
+from trainer.loop.task_metrics import metric_of
 
 #: How often the dev set is halved.
 REPEATS = 10
@@ -48,7 +49,7 @@ def half_metrics(dev: DevSet, parts: Sequence[np.ndarray], trial_ids: Sequence[s
     """Every trial's metrics on every half: (2 REPEATS, trials, tasks)."""
     return np.stack(
         [
-            weighted_metric(task, parts[k], dev.stacked(trial_ids, k), dev.labels[k])
+            metric_of(task).weighted(parts[k], dev.stacked(trial_ids, k), dev.labels[k])
             for k, task in enumerate(dev.tasks)
         ],
         axis=-1,

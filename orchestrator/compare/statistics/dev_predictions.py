@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.compare.methods import last_metric
-from orchestrator.compare.statistics.scores import outcomes, weighted_metric
 from trainer.config.tasks import Task
+from trainer.loop.task_metrics import metric_of
 from trainer.storage.folder import StoreError
 from trainer.storage.trial_directory import predictions_name
 
@@ -66,8 +66,8 @@ class DevSet:
         """The whole dev set's metrics (trials, tasks)."""
         return np.stack(
             [
-                weighted_metric(
-                    task, np.ones((1, len(labels))), self.stacked(trial_ids, k), labels
+                metric_of(task).weighted(
+                    np.ones((1, len(labels))), self.stacked(trial_ids, k), labels
                 )[0]
                 for k, (task, labels) in enumerate(zip(self.tasks, self.labels, strict=True))
             ],
@@ -97,8 +97,10 @@ class DevSet:
             mine = columns[task.name]
             if mine["id"] != ids or not np.array_equal(mine["label"].to_numpy(), labels):
                 raise PredictionsError(f"{trial.trial_id}: other dev examples of {task.name}")
-            made.append(outcomes(task, mine["prediction"].to_numpy(), labels))
-            found = weighted_metric(task, np.ones((1, len(labels))), made[-1][None], labels)[0, 0]
+            made.append(metric_of(task).outcomes(mine["prediction"].to_numpy(), labels))
+            found = metric_of(task).weighted(np.ones((1, len(labels))), made[-1][None], labels)[
+                0, 0
+            ]
             if not abs(found - last_metric(trial, task.name)) < _ROUNDING:
                 raise PredictionsError(
                     f"{trial.trial_id}: its predictions of {task.name} give {found:.6f}, its "

@@ -11,7 +11,7 @@ from orchestrator.compare.methods import Configuration, metric_of
 
 
 def epochs_to(curve: Sequence[float], target: float) -> float:
-    """Epochs until scores behind epoch 1, 2, ... first reach `target`; infinity if never.
+    """Epochs until scores after epoch 1, 2, ... first reach `target`; infinity if never.
 
     Between two epochs the curve is a straight line.  What happens within the first epoch nobody
     knows: it counts whole.

@@ -17,6 +17,7 @@ from orchestrator.compare.statistics.bootstrap import Draws, Seeds, resampled_me
 from orchestrator.compare.statistics.cross_fit import CrossFit, cross_fit, half_metrics, halves
 from orchestrator.compare.statistics.dev_predictions import DevSet, PredictionsError
 from orchestrator.compare.statistics.scores import combine
+from trainer.loop.task_metrics import metric_of
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -176,8 +177,7 @@ class Evidence:
         variances = []
         for task, size in zip(self.dev.tasks, self.dev.sizes, strict=True):
             value = last_metric(trial, task.name)
-            spread = value * (1 - value) if task.metric == "accuracy" else (1 - value**2) ** 2
-            variances.append(spread / size)
+            variances.append(metric_of(task).sampling_variance(value, size))
         share = self.score(np.eye(len(variances))) - self.score(np.zeros((1, len(variances))))
         return _FAR * math.sqrt(2 * float(np.square(share) @ variances))
 

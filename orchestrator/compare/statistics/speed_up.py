@@ -17,7 +17,8 @@ from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
-    from orchestrator.ledger.timing_sessions import Interval, Session
+    from orchestrator.ledger.timing_intervals import Interval
+    from orchestrator.ledger.timing_sessions import Session
 
 #: Why minutes that trials took by themselves, even alone on the device, make no speed-up.
 NOT_IN_TURN = "the trials' minutes were not taken in turn; orch time does that"

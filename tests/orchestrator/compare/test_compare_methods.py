@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator.compare.methods import ChoiceError
 from orchestrator.compare.output import formats, tables
+from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import FOLDER, Session
 from tests.support.command import orch
@@ -266,7 +266,7 @@ def test_a_question_about_named_methods_pays_for_no_other(tmp_path: Path) -> Non
     assert {row["method"] for row in why["against_single_task"]} == {
         row["method"] for row in why["utilisation"]
     }
-    with pytest.raises(ChoiceError, match=r"--methods arpp: no such method; allowed: annealed\+pc"):
+    with pytest.raises(UserError, match=r"--methods arpp: no such method; allowed: annealed\+pc"):
         compared(tmp_path, methods=("arpp",))
 
 
@@ -285,12 +285,12 @@ def test_frozen_sets_of_arrp_answer_together(tmp_path: Path) -> None:
 
 def test_wishes_that_cannot_be_met_are_named(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.82), seeds=(1,))
-    with pytest.raises(ChoiceError, match="--metric stt: no such metric; allowed: dev_score, dev"):
+    with pytest.raises(UserError, match="--metric stt: no such metric; allowed: dev_score, dev"):
         compared(tmp_path, metric="stt")
-    with pytest.raises(ChoiceError, match="--baseline mgda: no such method; allowed: annealed"):
+    with pytest.raises(UserError, match="--baseline mgda: no such method; allowed: annealed"):
         compared(tmp_path, baseline="mgda")
     write_trial(tmp_path, [0.5], sampler="cycle", status="pruned")
-    with pytest.raises(ChoiceError, match="no complete trial"):
+    with pytest.raises(UserError, match="no complete trial"):
         compared(tmp_path, baseline="cycle")
 
 

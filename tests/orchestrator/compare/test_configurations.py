@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from orchestrator.compare import Comparison, compare, footnotes, table
+from orchestrator.compare.configurations import Comparison, compare
+from orchestrator.compare.output.configuration_table import configurations_sheet, footnotes
+from orchestrator.compare.output.formats import rich_table
 from orchestrator.ledger import Ledger
 from tests.support.ledgers import write_trial
 
@@ -19,7 +21,7 @@ def compared(folder: Path) -> Comparison:
 
 def rendered(comparison: Comparison) -> str:
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(table(comparison))
+    console.print(rich_table(configurations_sheet(comparison)))
     return console.export_text()
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from orchestrator.compare.methods import (
-    ChoiceError,
     Method,
     find_baseline,
     group,
@@ -20,6 +19,7 @@ from orchestrator.compare.statistics.cross_fit import REPEATS, cross_fit, half_m
 from orchestrator.compare.statistics.honest_scores import MOST_READ, contenders
 from orchestrator.compare.statistics.pareto_frontier import knee, not_beaten, probabilities
 from orchestrator.compare.statistics.speed_up import why_not_comparable
+from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from tests.support.ledgers import write_trial
 from tests.support.simulated import World
@@ -45,7 +45,7 @@ def test_a_method_is_sampler_combiner_and_frozen_set(tmp_path: Path) -> None:
     }
     by_b = grouped(tmp_path, ("B", "sampler"))
     assert "B=320 sampler=arrp" in by_b and "B=- sampler=single_task" in by_b
-    with pytest.raises(ChoiceError, match=r"--by Q: unknown key; allowed: .*sampler"):
+    with pytest.raises(UserError, match=r"--by Q: unknown key; allowed: .*sampler"):
         grouped(tmp_path, ("Q",))
 
 
@@ -82,9 +82,9 @@ def test_the_baseline_is_annealed_pcgrad_or_the_one_that_is_named(tmp_path: Path
     assert find_baseline(methods, "").name == "annealed+pcgrad"
     assert find_baseline(methods, "round").name == "round_robin+pcgrad"
     assert find_baseline(methods[1:], "").name == "arrp+pcgrad"
-    with pytest.raises(ChoiceError, match="begins 2 methods; allowed: annealed"):
+    with pytest.raises(UserError, match="begins 2 methods; allowed: annealed"):
         find_baseline(methods, "a")
-    with pytest.raises(ChoiceError, match="no such method"):
+    with pytest.raises(UserError, match="no such method"):
         find_baseline(methods, "cycle")
 
 

@@ -20,7 +20,8 @@ from orchestrator.preflight.memory_probe import Probed, largest, measure, probed
 from orchestrator.spec import SweepSpec
 from tests.support.small import small_config
 from trainer.config import TrainConfig
-from trainer.train import Run
+from trainer.loop.run import Run
+from trainer.train import train_epoch
 
 GB = 10**9
 
@@ -102,7 +103,7 @@ def test_the_step_has_each_tasks_longest_sentences(cache: Path) -> None:
             return sum(int(splits[d.task]["train"].lengths[d.rows].sum()) for d in step)
 
         assert tokens(phase.steps[0]) >= max(map(tokens, whole.steps))
-    record, files = short.epoch(1)
+    record, files = train_epoch(short, 1)
     assert record["updates"] == 2 * len(plain.plan(1))
     assert any(name.endswith(".safetensors") for name in files)  # a checkpoint was made, too
 
@@ -156,8 +157,8 @@ def test_a_gpu_is_asked_for_all_that_the_process_holds(
     monkeypatch.setattr(memory_probe, "_held_by_others", lambda: [10 * GB, 30 * GB])
     monkeypatch.setattr(memory_probe, "free_memory", lambda device: 70.0 * GB)
     monkeypatch.setattr(memory_probe, "used_memory", lambda device: 0)
-    fake_run = SimpleNamespace(epoch=taken.append)
-    monkeypatch.setattr(memory_probe, "_Short", lambda config: fake_run)
+    monkeypatch.setattr(memory_probe, "_Short", lambda config: None)
+    monkeypatch.setattr(memory_probe, "train_epoch", lambda run, number: taken.append(number))
     found = memory_probe._take(small_config(cache))
     # 80 - 55 - 10: tensors, cached blocks and CUDA's context; the fuller device has 50 left.
     assert found == Probed("cuda", 15 * GB, 11 * GB, 50 * GB, 2)

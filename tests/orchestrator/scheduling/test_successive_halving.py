@@ -14,8 +14,9 @@ from ray.tune.schedulers import ASHAScheduler
 
 from orchestrator.ledger import Ledger
 from orchestrator.scheduling.successive_halving import Halving, Rungs, rebuilt
-from orchestrator.spec import SpecError, SweepSpec, load_spec
+from orchestrator.spec import SweepSpec, load_spec
 from tests.support.ledgers import epoch, write_trial
+from trainer.config import ConfigError
 
 
 def make_spec(**changes: Any) -> SweepSpec:
@@ -120,7 +121,7 @@ def test_a_trade_off_is_kept_and_what_is_worse_in_all_stops(tmp_path: Path) -> N
 def test_fronts_need_two_objectives(tmp_path: Path) -> None:
     path = tmp_path / "s.yaml"
     path.write_text("name: s\nscheduler: {name: asha, rank: fronts}\n")
-    with pytest.raises(SpecError, match=r"scheduler.rank: fronts need two objectives"):
+    with pytest.raises(ConfigError, match=r"scheduler.rank: fronts need two objectives"):
         load_spec(str(path))
     load_spec(str(path), None, ["search.objectives={dev_score: max, minutes_per_epoch: min}"])
 

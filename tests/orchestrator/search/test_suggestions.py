@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from orchestrator.search import Outcome, Suggestion, Suggestions
-from orchestrator.spec import SpecError, dry_run, load_spec
+from orchestrator.spec import dry_run, load_spec
 from tests.support.searches import SMOOTH, SPACE, bowl, finish, make_spec, open_handout, told
+from trainer.config import ConfigError
 
 ALGORITHMS = ["tpe", "nsga2", "random"]
 
@@ -294,7 +295,7 @@ def load(tmp_path: Path, search: str, study: str = "journal", *overrides: str) -
 def test_a_search_that_cannot_be_is_refused(
     tmp_path: Path, search: str, overrides: list[str], message: str
 ) -> None:
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(ConfigError) as caught:
         load(tmp_path, search, "journal", *overrides)
     lines = str(caught.value).splitlines()
     assert len([line for line in lines if message in line]) == 1, lines
@@ -303,7 +304,7 @@ def test_a_search_that_cannot_be_is_refused(
 @pytest.mark.parametrize("study", ["journal", "none", "postgresql+psycopg://u@h/db", "sqlite:///x"])
 def test_a_study_has_a_place(tmp_path: Path, study: str) -> None:
     assert load(tmp_path, "{num_trials: 3}", study).tracking.study == study
-    with pytest.raises(SpecError, match="tracking.study: .* allowed: journal, none, sqlite"):
+    with pytest.raises(ConfigError, match="tracking.study: .* allowed: journal, none, sqlite"):
         load(tmp_path, "{num_trials: 3}", "http://host")
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.spec import SpecError, SweepSpec, load_spec
+from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.spec.models import ResourcesSpec
 from tests.support.paths import ROOT
+from trainer.config import ConfigError
 
 ARRP = str(ROOT / "search_spaces" / "arrp.yaml")
 
@@ -37,7 +38,7 @@ def load(tmp_path: Path, text: str, *overrides: str, profile: str | None = None)
 
 
 def problems(tmp_path: Path, text: str, *overrides: str, profile: str | None = None) -> list[str]:
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(ConfigError) as caught:
         load(tmp_path, text, *overrides, profile=profile)
     return [line.replace(f"{tmp_path}/", "") for line in str(caught.value).splitlines()]
 
@@ -235,7 +236,7 @@ def test_what_is_not_a_sweep_file_is_refused_in_one_line(
 
 
 def test_a_missing_file_is_named() -> None:
-    with pytest.raises(SpecError, match=r"^nowhere\.yaml: cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"^nowhere\.yaml: cannot be read: No such file"):
         load_spec("nowhere.yaml")
 
 
@@ -258,7 +259,7 @@ def test_a_nested_entry_may_not_hide_a_searched_key(tmp_path: Path) -> None:
     space = "{batch_size.sst: {choices: [2, 4]}}"
     base = "base.batch_size={sst: 2, qqp: 8, sts: 8}"
     entry = "enqueue=[{batch_size: {sst: 8, qqp: 24, sts: 8}}]"
-    with pytest.raises(SpecError, match=r"sets the searched key batch_size.sst inside a mapping"):
+    with pytest.raises(ConfigError, match=r"sets the searched key batch_size.sst inside a mapping"):
         load(tmp_path, GOOD, f"space={space}", base, entry)
 
 
@@ -275,7 +276,7 @@ def test_a_grid_with_an_impossible_point_is_one_message(tmp_path: Path) -> None:
         "space={tasks: {choices: [[sst, qqp, sts], [sst]]}, "
         "pair: {choices: [cross, {sts: siamese}]}}"
     )
-    with pytest.raises(SpecError, match="is no valid config: pair.sts"):
+    with pytest.raises(ConfigError, match="is no valid config: pair.sts"):
         load(tmp_path, GOOD, space, "search={algorithm: grid}", "enqueue=[]")
 
 

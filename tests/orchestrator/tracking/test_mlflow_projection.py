@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from orchestrator.compare import compare
+from orchestrator.compare.configurations import compare
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import (
     MlflowProjection,
@@ -177,7 +177,7 @@ def test_a_projection_that_died_between_its_calls_is_completed(out: Path) -> Non
         dying = projection(out)
         left = [calls]
         try:
-            client = dying._connect()
+            client = dying._connect().client
             for method in ("create_run", "log_inputs", "log_batch", "set_terminated", "update_run"):
                 setattr(client, method, _dying(getattr(client, method), left))
             dying.finish("FINISHED", [name])
@@ -234,7 +234,8 @@ def test_the_tracker_projects_while_the_sweep_runs(out: Path) -> None:
     tracker.start()
     tracker.changed(name)
     for _ in range(100):
-        if drawn._status.get(name) == "RUNNING":
+        trials = drawn._runs.trials if drawn._runs else {}
+        if name in trials and trials[name].status == "RUNNING":
             seen.set()
             break
         time.sleep(0.1)
@@ -268,7 +269,7 @@ def test_an_ended_trial_is_not_asked_for_again(out: Path) -> None:
     name = write_trial(out / "s", [0.4])
     sync(out)
     again = projection(out)
-    client = again._connect()
+    client = again._connect().client
     for method in ("create_run", "log_batch", "set_terminated", "get_metric_history"):
         setattr(client, method, _dying(None, [0]))
     again.update([name])

@@ -21,7 +21,7 @@ import json, multiprocessing, sys, time
 from trainer.data import corpus
 from trainer.config import TrainConfig
 
-encode, made = corpus._encode, []
+encode, made = corpus.encode, []
 config = TrainConfig.from_dict({"encoder": "tiny", "tasks": ["sst", "sts"], "data": {
     "source": "synthetic", "size": 32, "cache": sys.argv[1]}})
 
@@ -31,7 +31,7 @@ def slowly(examples, *rest):
     return encode(examples, *rest)
 
 def trial(together, answers):
-    corpus._encode = slowly
+    corpus.encode = slowly
     together.wait(60)
     found = corpus.prepare(config)
     read = {f"{n}-{s}": int(part.tokens.sum()) for n, parts in found.splits.items()

@@ -13,14 +13,15 @@ import torch
 import trainer.loop.clock
 from tests.support.small import small_config
 from trainer.loop.clock import STEP_PARTS, Neighbours, StepClock
-from trainer.train import Run
+from trainer.loop.run import Run
+from trainer.train import train_epoch
 
 PAUSE = 0.1
 
 
 def an_epoch(cache: Path, **changes: Any) -> dict[str, Any]:
     changes = {"sampler": "round_robin", "epochs": 1} | changes
-    return Run(small_config(cache, **changes)).epoch(1)[0]
+    return train_epoch(Run(small_config(cache, **changes)), 1)[0]
 
 
 @pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"sampler": "arrp"}], ids=str)
@@ -37,7 +38,7 @@ def test_the_parts_of_an_epoch_are_most_of_its_minutes_and_never_more(
 def test_every_epoch_has_its_own_parts(cache: Path) -> None:
     run = Run(small_config(cache))
     for number in (1, 2):
-        record = run.epoch(number)[0]
+        record = train_epoch(run, number)[0]
         assert sum(record["parts"].values()) <= record["minutes_per_epoch"]
 
 
@@ -56,7 +57,7 @@ def test_every_epoch_has_its_own_parts(cache: Path) -> None:
 def test_a_slow_part_is_seen_in_its_own_part_alone(cache: Path, slow: str, part: str) -> None:
     run = Run(small_config(cache, sampler="round_robin"))
     owner, name = slow.split(".")
-    thing = run.optimizer("main") if owner == "optimizer" else getattr(run, owner)
+    thing = run.optimizers.get("main") if owner == "optimizer" else getattr(run, owner)
     method = getattr(thing, name)
 
     def slowly(*arguments: Any, **options: Any) -> Any:
@@ -64,7 +65,7 @@ def test_a_slow_part_is_seen_in_its_own_part_alone(cache: Path, slow: str, part:
         return method(*arguments, **options)
 
     setattr(thing, name, slowly)
-    record = run.epoch(1)[0]
+    record = train_epoch(run, 1)[0]
     slept = record["updates"] * PAUSE / 60
     assert record["parts"].pop(part) >= slept
     assert sum(record["parts"].values()) < 0.7 * slept

@@ -20,10 +20,10 @@ import trainer.model.transformer_layer
 from tests.support.small import small_config
 from trainer.loop.cuda_graphs import RUNS_BEFORE, Function, GraphCache, Tensors
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.model.dropout import Masks
 from trainer.model.packing import Packed
 from trainer.samplers import Draw, Phase, Step
-from trainer.train import Run
 
 
 def fake(function: Function, inputs: Tensors) -> Callable[[], Tensors]:

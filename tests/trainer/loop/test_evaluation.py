@@ -14,7 +14,7 @@ import torch
 from tests.support.small import small_config
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall, predictions_file
-from trainer.train import Run
+from trainer.loop.run import Run
 
 MAIN = [TASKS["sst"], TASKS["qqp"], TASKS["sts"]]
 

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from tests.support.small import small_config
-from trainer.combiners import projected_weights, projection_orders
+from trainer.combiners.pcgrad import projected_weights, projection_orders
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.model.attention import _grids, _grids_backward, _varlen, _varlen_backward
 from trainer.model.dropout import Masks
 from trainer.model.packing import Part, pack
-from trainer.train import Run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

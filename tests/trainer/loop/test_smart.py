@@ -11,9 +11,9 @@ import torch
 from tests.support.small import small_config
 from trainer.config.tasks import TASKS
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.loop.smart import divergence
 from trainer.samplers import Phase
-from trainer.train import Run
 
 
 def a_run(cache: Path, **changes: object) -> Run:

@@ -11,8 +11,8 @@ from tests.support.small import small_config
 from trainer.config import check
 from trainer.loop.build import check_methods
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.model.freezing import FreezeError, frozen_segments
-from trainer.train import Run
 
 LAYERS = ["layers.0", "layers.1"]
 #: Set -> the segments of the tiny model (2 layers) that it freezes.
@@ -44,7 +44,7 @@ def train_phase(run: Run, frozen: str, index: int) -> None:
 
 def copies(run: Run) -> dict[str, tuple[torch.Tensor, ...]]:
     """Each segment's values and both AdamW moments."""
-    state = run.optimizer("main").state
+    state = run.optimizers.get("main").state
     return {
         segment.name: (
             segment.values.clone(),

@@ -10,8 +10,8 @@ import torch
 
 from tests.support.small import small_config
 from trainer.config import check
-from trainer.model.heads import task_loss
-from trainer.train import Run
+from trainer.loop.run import Run
+from trainer.model.losses import task_loss
 
 MODES = {
     "cross": {},

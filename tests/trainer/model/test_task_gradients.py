@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from tests.support.small import small_config
 from trainer.loop.build import build_model
 from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.run import Run
 from trainer.loop.smart import Smart
-from trainer.model.heads import MultitaskModel, task_loss
+from trainer.model.heads import MultitaskModel
+from trainer.model.losses import task_loss
 from trainer.model.task_gradients import RowState, rows_of
-from trainer.train import Run
 
 LAYERS = {"shared_layer": True, "relational_layer": True}
 CASES = {

@@ -14,10 +14,11 @@ from orchestrator.compare.statistics.hypothesis_tests import (
     p_equivalent,
     seeds_needed,
 )
-from orchestrator.compare.statistics.scores import combine, outcomes, weighted_metric
+from orchestrator.compare.statistics.scores import combine
 from tests.support.simulated import World, experiment
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall
+from trainer.loop.task_metrics import metric_of
 
 RNG = np.random.default_rng
 
@@ -36,9 +37,9 @@ def test_metrics_under_equal_weights_are_the_trainers() -> None:
 
 def test_pearson_of_a_constant_is_zero_as_in_the_trainer() -> None:
     labels = RNG(0).uniform(0, 5, 50)
-    made = outcomes(TASKS["sts"], np.full(50, 2.1), labels)[None]
+    made = metric_of(TASKS["sts"]).outcomes(np.full(50, 2.1), labels)[None]
     weights = multinomial(3, 50, RNG(1)).astype(float)
-    assert weighted_metric(TASKS["sts"], weights, made, labels).tolist() == [[0.0]] * 3
+    assert metric_of(TASKS["sts"]).weighted(weights, made, labels).tolist() == [[0.0]] * 3
 
 
 def test_weights_are_draws_with_replacement() -> None:
@@ -74,7 +75,7 @@ def test_the_variance_of_a_paired_accuracy_difference_is_mcnemars() -> None:
     expected = (only_a + only_b - (only_a - only_b) ** 2 / n) / n**2
     made = np.stack([a, b])
     weights = multinomial(20_000, n, RNG(5)).astype(float)
-    drawn = weighted_metric(TASKS["sst"], weights, made, world.labels["sst"])
+    drawn = metric_of(TASKS["sst"]).weighted(weights, made, world.labels["sst"])
     assert (drawn[:, 0] - drawn[:, 1]).var() == pytest.approx(expected, rel=0.04)
 
 

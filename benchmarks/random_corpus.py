@@ -1,4 +1,7 @@
-"""A corpus without sentences: random token ids in the lengths of the real ones."""
+"""A corpus without sentences: random token ids in the lengths of the real sentences.
+
+Imported by contestants.py, not run.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,22 @@ import pyarrow as pa
 from trainer.config import TrainConfig
 from trainer.data.corpus import Corpus, Split
 
-#: Tokens an example, special ones included, as quantiles in steps of 5 %: the training sets of
-#: docs/methods.md in BERT's word pieces.
+#: Tokens per example, special tokens included: 21 quantiles in steps of 5 %.  They were measured on
+#: the papers' training sets, cut into BERT's word pieces.
 QUANTILES = {
     "sst": [4, 9, 11, 13, 15, 16, 18, 19, 21, 22, 24, 25, 27, 29, 30, 33, 35, 37, 41, 46, 80],
     "qqp": [11, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 29, 30, 31, 33, 35, 38, 42, 47, 55, 128],
     "sts": [9, 15, 16, 17, 18, 19, 19, 20, 21, 22, 23, 24, 26, 27, 30, 33, 38, 43, 50, 60, 125],
 }
-#: Training examples of the three tasks (METHODS: 8,544, 283,003 and 6,040).
+#: Training examples of the three tasks in the papers.
 SIZES = {"sst": 8544, "qqp": 283_003, "sts": 6040}
 
 
 def random_corpus(config: TrainConfig, vocabulary: int, share: float = 1.0) -> Corpus:
-    """Training splits of the real sizes times `share`, with random tokens and labels."""
+    """Create training splits with random tokens and labels.
+
+    A split has `share` times the real number of examples, but at least 256.
+    """
     generator = np.random.default_rng(0)
     splits = {}
     for task in config.task_list:

@@ -1,4 +1,4 @@
-"""The plan of an epoch, whoever's sampler makes it."""
+"""The phases of an epoch, whoever's sampler makes them."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from trainer import known_samplers
-from trainer.samplers import SAMPLERS, Epoch, Phase, SamplerError
+from trainer.samplers import registry
+from trainer.samplers.base import Epoch, Phase, SamplerError
 
 
 def phases_of(name: str, epoch: Epoch) -> list[Phase]:
-    """The phases of an epoch.  Raises `SamplerError`; a plan by another package's sampler is
-    looked through before a step of it is taken."""
-    if name in SAMPLERS:
-        return SAMPLERS[name](epoch)
-    sampler = known_samplers.load(name)
+    """The phases of an epoch.  Raises `SamplerError`.
+
+    Phases that another package's sampler makes are checked before a step of them is taken.
+    """
+    sampler = registry.load(name)
+    if name in registry.SAMPLERS:
+        return sampler(epoch)
     try:
         phases, again = (list(sampler(epoch)) for _ in range(2))
     except SamplerError:
@@ -56,15 +58,15 @@ def _problem(phases: Sequence[Phase], epoch: Epoch) -> str:
 
 def _difference(one: Sequence[Phase], other: Sequence[Phase]) -> str:
     """What differs between two plans of one epoch: resume would not be exact."""
-    told = "its plan differs from call to call; draw from epoch.generator(...) alone"
+    differs = "its plan differs from call to call; draw from epoch.generator(...) alone"
     if [_frame(phase) for phase in one] != [_frame(phase) for phase in other]:
-        return told
+        return differs
     for ours, theirs in zip(one, other, strict=True):
         for step, twin in zip(ours.steps, theirs.steps, strict=True):
             if [d.task for d in step] != [d.task for d in twin]:
-                return told
+                return differs
             if not all(np.array_equal(a.rows, b.rows) for a, b in zip(step, twin, strict=True)):
-                return told
+                return differs
     return ""
 
 

@@ -1,0 +1,118 @@
+"""`orch sweep`: train what a sweep lacks."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.compare import print_comparison, print_published
+from orchestrator.cli.terminal import (
+    File,
+    Insecure,
+    Json,
+    Out,
+    Overrides,
+    Profile,
+    console,
+    print_json,
+    say,
+)
+
+if TYPE_CHECKING:
+    from orchestrator.spec import SweepSpec
+
+
+def sweep(
+    file: File,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    out: Out = "sweeps",
+    address: Annotated[
+        str | None, typer.Option(metavar="A", help="Join this Ray cluster instead of starting one.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the trials, start none.")
+    ] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Set an earlier sweep of this name aside, begin anew.")
+    ] = False,
+    insecure: Insecure = False,
+    probe: Annotated[
+        bool, typer.Option("--probe", help="Measure first how many trials fit this machine.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Train every trial of a sweep that is not finished yet; run it again after anything."""
+    from orchestrator.spec import load_spec
+
+    spec = load_spec(file, profile, overrides or ())
+    if dry_run:
+        _print_plan(_probed(spec, address) if probe else spec, as_json)
+        return
+    from orchestrator.compare.configurations import compare
+    from orchestrator.ledger import Ledger
+    from orchestrator.ledger.current import current
+    from orchestrator.sweep import run_sweep
+    from trainer.storage.folder import StoreError
+
+    outcome = run_sweep(
+        spec,
+        out,
+        address=address,
+        console=console(stderr=as_json),
+        fresh=fresh,
+        insecure=insecure,
+        probe=probe,
+    )
+    if outcome.interrupted:  # it is leaving already; what comes now must not change how
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+    ledger = Ledger(out, spec.name)
+    try:
+        trials = current(spec.to_dict(), ledger.trials())
+    except StoreError:
+        if not outcome.error:
+            raise
+        trials = []  # the store was lost, and that is said below
+    comparison = compare(trials)
+    if as_json:
+        print_json(
+            {
+                "name": spec.name,
+                "trials": outcome.trials,
+                "failed": outcome.failed,
+                "interrupted": outcome.interrupted,
+                "error": outcome.error,
+                "comparison": comparison.to_dict(),
+            }
+        )
+    else:
+        print_comparison(comparison)
+        if spec.published is not None and comparison.rows:
+            print()
+            print_published(ledger, trials, comparison, as_json=False)
+    for trial, reason in outcome.failed.items():
+        print(f"failed: {trial}: {reason}", file=sys.stderr)
+    if outcome.error:
+        print(f"failed: {outcome.error}", file=sys.stderr)
+    if outcome.interrupted:
+        print("interrupted; run the same command again to go on", file=sys.stderr)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:
+    from orchestrator.preflight.memory_probe import probed
+
+    return probed(spec, say, address)
+
+
+def _print_plan(spec: SweepSpec, as_json: bool) -> None:
+    from orchestrator.spec import dry_run
+
+    if as_json:
+        print_json(dry_run.plan(spec))
+    else:
+        print("\n".join(dry_run.lines(spec)))

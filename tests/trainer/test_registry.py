@@ -1,0 +1,100 @@
+"""The lists of names: everything in them can be used, and nobody keeps a second list."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from typing import Any
+
+import pytest
+
+from orchestrator.spec.json_schema import sweep_schema
+from tests.support.paths import ROOT
+from trainer.combiners.registry import COMBINERS
+from trainer.config import ConfigError, TrainConfig, fields_of
+from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES, frozen_set
+from trainer.registry import Entry, Registry
+from trainer.samplers.registry import SAMPLERS
+
+LISTS: list[Registry[Any]] = [
+    SAMPLERS, COMBINERS, PAIR_MODES, HEADS, LOSSES, METRICS, FROZEN_SETS,
+]  # fmt: skip
+ENTRIES = [(each.concept, entry) for each in LISTS for entry in each.values()]
+
+
+def test_a_name_stands_in_its_list_once() -> None:
+    entry = Entry(name="a", path="math:pi", summary="Pi.")
+    with pytest.raises(ValueError, match="number: a name stands in its list twice"):
+        Registry("number", entry, entry)
+
+
+@pytest.mark.parametrize(
+    "entry", [entry for _, entry in ENTRIES], ids=[f"{c}-{e.name}" for c, e in ENTRIES]
+)
+def test_every_entry_can_be_used_and_says_what_it_does(entry: Entry) -> None:
+    assert callable(entry.load())
+    assert entry.summary.endswith(".")
+    assert set(entry.keys) <= set(fields_of())
+
+
+@pytest.mark.parametrize(
+    ("key", "names"),
+    [("sampler", SAMPLERS), ("combiner", COMBINERS), ("pair", PAIR_MODES), ("head", HEADS)],
+)
+def test_schema_and_error_message_offer_the_whole_list(key: str, names: Registry[Any]) -> None:
+    schema = sweep_schema()["$defs"]["Config"]["properties"][key]
+    shapes = schema.get("anyOf", [schema])
+    assert [*names] == [name for name in shapes[0]["enum"] if name in names]
+    with pytest.raises(ConfigError, match=f"{key}: unknown value 'x'.*{', '.join(names)}"):
+        TrainConfig.from_dict({key: "x"})
+
+
+@pytest.mark.parametrize(("key", "names"), [("loss", LOSSES), ("metric", METRICS)])
+def test_a_task_may_declare_what_stands_in_the_list(key: str, names: Registry[Any]) -> None:
+    with pytest.raises(ConfigError, match=f"{key}: unknown value 'x'.*{', '.join(names)}"):
+        TrainConfig.from_dict({"task_declarations": {"sst": {key: "x"}}})
+
+
+@pytest.mark.parametrize("name", FROZEN_SETS)
+def test_a_frozen_set_is_found_by_the_name_that_the_list_shows(name: str) -> None:
+    named = frozen_set(name)
+    assert named is not None and named[0].name == name
+
+
+def test_no_other_list_of_names_stands_in_the_code() -> None:
+    """A tuple of several samplers' or combiners' names outside the lists would go stale."""
+    lists = ("trainer/samplers/registry.py", "trainer/combiners/registry.py")
+    own = {*SAMPLERS, *COMBINERS} - {"sum", "mean"}  # PCGrad's reductions are called so too
+    name = "|".join(map(re.escape, sorted(own)))
+    several = re.compile(rf"\((?:\"(?:{name})\",? ?){{2,}}\)")
+    for package in ("trainer", "orchestrator"):
+        for path in sorted((ROOT / package).rglob("*.py")):
+            if str(path.relative_to(ROOT)) not in lists:
+                assert not several.search(path.read_text()), path
+
+
+def test_every_key_of_a_config_is_read_outside_the_config() -> None:
+    """A key that nothing reads would be recorded as if it acted."""
+    code = "".join(
+        path.read_text()
+        for path in sorted((ROOT / "trainer").rglob("*.py"))
+        if path.parent.name != "config"
+    )
+    # `task_list` reads them for everybody.
+    assert ".task_list" in code
+    for key, field in fields_of().items():
+        if key == "task_declarations":
+            continue
+        reads = re.search(rf"\bconfig\.{field.name}\b|\.{field.name.rstrip('_')}_of\(", code)
+        assert reads, f"nothing outside trainer/config reads {key}"
+
+
+def test_the_page_of_methods_holds_the_lists() -> None:
+    place = ROOT / "docs" / "reference" / "tables.py"
+    spec = importlib.util.spec_from_file_location("tables", place)
+    assert spec is not None and spec.loader is not None
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    page = tables.PAGE.read_text()
+    assert page.count("<!-- generated: methods tables |") == len(LISTS)
+    assert tables.filled(page) == page, "run python docs/reference/tables.py"

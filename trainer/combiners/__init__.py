@@ -1,0 +1,1 @@
+"""Combiners: how the gradients of several tasks become one update."""

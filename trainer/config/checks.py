@@ -1,0 +1,132 @@
+"""What only makes sense together: the rules that look at more than one key of a config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from trainer.config.choices import (
+    DEFAULT_HEAD,
+    DEFAULT_PAIR_MODE,
+    FROZEN_SETS,
+    HEADS,
+    JOINED_BY,
+    PAIR_MODES,
+    frozen_set,
+)
+from trainer.config.data_config import DataConfig
+from trainer.config.fields import Problem, unknown_key
+from trainer.config.tasks import DEFAULT_TASKS, Task, TaskError, declared_tasks
+from trainer.samplers import registry
+
+
+def check_together(values: dict[str, Any], problems: list[Problem]) -> None:
+    """Append a problem for every value that does not fit the others.
+
+    Task names must be declared, mappings by task must name tasks of this trial, and methods must
+    fit together.  `values` are fields that were right by themselves.
+    """
+    names = values.get("tasks", DEFAULT_TASKS)
+    try:
+        declared = declared_tasks(values.get("task_declarations", {}))
+    except TaskError as error:
+        problems.append(Problem(f"task_declarations.{error.key}", error.message, error.allowed))
+        return
+    if not names:
+        problems.append(Problem("tasks", "no task is named", ", ".join(sorted(declared))))
+    if not any(declared[name].scored for name in names if name in declared):
+        problems.append(Problem("tasks", "no task of them is scored"))
+    for name in names:
+        if name not in declared:
+            problems.append(Problem("tasks", f"unknown task {name!r}", ", ".join(sorted(declared))))
+    if len(set(names)) != len(names):
+        problems.append(Problem("tasks", "a task is named twice"))
+    _check_per_task(values, names, problems)
+    _check_methods(values, names, declared, problems)
+
+
+def _check_per_task(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
+    """Mappings by task must name tasks of this trial."""
+    batch_size = values.get("batch_size")
+    if isinstance(batch_size, dict) and set(batch_size) != set(names):
+        allowed = "one entry each for " + ", ".join(names)
+        problems.append(Problem("batch_size", "must give every task its size", allowed))
+    data = values.get("data") or DataConfig()
+    mappings = {"data.limit": data.limit, "data.dev_limit": data.dev_limit}
+    for f in ("pair", "head", "B", "lambda_", "surgery_groups"):
+        if isinstance(values.get(f), dict):
+            mappings[f.rstrip("_")] = values[f]
+    for key, mapping in mappings.items():
+        problems += [unknown_key(task, f"{key}.", names) for task in mapping if task not in names]
+    for key in ("task_order",):
+        if values.get(key) and sorted(values[key]) != sorted(names):
+            problems.append(Problem(key, "must name every task once", ", ".join(names)))
+
+
+def _check_methods(
+    values: dict[str, Any], names: Any, declared: dict[str, Task], problems: list[Problem]
+) -> None:
+    """What only makes sense together."""
+    task = values.get("train_task", "")
+    if task and task not in names:
+        problems.append(Problem("train_task", f"unknown task {task!r}", ", ".join(names)))
+    _check_sampler(values, names, problems)
+    _check_frozen_set(values.get("freeze", "none"), problems)
+    for name in names:
+        if name in declared:
+            _check_head(values, declared[name], problems)
+
+
+def _check_sampler(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
+    """The sampler can be loaded, and its keys have the form that it takes."""
+    sampler = values.get("sampler", "round_robin")
+    try:
+        entry = registry.entry_of(sampler)
+    except registry.NotLoadable as error:
+        problems.append(Problem("sampler", str(error)))
+        return
+    if unknown := sorted(set(entry.keys) - set(registry.SAMPLER_KEYS)):
+        message = f"{sampler} reads {', '.join(unknown)}, which are no keys of samplers"
+        problems.append(Problem("sampler", message, ", ".join(registry.SAMPLER_KEYS)))
+    if entry.needs_task and not values.get("train_task") and len(names) > 1:
+        problems.append(Problem("train_task", f"{sampler} needs to know which", ", ".join(names)))
+    for field, key in (("B", "B"), ("lambda_", "lambda")):
+        if isinstance(values.get(field), dict) and key not in entry.by_task:
+            owners = [e.name for e in registry.SAMPLERS.values() if key in e.by_task]
+            message = f"a mapping by task is {' or '.join(owners)}'s, not {sampler}'s"
+            problems.append(Problem(key, message, "one number"))
+    if isinstance(values.get("lambda_"), dict):
+        phases = values.get("B")
+        if not isinstance(phases, dict) or set(phases) != set(values["lambda_"]):
+            problems.append(Problem("lambda", "as a mapping it goes with a B for the same tasks"))
+
+
+def _check_frozen_set(freeze: str, problems: list[Problem]) -> None:
+    for part in [] if freeze == "none" else freeze.split(JOINED_BY):
+        named = frozen_set(part)
+        limits = named[1].groupdict() if named else {}
+        reversed_range = "last" in limits and int(limits["first"]) > int(limits["last"])
+        if named is None or named[0].name == "none" or reversed_range:
+            allowed = f"{', '.join(FROZEN_SETS)}, several joined by {JOINED_BY}"
+            problems.append(Problem("freeze", f"unknown set {freeze!r}", allowed))
+            return
+
+
+def _check_head(values: dict[str, Any], task: Task, problems: list[Problem]) -> None:
+    """A head that needs several vectors of an example needs a pair mode that gives them."""
+    head = values.get("head", DEFAULT_HEAD)
+    name = _of(head, task.name, DEFAULT_HEAD)
+    needed = HEADS[name].needs_vectors
+    if task.is_pair:
+        mode = PAIR_MODES[_of(values.get("pair", DEFAULT_PAIR_MODE), task.name, DEFAULT_PAIR_MODE)]
+        if mode.vectors < needed:
+            enough = [m.name for m in PAIR_MODES.values() if m.vectors >= needed]
+            message = f"{name} compares two sentence vectors of {task.name}"
+            problems.append(
+                Problem("head", message, f"pair: {' or '.join(enough)} for {task.name}")
+            )
+    elif needed > 1 and isinstance(head, dict):
+        problems.append(Problem("head", f"{task.name} has one sentence, nothing to compare"))
+
+
+def _of(value: Any, task: str, default: str) -> Any:
+    return value.get(task, default) if isinstance(value, dict) else value

@@ -1,0 +1,231 @@
+"""What a config may name beside samplers and combiners: one list for each concept.
+
+Samplers stand in trainer/samplers/registry.py, combiners in trainer/combiners/registry.py.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from trainer.registry import Entry, Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairMode(Entry):
+    """How the two sentences of a pair meet the encoder."""
+
+    path: str = "trainer.data.tokens:encode"
+    #: `1` and `2` are the sentences, C is [CLS], S is [SEP]; the second one begins at `|`.
+    layout: str
+    #: Vectors that the heads get of each pair.
+    vectors: int = 1
+    #: Whether the second sentence's positions begin at 0 again.
+    restarts_positions: bool = False
+
+
+PAIR_MODES = Registry(
+    "pair mode",
+    PairMode(
+        name="cross",
+        layout="C 1 S | 2 S",
+        summary=(
+            "[CLS] s1 [SEP] s2 [SEP] with token types 0 and 1. One forward "
+            "pass, then a linear layer on the pooled vector."
+        ),
+        paper="P1 4.2",
+    ),
+    PairMode(
+        name="concat",
+        layout="C 1 | 2 S",
+        restarts_positions=True,
+        summary=(
+            "[CLS] s1 s2 [SEP]. Each sentence is embedded as if it stood alone "
+            "(positions from 0, token type 0), then both are joined."
+        ),
+        paper="P3 4.2.1",
+    ),
+    PairMode(
+        name="concat_sep",
+        layout="C 1 S | 2 S",
+        restarts_positions=True,
+        summary="The same with a [SEP] after s1.",
+        paper="P3 4.3",
+    ),
+    PairMode(
+        name="siamese",
+        layout="C 1 S | C 2 S",
+        vectors=2,
+        summary=(
+            "Each sentence goes through the encoder alone. A linear layer sees "
+            "the two pooled vectors side by side."
+        ),
+        paper="P1 4.2, P3",
+    ),
+)
+
+
+#: The pair mode of a task that no other is named for.
+DEFAULT_PAIR_MODE = "cross"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadEntry(Entry):
+    """A head.  Its path leads to a class: `Head(width, vectors, task)`."""
+
+    #: Vectors of an example that it needs; 0 for any number.
+    needs_vectors: int = 0
+
+
+HEADS = Registry(
+    "head",
+    HeadEntry(
+        name="linear",
+        path="trainer.model.heads:LinearHead",
+        summary=("One linear layer on the pooled vector, or on both vectors of a `siamese` pair."),
+        paper="P1; `siamese`: P1, P3",
+    ),
+    HeadEntry(
+        name="cosine",
+        path="trainer.model.heads:CosineHead",
+        needs_vectors=2,
+        summary=(
+            "Cosine of the two sentence vectors → linear layer with one weight "
+            "and one bias. For `sts` the result is 5 · sigmoid, which fits its "
+            "range. For `qqp` it is a logit. Needs `pair: siamese`."
+        ),
+        paper="P1 4.2, P3 4.2.1",
+    ),
+)
+#: The head of a task that no other is named for, and of one with too few vectors for its head.
+DEFAULT_HEAD = "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossEntry(Entry):
+    """A loss.  Its path leads to a class with `value`, `predict`, `divergence` and `confidence`."""
+
+    #: Whether the head has an output for each class; else it has one.
+    output_per_class: bool = False
+    #: Whether labels are classes 0, 1, ...; else they are real numbers in the task's range.
+    integer_labels: bool = True
+
+
+LOSSES = Registry(
+    "loss",
+    LossEntry(
+        name="cross_entropy",
+        path="trainer.model.losses:CrossEntropy",
+        output_per_class=True,
+        summary=(
+            "Softmax over `classes` outputs. Labels are whole numbers from 0 to `classes` − 1."
+        ),
+    ),
+    LossEntry(
+        name="bce",
+        path="trainer.model.losses:BinaryCrossEntropy",
+        summary="Binary cross-entropy on one logit. Labels are 0 or 1.",
+    ),
+    LossEntry(
+        name="mse",
+        path="trainer.model.losses:SquaredError",
+        integer_labels=False,
+        summary="Squared error of one real output. Labels lie within `label_range`.",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricEntry(Entry):
+    """A task's dev metric.  Its path leads to a class of trainer/loop/task_metrics.py."""
+
+    #: What a table's narrow column calls it.
+    short: str
+    #: Whether it lies in -1..1 and enters `dev_score` as (value + 1) / 2.
+    signed: bool = False
+
+
+METRICS = Registry(
+    "metric",
+    MetricEntry(
+        name="accuracy",
+        path="trainer.loop.task_metrics:Accuracy",
+        short="acc",
+        summary="Share of examples whose prediction is their label.",
+    ),
+    MetricEntry(
+        name="pearson",
+        path="trainer.loop.task_metrics:PearsonCorrelation",
+        short="r",
+        signed=True,
+        summary="Pearson's correlation r; enters `dev_score` as (r + 1) / 2.",
+        paper="P0 section 5",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrozenSet(Entry):
+    """A set of parameters that a phase may freeze.
+
+    Its path leads to a function of the model's segments and of the pattern's match.
+    """
+
+    #: What names it in a config.
+    pattern: str
+
+    def match(self, name: str) -> re.Match[str] | None:
+        return re.fullmatch(self.pattern, name)
+
+
+FROZEN_SETS = Registry(
+    "frozen set",
+    FrozenSet(
+        name="none",
+        path="trainer.model.freezing:nothing",
+        pattern="none",
+        summary="Freezes nothing.",
+        paper="P0 F = 0",
+    ),
+    FrozenSet(
+        name="encoder",
+        path="trainer.model.freezing:all_but_heads",
+        pattern="encoder",
+        summary="Freezes everything except the heads.",
+        paper='P0 F = 1; P1 and P4 "pretrain"',
+    ),
+    FrozenSet(
+        name="embeddings",
+        path="trainer.model.freezing:segment",
+        pattern="embeddings",
+        summary="Freezes the embeddings.",
+    ),
+    FrozenSet(
+        name="pooler",
+        path="trainer.model.freezing:segment",
+        pattern="pooler",
+        summary="Freezes the pooler, the last layer before the heads.",
+    ),
+    FrozenSet(
+        name="layers:3",
+        path="trainer.model.freezing:layer",
+        pattern=r"layers:(?P<first>\d+)",
+        summary="Freezes one layer. Layers count from 0.",
+    ),
+    FrozenSet(
+        name="layers:0-5",
+        path="trainer.model.freezing:layers",
+        pattern=r"layers:(?P<first>\d+)-(?P<last>\d+)",
+        summary="Freezes a range of layers.",
+    ),
+)
+#: What several sets are joined by in a config.
+JOINED_BY = "+"
+
+
+def frozen_set(name: str) -> tuple[FrozenSet, re.Match[str]] | None:
+    """The frozen set that one part of `freeze` names, and how; None if there is none."""
+    for entry in FROZEN_SETS.values():
+        if found := entry.match(name):
+            return entry, found
+    return None

@@ -1,0 +1,93 @@
+"""AdamW states and their learning rates: constant or linear, after a warm-up."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from trainer.loop.flat_parameters import Segment
+from trainer.loop.step import Stepper
+
+
+class Optimizers:
+    """The optimizer states of a trial by name.  All act on the same parameters.
+
+    Each state has its own moments and its own schedule (P1's separate optimizers).
+
+    Args:
+        stepper: gives config, parameters and device, and knows whether steps are recorded.
+        planned: the updates of the first n epochs, by optimizer state.
+    """
+
+    def __init__(self, stepper: Stepper, planned: Callable[[int], Counter[str]]):
+        self._stepper = stepper
+        self._planned = planned
+        self.states: dict[str, torch.optim.AdamW] = {}
+        #: Updates so far by optimizer state.
+        self.updates: Counter[str] = Counter()
+        self._total_updates: Counter[str] = Counter()
+
+    def get(self, name: str) -> torch.optim.AdamW:
+        """The optimizer state of that name; made when it is first asked for."""
+        if name not in self.states:
+            self.states[name] = self._new()
+        return self.states[name]
+
+    def _new(self) -> torch.optim.AdamW:
+        stepper = self._stepper
+        recorded = stepper.recorder is not None
+        optimizer = torch.optim.AdamW(
+            [
+                {
+                    "params": [segment.values for segment in segments],
+                    # A recorded step reads its rate from memory.
+                    "lr": torch.tensor(rate, device=stepper.device) if recorded else rate,
+                }
+                for segments, rate in self._rates()
+            ],
+            weight_decay=stepper.config.weight_decay,
+            fused=True,
+            capturable=recorded,
+        )
+        # The first steps of a recorded trial run plainly, and torch warns of that.
+        optimizer._warned_capturable_if_run_uncaptured = True
+        return optimizer
+
+    def _rates(self) -> list[tuple[list[Segment], float]]:
+        """The segments that share a learning rate, and that rate."""
+        config, parameters = self._stepper.config, self._stepper.parameters
+        if not config.head_learning_rate:
+            return [(parameters.segments, config.learning_rate)]
+        return [
+            (parameters.shared, config.learning_rate),
+            (parameters.heads, config.head_learning_rate),
+        ]
+
+    def set_rates(self, name: str) -> None:
+        """Set the learning rates of the next update of this state."""
+        factor = self._factor(name)
+        groups = self.get(name).param_groups
+        for group, (_, rate) in zip(groups, self._rates(), strict=True):
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * factor)
+            else:
+                group["lr"] = rate * factor
+
+    def _factor(self, name: str) -> float:
+        """The share of its learning rate that the next update of this state has."""
+        config, done = self._stepper.config, self.updates[name]
+        if done < config.warmup_steps:
+            return (done + 1) / config.warmup_steps
+        if config.schedule == "linear":
+            if not self._total_updates:
+                self._total_updates = self._planned(config.epochs)
+            total = self._total_updates[name]
+            return (total - done) / max(1, total - config.warmup_steps)
+        return 1.0
+
+    def count_updates(self, epochs: int) -> None:
+        """Count the updates of the epochs that a resumed trial has committed."""
+        self.updates = self._planned(epochs)

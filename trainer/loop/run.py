@@ -1,0 +1,198 @@
+"""A trial while it trains: corpus, model, optimizers, clock, and what can be done with them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from trainer.combiners import registry as combiners
+from trainer.config import TrainConfig
+from trainer.data.corpus import Corpus, Split, prepare
+from trainer.loop.build import build_model
+from trainer.loop.checkpoint import TrialState
+from trainer.loop.clock import Clock
+from trainer.loop.device import choose_device, reset_peak_memory, resolve_precision
+from trainer.loop.epoch_metrics import EpochMetrics
+from trainer.loop.error_analysis import analysis_file, leaderboard_file
+from trainer.loop.evaluation import Predictions, evaluate
+from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.optimizers import Optimizers
+from trainer.loop.smart import Smart
+from trainer.loop.step import Stepper
+from trainer.model.freezing import frozen_segments
+from trainer.model.packing import Packed
+from trainer.samplers import Epoch, Phase, Step, split_steps
+from trainer.samplers import registry as samplers
+from trainer.samplers.epoch_phases import phases_of
+from trainer.storage.provenance import describe_run
+
+_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+class Run:
+    """Everything that lives while a trial trains; `trainer.train` puts its parts in order."""
+
+    def __init__(self, config: TrainConfig, corpus: Corpus | None = None):
+        self.config = config
+        self.device = choose_device(config.device)
+        reset_peak_memory(self.device)
+        if config.threads:
+            torch.set_num_threads(config.threads)
+        self.clock = Clock(self.device)
+        with self.clock.part("setup"):
+            # Data and model.
+            self.corpus = corpus or prepare(config)
+            self.tasks = {task.name: task for task in config.task_list}
+            self.precision = resolve_precision(config.precision, self.device)
+            torch.manual_seed(config.seed)
+            self.model = build_model(config, self.corpus).to(self.device)
+            self.model.encoder.dtype = _DTYPES[self.precision]
+
+            # Task gradients: a row for every group of tasks whose gradients are kept apart.
+            self.combiner = combiners.build(config)
+            group_of = config.surgery_groups if self.combiner.needs_gramian else {}
+            groups = {group_of.get(name, name) for name in self.tasks}
+            keeps_apart = self.combiner.needs_gramian or config.record_conflicts
+            rows = len(groups) if keeps_apart else 1
+            self.parameters = FlatParameters(self.model, rows, self.model.encoder.dtype)
+
+            # Steps and updates.
+            self.smart = Smart(config, self.model, self.parameters.state)
+            self.stepper = Stepper(
+                config, self.corpus, self.tasks, self.model, self.parameters, self.combiner,
+                self.smart, self.clock.step,
+            )  # fmt: skip
+            self._stream = (
+                torch.cuda.Stream(self.device) if self.stepper.recorder is not None else None
+            )
+            self.optimizers = Optimizers(self.stepper, self._planned_updates)
+        #: Of an epoch's random choices in combining gradients.
+        self._order = torch.Generator()
+        #: Dev predictions of the newest epoch that this process trained.
+        self.dev_predictions: dict[str, Predictions] = {}
+
+    @property
+    def state(self) -> TrialState:
+        """What checkpoints hold."""
+        return TrialState(self.model, self.parameters, self.optimizers, self.smart)
+
+    def description(self) -> dict[str, Any]:
+        """config.json: config, data as they were read, versions, device."""
+        rows = {
+            name: {part: {"rows": len(split), **split.report} for part, split in splits.items()}
+            for name, splits in self.corpus.splits.items()
+        }
+        about = describe_run(self.device)
+        if package := samplers.package(self.config.sampler):
+            about["versions"] = {**about["versions"], package[0]: package[1]}
+        return {"config": self.config.to_dict(), "rows": rows, **about}
+
+    def plan(self, number: int) -> list[Phase]:
+        """The phases of an epoch: a function of config, sizes and seed alone."""
+        config = self.config
+        sizes = self.corpus.sizes()
+        epoch = Epoch(
+            sizes=sizes,
+            batch_sizes={task: config.batch_size_of(task) for task in sizes},
+            number=number,
+            epochs=config.epochs,
+            seed=config.seed,
+            B=config.B,
+            steps_per_epoch=config.steps_per_epoch,
+            draws_per_step=config.draws_per_step,
+            loss_penalty=config.lambda_,
+            frozen=config.freeze,
+            train_task=config.train_task,
+            task_order=config.task_order,
+            pretrain_epochs=config.pretrain_epochs,
+            optimizer_per_task=config.optimizer_state == "per_task",
+        )
+        phases = phases_of(config.sampler, epoch)
+        return [split_steps(phase) for phase in phases] if self.combiner.splits_steps else phases
+
+    def _planned_updates(self, epochs: int) -> Counter[str]:
+        """Updates of the first epochs by optimizer state."""
+        updates: Counter[str] = Counter()
+        for number in range(1, epochs + 1):
+            for phase in self.plan(number):
+                updates[phase.optimizer] += len(phase.steps)
+        return updates
+
+    def begin_epoch(self, number: int) -> None:
+        """Start all randomness of an epoch from (seed, epoch): resume needs no saved generators."""
+        torch.manual_seed(self.config.seed * 1_000_003 + number)
+        self._order.manual_seed(self.config.seed * 1_000_003 + number)
+        self.model.encoder.masks.redraw()
+        self.combiner.begin_epoch()
+        self.model.train()
+
+    def freeze(self, name: str) -> None:
+        """Freeze the set of that name (trainer.model.freezing), and nothing else."""
+        names = [segment.name for segment in self.parameters.segments]
+        with self.on_stream():
+            self.parameters.freeze(frozen_segments(name, names))
+
+    def step(self, phase: Phase, step: Step, metrics: EpochMetrics) -> None:
+        """One update: a loss for every task drawn, their gradients combined."""
+        self.clock.step.begin()
+        plan = self.stepper.plan(phase, step)
+        with self.on_stream():
+            inputs = self.stepper.inputs(plan, step, self._order)
+            self.clock.step.end("data")
+            self.optimizers.set_rates(phase.optimizer)
+            optimizer = self.optimizers.get(phase.optimizer)
+            frozen = self.parameters.frozen
+            self.clock.step.end("optimizer")
+            result = self.stepper.take(plan, inputs, optimizer, frozen, self._order)
+            self.smart.after_update()
+            self.clock.step.end("optimizer")
+            for place, loss, output, labels in zip(
+                plan.places, result.losses, result.outputs, result.labels, strict=True
+            ):
+                metrics.add(step[place], loss, output, labels)
+            if result.gramian is not None:
+                metrics.add_gramian(phase.name, list(plan.groups), result.gramian)
+        self.optimizers.updates[phase.optimizer] += 1
+
+    def on_stream(self) -> contextlib.AbstractContextManager[Any]:
+        """Steps that may be recorded run on a stream of their own: the default one cannot be."""
+        return contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
+
+    def forward(self, task: str, packed: Packed) -> Tensor:
+        """The model under the trial's precision."""
+        output: Tensor = self.model(task, packed)
+        return output
+
+    def evaluate(self, split: str) -> dict[str, Predictions]:
+        """Predictions of every task that has this split."""
+        self.parameters.refresh()
+        return {
+            name: evaluate(
+                self.model,
+                part,
+                batch_size=self.config.eval_batch_size,
+                device=self.device,
+                align=self.stepper.align,
+                forward=self.forward,
+            )
+            for name, part in self.splits(split).items()
+        }
+
+    def splits(self, split: str) -> dict[str, Split]:
+        """That split of every task that has it."""
+        return {name: parts[split] for name, parts in self.corpus.splits.items() if split in parts}
+
+    def final_files(self) -> dict[str, bytes]:
+        """What is written once, after the last epoch: an analysis of the dev set's errors, and the
+        test predictions in the leaderboard's format (`predict_test`)."""
+        dev = self.dev_predictions or self.evaluate("dev")
+        files = {"analysis.json": analysis_file(dev, self.corpus)}
+        test = self.evaluate("test") if self.config.predict_test else {}
+        for name, predicted in test.items():
+            part = self.corpus.splits[name]["test"]
+            files[f"test/{name}.csv"] = leaderboard_file(predicted, part)
+        return files

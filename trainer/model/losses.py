@@ -1,0 +1,104 @@
+"""Losses of one task: value, prediction and divergence for each (docs/reference/methods.md).
+
+Shapes: n examples, C classes.  An `output` is (n, C) with an output for each class, else (n,).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainer.config.choices import LOSSES
+from trainer.config.tasks import Task
+
+
+class Loss(Protocol):
+    """What the trainer asks of a loss."""
+
+    def value(self, output: Tensor, labels: Tensor) -> Tensor:
+        """Mean loss () of a batch; `labels` are float (n,)."""
+
+    def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions and their scores, both float (n,)."""
+
+    def divergence(self, output: Tensor, other: Tensor) -> Tensor:
+        """SMART's symmetric l_s () of two outputs (Jiang et al. 2020, equation 3)."""
+
+    def confidence(self, scores: np.ndarray) -> np.ndarray:
+        """How sure a model was of its predictions (n,), only for ordering them."""
+
+
+class CrossEntropy:
+    """One output for each class.  A score is the probability of the predicted class."""
+
+    def value(self, output: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(output, labels.long())
+
+    def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        score, prediction = torch.softmax(output, dim=-1).max(dim=-1)
+        return prediction.float(), score
+
+    def divergence(self, output: Tensor, other: Tensor) -> Tensor:
+        """Symmetric KL divergence."""
+        log_p, log_q = F.log_softmax(output, dim=-1), F.log_softmax(other, dim=-1)
+        return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1).mean()
+
+    def confidence(self, scores: np.ndarray) -> np.ndarray:
+        return scores
+
+
+class BinaryCrossEntropy:
+    """One logit.  A score is the probability of class 1."""
+
+    def value(self, output: Tensor, labels: Tensor) -> Tensor:
+        return F.binary_cross_entropy_with_logits(output, labels)
+
+    def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        score = torch.sigmoid(output)
+        return (score > 0.5).float(), score
+
+    def divergence(self, output: Tensor, other: Tensor) -> Tensor:
+        """Symmetric KL divergence of the two classes: logit x is the pair (-x / 2, x / 2)."""
+        both = (torch.stack([-x / 2, x / 2], dim=-1) for x in (output, other))  # (n, 2)
+        return CrossEntropy().divergence(*both)
+
+    def confidence(self, scores: np.ndarray) -> np.ndarray:
+        distance: np.ndarray = np.abs(scores - 0.5)
+        return distance
+
+
+class SquaredError:
+    """One real output, which is both prediction and score."""
+
+    def value(self, output: Tensor, labels: Tensor) -> Tensor:
+        return F.mse_loss(output, labels)
+
+    def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
+        return output, output
+
+    def divergence(self, output: Tensor, other: Tensor) -> Tensor:
+        """Squared difference."""
+        return F.mse_loss(output, other)
+
+    def confidence(self, scores: np.ndarray) -> np.ndarray:
+        return scores
+
+
+def loss_of(task: Task) -> Loss:
+    """The loss that a task declares."""
+    loss: Loss = LOSSES[task.loss].load()()
+    return loss
+
+
+def task_loss(task: Task, output: Tensor, labels: Tensor) -> Tensor:
+    """Mean loss () of a batch of a task; `labels` are float (n,)."""
+    return loss_of(task).value(output, labels)
+
+
+def predict(task: Task, output: Tensor) -> tuple[Tensor, Tensor]:
+    """Predictions (classes or real values) and their scores, both (n,)."""
+    return loss_of(task).predict(output)

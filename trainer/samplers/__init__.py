@@ -1,0 +1,8 @@
+"""Samplers: which task's examples each step of an epoch sees.
+
+A sampler is a function of an `Epoch` that returns its phases.  `registry` lists all of them.
+"""
+
+from trainer.samplers.base import Draw, Epoch, Phase, Sampler, SamplerError, Step, split_steps
+
+__all__ = ["Draw", "Epoch", "Phase", "Sampler", "SamplerError", "Step", "split_steps"]

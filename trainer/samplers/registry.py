@@ -1,0 +1,179 @@
+"""Every sampler: ours, and those that other packages bring.
+
+Another package brings one as an entry point of the group `orch_mtl.samplers`: a function of
+`trainer.samplers.Epoch` that returns phases, as ours are.  Its attribute `keys` names the config
+keys that it reads beside `batch_size` (`B`, `lambda`, ...).  What it does not name is no part of a
+trial's identity.  docs/guide/tutorial.md makes one.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from importlib import metadata
+
+from trainer.registry import Entry, Registry
+from trainer.samplers.base import Sampler
+
+GROUP = "orch_mtl.samplers"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplerEntry(Entry):
+    """A sampler in the list."""
+
+    #: Keys that may be mappings by task.
+    by_task: tuple[str, ...] = ()
+    #: Whether `train_task` must be named where there are several tasks.
+    needs_task: bool = False
+    #: Whether each step sees a single task.
+    one_task: bool = False
+    #: Why its first epochs depend on how many will follow; empty if they do not.
+    depends_on_epochs: str = ""
+
+
+SAMPLERS = Registry(
+    "sampler",
+    SamplerEntry(
+        name="proportional",
+        path="trainer.samplers.proportional:proportional",
+        summary=(
+            "Each step makes `draws_per_step` task draws with p_i ∝ N_i. The "
+            "draws of one task in a step form one batch. The epoch ends after B"
+            " examples, or after `steps_per_epoch` steps (P3: 1,650)."
+        ),
+        keys=("B", "steps_per_epoch", "draws_per_step"),
+        paper="P0 V-PCGrad (Algorithm 1), P3 4.1",
+    ),
+    SamplerEntry(
+        name="annealed",
+        path="trainer.samplers.proportional:annealed",
+        summary=(
+            "The same with p_i ∝ N_i^α, where α = 1 − 0.8 (e − 1) / (E − 1). So"
+            " α falls from 1 in the first epoch to 0.2 in the last. α = 1 if E "
+            "= 1."
+        ),
+        keys=("B", "steps_per_epoch", "draws_per_step"),
+        paper="P0 A-PCGrad (3.2), P3 4.1.1",
+        depends_on_epochs="annealed: alpha falls from 1 to 0.2 over all epochs",
+    ),
+    SamplerEntry(
+        name="round_robin",
+        path="trainer.samplers.round_robin:round_robin",
+        summary="One batch of every task in each step, until the smallest task was seen once.",
+        paper="P0 (RR-PCGrad), P3 (truncated triple-batch)",
+    ),
+    SamplerEntry(
+        name="arrp",
+        path="trainer.samplers.arrp:arrp",
+        summary=(
+            "Two phases. Phase 1 is `round_robin`. Phase 2 trains the largest "
+            "task alone on B examples that phase 1 did not use. There the loss "
+            "is multiplied by λ, and the set `freeze` is frozen."
+        ),
+        keys=("B", "lambda"),
+        paper="P0 Algorithm 3",
+        by_task=("B", "lambda"),
+    ),
+    SamplerEntry(
+        name="cycle",
+        path="trainer.samplers.whole_tasks:cycle",
+        summary=(
+            "Each step takes one batch of every task, until the task with most "
+            "batches is used up. The other tasks start over, reshuffled."
+        ),
+        paper="P1 finetune-mix",
+    ),
+    SamplerEntry(
+        name="sequential",
+        path="trainer.samplers.whole_tasks:sequential",
+        summary="Each task whole, one after the other, in `task_order` (P1: qqp, sst, sts).",
+        keys=("task_order", "optimizer_state"),
+        paper='P1 finetune-seq, P0 "full model finetuning"',
+        one_task=True,
+    ),
+    SamplerEntry(
+        name="interleaved",
+        path="trainer.samplers.whole_tasks:interleaved",
+        summary=(
+            "Each step takes one batch of every task, and all tasks finish "
+            "together. The smallest task keeps its batch size. The batches of "
+            "the others grow in proportion to their data."
+        ),
+        paper="P4 rrobin-full",
+    ),
+    SamplerEntry(
+        name="single_task",
+        path="trainer.samplers.whole_tasks:single_task",
+        summary="One task, each example once.",
+        keys=("train_task",),
+        paper="baselines of P0, P2, P4",
+        needs_task=True,
+        one_task=True,
+    ),
+    SamplerEntry(
+        name="rr_pretrain",
+        path="trainer.samplers.whole_tasks:rr_pretrain",
+        summary=(
+            "In the first `pretrain_epochs` epochs: the data-rich task whole, "
+            "then round robin. In later epochs: round robin alone."
+        ),
+        keys=("train_task", "pretrain_epochs"),
+        paper="P4 rrobin-pre",
+    ),
+)
+SAMPLER_KEYS = SAMPLERS.keys_read
+
+
+class NotLoadable(ValueError):
+    """No installed package brings the sampler, or its own code fails."""
+
+
+def installed() -> tuple[str, ...]:
+    """Names of the samplers that installed packages bring."""
+    return tuple(sorted(_entry_points()))
+
+
+@functools.cache
+def entry_of(name: str) -> SamplerEntry:
+    """Ours, or another package's with the keys that it declares.  Raises `NotLoadable`."""
+    if name in SAMPLERS:
+        return SAMPLERS[name]
+    keys = getattr(load(name), "keys", ())
+    if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
+        raise NotLoadable(f"{name}: its attribute keys is no list of names")
+    value = _entry_points()[name].value
+    return SamplerEntry(name=name, path=value, summary="brought by a package", keys=tuple(keys))
+
+
+@functools.cache
+def load(name: str) -> Sampler:
+    """The sampler of that name.  Raises `NotLoadable`."""
+    if name in SAMPLERS:
+        sampler: Sampler = SAMPLERS[name].load()
+        return sampler
+    entry = _entry_points().get(name)
+    if entry is None:
+        raise NotLoadable(f"{name}: no installed package brings it (entry point {GROUP})")
+    try:
+        brought = entry.load()
+    except Exception as error:  # whatever another package's import does
+        why = f"{type(error).__name__}: {error}"
+        raise NotLoadable(f"{name}: {entry.value} cannot be loaded: {why}") from error
+    if not callable(brought):
+        raise NotLoadable(f"{name}: {entry.value} is no function")
+    function: Sampler = brought
+    return function
+
+
+def package(name: str) -> tuple[str, str] | None:
+    """Name and version of the package that brings a sampler; None for ours."""
+    entry = _entry_points().get(name)
+    distribution = entry.dist if entry is not None else None
+    return (distribution.name, distribution.version) if distribution is not None else None
+
+
+@functools.cache
+def _entry_points() -> dict[str, metadata.EntryPoint]:
+    """By name; one of ours stays ours."""
+    return {e.name: e for e in metadata.entry_points(group=GROUP) if e.name not in SAMPLERS}
