@@ -199,7 +199,7 @@ def test_a_long_outage_is_an_error_and_so_is_a_first_word(
     assert folder.read("before") == b"1"
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="three whole sweeps on S3")
 def test_a_sweep_on_s3_whose_driver_is_killed_ends_like_one_on_a_disk(
     start: Start, place: str, tmp_path: Path
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_sweep_on_s3_whose_driver_is_killed_ends_like_one_on_a_disk(
     same_as_local(start, tmp_path, again)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="a whole sweep on S3 and an outage of seconds")
 def test_a_server_that_is_away_for_seconds_costs_no_attempt(
     start: Start, server: Relay, place: str, tmp_path: Path
 ) -> None:
@@ -229,7 +229,7 @@ def test_a_server_that_is_away_for_seconds_costs_no_attempt(
     same_as_local(start, tmp_path, driver)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="whole sweeps on S3 and an outage")
 def test_a_server_that_stays_away_ends_the_sweep_with_words_and_the_next_run_goes_on(
     start: Start, server: Relay, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

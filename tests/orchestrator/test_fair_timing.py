@@ -185,6 +185,7 @@ def test_the_command_times_the_best_of_each_method_and_shows_it_again(sweep: Led
     assert not (Path(sweep.folder.path) / "lock").exists()
 
 
+@pytest.mark.slow(reason="times trials until it is interrupted")
 def test_an_interrupt_leaves_at_once_and_nothing_behind(sweep: Ledger) -> None:
     before = sorted(Path(sweep.folder.path).rglob("*"))
     process = subprocess.Popen(
@@ -209,6 +210,7 @@ def test_an_interrupt_leaves_at_once_and_nothing_behind(sweep: Ledger) -> None:
     assert sorted(Path(sweep.folder.path).rglob("*")) == before
 
 
+@pytest.mark.slow(reason="times trials until it is terminated")
 def test_to_be_terminated_is_to_be_interrupted(sweep: Ledger) -> None:
     def mine(number: int, frame: Any) -> None: ...
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.paths import ROOT
+from trainer.__main__ import main
 from trainer.metrics import EPOCH, PHASE, TASK, Field
 from trainer.storage.trial_directory import TrialDirectory
 
@@ -25,6 +27,15 @@ def start(config: Path, out: Path) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         cwd=ROOT,
     )
+
+
+def run_trainer(*arguments: str) -> int:
+    """`python -m trainer` in this process: a new one takes longer to start than to train."""
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        return main(list(arguments))
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def results(out: Path) -> list[dict[str, Any]]:
