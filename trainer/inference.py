@@ -25,7 +25,8 @@ from trainer.loop.build import with_heads
 from trainer.loop.checkpoint import WEIGHTS
 from trainer.loop.device import choose_device, hardware_of
 from trainer.loop.evaluation import evaluate
-from trainer.model.encoder import Encoder, EncoderShape, preset_shape
+from trainer.model.encoder import Encoder
+from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.heads import MultitaskModel
 from trainer.model.packing import Packed, alignment
 from trainer.model.pretrained import find_checkpoint
