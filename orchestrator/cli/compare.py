@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.comparison_options import takes_question
+from orchestrator.cli.comparison_options import takes_comparison_options
 from orchestrator.cli.terminal import Json, Out, Patience, Sweep, console, print_json
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 FORMATS = ("table", "json", "csv", "md", "latex")
 
 
-@takes_question
+@takes_comparison_options
 def compare_trials(
     name: Sweep,
     *,
-    question: Question,
+    question: ComparisonOptions,
     layout: Annotated[
         str, typer.Option("--format", metavar="F", help="table, json, csv, md or latex.")
     ] = "table",
@@ -68,7 +68,7 @@ def _print(compared: SweepComparison, layout: str, why: bool) -> None:
         print_json(compared.rows.to_dict() | (by_method.to_dict() if by_method else {}))
     elif by_method is None or layout == "table":
         print(compared.answer)
-        for sheet in tables.sheets(by_method, why) if by_method else ():
+        for sheet in tables.all_tables(by_method, why) if by_method else ():
             console().print(formats.rich_table(sheet))
             print()
         _print_rows(compared.rows)
@@ -91,7 +91,7 @@ def _print_rows(comparison: Comparison) -> None:
     from orchestrator.compare.output import configuration_table, formats
 
     if comparison.rows:
-        sheet = configuration_table.configurations_sheet(comparison)
+        sheet = configuration_table.configurations_table(comparison)
         console().print(formats.rich_table(sheet))
     print("\n".join(configuration_table.footnotes(comparison)), flush=True)
 

@@ -9,18 +9,18 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
 
 
-def question_of(
+def comparison_options(
     *,
     baseline: Annotated[
         str,
         typer.Option(
             "--baseline", metavar="METHOD", help="Compare with this one (annealed+pcgrad)."
         ),
-    ] = Question.baseline,
+    ] = ComparisonOptions.baseline,
     methods: Annotated[
         str,
         typer.Option(
@@ -31,7 +31,7 @@ def question_of(
     ] = "",
     metric: Annotated[
         str, typer.Option("--metric", metavar="M", help="dev_score, dev_mean or a task's name.")
-    ] = Question.metric,
+    ] = ComparisonOptions.metric,
     by: Annotated[
         str,
         typer.Option(
@@ -45,29 +45,29 @@ def question_of(
         typer.Option(
             "--margin", metavar="X", help="A difference that does not matter, of the metric."
         ),
-    ] = Question.margin,
+    ] = ComparisonOptions.margin,
     seed: Annotated[
         int, typer.Option("--seed", min=0, help="Seed of halves and resampling.")
-    ] = Question.seed,
-) -> Question:
+    ] = ComparisonOptions.seed,
+) -> ComparisonOptions:
     """The options, checked as far as no trial is needed."""
     if not 0 < margin < 1:
         raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
-    return Question(
+    return ComparisonOptions(
         metric=metric, by=_listed(by), baseline=baseline, methods=_listed(methods), margin=margin,
         seed=seed,
     )  # fmt: skip
 
 
-def takes_question(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `question_of` in the place of its parameter `question`."""
-    options = inspect.signature(question_of, eval_str=True).parameters
+def takes_comparison_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `comparison_options` in the place of its parameter `question`."""
+    options = inspect.signature(comparison_options, eval_str=True).parameters
     own = inspect.signature(command, eval_str=True).parameters
 
     @functools.wraps(command)
     def with_options(**given: Any) -> None:
         chosen = {name: given.pop(name) for name in options}
-        command(**given, question=question_of(**chosen))
+        command(**given, question=comparison_options(**chosen))
 
     shown: list[inspect.Parameter] = []
     for name, parameter in own.items():

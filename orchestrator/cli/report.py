@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.comparison_options import takes_question
+from orchestrator.cli.comparison_options import takes_comparison_options
 from orchestrator.cli.terminal import Json, Out, Patience, Sweep, print_json
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MARK = b'<meta name="generator" content="orch report">'
 
 
-@takes_question
+@takes_comparison_options
 def report_sweep(
     name: Sweep,
     output: Annotated[
@@ -40,7 +40,7 @@ def report_sweep(
         typer.Option(metavar="DIR", help="Write every figure there too, as SVG and PNG."),
     ] = None,
     *,
-    question: Question,
+    question: ComparisonOptions,
     out: Out = "sweeps",
     as_json: Json = False,
 ) -> None:

@@ -138,6 +138,15 @@ class Session(_Model):
             return "unknown whether something else ran on the device"
         return f"fewer than {MIN_ROUNDS} rounds"
 
+    @property
+    def labels(self) -> dict[str, str]:
+        """Config id -> its label, followed by the id where several have the same label."""
+        labels = [each.label for each in self.configs]
+        return {
+            c.config_id: c.label if labels.count(c.label) == 1 else f"{c.label} {c.config_id}"
+            for c in self.configs
+        }
+
     def config(self, config_id: str) -> TimedConfig:
         return next(each for each in self.configs if each.config_id == config_id)
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from orchestrator.compare.compare_methods import compare_methods
 from orchestrator.compare.configurations import compare
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.results import Contrast, MethodComparison
 from orchestrator.ledger import Ledger
 from tests.support.simulated import World, write_predicted
@@ -22,7 +22,7 @@ SEEDS = (1, 2, 3, 4, 5)
 def compared(folder: Path, **question: Any) -> MethodComparison:
     ledger = Ledger(folder.parent, folder.name)
     trials = ledger.trials()
-    found = compare_methods(ledger, trials, compare(trials), replace(Question(), **question))
+    found = compare_methods(ledger, trials, compare(trials), replace(ComparisonOptions(), **question))
     assert found is not None
     return found
 
