@@ -55,7 +55,7 @@ def test_the_command_writes_the_page_and_every_figure(
     assert told["bytes"] == (place / "report.html").stat().st_size > 10_000
     assert len(list((place / "drawn").iterdir())) == 2 * len(told["figures"]) > 0
     plain = orch("report", "s", "--trial", told["trials"][0][:8])
-    assert plain.code == 0 and "KiB, " in plain.out and (place / "s.html").is_file()
+    assert plain.code == 0 and " kB, " in plain.out and (place / "s.html").is_file()
 
 
 @pytest.mark.parametrize(
