@@ -22,36 +22,65 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-#: The files that take longest come first: none of them is left to run alone at the end.
+#: The files that take longest come first, so that none of them is left to run alone at the end.
 LONGEST = (
     "test_sweep", "test_search_spaces", "test_tutorial", "test_interrupts", "test_benchmarks",
     "test_lint", "test_every_method", "test_damage", "test_cli", "test_stopping", "test_runner",
     "test_resume",
 )  # fmt: skip
 
+#: The groups of tests.  A test without a marker is in the first group, which `pytest` runs.
+GROUPS = {
+    "slow": "the second group, which `pytest --slow` runs",
+    "exhaustive": "no group, because it takes minutes; `pytest --all` runs it with all others",
+}
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    faults = parser.getgroup("faults")
-    faults.addoption("--all-faults", action="store_true", help="run the long fault tests too")
-    faults.addoption("--fault-rounds", type=int, default=10, metavar="N", help="of each of them")
-    faults.addoption(
-        "--fault-seed", type=int, default=None, metavar="S", help="repeat a run's random moments"
-    )
+    groups = parser.getgroup("groups of tests")
+    groups.addoption("--slow", action="store_true", help="run the second group, and only it")
+    groups.addoption("--all", action="store_true", help="run every test; this takes hours")
+    groups.addoption(
+        "--fault-rounds", type=int, default=10, metavar="N",
+        help="with --all: how often a fault is repeated at random moments (default 10)",
+    )  # fmt: skip
+    groups.addoption(
+        "--fault-seed", type=int, default=None, metavar="S",
+        help="repeat the random moments of a test that failed and printed this seed",
+    )  # fmt: skip
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "all_faults: takes minutes; run with --all-faults")
+    for name, text in GROUPS.items():
+        config.addinivalue_line("markers", f"{name}(reason): in {text}")
+    if config.getoption("--slow") and config.getoption("--all"):
+        raise pytest.UsageError("--slow runs the second group only, and --all every test")
+
+
+def group_of(item: pytest.Item) -> str:
+    """`slow`, `exhaustive` or, in the first group, an empty string.
+
+    The marker that is closest to the test decides: its own before its module's.
+    """
+    for mark in item.iter_markers():
+        if mark.name in GROUPS:
+            if not mark.kwargs.get("reason"):
+                raise pytest.UsageError(f"{item.nodeid}: its marker {mark.name} needs a reason")
+            return mark.name
+    return ""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: LONGEST.index(f) if (f := item.path.stem) in LONGEST else len(LONGEST)
     )
-    if config.getoption("--all-faults"):
-        return
-    for item in items:
-        if item.get_closest_marker("all_faults"):
-            item.add_marker(pytest.mark.skip(reason="takes minutes; run with --all-faults"))
+    groups = [group_of(item) for item in items]
+    if config.getoption("--all") or all("::" in argument for argument in config.args):
+        return  # a test that is named on the command line runs, whatever its group is
+    wanted = "slow" if config.getoption("--slow") else ""
+    pairs = list(zip(items, groups, strict=True))
+    config.hook.pytest_deselected(items=[item for item, group in pairs if group != wanted])
+    items[:] = [item for item, group in pairs if group == wanted]
 
 
 @pytest.fixture

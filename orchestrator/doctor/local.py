@@ -12,8 +12,10 @@ import torch
 
 from orchestrator.doctor.finding import Finding, error, ok, warning
 from orchestrator.doctor.machine import describe, disk_finding, machine_findings
+from orchestrator.doctor.precision import precision_findings
 from orchestrator.errors import SweepError
 from orchestrator.preflight.checks import check_machine, check_out
+from orchestrator.preflight.precision import this_machine
 from orchestrator.runner import auth_token
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Ite
         return
     if spec is not None:
         yield from _room(spec)
+        yield from precision_findings(spec, out, [this_machine(spec)])
     if auth_token.is_asked_for():
         yield ok("token", "Ray on this machine is given one of its own by every sweep")
     else:

@@ -11,7 +11,7 @@ from orchestrator.report import style
 from orchestrator.report.figure import Figure
 from orchestrator.report.methods import MOST
 from orchestrator.report.parts import Figures, Missing, Part, Table
-from trainer.storage.trial_directory import is_number
+from trainer.metrics import is_number
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator
@@ -11,26 +11,16 @@ from pydantic import Field, field_validator
 from orchestrator.spec.dimension import Dimension, Model, with_kind
 from orchestrator.spec.tracking import TrackingSpec
 from trainer.config import DataConfig, TrainConfig, fields_of
+from trainer.metrics import objectives
 
-Metric = Literal[
-    "dev_score",
-    "dev_mean",
-    "minutes_per_epoch",
-    "examples_per_second",
-    "peak_memory_mb",
-    "train_loss",
-]
 Direction = Literal["max", "min"]
 
-#: What a search can aim at, each with the direction that is better.
-METRICS: dict[Metric, Direction] = {
-    "dev_score": "max",
-    "dev_mean": "max",
-    "minutes_per_epoch": "min",
-    "examples_per_second": "max",
-    "peak_memory_mb": "min",
-    "train_loss": "min",
-}
+#: What a search can aim at, each with the direction that is better (`trainer.metrics`).
+METRICS: dict[str, Direction] = objectives()
+if TYPE_CHECKING:
+    Metric = str
+else:
+    Metric = Literal[tuple(METRICS)]
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31)]
@@ -123,6 +113,13 @@ class BudgetSpec(Model):
     hours: Annotated[float, Field(gt=0)] | None = None
 
 
+class ResolvedSpec(Model):
+    """What a sweep's first trial decided; its run writes this, and later runs keep to it."""
+
+    #: What `precision: auto` became.
+    precision: Literal["fp32", "bf16"] | None = None
+
+
 class PublishedRow(Model):
     """A paper's figures for the entry of `enqueue` at the same place."""
 
@@ -156,6 +153,7 @@ class SweepSpec(Model):
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     budget: BudgetSpec = Field(default_factory=BudgetSpec)
     tracking: TrackingSpec = Field(default_factory=TrackingSpec)
+    resolved: ResolvedSpec = Field(default_factory=ResolvedSpec)
 
     @field_validator("space", mode="before")
     @classmethod
@@ -204,6 +202,8 @@ class SweepSpec(Model):
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `load_spec` reads back as the same spec."""
         plain = self.model_dump(exclude_none=True)
+        if not plain["resolved"]:
+            del plain["resolved"]
         for dimension in plain["space"].values():
             for key, empty in (("when", {}), ("log", False)):
                 if dimension[key] == empty:

@@ -18,7 +18,10 @@ NEEDED = ("ip", "unshare", "nsenter", "setpriv")
 MISSING = [name for name in NEEDED if not shutil.which(name)]
 MISSING += [] if any(Path("/usr/lib/postgresql").glob("*/bin/postgres")) else ["postgresql"]
 MISSING += [] if os.geteuid() == 0 else ["root"]
-pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}")
+pytestmark = [
+    pytest.mark.slow(reason="starts PostgreSQL in a network of its own"),
+    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}"),
+]
 
 
 @pytest.fixture

@@ -20,9 +20,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
     module's `EPOCH_S` seconds."""
     from ray.cluster_utils import Cluster
 
-    tests = ROOT
-    path = os.pathsep.join(map(str, (tests.parent, tests, tests / "faults")))
-    monkeypatch.setenv("PYTHONPATH", path)  # of the workers, which the nodes start
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))  # of the workers, which the nodes start
     # Ray reads it once a process, as does the runner where none is set: it stays.
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     monkeypatch.setenv("EPOCH_S", request.module.EPOCH_S)

@@ -57,7 +57,7 @@ def today() -> str:
 JUMPS = [3, -5, 48, -24, 0]
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="a whole sweep over a clock that jumps")
 def test_a_sweep_over_a_jumping_clock_ends_like_one_without(
     start: Start, tmp_path: Path, cache: Path
 ) -> None:
@@ -83,7 +83,7 @@ def test_a_sweep_over_a_jumping_clock_ends_like_one_without(
     assert told and min(told)[:10] < today() < max(told)[:10]  # it did jump
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="three whole sweeps over a clock that jumps")
 def test_rungs_decide_the_same_over_a_jumping_clock_and_a_kill(
     start: Start, tmp_path: Path
 ) -> None:

@@ -17,6 +17,7 @@ STUB: dict[str, Any] = {"train": "tests.faults.chained:train", "environment": {"
 #: Every damage takes a trial; more trials than damages, so that some have none.
 MANY = SWEEP | {"search": SWEEP["search"] | {"num_trials": 7}}
 Start = Callable[..., Driver]
+pytestmark = pytest.mark.slow(reason="starts a driver over a copy of a whole sweep")
 
 
 def truncate(path: Path) -> None:
@@ -88,7 +89,7 @@ def test_damaged_trials_and_a_journal_of_garbage_are_mended_by_the_next_run(
         assert said == given_up and len(notes) == len(given_up), (damage, lines)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="three more sweeps, each with other damaged projections")
 def test_pictures_that_were_damaged_are_drawn_again(start: Start, whole: Path, out: Path) -> None:
     harms: dict[str, Callable[[Path], Any]] = {JOURNAL: truncate, "../mlflow.db": Path.unlink}
     for name, harm in {"": truncate, **harms}.items():

@@ -64,7 +64,7 @@ def test_a_file_whose_maker_was_killed_is_not_there_and_the_first_of_two_stays(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="repeats its fault at random moments")
 def test_a_projection_killed_while_its_database_is_made_is_drawn_by_the_next(
     tmp_path: Path, moments: random.Random, rounds: int
 ) -> None:

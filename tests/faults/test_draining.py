@@ -13,7 +13,7 @@ import pytest
 
 from tests.support.drivers import SMALL_NODE, SWEEP, Driver, ended_like, undisturbed
 
-pytestmark = pytest.mark.all_faults
+pytestmark = pytest.mark.exhaustive(reason="starts a cluster of three nodes and whole sweeps on it")
 Start = Callable[..., Driver]
 STUB = "tests.faults.chained:train"
 #: Seconds that an epoch takes.

@@ -30,7 +30,7 @@ LIST: dict[str, Any] = SWEEP | {
 }
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="a whole sweep")
 def test_a_trial_that_diverges_has_failed_at_once_and_the_others_go_on(start: Start) -> None:
     """The real trainer; the gradients overflow while the losses are still finite."""
     sweep = LIST | {
@@ -52,7 +52,7 @@ def test_a_trial_that_diverges_has_failed_at_once_and_the_others_go_on(start: St
     nothing_left(driver)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="a whole sweep")
 def test_what_has_no_memory_is_tried_again_alone_and_then_failed_with_that_word(
     start: Start,
 ) -> None:
@@ -83,7 +83,7 @@ def test_what_has_no_memory_is_tried_again_alone_and_then_failed_with_that_word(
     nothing_left(again)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="whole sweeps with kills at random moments")
 def test_pruned_trials_stay_so_over_kills_and_are_not_ranked(
     start: Start, moments: random.Random, tmp_path: Path, cache: Path
 ) -> None:

@@ -26,6 +26,7 @@ def lengths(driver: Driver) -> dict[str, int]:
     return {name: len(trial.records) for name, trial in trials(driver.out).items()}
 
 
+@pytest.mark.slow(reason="two whole sweeps")
 def test_a_signal_to_the_group_commits_what_runs_and_a_second_one_leaves_at_once(
     start: Start,
 ) -> None:
@@ -56,7 +57,7 @@ def test_a_signal_to_the_group_commits_what_runs_and_a_second_one_leaves_at_once
     nothing_left(stuck)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="a whole Ray is started to be interrupted")
 def test_a_signal_to_the_group_while_ray_starts_leaves_nothing(start: Start) -> None:
     """It ends Ray's first processes, for which Ray would wait a minute and then end the driver."""
     driver = start(SWEEP, train=STUB)
@@ -69,7 +70,7 @@ def test_a_signal_to_the_group_while_ray_starts_leaves_nothing(start: Start) -> 
     nothing_left(driver)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="repeats its fault at random moments")
 def test_interrupted_at_random_moments_again_and_again(
     start: Start, whole: Path, moments: random.Random, rounds: int
 ) -> None:

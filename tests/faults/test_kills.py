@@ -74,7 +74,7 @@ def committed_once(commits: Path) -> None:
     assert not [epoch for epoch, count in found.items() if count > 1]
 
 
-@pytest.mark.all_faults  # tests/test_sweep.py kills a driver with all that it started every time
+@pytest.mark.exhaustive(reason="a sweep with four drivers")
 def test_a_sweep_whose_driver_tree_and_worker_were_killed_ends_like_one_without(
     start: Start, chained: Path, moments: random.Random, tmp_path: Path
 ) -> None:
@@ -102,7 +102,7 @@ def test_a_sweep_whose_driver_tree_and_worker_were_killed_ends_like_one_without(
     committed_once(commits)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="repeats its fault at random moments")
 @pytest.mark.parametrize("kill", KILLS)
 def test_killed_at_random_moments_again_and_again(
     start: Start, chained: Path, moments: random.Random, rounds: int, tmp_path: Path, kill: str
@@ -142,7 +142,7 @@ def moment(driver: Driver, moments: random.Random) -> None:
     time.sleep(moments.uniform(0, 0.5))
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="repeats its fault at random moments, with real training")
 def test_real_trials_killed_at_random_moments_have_the_same_records(
     start: Start, cache: Path, moments: random.Random, rounds: int, tmp_path: Path
 ) -> None:

@@ -16,7 +16,7 @@ from tests.support.paths import ROOT
 MEMORY = 5 * 2**29
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="fills gigabytes of memory")
 def test_a_worker_that_ray_ends_for_its_memory_ends_no_sweep(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

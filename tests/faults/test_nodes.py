@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.drivers import SMALL_NODE, SWEEP, Driver, ended_like, undisturbed
 
-pytestmark = pytest.mark.all_faults
+pytestmark = pytest.mark.exhaustive(reason="kills nodes of a cluster at random moments")
 Start = Callable[..., Driver]
 STUB = "tests.faults.chained:train"
 #: Seconds that an epoch takes.

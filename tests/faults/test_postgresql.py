@@ -26,6 +26,7 @@ from tests.support.searches import finish, make_spec, open_handout
 from tests.support.servers import PASSWORD, Postgresql, answers, wait_for
 
 pytest.importorskip("psycopg", reason="the extra postgres is not installed")
+pytestmark = pytest.mark.slow(reason="starts a PostgreSQL server and stops it again and again")
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,9 @@ import yaml
 from pyarrow import fs
 
 from orchestrator.ledger import Ledger, TrialRecord
-from tests.support.drivers import PATIENCE_S, ROOT, SWEEP, untimed
+from tests.support.drivers import PATIENCE_S, ROOT, SWEEP
 from tests.support.mlflow_runs import shown
+from tests.support.resuming import untimed
 from tests.support.servers import Relay, S3Server, running, wait_for
 from trainer.storage import object_store
 from trainer.storage.folder import StoreError
@@ -143,7 +144,8 @@ def same_as_local(start: Start, tmp_path: Path, driver: Driver) -> None:
     assert set(found) == set(expected) and len(found) == 4
     for name, trial in expected.items():
         assert found[name].status == "complete", found[name].reason
-        assert untimed(found[name].records) == untimed(trial.records)
+        records = [untimed(record) for record in found[name].records]
+        assert records == [untimed(record) for record in trial.records]
     database = f"sqlite:///{driver.folder}/mlflow.db"
     for _ in range(2):
         runs = shown(database, "s")
@@ -197,7 +199,7 @@ def test_a_long_outage_is_an_error_and_so_is_a_first_word(
     assert folder.read("before") == b"1"
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="three whole sweeps on S3")
 def test_a_sweep_on_s3_whose_driver_is_killed_ends_like_one_on_a_disk(
     start: Start, place: str, tmp_path: Path
 ) -> None:
@@ -213,7 +215,7 @@ def test_a_sweep_on_s3_whose_driver_is_killed_ends_like_one_on_a_disk(
     same_as_local(start, tmp_path, again)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="a whole sweep on S3 and an outage of seconds")
 def test_a_server_that_is_away_for_seconds_costs_no_attempt(
     start: Start, server: Relay, place: str, tmp_path: Path
 ) -> None:
@@ -227,7 +229,7 @@ def test_a_server_that_is_away_for_seconds_costs_no_attempt(
     same_as_local(start, tmp_path, driver)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="whole sweeps on S3 and an outage")
 def test_a_server_that_stays_away_ends_the_sweep_with_words_and_the_next_run_goes_on(
     start: Start, server: Relay, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

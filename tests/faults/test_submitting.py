@@ -20,7 +20,7 @@ import yaml
 from tests.support.drivers import PATIENCE_S, ROOT, SWEEP, trials
 from tests.support.servers import Relay, free_port, running
 
-pytestmark = pytest.mark.all_faults
+pytestmark = pytest.mark.exhaustive(reason="a Ray head with a job server and whole sweeps on it")
 TOKEN = "0123456789abcdef" * 4
 
 

@@ -80,7 +80,7 @@ def lost(driver: Driver) -> list[str]:
     return [line for line in driver.text.splitlines() if "does not answer" in line]
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="whole sweeps beside a server that hangs")
 def test_a_server_that_hangs_delays_no_trial_and_the_end_by_half_a_minute_at_most(
     start: Start, server: MlflowServer
 ) -> None:
@@ -100,7 +100,7 @@ def test_a_server_that_hangs_delays_no_trial_and_the_end_by_half_a_minute_at_mos
     ends_whole(start, driver, sweep, server.uri)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="whole sweeps beside a server that restarts")
 @pytest.mark.parametrize("when", ["start", "middle", "end", "throughout"])
 def test_a_server_that_is_killed_and_started_again(
     start: Start, server: MlflowServer, when: str
@@ -126,7 +126,7 @@ def test_a_server_that_is_killed_and_started_again(
     ends_whole(start, driver, sweep, server.uri)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="whole sweeps beside a database that restarts")
 @pytest.mark.parametrize("behind_server", [False, True], ids=["direct", "behind mlflow server"])
 @pytest.mark.parametrize("when", ["middle", "end"])
 def test_postgresql_that_is_stopped_and_started_again(

@@ -81,6 +81,7 @@ def whole(sweep: Sweep, steps: int = 2) -> None:
         assert sweep.shown() == found
 
 
+@pytest.mark.slow(reason="needs MLflow's server, whose start takes many seconds")
 def test_a_server_that_was_killed_and_started_again_is_caught_up(
     sweep: Sweep, server: MlflowServer
 ) -> None:
@@ -100,6 +101,7 @@ def test_a_server_that_was_killed_and_started_again_is_caught_up(
     whole(sweep)
 
 
+@pytest.mark.slow(reason="needs MLflow's server, whose start takes many seconds")
 def test_a_server_that_is_down_from_start_to_end_costs_nothing_and_is_caught_up(
     sweep: Sweep, server: MlflowServer
 ) -> None:
@@ -116,6 +118,7 @@ def test_a_server_that_is_down_from_start_to_end_costs_nothing_and_is_caught_up(
     whole(sweep)
 
 
+@pytest.mark.slow(reason="needs MLflow's server, whose start takes many seconds")
 def test_a_server_that_hangs_is_not_waited_for(sweep: Sweep, server: MlflowServer) -> None:
     tracker = sweep.tracker()
     tracker.changed(sweep.add(0.4, 0.5))
@@ -138,6 +141,7 @@ def test_a_server_that_hangs_is_not_waited_for(sweep: Sweep, server: MlflowServe
     whole(sweep)
 
 
+@pytest.mark.slow(reason="needs MLflow's server, whose start takes many seconds")
 def test_a_run_that_was_made_twice_is_one_again(sweep: Sweep, server: MlflowServer) -> None:
     """A request that was given up may still be answered, by a second run of one trial."""
     sweep.add(0.4, 0.5)
@@ -177,7 +181,7 @@ def test_a_sqlite_file_that_another_process_locks(tmp_path: Path) -> None:
     whole(sweep)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="several commands, each in a process of its own")
 def test_a_sqlite_file_that_was_deleted_is_built_again_by_sync(tmp_path: Path) -> None:
     """The process that had it open can write no more, says so, and goes on without."""
     sweep = Sweep(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", "s")

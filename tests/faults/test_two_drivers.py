@@ -29,7 +29,7 @@ def contest(start: Start, **options: Any) -> tuple[Driver, Driver]:
     raise AssertionError("both run: " + rivals[0].text)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="three drivers of one sweep")
 def test_one_of_two_runs_and_a_third_takes_over_when_it_is_killed(start: Start) -> None:
     winner, _ = contest(start, train=STUB, environment={"EPOCH_S": "1"})
     winner.wait_until(lambda: winner.epochs() >= 1)
@@ -40,7 +40,7 @@ def test_one_of_two_runs_and_a_third_takes_over_when_it_is_killed(start: Start) 
     third.wait_until(lambda: third.epochs() > before)
 
 
-@pytest.mark.all_faults
+@pytest.mark.exhaustive(reason="repeats its contest of two drivers")
 def test_again_and_again_one_runs(start: Start, rounds: int) -> None:
     """Each round begins with the lock of a driver that was killed."""
     for _ in range(rounds):

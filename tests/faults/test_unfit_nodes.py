@@ -20,7 +20,7 @@ import pytest
 from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
 from tests.support.drivers import ROOT, SMALL_NODE, SWEEP, Driver
 
-pytestmark = pytest.mark.all_faults
+pytestmark = pytest.mark.exhaustive(reason="starts a cluster whose nodes differ, and sweeps on it")
 Start = Callable[..., Driver]
 #: Loaded by every process of a node: its clock is late, and one folder is another one there.
 _ODD = """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.spec import load_spec
 from orchestrator.tracking.projections import pictures
+from tests.support.command import orch
 from trainer.config import ConfigError
 
 FILE = "name: s\nsearch: {algorithm: list}\nenqueue: [{}]\ntracking: {%s: '%s'}\n"
@@ -61,8 +61,7 @@ def test_a_password_in_a_sweep_file_is_refused_and_not_repeated(key: str, tmp_pa
             load_spec(str(file))
         assert f"tracking.{key}" in str(caught.value) and "secret" not in str(caught.value)
     file.write_text(FILE % (key, "postgresql://orch:secret@db/m"))
-    run = [sys.executable, "-c", "from orchestrator.cli import main; main()", "validate", str(file)]
-    answer = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    answer = orch("validate", str(file))
     assert answer.returncode == 2 and "${ORCH_DB_PASSWORD}" in answer.stderr
     assert "secret" not in answer.stdout + answer.stderr
 

@@ -6,8 +6,6 @@ import functools
 import hashlib
 import http.server
 import json
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,6 +15,7 @@ import pytest
 
 from orchestrator import download as fetching
 from orchestrator.download import FetchError, fetch, prepare, prepare_yelp
+from tests.support.command import orch_process
 from trainer.config.tasks import TASKS
 from trainer.data.readers import DataError, read_examples
 
@@ -172,14 +171,10 @@ def test_the_command_says_what_it_did_and_the_terms(
     base: str, behaviour: Behaviour, tmp_path: Path
 ) -> None:
     """A server with the wrong content: exit 1, one line, no stack trace."""
-    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", "data", "fetch"]
-    done = subprocess.run(
-        [*command, "--only", NAME, "--base", base, "--to", str(tmp_path)],
-        capture_output=True, text=True,
-    )  # fmt: skip
+    done = orch_process("data", "fetch", "--only", NAME, "--base", base, "--to", str(tmp_path))
     assert done.returncode == 1  # its BLOBS are the real ones
     assert "not the published file" in done.stderr and "Traceback" not in done.stderr
-    done = subprocess.run([*command, "--only", "no.csv"], capture_output=True, text=True)
+    done = orch_process("data", "fetch", "--only", "no.csv")
     assert done.returncode == 2 and "allowed: ids-sst-train.csv" in done.stderr
 
 

@@ -26,6 +26,7 @@ from orchestrator.ledger import Ledger, timing_sessions
 from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.ledger.timing_sessions import timings
 from orchestrator.ledger.trial_id import config_id, trial_id
+from tests.support.hosts import multiplying_bf16
 from tests.support.paths import ROOT
 from tests.support.sessions import made_up
 from tests.support.small import small_config
@@ -86,6 +87,20 @@ def test_a_configuration_is_timed_as_its_trial_ran(sweep: Ledger) -> None:
     assert choice.config.precision == "fp32"
     (choice,) = ready([group, group], {}, threads=2)
     assert choice.config.threads == 2
+
+
+def test_minutes_of_emulated_bf16_are_refused_unless_the_trials_were_emulated(
+    sweep: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = next(t for t in sweep.trials() if t.config["sampler"] == "arrp")
+    bf16 = replace(trial, identity={**trial.identity, "precision": "bf16"})
+    multiplying_bf16(monkeypatch, True)
+    assert ready([[bf16]], {})[0].config.precision == "bf16"
+    multiplying_bf16(monkeypatch, False)
+    with pytest.raises(UserError, match="does not multiply bf16 natively"):
+        ready([[bf16]], {})
+    emulated = replace(bf16, config={**bf16.config, "precision": "bf16-emulated"})
+    assert ready([[emulated]], {})[0].config.precision == "bf16-emulated"
 
 
 def test_the_twin_with_the_plain_sum_shows_what_surgery_costs(sweep: Ledger) -> None:
@@ -170,6 +185,7 @@ def test_the_command_times_the_best_of_each_method_and_shows_it_again(sweep: Led
     assert not (Path(sweep.folder.path) / "lock").exists()
 
 
+@pytest.mark.slow(reason="times trials until it is interrupted")
 def test_an_interrupt_leaves_at_once_and_nothing_behind(sweep: Ledger) -> None:
     before = sorted(Path(sweep.folder.path).rglob("*"))
     process = subprocess.Popen(
@@ -194,6 +210,7 @@ def test_an_interrupt_leaves_at_once_and_nothing_behind(sweep: Ledger) -> None:
     assert sorted(Path(sweep.folder.path).rglob("*")) == before
 
 
+@pytest.mark.slow(reason="times trials until it is terminated")
 def test_to_be_terminated_is_to_be_interrupted(sweep: Ledger) -> None:
     def mine(number: int, frame: Any) -> None: ...
 

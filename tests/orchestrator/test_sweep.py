@@ -30,6 +30,24 @@ from tests.support.drivers import (
 )
 
 
+def test_a_killed_sweep_resumes_and_ends_like_an_undisturbed_one(
+    start: Callable[..., Driver], tmp_path: Path, cache: Path
+) -> None:
+    """`kill -9` of the driver and all that it started, while real trials are at work."""
+    sweep = SWEEP | {"search": SWEEP["search"] | {"num_trials": 2}}
+    (tmp_path / "whole").mkdir()
+    whole = undisturbed(tmp_path / "whole", cache, sweep)
+    killed = start(sweep)
+    killed.wait_until(lambda: killed.epochs() >= 3)
+    killed.kill_all()
+    assert (killed.out / "s" / "lock").exists()
+    last = start(sweep)
+    assert last.wait() == 0, last.text
+    assert "Traceback" not in last.text
+    ended_like(last, whole)
+
+
+@pytest.mark.slow(reason="four drivers of a sweep of ten trials")
 def test_a_sweep_that_was_terminated_and_killed_ends_like_one_that_was_not(
     start: Callable[..., Driver], tmp_path: Path, cache: Path
 ) -> None:
@@ -63,6 +81,7 @@ def test_a_sweep_that_was_terminated_and_killed_ends_like_one_that_was_not(
     assert [t.records for t in trials(again.out).values()] == [t.records for t in found.values()]
 
 
+@pytest.mark.slow(reason="two whole sweeps")
 def test_failures_are_named_and_do_not_stop_the_others(start: Callable[..., Driver]) -> None:
     """One trial fails in the trainer, ASHA prunes, a worker is killed, MLflow is not there."""
     sweep = SWEEP | {
@@ -120,13 +139,17 @@ def _written(path: Path, sweep: dict[str, Any]) -> Path:
     return path
 
 
+AGAIN = pytest.mark.slow(reason="another driver, for another mistake")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"base.data": {"source": "cs224n", "root": "/nowhere"}}, "/nowhere"),
-        ({"base.encoder": "./no-such-checkpoint"}, "no-such-checkpoint"),
-        ({"resources.gpu": 64}, "resources.gpu: a trial wants 64"),
+        pytest.param({"base.encoder": "./no-such-checkpoint"}, "no-such-checkpoint", marks=AGAIN),
+        pytest.param({"resources.gpu": 64}, "resources.gpu: a trial wants 64", marks=AGAIN),
     ],
+    ids=["data", "encoder", "gpu"],
 )
 def test_what_cannot_start_is_one_message_and_nothing_is_started(
     start: Callable[..., Driver], change: dict[str, Any], message: str

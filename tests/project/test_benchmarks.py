@@ -6,7 +6,11 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.paths import ROOT
+
+pytestmark = pytest.mark.slow(reason="runs every benchmark")
 
 
 def last_line(*command: str) -> dict[str, object]:

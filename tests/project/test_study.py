@@ -43,6 +43,7 @@ def test_numbers_may_differ_by_rounding_and_by_nothing_else() -> None:
     assert not alike("better 0.1", "worse 0.1") and not alike("0.66", "0.660")
 
 
+@pytest.mark.slow(reason="computes every answer of the kept study")
 def test_the_page_holds_what_its_commands_print(regenerate: ModuleType, tmp_path: Path) -> None:
     page = regenerate.PAGE.read_text()
     expected = regenerate.filled(page, regenerate.Ledgers(tmp_path))

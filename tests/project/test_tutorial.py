@@ -13,9 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.paths import ROOT
 
 
+@pytest.mark.slow(reason="a package is built and two sweeps run")
 def test_the_tutorials_commands_run_as_they_stand(tmp_path: Path, cache: Path) -> None:
     text = (ROOT / "docs" / "guide" / "tutorial.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)

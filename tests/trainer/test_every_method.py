@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from tests.support.resuming import run_trainer
 from trainer.storage.trial_directory import TrialDirectory
 
 FOUR = ["sst", "qqp", "sts", "yelp"]
@@ -97,9 +96,7 @@ def test_every_row_trains_and_leaves_its_records(name: str, cache: Path, tmp_pat
     } | ROWS[name]  # fmt: skip
     (tmp_path / "c.json").write_text(json.dumps(config))
     out = tmp_path / "trial"
-    command = [sys.executable, "-m", "trainer", "--config", str(tmp_path / "c.json")]
-    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    assert run_trainer("--config", str(tmp_path / "c.json"), "--out", str(out)) == 0
     store = TrialDirectory(out)
     records, end = store.records(), store.end()
     assert end is not None and end["status"] == "complete"

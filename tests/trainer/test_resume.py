@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.resuming import results, start
+from tests.support.resuming import results, run_trainer, start
 from tests.support.small import small_config
 from trainer.storage.trial_directory import TrialDirectory
 
@@ -64,6 +64,7 @@ def test_a_trial_killed_again_and_again_ends_with_the_same_bits(
     assert hashlib.sha256(newest.read_bytes()).hexdigest() == undisturbed[-1]["files"][name]
 
 
+@pytest.mark.slow(reason="trains in two processes")
 def test_a_flipped_bit_costs_one_epoch_and_changes_nothing(
     config_file: Path, undisturbed: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -79,6 +80,7 @@ def test_a_flipped_bit_costs_one_epoch_and_changes_nothing(
     assert results(tmp_path) == undisturbed
 
 
+@pytest.mark.slow(reason="trains in two processes")
 def test_sigterm_stops_and_says_how_to_go_on(
     config_file: Path, undisturbed: list[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -103,16 +105,18 @@ def test_sigterm_stops_and_says_how_to_go_on(
         ('{"encoder": "./nowhere", "data": {"source": "synthetic"}}', "no such folder"),
     ],
 )
-def test_wrong_input_is_one_clear_error(tmp_path: Path, config: str, expected: str) -> None:
+def test_wrong_input_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str, expected: str
+) -> None:
     (tmp_path / "c.json").write_text(config)
-    process = start(tmp_path / "c.json", tmp_path / "out")
-    _, errors = process.communicate()
-    assert process.returncode == 2
+    assert run_trainer("--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "out")) == 2
+    errors = capsys.readouterr().err
     assert expected in errors and "Traceback" not in errors
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_written_is_an_error(config_file: Path, tmp_path: Path) -> None:
+    """In a process of its own: the message, the exit code, and no stack trace."""
     (tmp_path / "file").write_text("")
     process = start(config_file, tmp_path / "file" / "out")
     _, errors = process.communicate()

@@ -3,39 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orchestrator.cli import main
+from tests.support.command import orch
 from tests.support.ledgers import write_trial
-
-
-@dataclass(frozen=True)
-class Answer:
-    code: int
-    out: str
-    error: str
-
-
-@pytest.fixture
-def orch(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[..., Answer]:
-    """The command in `place`, in this process."""
-
-    def run(*arguments: str) -> Answer:
-        monkeypatch.chdir(place)
-        monkeypatch.setattr(sys, "argv", ["orch", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return Answer(int(end.value.code or 0), printed.out, printed.err)
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -45,17 +19,16 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     yield folder
 
 
-def test_the_command_writes_the_page_and_every_figure(
-    place: Path, orch: Callable[..., Answer]
-) -> None:
-    assert orch("report", "s", "-o", "report.html").code == 0  # is written over by the next
-    answer = orch("report", "s", "-o", "report.html", "--figures", "drawn", "--json")
-    assert answer.code == 0, answer.error
-    told = json.loads(answer.out)
-    assert told["bytes"] == (place / "report.html").stat().st_size > 10_000
+def test_the_command_writes_the_page_and_every_figure(place: Path) -> None:
+    answer = orch("report", "s", "--figures", "drawn", "--json", cwd=place)
+    assert answer.returncode == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    assert told["bytes"] == (place / "s.html").stat().st_size > 10_000
     assert len(list((place / "drawn").iterdir())) == 2 * len(told["figures"]) > 0
-    plain = orch("report", "s", "--trial", told["trials"][0][:8])
-    assert plain.code == 0 and " kB, " in plain.out and (place / "s.html").is_file()
+    before = (place / "s.html").stat().st_mtime_ns  # the next one is written over it
+    plain = orch("report", "s", "-o", "s.html", "--trial", told["trials"][0][:8], cwd=place)
+    assert plain.returncode == 0 and " kB, " in plain.stdout
+    assert (place / "s.html").stat().st_mtime_ns > before
 
 
 @pytest.mark.parametrize(
@@ -73,12 +46,12 @@ def test_the_command_writes_the_page_and_every_figure(
     ],
 )
 def test_a_mistake_is_one_message_and_nothing_is_written(
-    place: Path, orch: Callable[..., Answer], options: str, message: str
+    place: Path, options: str, message: str
 ) -> None:
     (place / "notes.txt").write_text("mine")
     (place / "page.html").write_text("<!doctype html><title>mine</title>")
     before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
-    answer = orch("report", "s", *options.split())
-    assert answer.code == 2 and answer.out == ""
-    assert message in answer.error and "Traceback" not in answer.error
+    answer = orch("report", "s", *options.split(), cwd=place)
+    assert answer.returncode == 2 and answer.stdout == ""
+    assert message in answer.stderr and "Traceback" not in answer.stderr
     assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before

@@ -72,6 +72,7 @@ def swept(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path
 
 
+@pytest.mark.slow(reason="starts MLflow's server and Optuna's dashboard")
 def test_ui_names_the_page_of_the_sweep(swept: Path) -> None:
     port = free_port()
     command = [sys.executable, "-c", "from orchestrator.cli import main; main()", "ui", "s"]

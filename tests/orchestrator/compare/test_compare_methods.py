@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from orchestrator.compare.output import formats, tables
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import FOLDER, Session
+from tests.support.command import orch
 from tests.support.compared import RNG, compared, contrast, write_pair
 from tests.support.ledgers import write_trial
 from tests.support.simulated import World, predictions_file, write_predicted
@@ -327,11 +326,6 @@ def test_what_the_trainer_writes_is_read(tmp_path: Path, cache: Path) -> None:
     (arrp,) = [s for s in found.standings if s.method == "arrp+pcgrad"]
     assert arrp.naive == pytest.approx(arrp.scores["dev_score"].value)
     assert 0 < record["dev_score"] < 1
-
-
-def orch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120)
 
 
 def test_the_command_answers_in_its_first_line(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import tarfile
 from pathlib import Path
 
@@ -13,15 +12,11 @@ import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.archive import pack
+from tests.support.command import orch
 from tests.support.simulated import World, write_predicted
 
 SENTENCE = "a sentence of somebody's data"
 ANALYSIS = {"sst": {"label_share": [0.2] * 5, "worst": [{"id": "a", "text": [SENTENCE]}]}}
-
-
-def orch(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=cwd)
 
 
 @pytest.fixture

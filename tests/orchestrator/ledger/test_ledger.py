@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.ledger import Ledger
+from tests.support.command import orch
 from tests.support.ledgers import epoch, write_trial
-from tests.support.paths import ROOT
 from trainer.storage.trial_directory import StoreError, TrialDirectory
 
 
@@ -181,7 +178,7 @@ def test_the_reading_commands_survive_hostile_trials(tmp_path: Path) -> None:
         "ls", "ls --json", "show s", "show s --json", f"show s {sound}", f"show s {sound} --json",
         "compare s", "compare s --json",
     ):  # fmt: skip
-        answer = orch(arguments, tmp_path)
+        answer = orch(*arguments.split(), cwd=tmp_path)
         assert answer.returncode == 0, (arguments, answer.stderr)
         assert "Traceback" not in answer.stderr
         if "compare" in arguments:
@@ -195,14 +192,6 @@ def test_the_reading_commands_survive_hostile_trials(tmp_path: Path) -> None:
         "compare s --published": "its sweep.yaml cannot be read",
         "ls --out sweeps/s/sweep.yaml": "Not a directory",
     }.items():
-        answer = orch(arguments, tmp_path)
+        answer = orch(*arguments.split(), cwd=tmp_path)
         assert answer.returncode == 2 and message in answer.stderr, answer.stderr
         assert "Traceback" not in answer.stderr
-
-
-def orch(arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
-    return subprocess.run(
-        [*command, *arguments.split()], capture_output=True, text=True, cwd=cwd, timeout=60,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip

@@ -80,6 +80,7 @@ def test_an_entry_may_be_the_largest(cache: Path) -> None:
 # What is measured
 
 
+@pytest.mark.slow(reason="trains in two processes of their own")
 def test_what_a_step_takes_is_measured_in_a_process_of_its_own(cache: Path) -> None:
     found = measure(small_config(cache))
     assert (found.device, found.devices) == ("cpu", 1)

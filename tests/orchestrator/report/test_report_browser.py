@@ -23,9 +23,12 @@ from tests.support.reported import write_sweep
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
 DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="no chromium with its chromedriver is installed"
-)
+pytestmark = [
+    pytest.mark.slow(reason="starts a browser"),
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None, reason="no chromium with its chromedriver is installed"
+    ),
+]
 _OPTIONS = [
     "headless", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
     "disable-component-update", "disable-sync",

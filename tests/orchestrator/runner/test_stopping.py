@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.runner.local_ray import kill_processes
@@ -84,6 +85,7 @@ def test_a_sweep_that_sweeps_the_same_folder_away_is_spared(tmp_path: Path) -> N
         other.communicate()
 
 
+@pytest.mark.slow(reason="a driver that runs two sweeps and is interrupted twice")
 def test_the_first_signal_waits_for_commits_and_the_second_leaves_at_once(tmp_path: Path) -> None:
     output = tmp_path / "output.txt"
     with output.open("w") as stream:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.spec import load_spec
+from tests.support.command import orch, orch_process
 from tests.support.drivers import train_all
 from tests.support.paths import SEARCH_SPACES
 
 FILES = sorted(SEARCH_SPACES.glob("*.yaml"))
 #: The one that Ray runs here; the others' trials are trained in this process.
 SWEPT = "table3"
-
-
-def orch(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from orchestrator.cli import main; main()", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)
@@ -34,12 +28,14 @@ def test_a_space_opens_with_its_question_command_minutes_and_best_score(file: Pa
 
 
 @pytest.mark.parametrize("file", [f for f in FILES if f.stem != "arrp"], ids=lambda f: f.stem)
+@pytest.mark.slow(reason="trains every search space")
 def test_the_embedded_profile_trains_every_row(file: Path, tmp_path: Path, cache: Path) -> None:
     quick = ["search.seeds=[1]", "tracking={report: false, registered_model: none}"]
     options = [word for text in (*quick, f"base.data.cache={cache}") for word in ("--set", text)]
     spec = load_spec(str(file), "embedded", options[1::2])
     if file.stem == SWEPT:
-        done = orch("sweep", str(file), "--profile", "embedded", "--out", str(tmp_path), *options)
+        place = ("--profile", "embedded", "--out", str(tmp_path))
+        done = orch_process("sweep", str(file), *place, *options, timeout=300)
         assert done.returncode == 0, done.stdout + done.stderr
         assert spec.published and all(row.method in done.stdout for row in spec.published.rows)
     else:

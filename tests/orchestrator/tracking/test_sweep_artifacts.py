@@ -138,6 +138,7 @@ def test_the_sweeps_run_has_answer_tables_report_and_counts(
     assert drawn  # of the trial that the report shows
 
 
+@pytest.mark.slow(reason="loads the model in a process of its own")
 def test_a_registered_model_predicts_in_another_process_what_its_trial_did(
     out: Path, trained: dict[int, Path], cache: Path
 ) -> None:

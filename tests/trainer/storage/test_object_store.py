@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.preflight.checks import check_out, check_same_sweep
 from orchestrator.spec import load_spec
+from tests.support.command import orch, orch_process
 from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
 from tests.support.resuming import results
@@ -26,14 +26,6 @@ from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import train
 
 DEAD = "s3://bucket/x?endpoint_override=127.0.0.1:9&scheme=http&region=us-east-1"
-ORCH = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
-
-
-def orch(*arguments: str, cwd: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*ORCH, *arguments], capture_output=True, text=True, cwd=cwd, timeout=60,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
-    )  # fmt: skip
 
 
 def copy(source: Path, target: Folder) -> None:
@@ -121,7 +113,7 @@ def test_a_place_that_cannot_be_written_is_one_message(
 
 def test_a_store_that_does_not_answer_is_one_message_and_soon(tmp_path: Path) -> None:
     begun = time.monotonic()
-    answer = orch("ls", "--out", DEAD, cwd=tmp_path, AWS_MAX_ATTEMPTS="2")
+    answer = orch_process("ls", "--out", DEAD, cwd=tmp_path, AWS_MAX_ATTEMPTS="2")
     assert time.monotonic() - begun < 20
     assert answer.returncode == 2 and "Traceback" not in answer.stderr
     assert "does not answer; check the network and endpoint_override" in answer.stderr

@@ -108,8 +108,17 @@ def test_seeds_that_agree_by_luck_are_not_certain() -> None:
     assert high - low > 0.01
 
 
+REPEATED = pytest.mark.slow(reason="the simulation again, of other experiments")
+
+
 @pytest.mark.parametrize(
-    ("count", "spread", "taste"), [(3, 0.0, 0.0), (3, 0.03, 0.4), (5, 0.01, 0.4), (5, 0.06, 0.0)]
+    ("count", "spread", "taste"),
+    [
+        pytest.param(3, 0.0, 0.0, marks=REPEATED),
+        (3, 0.03, 0.4),
+        pytest.param(5, 0.01, 0.4, marks=REPEATED),
+        pytest.param(5, 0.06, 0.0, marks=REPEATED),
+    ],
 )
 def test_intervals_cover_the_truth(count: int, spread: float, taste: float) -> None:
     rng, covered, errors = RNG(10 * count), 0, 0
