@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from trainer.config import TrainConfig
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
-from trainer.model.encoder import EncoderShape
+from trainer.model.encoder_shape import EncoderShape
 from trainer.model.pretrained import PACKAGED, EncoderError, find_checkpoint
 from trainer.samplers import Phase, Step
 

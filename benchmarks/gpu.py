@@ -33,7 +33,7 @@ from limit import MatrixRate, step_operations, wait
 
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
-from trainer.model.encoder import EncoderShape
+from trainer.model.encoder_shape import EncoderShape
 from trainer.samplers import Phase
 from trainer.storage.provenance import describe_run
 
@@ -77,13 +77,13 @@ def time_epoch(run: Run) -> dict[str, float]:
             run.step(phase, step, tally)
     wait(run.device)
     seconds = time.perf_counter() - started
-    recorder = run.stepper.recorder
+    graph_cache = run.stepper.graph_cache
     return {
         "seconds": seconds,
         "updates": sum(len(phase.steps) for phase in phases),
         "examples": sum(phase.examples for phase in phases),
-        "graphs": recorder.graphs if recorder else 0,
-        "replayed": recorder.replayed if recorder else 0,
+        "graphs": graph_cache.graphs if graph_cache else 0,
+        "replayed": graph_cache.replayed if graph_cache else 0,
     }
 
 
@@ -149,7 +149,7 @@ def main() -> None:
                 config = dict(config)
                 if "B" in config:
                     config["B"] = max(64, round(config["B"] * options.share))
-                run = create(8, precision="bf16", **config)
+                run = create(8, precision="bf16-emulated", **config)
                 for turn in ("first", "again"):  # the second one replays the graphs of the first
                     for key, value in time_epoch(run).items():
                         report(f"epoch_{name}_{turn}_{key}", value)
@@ -168,9 +168,9 @@ def measure_steps(
     The contestants take turns, a block of steps each.
     """
     ours = {
-        "ours_bf16": Ours(create(batch_size, precision="bf16")),
-        "ours_sum_bf16": Ours(create(batch_size, precision="bf16", combiner="sum")),
-        "ours_frozen_bf16": Ours(create(batch_size, precision="bf16", freeze="encoder")),
+        "ours_bf16": Ours(create(batch_size, precision="bf16-emulated")),
+        "ours_sum_bf16": Ours(create(batch_size, precision="bf16-emulated", combiner="sum")),
+        "ours_frozen_bf16": Ours(create(batch_size, precision="bf16-emulated", freeze="encoder")),
         "ours_fp32": Ours(create(batch_size)),
     }
     run = ours["ours_bf16"].run
@@ -185,7 +185,7 @@ def measure_steps(
     block = max(1, min(rounds, len(phase.steps)) // 4)
     seconds: dict[str, list[float]] = {name: [] for name in contestants}
     for contestant in ours.values():  # record all sizes that will come
-        for _ in range(4 if contestant.run.stepper.recorder else 1):
+        for _ in range(4 if contestant.run.stepper.graph_cache else 1):
             time_steps(contestant, phase, range(4 * block), device)
     for contestant in contestants.values():  # warm up: compile kernels, allocate memory
         time_steps(contestant, phase, range(min(3, 4 * block)), device)

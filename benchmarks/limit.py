@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from trainer.data.corpus import Corpus
-from trainer.model.encoder import EncoderShape
+from trainer.model.encoder_shape import EncoderShape
 from trainer.samplers import Step
 
 #: Rows of the first matrices, and the most seconds that one product may take.

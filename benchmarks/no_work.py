@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainer.config import TrainConfig
+from trainer.metrics import summarise
 from trainer.storage.trial_directory import TrialDirectory
-from trainer.summary import summarise
 from trainer.train import EpochResult
 
 

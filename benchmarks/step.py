@@ -39,13 +39,14 @@ from trainer.loop.run import Run
 from trainer.storage.provenance import describe_run
 
 #: The options of each contestant.  The first word of a name says whose step it is.
+#: `bf16-emulated` is bf16 that is measured on every device, with native products or without.
 CONTESTANTS: dict[str, dict[str, Any]] = {
     "ours_fp32": {},
-    "ours_bf16": {"precision": "bf16"},
+    "ours_bf16": {"precision": "bf16-emulated"},
     "ours_sum_fp32": {"combiner": "sum"},
-    "ours_sum_bf16": {"combiner": "sum", "precision": "bf16"},
+    "ours_sum_bf16": {"combiner": "sum", "precision": "bf16-emulated"},
     "ours_frozen_fp32": {"freeze": "encoder"},
-    "ours_frozen_bf16": {"freeze": "encoder", "precision": "bf16"},
+    "ours_frozen_bf16": {"freeze": "encoder", "precision": "bf16-emulated"},
     "usual_pcgrad_fp32": {"surgery": "mtl_backward"},
     "usual_rows_fp32": {"surgery": "rows"},
     "usual_sum_fp32": {"surgery": "none"},

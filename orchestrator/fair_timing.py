@@ -19,8 +19,10 @@ from orchestrator.ledger.trial_id import config_id
 from trainer.combiners import registry as combiners
 from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
+from trainer.config.choices import EMULATED_BF16
 from trainer.data.corpus import DataError, fingerprint
 from trainer.loop.build import check_methods
+from trainer.loop.device import PrecisionError, choose_device, resolve_precision
 from trainer.model.freezing import FreezeError
 from trainer.model.pretrained import EncoderError
 from trainer.samplers import SamplerError
@@ -111,17 +113,30 @@ def _as_it_ran(
         "data": {**trial.config["data"], **data},
         "device": device or (kind if kind in ("cpu", "cuda") else "auto"),
         "threads": threads or trial.identity.get("threads") or trial.config["threads"],
-        "precision": trial.identity.get("precision") or trial.config["precision"],
     }
+    if trial.config["precision"] != EMULATED_BF16:
+        recorded["precision"] = trial.identity.get("precision") or trial.config["precision"]
     config = TrainConfig.from_dict({**trial.config, **recorded})
     if fingerprint(config) != trial.identity.get("fingerprint"):
         raise UserError(
             f"{trial.trial_id}: the data or the encoder have changed since it was trained; "
             "restore them, or choose other trials with --trials"
         )
+    _check_precision(config, trial)
     check_methods(config)
     ids = sorted(each.trial_id for each in group)
     return Choice(_config_id(trial), method_of(config), ids, config)
+
+
+def _check_precision(config: TrainConfig, trial: TrialRecord) -> None:
+    """Minutes of emulated bf16 are not those of the trial."""
+    try:
+        resolve_precision(config.precision, choose_device(config.device))
+    except PrecisionError as error:
+        raise UserError(
+            f"{trial.trial_id}: was trained in {config.precision}; {error.problem}; time it on a "
+            "host that multiplies it natively"
+        ) from error
 
 
 def _check_alike(choices: Iterable[Choice]) -> None:

@@ -16,7 +16,7 @@ from orchestrator.preflight.checks import examples
 from orchestrator.spec import SweepSpec
 from trainer.config import TrainConfig
 from trainer.data.corpus import DataError, fingerprint
-from trainer.model.encoder import PRESETS
+from trainer.model.encoder_shape import PRESETS
 from trainer.storage.folder import in_words, is_uri
 
 #: What may travel with a job.  Ray keeps it in the head's memory and on every node.

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
 
 from orchestrator import runner
 from orchestrator.errors import SweepError
-from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
 from orchestrator.ledger.current import current
+from orchestrator.ledger.driver_log import log_to
 from orchestrator.ledger.sweep_id import set_aside, sweep_id
 from orchestrator.ledger.sweep_lock import LOCK, SweepLock
 from orchestrator.preflight.checks import (
@@ -32,15 +29,24 @@ from orchestrator.preflight.checks import (
 )
 from orchestrator.preflight.disk_space import check_space
 from orchestrator.preflight.memory_probe import probed
+from orchestrator.preflight.precision import (
+    describe,
+    keep,
+    needs_hardware,
+    settle,
+    this_machine,
+)
 from orchestrator.progress import make_progress, say
 from orchestrator.scheduling import successive_halving
 from orchestrator.scheduling.extend_epochs import extend
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import Suggestions
+from orchestrator.signals import terminate_is_interrupt
 from orchestrator.spec import SweepSpec
 from orchestrator.tracking.background import BackgroundProjection
 from orchestrator.tracking.projections import pictures, varied_keys
 from trainer.config import TrainConfig
+from trainer.loop.device import PrecisionError
 from trainer.storage.folder import StoreError
 
 __all__ = ["SweepError", "SweepOutcome", "run_sweep"]
@@ -87,10 +93,13 @@ def run_sweep(
     allow a start.
     """
     try:
-        with _terminate_is_interrupt():
+        with terminate_is_interrupt():
             runner.require_token(address, insecure)
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, address)
+            spec = spec if fresh else keep(spec, ledger)
+            if address is None:
+                spec = settle(spec, [this_machine(spec)])
             identify = identifier()
             prepare_data(spec, identify)
             if probe:
@@ -105,6 +114,8 @@ def run_sweep(
                 return _run(spec, ledger, trials, identify, address, ray, console, train)
     except OSError as error:
         raise SweepError(f"{error.filename or out}: {error.strerror or error}") from error
+    except PrecisionError as error:
+        raise SweepError(str(error)) from error
     except KeyboardInterrupt:
         return SweepOutcome(0, interrupted=True)
 
@@ -146,7 +157,8 @@ def _run(
     interrupted, status = False, "FAILED"  # what MLflow is told if this is left by an exception
     try:
         if handout.has_next():
-            with _log_to(ledger.log_file), ray() as places:
+            with log_to(ledger.log_file), ray() as places:
+                spec = _settled(spec, ledger, address, places, progress.say)
                 joined = address is not None
                 runner.run(spec, handout, halving, places, progress, changed, train, joined=joined)
         status = "FINISHED"
@@ -158,6 +170,40 @@ def _run(
         for tracker in trackers:
             tracker.close("FAILED" if outcome.exit_code == 1 else status, handout.trial_ids)
     return outcome
+
+
+def _settled(
+    spec: SweepSpec,
+    ledger: Ledger,
+    address: str | None,
+    places: int,
+    say: Callable[[str], None],
+) -> SweepSpec:
+    """The sweep with its precision decided and recorded; says what depends on the hosts."""
+    if address is None:
+        hardware = [this_machine(spec)]  # `run_sweep` has decided before anything was written
+    else:
+        asks = needs_hardware(spec)
+        device = str(spec.base_value("device"))
+        hardware = runner.trial_hardware(spec.resources, device) if asks else []
+        if asks and not hardware:
+            raise runner.ClusterError(
+                "no node with room for a trial says whether it multiplies bf16 natively: free "
+                "one, or choose precision: fp32"
+            )
+        try:
+            spec = settle(spec, hardware)
+        except PrecisionError:
+            if not ledger.trial_ids():  # with the remedy it is another sweep of this name
+                ledger.folder.delete(RESOLVED)
+            raise
+        check_same_sweep(ledger.folder, spec)
+    threads = spec.base_value("threads") or max(1, int(spec.resources.cpu))
+    at_once = f"{places} trial{'s' if places > 1 else ''} at once"
+    at_once = at_once if address is None else f"at most {at_once}"
+    each = f"{threads} thread{'s' if threads > 1 else ''} each"
+    say(f"{describe(spec, hardware)}, {at_once}, {each}")
+    return spec
 
 
 def _extended(
@@ -211,48 +257,3 @@ def _budget(spec: SweepSpec, tell: Callable[[str], None]) -> Callable[[], bool]:
         return False
 
     return may_ask
-
-
-@contextlib.contextmanager
-def _terminate_is_interrupt() -> Iterator[None]:
-    """SIGTERM stops like SIGINT, with KeyboardInterrupt."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: signals are the caller's
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class _LogFile(logging.FileHandler):
-    """A log that cannot be written (the disk is full) is no reason to stop or to print a trace."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        return
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            super().close()
-
-
-@contextlib.contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Our own warnings with their tracebacks go to a file, which is made by the first of them."""
-    ours = logging.getLogger("orchestrator")
-    handler = _LogFile(path, delay=True, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    ours.addHandler(handler)
-    before, ours.propagate = ours.propagate, False
-    try:
-        yield
-    finally:
-        ours.propagate = before
-        ours.removeHandler(handler)
-        handler.close()

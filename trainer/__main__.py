@@ -10,14 +10,24 @@ import sys
 from pathlib import Path
 from types import FrameType
 
+import torch
+
 from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError
+from trainer.loop.device import (
+    PrecisionError,
+    choose_device,
+    explain_device,
+    explain_precision,
+    hardware_of,
+    resolve_precision,
+)
 from trainer.model.freezing import FreezeError
 from trainer.model.pretrained import EncoderError
 from trainer.samplers import SamplerError
 from trainer.storage.trial_directory import OutOfSpace, StoreError, TrialDirectory
-from trainer.train import Diverged, EpochResult, train
+from trainer.train import Diverged, EpochResult, kept_precision, train
 
 _EPILOG = """example:
   python -m trainer --config config.json --out runs/first
@@ -32,7 +42,8 @@ exit codes: 0 trained, 1 the training failed, 2 the input is wrong, 130 interrup
 
 
 _MISTAKES = (
-    DataError, EncoderError, CombinerError, FreezeError, SamplerError, StoreError, OSError,
+    DataError, EncoderError, CombinerError, FreezeError, PrecisionError, SamplerError, StoreError,
+    OSError,
 )  # fmt: skip
 
 
@@ -51,6 +62,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         config = TrainConfig.from_dict(json.loads(Path(options.config).read_text()))
+        if (store := TrialDirectory(options.out)).end() is None:
+            logging.getLogger("trainer").info(_surroundings(config, store))
         for result in train(config, options.out):
             print(json.dumps(result.record) if options.json else _line(result, config), flush=True)
         return _finish(options.out, options.json)
@@ -77,6 +90,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _surroundings(config: TrainConfig, store: TrialDirectory) -> str:
+    """What depends on this host: precision, device, threads."""
+    device = choose_device(config.device)
+    precision = resolve_precision(config.precision, device, kept_precision(store))
+    threads = config.threads or f"{torch.get_num_threads()} (as many as torch takes here)"
+    return (
+        f"precision: {explain_precision(config.precision, precision, [hardware_of(device)])}, "
+        f"device: {explain_device(config.device, device.type)}, threads: {threads}"
+    )
 
 
 def _line(result: EpochResult, config: TrainConfig) -> str:

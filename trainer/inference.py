@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,15 +23,17 @@ from trainer.config.tasks import Task
 from trainer.data.corpus import fingerprint, split_of, tokenizer_of
 from trainer.loop.build import with_heads
 from trainer.loop.checkpoint import WEIGHTS
-from trainer.loop.device import choose_device
+from trainer.loop.device import choose_device, hardware_of
 from trainer.loop.evaluation import evaluate
-from trainer.model.encoder import Encoder, EncoderShape, preset_shape
+from trainer.model.encoder import Encoder
+from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.heads import MultitaskModel
 from trainer.model.packing import Packed, alignment
 from trainer.model.pretrained import find_checkpoint
 from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoint_name
 
 DESCRIPTION, TOKENIZER = "model.json", "tokenizer.json"
+logger = logging.getLogger("trainer")
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
@@ -115,14 +118,23 @@ class Model:
 
     @classmethod
     def load(cls, folder: Path, device: str = "auto") -> Model:
-        """The model that `export` wrote, computing in the precision that it was trained in."""
+        """The model that `export` wrote, computing in the precision that it was trained in.
+
+        A device that emulates this precision is slow, and a warning says so.
+        """
         description = Description.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        chosen = choose_device(device)
+        hardware = hardware_of(chosen)
+        if description.precision == "bf16" and not hardware.native_bf16:
+            logger.warning(
+                "the model computes in bf16, and %s: predictions take long", hardware.capability
+            )
         encoder = Encoder(description.shape)
         encoder.dtype = _DTYPES[description.precision]
         model = with_heads(description.config, encoder)
         model.load_state_dict(load_file(folder / WEIGHTS))
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        return cls(model, tokenizer, description, choose_device(device))
+        return cls(model, tokenizer, description, chosen)
 
     def predict(
         self, task: str, first: Sequence[str], second: Sequence[str] = ()

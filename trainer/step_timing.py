@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 
 from trainer.config import TrainConfig
-from trainer.loop.clock import Neighbours
-from trainer.loop.cuda_graphs import RUNS_BEFORE
+from trainer.loop.clock import ContentionMonitor
+from trainer.loop.cuda_graphs import WARM_UP_RUNS
 from trainer.loop.device import choose_device
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
@@ -124,7 +124,7 @@ class Contestant:
         run.optimizers.updates.clear()  # a schedule has an end, turns need not
         run.freeze(phase.frozen)
         # Kernels are compiled for shapes not seen before, and graphs recorded.
-        for _ in range(1 if run.stepper.recorder is None else RUNS_BEFORE + 1):
+        for _ in range(1 if run.stepper.graph_cache is None else WARM_UP_RUNS + 1):
             self._take(run, phase)
         run.clock.take()
         run.clock.step.take()
@@ -134,20 +134,20 @@ class Contestant:
         return Stretch(phase.name, len(phase.steps), run.clock.take()["turn"], parts)
 
     def _take(self, run: Run, phase: Phase) -> None:
-        tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
+        metrics = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
         for step in phase.steps:
-            run.step(phase, step, tally)
+            run.step(phase, step, metrics)
 
     def _parts_alone(self, run: Run, phase: Phase) -> dict[str, float]:
         """Seconds by part where a trial's steps have none to be seen."""
-        recorder, run.stepper.recorder = run.stepper.recorder, None
+        graph_cache, run.stepper.graph_cache = run.stepper.graph_cache, None
         run.clock.step.on = True
         try:
             self._take(run, phase)
             return run.clock.step.take() or {}
         finally:
             run.clock.step.on = False
-            run.stepper.recorder = recorder
+            run.stepper.graph_cache = graph_cache
 
 
 def build(configs: Mapping[str, TrainConfig], rounds: int, steps: int) -> dict[str, Contestant]:
@@ -172,7 +172,7 @@ def in_turn(
     `patience_s` later; `repeats` times at most over all rounds.
     """
     number = 0
-    watch = Neighbours(next(iter(contestants.values())).device)
+    watch = ContentionMonitor(next(iter(contestants.values())).device)
     while number < rounds:
         watch.begin()
         turns = {}
@@ -181,7 +181,7 @@ def in_turn(
                 _make_room(contestants.values())
             turns[name] = contestant.turn(number)
         watch.end()
-        contended, load = watch.verdict()
+        contended, load = watch.contention()
         yield Round(number, contended, load, turns)
         if contended and repeats > 0:
             repeats -= 1
@@ -190,7 +190,7 @@ def in_turn(
             number += 1
 
 
-def _wait_for_quiet(watch: Neighbours, patience_s: float) -> None:
+def _wait_for_quiet(watch: ContentionMonitor, patience_s: float) -> None:
     """Sleep until nothing else uses the device, at most so long."""
     end = time.monotonic() + patience_s
     contended: bool | None = True
@@ -198,7 +198,7 @@ def _wait_for_quiet(watch: Neighbours, patience_s: float) -> None:
         watch.begin()
         time.sleep(_GLANCE_S)
         watch.end()
-        contended, _ = watch.verdict()
+        contended, _ = watch.contention()
 
 
 def _make_room(contestants: Iterable[Contestant]) -> None:

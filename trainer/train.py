@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trainer.config import TrainConfig, check
+from trainer.config.choices import PRECISIONS
 from trainer.data.corpus import fingerprint
 from trainer.loop.build import check_methods
 from trainer.loop.checkpoint import restore, snapshot
@@ -15,8 +16,8 @@ from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.epoch_record import epoch_record
 from trainer.loop.evaluation import Predictions, predictions_file
 from trainer.loop.run import Run
-from trainer.storage.trial_directory import StoreError, TrialDirectory, not_finite, predictions_name
-from trainer.summary import summarise
+from trainer.metrics import not_finite, summarise
+from trainer.storage.trial_directory import StoreError, TrialDirectory, predictions_name
 
 #: Steps between two looks at the losses.  Each look waits for the device.
 _STEPS_BETWEEN_CHECKS = 50
@@ -43,9 +44,11 @@ def train(
     nothing.  When the generator is exhausted, end.json has been written.
 
     Args:
-        identity: further keys for config.json (trial id, sweep, ...).
+        identity: further keys for config.json (trial id, sweep, ...).  Its `precision` is what
+            `auto` became in the trial's sweep.
 
     Raises:
+        PrecisionError: this device would emulate the trial's precision.
         StoreError: the directory holds another trial.
         SamplerError: the data leave nothing for a phase of the sampler.
         DataError, EncoderError, CombinerError, FreezeError: something named in the config
@@ -122,13 +125,21 @@ def _start(
 ) -> Run:
     """Build the trial and write its config.json, unless an earlier start has written it."""
     check_methods(config)
-    run = Run(config)
+    run = Run(config, kept_precision=kept_precision(store, identity))
     trial = {**trial, "precision": run.precision}
     check_same_trial(store, trial)
     run.plan(1)  # raises what a sampler cannot do with these data
     if store.config() is None:
-        store.write_config({**run.description(), **trial, **identity})
+        store.write_config({**run.description(), **identity, **trial})
     return run
+
+
+def kept_precision(store: TrialDirectory, identity: dict[str, Any] | None = None) -> str:
+    """What `precision: auto` became when the trial or its sweep began; empty if it begins now."""
+    for source in (identity, store.config()):
+        if (precision := (source or {}).get("precision")) in PRECISIONS:
+            return str(precision)
+    return ""
 
 
 def check_same_trial(store: TrialDirectory, trial: dict[str, Any]) -> None:

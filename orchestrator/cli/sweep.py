@@ -50,7 +50,8 @@ def sweep(
 
     spec = load_spec(file, profile, overrides or ())
     if dry_run:
-        _print_plan(_probed(spec, address) if probe else spec, as_json)
+        host = "" if address is not None else _on_this_host(spec, None if fresh else out)
+        _print_plan(_probed(spec, address) if probe else spec, as_json, host)
         return
     from orchestrator.compare.configurations import compare
     from orchestrator.ledger import Ledger
@@ -109,10 +110,21 @@ def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:
     return probed(spec, say, address)
 
 
-def _print_plan(spec: SweepSpec, as_json: bool) -> None:
+def _on_this_host(spec: SweepSpec, out: str | None) -> str:
+    """Precision and device of the sweep's trials here, or why they are refused."""
+    from orchestrator.preflight.precision import preview, this_machine
+    from trainer.loop.device import PrecisionError
+
+    try:
+        return preview(spec, out, [this_machine(spec)])
+    except PrecisionError as problem:
+        return f"not here: {problem}"
+
+
+def _print_plan(spec: SweepSpec, as_json: bool, host: str) -> None:
     from orchestrator.spec import dry_run
 
     if as_json:
-        print_json(dry_run.plan(spec))
+        print_json(dry_run.plan(spec) | {"host": host})
     else:
-        print("\n".join(dry_run.lines(spec)))
+        print("\n".join(dry_run.lines(spec, host)))

@@ -53,6 +53,9 @@ def show(
     print(found.path)
     print("config: " + json.dumps(found.config, sort_keys=True))
     console().print(listing.epochs_table(found))
+    if found.records:
+        print(f"every number of epoch {found.records[-1]['epoch']}:")
+        console().print(listing.numbers_table(found))
     if log and found.status != "complete":
         print(listing.log_tail(log))
 

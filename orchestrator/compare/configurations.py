@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.labels import labels
+from trainer.metrics import Place, dotted, of_trial
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -23,12 +25,21 @@ BASIS: dict[str, Callable[[TrialRecord], str]] = {
     "data": lambda trial: str(trial.identity.get("fingerprint")),
     "encoder": lambda trial: str(trial.config["encoder"]),
     "epochs": lambda trial: str(trial.config["epochs"]),
+    "precision": lambda trial: precision_of_auto(trial),
 }
+
+
+def precision_of_auto(trial: TrialRecord) -> str:
+    """What `precision: auto` became; empty, so that it compares with all, where a trial's config
+    names its precision: to compare those is the sweep's own question."""
+    if trial.config["precision"] != "auto":
+        return ""
+    return str(trial.identity.get("precision") or "")
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation over seeds; no deviation from a single one."""
+    """Mean and sample standard deviation over seeds; no standard deviation from a single one."""
 
     mean: float
     sd: float | None
@@ -42,13 +53,21 @@ class Spread:
         return cls(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
 
     def text(self, digits: int) -> str:
-        spread = "" if self.sd is None else f" ±{self.sd:.{digits}f}"
-        return f"{self.mean:.{digits}f}{spread}"
+        """Mean ± standard deviation; of whole numbers the mean alone."""
+        spread = "" if self.sd is None or not digits else f" ±{self.sd:.{digits}f}"
+        return f"{self.mean:,.{digits}f}{spread}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One configuration with its complete trials."""
+    """One configuration with its complete trials.
+
+    Attributes:
+        metrics: what each task's metric is called.
+        contended: whether something else ran on the device meanwhile; None where a trial does
+            not know.
+        records: of each trial, its epochs' records.
+    """
 
     config_id: str
     label: str
@@ -62,11 +81,24 @@ class Row:
     metrics: dict[str, str]
     minutes_per_epoch: Spread
     examples_per_epoch: float
-    #: Whether something else ran on the device meanwhile; None where a trial does not know.
     contended: bool | None
     devices: list[str]
     threads: list[str]
     basis: dict[str, str]
+    records: list[list[dict[str, Any]]] = field(repr=False)
+
+    @cached_property
+    def numbers(self) -> dict[Place, Spread]:
+        """Every number of the records: mean and spread over the trials that have it."""
+        of_trials = [of_trial(records) for records in self.records]
+        places = dict.fromkeys(place for numbers in of_trials for place in numbers)
+        return {p: Spread.of([each[p] for each in of_trials if p in each]) for p in places}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `numbers` by their dotted names."""
+        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "records"}
+        named = {dotted(place): spread for place, spread in self.numbers.items()}
+        return {key: _plain(value) for key, value in {**plain, "numbers": named}.items()}
 
 
 @dataclass(frozen=True)
@@ -79,18 +111,23 @@ class Comparison:
     counts: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), "rows": [row.to_dict() for row in self.rows]}
 
 
 def compare(trials: Iterable[TrialRecord]) -> Comparison:
     """Group a ledger's trials by configuration and rank them."""
     trials = list(trials)
-    groups: dict[str, list[TrialRecord]] = {}
+    groups: dict[str, dict[str, list[TrialRecord]]] = {}  # by configuration, then by precision
     for trial in trials:
         if trial.status == "complete" and trial.records:
-            groups.setdefault(str(trial.identity["config_id"]), []).append(trial)
-    named = labels({key: group[0].train_config for key, group in groups.items()})
-    rows = [_row(key, named[key], group) for key, group in groups.items()]
+            parts = groups.setdefault(str(trial.identity["config_id"]), {})
+            parts.setdefault(precision_of_auto(trial), []).append(trial)
+    named = labels({key: next(iter(g.values()))[0].train_config for key, g in groups.items()})
+    rows = [
+        _row(key, named[key] + (f", {precision}" if len(parts) > 1 else ""), group)
+        for key, parts in groups.items()
+        for precision, group in parts.items()
+    ]
     rows.sort(key=lambda row: -row.dev_score.mean)
     counts = Counter(trial.status for trial in trials)
     answer, difference = _answer(rows)
@@ -122,6 +159,7 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
         devices=sorted({str(trial.identity.get("device", "unknown")) for trial in group}),
         threads=sorted({str(trial.identity.get("threads", "unknown")) for trial in group}),
         basis={key: value_of(group[0]) for key, value_of in BASIS.items()},
+        records=[trial.records for trial in group],
     )
 
 
@@ -144,7 +182,7 @@ def _answer(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
         )
     if arrp is None or annealed is None:
         return f"{question}: cannot be said, no complete trial of {' and '.join(missing)}.", {}
-    apart = [key for key in BASIS if arrp.basis[key] != annealed.basis[key]]
+    apart = [key for key in BASIS if len({arrp.basis[key], annealed.basis[key]} - {""}) > 1]
     if apart:
         return f"{question}: cannot be said, they have different {' and '.join(apart)}.", {}
     score = arrp.dev_score.mean - annealed.dev_score.mean
@@ -215,3 +253,9 @@ def minutes_problem(
     if len(set(threads)) > 1:
         return "measured with different numbers of threads"
     return ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Spread):
+        return vars(value)
+    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value

@@ -89,7 +89,7 @@ class Method:
     @cached_property
     def basis(self) -> dict[str, set[str]]:
         """What its trials say of everything that must be the same wherever scores compare."""
-        return {key: set(map(value_of, self.trials)) for key, value_of in BASIS.items()}
+        return {key: set(map(value_of, self.trials)) - {""} for key, value_of in BASIS.items()}
 
 
 def last_metric(trial: TrialRecord, metric: str) -> float:

@@ -14,7 +14,9 @@ from orchestrator.doctor.finding import Finding, error, ok, warning
 from orchestrator.doctor.inputs import data_of
 from orchestrator.doctor.local import cache_folder
 from orchestrator.doctor.machine import describe, machine_findings
+from orchestrator.doctor.precision import precision_findings
 from orchestrator.preflight.checks import examples
+from orchestrator.preflight.precision import needs_hardware
 from orchestrator.spec.models import ResourcesSpec
 from trainer.storage.folder import StoreError, is_uri
 from trainer.storage.open import open_folder
@@ -51,6 +53,7 @@ def cluster_findings(
             yield from findings
             if spec is not None:
                 yield from _resources(spec, fit)
+                yield from _precision(spec, out)
             with witnesses(fit, os.getcwd()) as placed:
                 asked = {node.name: _teller(tell, witness) for node, witness in placed.items()}
                 yield from node_findings(asked, spec)
@@ -190,6 +193,19 @@ def _resources(spec: SweepSpec, fit: list[Node]) -> Iterator[Finding]:
     else:
         remedy = "add a node that is large enough, or --set resources.cpu=... resources.gpu=..."
         yield error("resources", found, remedy)
+
+
+def _precision(spec: SweepSpec, out: str) -> Iterator[Finding]:
+    """Asked where precision depends on the nodes, as the sweep's start asks."""
+    from orchestrator import runner
+
+    asks = needs_hardware(spec)
+    hardware = runner.trial_hardware(spec.resources, str(spec.base_value("device"))) if asks else []
+    if hardware or not asks:
+        yield from precision_findings(spec, out, hardware)
+    else:
+        remedy = "free a node, or choose precision: fp32"
+        yield warning("precision", "no node with room for a trial says what it can", remedy)
 
 
 def _data_configs(spec: SweepSpec | None) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from orchestrator.preflight.checks import examples, identifier
 from orchestrator.spec import SweepSpec
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError
-from trainer.model.encoder import PRESETS
+from trainer.model.encoder_shape import PRESETS
 from trainer.model.pretrained import PACKAGED, EncoderError, find_checkpoint
 
 

@@ -12,8 +12,10 @@ import torch
 
 from orchestrator.doctor.finding import Finding, error, ok, warning
 from orchestrator.doctor.machine import describe, disk_finding, machine_findings
+from orchestrator.doctor.precision import precision_findings
 from orchestrator.errors import SweepError
 from orchestrator.preflight.checks import check_machine, check_out
+from orchestrator.preflight.precision import this_machine
 from orchestrator.runner import auth_token
 
 if TYPE_CHECKING:
@@ -29,13 +31,14 @@ def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Ite
     yield from machine_findings(describe(cache_folder(spec)))
     try:
         folder = check_out(out)
-        yield disk_finding(out, folder.free())
+        yield disk_finding("out", out, folder.free(), "--out")
     except SweepError as problem:
         yield error("out", str(problem), "choose a folder that can be written with --out")
     if address is not None:
         return
     if spec is not None:
         yield from _room(spec)
+        yield from precision_findings(spec, out, [this_machine(spec)])
     if auth_token.is_asked_for():
         yield ok("token", "Ray on this machine is given one of its own by every sweep")
     else:

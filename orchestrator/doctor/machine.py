@@ -69,18 +69,13 @@ def machine_findings(machine: dict[str, Any], node: str = "") -> Iterator[Findin
         yield ok("memory", found, node=node)
     gpus = [f"{gpu['name']} with {in_words(gpu['memory'])}" for gpu in machine["gpus"]]
     yield ok("gpu", ", ".join(gpus) or "none", node=node)
-    yield _disk("cache", machine["cache"], machine["cache_free"], "data.cache", node)
+    yield disk_finding("cache", machine["cache"], machine["cache_free"], "data.cache", node)
     shm = machine["shm_free"]
     if shm is not None:
         found = f"{in_words(shm)} free in /dev/shm"
         remedy = "give a container more: --shm-size=1g"
         enough = shm >= _SHM_BYTES
         yield ok("shm", found, node=node) if enough else warning("shm", found, remedy, node=node)
-
-
-def disk_finding(out: str, free: int | None, node: str = "") -> Finding:
-    """Of the folder of all sweeps."""
-    return _disk("out", out, free, "--out", node)
 
 
 def _package_findings(machine: dict[str, Any], node: str) -> Iterator[Finding]:
@@ -105,7 +100,8 @@ def _package_findings(machine: dict[str, Any], node: str) -> Iterator[Finding]:
         yield ok("packages", f"python {machine['python']}, {found}", node=node)
 
 
-def _disk(what: str, place: str, free: int | None, option: str, node: str) -> Finding:
+def disk_finding(what: str, place: str, free: int | None, option: str, node: str = "") -> Finding:
+    """Whether a folder that `option` names has room."""
     if free is None:
         return ok(what, f"{place}, free space not known", node=node)
     found = f"{place}, {in_words(free)} free"

@@ -8,7 +8,6 @@ from orchestrator.ledger.ledger import (
     TrialRecord,
     local_place,
     printable,
-    summarise,
 )
 
 __all__ = [
@@ -19,5 +18,4 @@ __all__ = [
     "TrialRecord",
     "local_place",
     "printable",
-    "summarise",
 ]

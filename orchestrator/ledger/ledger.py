@@ -13,16 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import TrainConfig, check
+from trainer.metrics import EPOCH, Kind, Must, is_number, summarise, value_of_trial
 from trainer.storage.folder import Folder
 from trainer.storage.open import open_folder
-from trainer.storage.trial_directory import TrialDirectory, is_number
-from trainer.summary import summarise as of_complete_trial
+from trainer.storage.trial_directory import TrialDirectory
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")
 #: A sweep's file with its resolved spec.
 RESOLVED = "sweep.yaml"
 _TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEFAULTS = TrainConfig().to_dict()
+#: Numbers that every epoch has; where a summary has them too, they are numbers.
+_CERTAIN = [f.name for f in EPOCH.values() if f.kind is Kind.NUMBER and f.must is Must.BE_THERE]
 #: A request to an object store is waiting, mostly.
 _READERS = 16
 
@@ -47,14 +49,12 @@ class TrialRecord:
         return TrainConfig.from_dict(self.config)
 
     def value(self, metric: str) -> float:
-        """What a search aims at: the summary's, else the mean over the epochs; NaN if unknown."""
+        """The number that stands for the whole trial: its summary's, else the one that
+        `trainer.metrics` makes of its epochs; NaN if it is not known."""
         if metric in self.summary:
-            found = [self.summary[metric]]
-        else:
-            found = [record.get(metric) for record in self.records]
-        if not found or not all(isinstance(v, int | float) for v in found):
-            return math.nan
-        return math.fsum(found) / len(found)
+            value = self.summary[metric]
+            return float(value) if is_number(value) else math.nan
+        return value_of_trial(metric, self.records)
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ class Ledger:
             end = {"status": "unfinished", "reason": "", "summary": {}}
         elif wrong and end["status"] == "complete":  # others make no claim on all their epochs
             return wrong
-        for key in ("dev_score", "dev_mean", "minutes_per_epoch"):
+        for key in _CERTAIN:
             if end["summary"].get(key) is not None and not is_number(end["summary"][key]):
                 return f"end.json: summary.{key} is not a number"
         trial = TrialRecord(
@@ -180,13 +180,6 @@ def local_place(out: Folder) -> Path:
     """Where that lies which must be local (MLflow's database and artifacts): `out`, or the current
     folder if `out` is remote."""
     return out.local or Path.cwd()
-
-
-def summarise(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """The summary of a trial that has run so far as `records`; empty without any."""
-    if not records:
-        return {}
-    return of_complete_trial(records)
 
 
 def printable(text: str) -> str:

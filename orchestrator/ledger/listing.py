@@ -16,6 +16,7 @@ from orchestrator.errors import UserError
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord, printable
 from orchestrator.ledger.labels import labels
 from orchestrator.spec.yaml_lines import YamlError, read
+from trainer.metrics import EPOCH, PHASE, TASK, Field, Kind, Place, dotted, field_at, numbers
 from trainer.storage.folder import is_inside, is_uri
 from trainer.storage.open import open_folder
 
@@ -174,25 +175,63 @@ def log_tail(lines: Sequence[str]) -> str:
 
 
 def epochs_table(trial: TrialRecord) -> Table:
-    tasks = trial.records[-1]["tasks"] if trial.records else {}
-    names = [name for name, values in tasks.items() if "dev_metric" in values]
-    table = _table(
-        *(">epoch", ">dev_score", ">dev_mean", *(f">{name}" for name in names)),
-        *(">min", ">updates", ">examples", ">conflicts"),
-    )
+    """A line per epoch, with the columns that `trainer.metrics` names for it."""
+    columns = _shown_fields(trial)
+    table = _table(">epoch", *(f">{heading}" for heading in columns))
     for record in trial.records:
-        scores = (record["tasks"].get(name, {}).get("dev_metric") for name in names)
-        table.add_row(
-            str(record["epoch"]),
-            _number(record["dev_score"], 4),
-            _number(record["dev_mean"], 4),
-            *(_number(score, 3) for score in scores),
-            _number(record["minutes_per_epoch"], 3) + ("*" if record.get("contended") else ""),
-            _shown(record.get("updates")),
-            f"{record['examples']:,}",
-            _number(record.get("conflict_share"), 3),
-        )
+        values = numbers(record)
+        cells = []
+        for place, field in columns.values():
+            doubtful = field.is_speed and place in values and record.get("contended")
+            cells.append(_number(values.get(place), field.digits) + ("*" if doubtful else ""))
+        table.add_row(str(record["epoch"]), *cells)
     return table
+
+
+def _shown_fields(trial: TrialRecord) -> dict[str, tuple[Place, Field]]:
+    """The columns of `epochs_table` by heading; a task's stand where the table has the tasks."""
+    tasks = trial.records[-1]["tasks"] if trial.records else {}
+    columns: dict[str, tuple[Place, Field]] = {}
+    for field in EPOCH.values():
+        if field.show:
+            columns[field.show] = (field.name,), field
+        if field.kind is not Kind.TASKS:
+            continue
+        for inner in TASK.values():
+            for task, values in tasks.items():
+                if inner.show and inner.name in values:
+                    heading = inner.show.format(task=task)
+                    columns[heading] = (field.name, task, inner.name), inner
+    return columns
+
+
+def numbers_table(trial: TrialRecord) -> Table:
+    """Every number of a trial's last epoch: a line each; columns for the epoch as a whole, for its
+    tasks and its phases."""
+    lines: dict[str, dict[str, str]] = {}
+    units: dict[str, str] = {}
+    columns = ["epoch"]
+    for place, value in numbers(trial.records[-1]).items():
+        column, name = "epoch", dotted(place)
+        if place[0] in ("tasks", "phases"):
+            column, name = f"{place[0].removesuffix('s')} {place[1]}", dotted(place[2:])
+        if column not in columns:
+            columns.append(column)
+        lines.setdefault(name, {})[column] = _rounded(value)
+        if field := field_at(place):
+            units[name] = field.unit
+    columns = sorted(columns, key=lambda column: column.startswith("phase "))  # tasks first
+    listed = list(dict.fromkeys([*EPOCH, *TASK, *PHASE]))
+    table = _table("number", "unit", *(f">{column}" for column in columns))
+    for name in sorted(lines, key=lambda n: _position(n.partition(".")[0], listed)):
+        cells = (lines[name].get(column, "") for column in columns)
+        table.add_row(Text(name), units.get(name, ""), *cells)
+    return table
+
+
+def _position(name: str, listed: Sequence[str]) -> tuple[int, str]:
+    """Where a number stands among those that are listed; the others follow by their names."""
+    return (listed.index(name) if name in listed else len(listed)), name
 
 
 def stats_table(stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
@@ -228,7 +267,13 @@ def _counts(counts: Mapping[str, int], nothing: str) -> str:
 
 
 def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _rounded(value: float) -> str:
+    """Whole where it is whole or large, else to four digits."""
+    whole = isinstance(value, int) or abs(value) >= 1000
+    return f"{value:,.0f}" if whole else f"{value:.4g}"
 
 
 def _table(*columns: str) -> Table:

@@ -19,6 +19,7 @@ from orchestrator.ledger.trial_id import config_id, trial_id
 from orchestrator.spec import SweepSpec
 from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
+from trainer.config.choices import EMULATED_BF16
 from trainer.data.corpus import DataError, fingerprint, prepare
 from trainer.loop.build import check_methods
 from trainer.model.freezing import FreezeError
@@ -28,6 +29,8 @@ from trainer.storage.open import open_folder
 
 #: May change from one run of a sweep to the next.
 _FREE = ("question", "published", "resources", "budget", "tracking")
+#: Written by the sweep itself (orchestrator.preflight.precision).
+_RECORDED = ("resolved",)
 #: Says where and on what a sweep runs, not what it trains.
 _WHERE = tuple(
     f"base.{key}"
@@ -187,10 +190,15 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
     old, new = dict(_flat(before)), dict(_flat(after))
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key), new.get(key)
-        free = key.split(".")[0] in _FREE or key in _WHERE
-        if was == now or free or _grew(key, was, now):
+        free = key.split(".")[0] in (*_FREE, *_RECORDED) or key in _WHERE
+        if was == now or free or _grew(key, was, now) or _same_trials(key, was, now):
             continue
         yield f"{key}: {_short(was)} -> {_short(now)}"
+
+
+def _same_trials(key: str, was: Any, now: Any) -> bool:
+    """Whether two values make the same trials."""
+    return key == "base.precision" and {was, now} == {"bf16", EMULATED_BF16}
 
 
 def _grew(key: str, was: Any, now: Any) -> bool:

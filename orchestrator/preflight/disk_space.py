@@ -15,7 +15,8 @@ from orchestrator.spec import SweepSpec
 from orchestrator.spec.dry_run import configurations
 from trainer.config import TrainConfig
 from trainer.data.corpus import tokenizer_of
-from trainer.model.encoder import Encoder, EncoderShape, preset_shape
+from trainer.model.encoder import Encoder
+from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.pretrained import find_checkpoint
 from trainer.storage.folder import in_words
 from trainer.storage.trial_directory import KEPT_CHECKPOINTS, MARGIN_BYTES

@@ -28,7 +28,7 @@ from orchestrator.spec import SweepSpec
 from trainer.combiners.registry import COMBINERS
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import Split
-from trainer.loop.cuda_graphs import RUNS_BEFORE
+from trainer.loop.cuda_graphs import WARM_UP_RUNS
 from trainer.loop.device import choose_device, peak_memory_mb
 from trainer.loop.run import Run
 from trainer.samplers import Draw, Phase, Step
@@ -83,6 +83,8 @@ def probed(spec: SweepSpec, say: Callable[[str], None], address: str | None = No
             "without --address (--dry-run starts nothing), and name what it finds in the sweep file"
         )
     config = replace(largest(spec), threads=max(1, int(spec.resources.cpu)))
+    if config.precision == "auto" and spec.resolved.precision:
+        config = replace(config, precision=spec.resolved.precision)
     found = measure(config)
     batch = max(config.batch_size_of(task) for task in config.tasks)
     what = f"{method_of(config)}, {config.encoder}, batches of {batch}, {len(config.tasks)} tasks"
@@ -216,8 +218,8 @@ class _Short(Run):
     longest sentences that there are."""
 
     def plan(self, number: int) -> list[Phase]:
-        # The optimizer's moments are there behind the first step; recorded ones come later still.
-        times = 2 if self.stepper.recorder is None else RUNS_BEFORE + 2
+        # The first step creates the optimizer's moments; CUDA graphs are captured later still.
+        times = 2 if self.stepper.graph_cache is None else WARM_UP_RUNS + 2
         phases = super().plan(number)
         return [replace(phase, steps=[self._longest(phase)] * times) for phase in phases]
 

@@ -20,6 +20,7 @@ from orchestrator.compare.statistics.speed_up import why_not_comparable
 from orchestrator.ledger import listing
 from orchestrator.report import cost, errors, methods, progress, reasons, reproduce, style, trial
 from orchestrator.report.parts import Heading, Missing, Section, Table, Text
+from trainer.metrics import EPOCH
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -29,7 +30,7 @@ _WORST_FIRST = ("failed", "unreadable", "unfinished", "pruned")
 _CONFIGURATIONS = (
     "Every configuration by falling dev_score on the whole dev set, which chose the best."
 )
-_SHORT = {"minutes_per_epoch": "min/epoch"}
+_SHORT = {name: field.compare for name, field in EPOCH.items() if field.compare}
 
 
 @dataclass(frozen=True)

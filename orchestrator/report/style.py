@@ -108,9 +108,9 @@ def styled(salt: str = "") -> Iterator[None]:
         yield
 
 
-def canvas(height: float, width: float = WIDTH) -> Canvas:
+def canvas(height: float) -> Canvas:
     """An empty figure, inches."""
-    return Canvas(figsize=(width, height), layout="constrained")
+    return Canvas(figsize=(WIDTH, height), layout="constrained")
 
 
 def axes(height: float) -> tuple[Canvas, Axes]:
@@ -137,9 +137,9 @@ def shortened(text: str, most: int = LINE) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
-def wrapped(text: str, most: int = LINE) -> str:
+def wrapped(text: str) -> str:
     """Text in lines."""
-    return "\n".join(textwrap.wrap(text, most))
+    return "\n".join(textwrap.wrap(text, LINE))
 
 
 def whole_numbers(of: Axes) -> None:

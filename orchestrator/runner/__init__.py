@@ -41,6 +41,7 @@ from orchestrator.runner.attempts import Attempts  # noqa: E402
 from orchestrator.runner.cluster import ClusterError, cluster, joined, require_token  # noqa: E402
 from orchestrator.runner.draining import Draining  # noqa: E402
 from orchestrator.runner.local_ray import temp_folder  # noqa: E402
+from orchestrator.runner.nodes import trial_hardware  # noqa: E402
 from orchestrator.runner.stopping import Stopping  # noqa: E402
 from orchestrator.runner.trainable import TrialTrainable  # noqa: E402
 from orchestrator.runner.tune_adapters import (  # noqa: E402
@@ -55,7 +56,7 @@ if TYPE_CHECKING:
     from orchestrator.scheduling.trial_queue import TrialQueue
     from orchestrator.spec import SweepSpec
 
-__all__ = ["TRAIN", "ClusterError", "cluster", "joined", "require_token", "run"]
+__all__ = ["TRAIN", "ClusterError", "cluster", "joined", "require_token", "run", "trial_hardware"]
 
 
 def run(

@@ -46,8 +46,8 @@ class Report:
     ended: bool = False
     #: Why the attempt failed; empty if it did not.
     error: str = ""
-    #: Of the error: `memory`, `space` (of the disk), `died` (its process), `drained` (its node) or
-    #: `error`.
+    #: Of the error: `memory`, `space` (of the disk), `died` (its process), `drained` (its node),
+    #: `host` (it would emulate the trial's precision) or `error`.
     kind: str = "error"
     #: What the trainer warned of since the report before.
     warnings: tuple[str, ...] = ()
@@ -123,6 +123,8 @@ def _kind(error: Exception) -> str:
     number = error.errno if isinstance(error, OSError) else None
     if "OutOfSpace" in names or number in (errno.ENOSPC, errno.EDQUOT):
         return "space"
+    if "PrecisionError" in names:
+        return "host"
     # torch has a type for a full GPU, and only a text where the host has no memory left.
     full = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
     if full or number == errno.ENOMEM or names & {"MemoryError", "OutOfMemoryError"}:

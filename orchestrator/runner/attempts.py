@@ -10,7 +10,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.runner.attempt import Order, Report
 from orchestrator.scheduling.successive_halving import Halving, stop_reason
@@ -156,7 +156,7 @@ class Attempts:
         return {
             "trial_id": job.trial_id,
             "config": job.config.to_dict(),
-            "identity": job.identity,
+            "identity": self._identity(job),
             "directory": job.directory,
             "alone": job.alone,
             "train": self._train,
@@ -164,6 +164,13 @@ class Attempts:
             "cpus": self.spec.resources.cpu,
             "metrics": _TOLD,
         }
+
+    def _identity(self, job: Job) -> dict[str, Any]:
+        """The trial's, with what `precision: auto` became in this sweep."""
+        precision = self.spec.resolved.precision
+        if job.config.precision != "auto" or precision is None:
+            return job.identity
+        return {**job.identity, "precision": precision}
 
     def _settle(self, job: Job, report: Report) -> None:
         """Close the trial, queue it again, or leave it for the sweep's next run."""
@@ -189,9 +196,10 @@ class Attempts:
 
     def _failed(self, job: Job, kind: str, error: str) -> bool:
         """Whether the trial is closed; else it is tried again, now or by the next run."""
-        if kind == "space":  # no trial can go on, and none has failed
+        stops_all = kind in ("space", "host")
+        if stops_all:  # no trial can go on (here), and none has failed
             self.handout.error = self.handout.error or error
-        if kind == "space" or self.stopping:
+        if stops_all or self.stopping:
             self._progress.ended(job, "stopped", error)
             return False
         if kind == "drained":  # no fault of the trial's

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.runner.draining import draining_nodes
+
+if TYPE_CHECKING:
+    from orchestrator.spec import ResourcesSpec
+    from trainer.loop.device import Hardware
 
 logger = logging.getLogger(__name__)
 
@@ -19,6 +23,8 @@ logger = logging.getLogger(__name__)
 PACKAGES = ("orch-mtl", "torch", "ray")
 #: Seconds that a node may take to answer; the first time its worker must start.
 _PATIENCE_S = 60.0
+#: The same for one that has not answered when all were waited for.
+_AFTERWARDS_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -53,14 +59,17 @@ def nodes() -> list[Node]:
     return sorted(found, key=lambda node: node.name)
 
 
-def ask(where: list[Node], question: Callable[[], Any]) -> dict[Node, Any]:
+def ask(where: list[Node], question: Callable[[], Any], gpus: float = 0) -> dict[Node, Any]:
     """Answers of the nodes; one that gives none has the exception that says why.
 
     A function defined inside another one travels as it is; a node need not have our code.
+
+    Args:
+        gpus: share of a GPU that answering takes; without one a worker may see none.
     """
-    asked = {node: _pinned(ray.remote(question), node).remote() for node in where}
+    asked = {node: _pinned(ray.remote(question), node, gpus).remote() for node in where}
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=_PATIENCE_S)
-    return {node: _answer(reference) for node, reference in asked.items()}
+    return {node: _answer(reference, _AFTERWARDS_S) for node, reference in asked.items()}
 
 
 def versions() -> Callable[[], dict[str, Any]]:
@@ -85,6 +94,33 @@ def versions() -> Callable[[], dict[str, Any]]:
         return {"versions": found, "token": is_token_auth_enabled()}
 
     return answer
+
+
+def trial_hardware(wanted: ResourcesSpec, device: str) -> list[Hardware]:
+    """What trials compute on, on every node that has room for one and answers; may be empty.
+
+    Args:
+        device: the config's.
+    """
+
+    def answer() -> Any:
+        from trainer.loop.device import choose_device, hardware_of
+
+        return hardware_of(choose_device(device))
+
+    able = [
+        node
+        for node in nodes()
+        if not node.draining
+        and wanted.places(node.resources.get("CPU", 0.0), node.resources.get("GPU", 0.0))
+    ]
+    found = []
+    for node, hardware in ask(able, answer, wanted.gpu).items():
+        if isinstance(hardware, Exception):
+            logger.warning("node %s does not say what it computes on: %s", node.name, hardware)
+        else:
+            found.append(replace(hardware, host=f"node {node.name}"))
+    return found
 
 
 def differences(name: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
@@ -128,13 +164,13 @@ def tell(witness: Any, function: Callable[..., Any], *arguments: Any) -> Any:
     return _answer(witness.call.remote(function, *arguments))
 
 
-def _pinned(remote: Any, node: Node) -> Any:
+def _pinned(remote: Any, node: Node, gpus: float = 0) -> Any:
     strategy = NodeAffinitySchedulingStrategy(node.id, soft=False)
-    return remote.options(num_cpus=0, scheduling_strategy=strategy)
+    return remote.options(num_cpus=0, num_gpus=gpus, scheduling_strategy=strategy)
 
 
-def _answer(reference: Any) -> Any:
+def _answer(reference: Any, patience_s: float = _PATIENCE_S) -> Any:
     try:
-        return ray.get(reference, timeout=_PATIENCE_S)
+        return ray.get(reference, timeout=patience_s)
     except Exception as error:  # a node's exception is of any kind
         return error

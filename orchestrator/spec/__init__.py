@@ -10,8 +10,8 @@ from orchestrator.spec.models import (
     SchedulerSpec,
     SearchSpec,
     SweepSpec,
-    TrackingSpec,
 )
+from orchestrator.spec.tracking import TrackingSpec
 
 __all__ = [
     "METRICS",

@@ -64,8 +64,12 @@ def size(spec: SweepSpec) -> str:
     )
 
 
-def lines(spec: SweepSpec) -> Iterator[str]:
-    """`plan` as text."""
+def lines(spec: SweepSpec, host: str = "") -> Iterator[str]:
+    """`plan` as text.
+
+    Args:
+        host: what this host makes of the sweep, in a line.
+    """
     planned = plan(spec)
     yield f"{spec.name}: {size(spec)}, seeds {', '.join(map(str, spec.search.seeds))}"
     if spec.question:
@@ -106,6 +110,8 @@ def lines(spec: SweepSpec) -> Iterator[str]:
         f"resources: {resources.cpu:g} cpu and {resources.gpu:g} gpu a trial, "
         f"at most {resources.max_concurrent} at once"
     )
+    if host:
+        yield host
     study = {"journal": "a file beside the trials", "none": "none"}
     yield f"Optuna's study to look at: {study.get(spec.tracking.study, 'a database')}"
     yield "nothing was started"

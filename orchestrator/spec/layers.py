@@ -19,11 +19,11 @@ class Draft:
     places: dict[Path, tuple[str, int | None]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
 
-    def report(self, path: Path, message: str, allowed: str = "", key: str = "") -> None:
+    def report(self, path: Path, message: str, allowed: str = "") -> None:
         """Add a mistake at the place of `path`, or of the nearest thing written above it."""
         near = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.places), ())
         file, line = self.places.get(near, (self.file, None))
-        problem = Problem(key or dotted(path), message, allowed, file, line)
+        problem = Problem(dotted(path), message, allowed, file, line)
         if problem not in self.problems:
             self.problems.append(problem)
 

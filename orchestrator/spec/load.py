@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from orchestrator.spec.layers import read_layers
 from orchestrator.spec.models import SweepSpec
-from orchestrator.spec.validation import check_draft, report_pydantic
+from orchestrator.spec.structure import report_pydantic
+from orchestrator.spec.validation import check_draft
 from trainer.config import ConfigError, Problem
 
 #: More grid points than anybody waits for are a mistake in the file.

@@ -3,37 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, field_validator
 
-from orchestrator.database_urls import holds_password, without_password
 from orchestrator.spec.dimension import Dimension, Model, with_kind
+from orchestrator.spec.tracking import TrackingSpec
 from trainer.config import DataConfig, TrainConfig, fields_of
+from trainer.metrics import objectives
 
-Metric = Literal[
-    "dev_score",
-    "dev_mean",
-    "minutes_per_epoch",
-    "examples_per_second",
-    "peak_memory_mb",
-    "train_loss",
-]
 Direction = Literal["max", "min"]
 
-#: What a search can aim at, each with the direction that is better.
-METRICS: dict[Metric, Direction] = {
-    "dev_score": "max",
-    "dev_mean": "max",
-    "minutes_per_epoch": "min",
-    "examples_per_second": "max",
-    "peak_memory_mb": "min",
-    "train_loss": "min",
-}
-TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
-#: Databases that Optuna keeps a study in.
-STUDY_SCHEMES = ("sqlite", "postgresql", "mysql")
+#: What a search can aim at, each with the direction that is better (`trainer.metrics`).
+METRICS: dict[str, Direction] = objectives()
+if TYPE_CHECKING:
+    Metric = str
+else:
+    Metric = Literal[tuple(METRICS)]
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31)]
@@ -126,46 +113,11 @@ class BudgetSpec(Model):
     hours: Annotated[float, Field(gt=0)] | None = None
 
 
-class TrackingSpec(Model):
-    """Where MLflow and Optuna keep their pictures of the sweep."""
+class ResolvedSpec(Model):
+    """What a sweep's first trial decided; its run writes this, and later runs keep to it."""
 
-    uri: str = "sqlite:///mlflow.db"
-    #: Optuna's: `journal` is a file beside the trials, `none` keeps no picture.
-    study: str = "journal"
-    #: Which model goes into MLflow's registry at the end: that of the trial with the best score.
-    registered_model: Literal["best", "none"] = "best"
-    #: Whether the end of a sweep draws its report for MLflow, too: seconds.  `orch report` draws
-    #: one at any time.
-    report: bool = True
-
-    @field_validator("uri")
-    @classmethod
-    def _scheme_is_known(cls, uri: str) -> str:
-        if not _has_scheme(uri, TRACKING_SCHEMES):
-            raise ValueError(f"{without_password(uri)!r} is not a tracking database or server")
-        return _without_secrets(uri)
-
-    @field_validator("study")
-    @classmethod
-    def _study_has_a_place(cls, study: str) -> str:
-        if study not in ("journal", "none") and not _has_scheme(study, STUDY_SCHEMES):
-            raise ValueError(f"{without_password(study)!r} is not a place for a study")
-        return _without_secrets(study)
-
-
-def _without_secrets(uri: str) -> str:
-    """A sweep file is copied into the sweep's folder, so that a password in it would spread."""
-    if holds_password(uri):
-        raise ValueError(
-            f"{without_password(uri)!r} had a password written out; name an environment variable "
-            "in its place (user:${ORCH_DB_PASSWORD}@host), or leave it to ~/.pgpass (PGPASSFILE) "
-            "or, for an MLflow server, to MLFLOW_TRACKING_PASSWORD"
-        )
-    return uri
-
-
-def _has_scheme(uri: str, schemes: tuple[str, ...]) -> bool:
-    return "://" in uri and uri.partition("://")[0].partition("+")[0] in schemes
+    #: What `precision: auto` became.
+    precision: Literal["fp32", "bf16"] | None = None
 
 
 class PublishedRow(Model):
@@ -201,6 +153,7 @@ class SweepSpec(Model):
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     budget: BudgetSpec = Field(default_factory=BudgetSpec)
     tracking: TrackingSpec = Field(default_factory=TrackingSpec)
+    resolved: ResolvedSpec = Field(default_factory=ResolvedSpec)
 
     @field_validator("space", mode="before")
     @classmethod
@@ -249,6 +202,8 @@ class SweepSpec(Model):
     def to_dict(self) -> dict[str, Any]:
         """Plain values that `load_spec` reads back as the same spec."""
         plain = self.model_dump(exclude_none=True)
+        if not plain["resolved"]:
+            del plain["resolved"]
         for dimension in plain["space"].values():
             for key, empty in (("when", {}), ("log", False)):
                 if dimension[key] == empty:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,35 +34,43 @@ class TooLarge(ValueError):
     """A model that a server is not given at the end of a sweep; the text says how it is."""
 
 
+@dataclass(frozen=True)
+class BestTrial:
+    """The trial whose model is registered, with its run and its sweep's experiment.
+
+    Attributes:
+        label: what people call the trial.
+    """
+
+    trial_id: str
+    label: str
+    directory: TrialDirectory
+    run_id: str
+    experiment: str
+    sweep: SweepDescription
+
+
 def register(
-    client: MlflowClient,
-    trial: TrialDirectory,
-    experiment: str,
-    run_id: str,
-    sweep: SweepDescription,
-    trial_id: str,
-    told: str,
-    limit: int | None,
-    progress: Callable[[], None],
+    client: MlflowClient, best: BestTrial, limit: int | None, progress: Callable[[], None]
 ) -> None:
     """Register a trial's model as the newest version of the sweep's model, unless it is that.
 
     Args:
-        told: what people call the trial.
         limit: bytes that a model may have; None: any size.
 
     Raises `TooLarge`, `StoreError` for a trial without a whole checkpoint, `DataError` or
     `EncoderError` if its tokenizer is gone, and whatever the database raises.
     """
+    sweep = best.sweep
     versions = client.search_model_versions(f"name = '{sweep.name}'")
-    mine = [v for v in versions if _is_of(v.tags, trial_id, sweep) and v.status == "READY"]
+    mine = [v for v in versions if _is_of(v.tags, best) and v.status == "READY"]
     if not mine:
-        model = _logged(client, trial, experiment, run_id, sweep, trial_id, limit, progress)
+        model = _logged(client, best, limit, progress)
         if not versions:
             _ensure_name(client, sweep)
-        tags = {_TRIAL: trial_id, _SWEEP: sweep.sweep_id}
+        tags = {_TRIAL: best.trial_id, _SWEEP: sweep.sweep_id}
         version = client.create_model_version(
-            sweep.name, model.artifact_location, run_id, tags, description=told,
+            sweep.name, model.artifact_location, best.run_id, tags, description=best.label,
             model_id=model.model_id,
         )  # fmt: skip
         mine = [version]
@@ -77,33 +86,27 @@ def _ensure_name(client: MlflowClient, sweep: SweepDescription) -> None:
         client.create_registered_model(sweep.name, description=sweep.question)
 
 
-def _is_of(tags: dict[str, str], trial_id: str, sweep: SweepDescription) -> bool:
-    return tags.get(_TRIAL) == trial_id and tags.get(_SWEEP, "") == sweep.sweep_id
+def _is_of(tags: dict[str, str], best: BestTrial) -> bool:
+    return tags.get(_TRIAL) == best.trial_id and tags.get(_SWEEP, "") == best.sweep.sweep_id
 
 
 def _logged(
-    client: MlflowClient,
-    trial: TrialDirectory,
-    experiment: str,
-    run_id: str,
-    sweep: SweepDescription,
-    trial_id: str,
-    limit: int | None,
-    progress: Callable[[], None],
+    client: MlflowClient, best: BestTrial, limit: int | None, progress: Callable[[], None]
 ) -> Any:
     """The trial's model in the experiment; one whose upload broke off is deleted."""
-    for found in client.search_logged_models([experiment], f"tags.{_TRIAL} = '{trial_id}'"):
+    run_id, sweep, this = best.run_id, best.sweep, f"tags.{_TRIAL} = '{best.trial_id}'"
+    for found in client.search_logged_models([best.experiment], this):
         if found.source_run_id == run_id and found.status.value == "READY":
             _note_output(client, run_id, found, int(found.tags.get(_EPOCH, 0)))
             return found
         if found.source_run_id == run_id:
             client.delete_logged_model(found.model_id)
     with tempfile.TemporaryDirectory() as folder:
-        epoch = _save(trial, Path(folder, "model"), limit)
+        epoch = _save(best.directory, Path(folder, "model"), limit)
         progress()
         model = client.create_logged_model(
-            experiment, name=f"{sweep.name}-best", source_run_id=run_id, model_type="orch-mtl",
-            tags={_TRIAL: trial_id, _SWEEP: sweep.sweep_id, _EPOCH: str(epoch)},
+            best.experiment, name=f"{sweep.name}-best", source_run_id=run_id, model_type="orch-mtl",
+            tags={_TRIAL: best.trial_id, _SWEEP: sweep.sweep_id, _EPOCH: str(epoch)},
         )  # fmt: skip
         _write_id(Path(folder, "model"), model)
         client.log_model_artifacts(model.model_id, str(Path(folder, "model")))

@@ -139,11 +139,15 @@ class MlflowProjection:
         # A server takes its time with a large one, and the end of a sweep does not wait for it.
         limit = None if self._patient or not is_server(self.uri) else best_model.SMALL_BYTES
         try:
-            best_model.register(
-                runs.client, self.ledger.directory(made.best), runs.experiment,
-                runs.trials[made.best].run_id, self.picture, made.best, made.best_label, limit,
-                self._progress,
-            )  # fmt: skip
+            best = best_model.BestTrial(
+                trial_id=made.best,
+                label=made.best_label,
+                directory=self.ledger.directory(made.best),
+                run_id=runs.trials[made.best].run_id,
+                experiment=runs.experiment,
+                sweep=self.picture,
+            )
+            best_model.register(runs.client, best, limit, self._progress)
         except (StoreError, ValueError) as error:  # its checkpoint or its tokenizer is gone
             self._tell(f"the best model is not registered: {_one_line(error)}")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from orchestrator.tracking.metric_names import EXAMPLES, MINUTES, SCORE
 from orchestrator.tracking.sweep_run import SweepDescription
 
 #: The key of our view in the page's address: `...?viewStateShareKey=orch`.
@@ -21,7 +22,6 @@ _SECTION = "orch-section"
 _RUN_NAME = "attributes.`Run Name`"
 #: Of columns, in pixels.
 _WIDTH, _NAME_WIDTH = 120, 300
-_SCORE, _MINUTES = "dev/score", "time/minutes_per_epoch"
 
 
 def experiment_tags(sweep: SweepDescription) -> dict[str, str]:
@@ -29,7 +29,7 @@ def experiment_tags(sweep: SweepDescription) -> dict[str, str]:
     return {
         # Without it the page guesses whether this is about language models.
         "mlflow.experimentKind": "custom_model_development",
-        "mlflow.experiment.primaryMetric.name": _SCORE,
+        "mlflow.experiment.primaryMetric.name": SCORE,
         "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
         "mlflow.note.content": sweep.question,
         _VIEW_TAG: json.dumps(view(sweep), separators=(",", ":")),
@@ -39,11 +39,11 @@ def experiment_tags(sweep: SweepDescription) -> dict[str, str]:
 def view(sweep: SweepDescription) -> dict[str, Any]:
     """The page's state: what varies and the scores as columns, and the charts of a comparison."""
     params = [key for key in sweep.varied if key != "seed"][:_MOST_PARAMS]
-    columns = [_RUN_NAME, *(f"metrics.`{key}`" for key in (_SCORE, _MINUTES))]
+    columns = [_RUN_NAME, *(f"metrics.`{key}`" for key in (SCORE, MINUTES))]
     columns += ["tags.`contended`", *(f"params.`{key}`" for key in [*params, "seed"])]
     columns += [f"metrics.`{key}`" for key in sweep.task_metrics]
     return {
-        "orderByKey": f"metrics.`{_SCORE}`",
+        "orderByKey": f"metrics.`{SCORE}`",
         "orderByAsc": False,
         "selectedColumns": columns[1:] + ["attributes.`Models`"],
         "columnOrder": columns,
@@ -65,13 +65,13 @@ def _charts(sweep: SweepDescription, params: list[str]) -> list[dict[str, Any]]:
     A run that lacks one of the axes is not in a chart of parallel coordinates: there is one of what
     all runs have, and one of those in which everything acts.
     """
-    score, minutes = ({"key": key, "type": "METRIC"} for key in (_SCORE, _MINUTES))
+    score, minutes = ({"key": key, "type": "METRIC"} for key in (SCORE, MINUTES))
     common = [key for key in params if key in sweep.common]
     charts: list[dict[str, Any]] = [
         {
             "type": "PARALLEL", "uuid": "orch-parallel", "showAllRuns": True,
             "displayName": "All trials", "selectedParams": common,
-            "selectedMetrics": ["train/examples", _MINUTES, _SCORE],
+            "selectedMetrics": [EXAMPLES, MINUTES, SCORE],
         },
         {
             "type": "SCATTER", "uuid": "orch-scatter", "xaxis": minutes, "yaxis": score,
@@ -80,11 +80,11 @@ def _charts(sweep: SweepDescription, params: list[str]) -> list[dict[str, Any]]:
         {
             "type": "PARALLEL", "uuid": "orch-parallel-all", "showAllRuns": True,
             "displayName": "Trials in which all of these act", "selectedParams": params,
-            "selectedMetrics": [_MINUTES, _SCORE],
+            "selectedMetrics": [MINUTES, SCORE],
         },
         {
             "type": "LINE", "uuid": "orch-score", "displayName": "Score by epoch",
-            "metricKey": _SCORE, "selectedMetricKeys": [_SCORE], "lineSmoothness": 0,
+            "metricKey": SCORE, "selectedMetricKeys": [SCORE], "lineSmoothness": 0,
             "xAxisKey": "step", "selectedXAxisMetricKey": "", "useGlobalXaxisKey": True,
             "useGlobalLineSmoothing": True, "yAxisKey": "metric", "yAxisExpressions": [],
             "scaleType": "linear", "xAxisScaleType": "linear", "range": {},

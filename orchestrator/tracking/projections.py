@@ -22,9 +22,11 @@ from orchestrator.ledger.labels import flatten
 from orchestrator.ledger.sweep_id import sweep_id
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import JOURNAL, Ended, PersistentStudy, Suggestions
-from orchestrator.spec.models import SweepSpec, TrackingSpec
+from orchestrator.spec.models import SweepSpec
+from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking import MlflowProjection, SweepDescription
 from orchestrator.tracking.background import Projection, root_cause
+from orchestrator.tracking.metric_names import dev_metric_name
 from orchestrator.tracking.sweep_artifacts import exhibits
 from trainer.config import TrainConfig
 from trainer.config.tasks import TaskError, declared_tasks
@@ -91,7 +93,7 @@ def _sweep_picture(spec: SweepSpec, sweep_id: str) -> SweepDescription:
     try:
         tasks = declared_tasks(spec.base_value("task_declarations") or {})
         names = spec.base_value("tasks") or ()
-        metrics = tuple(f"dev/{n}_{tasks[n].metric}" for n in names if tasks[n].scored)
+        metrics = tuple(dev_metric_name(n, tasks[n].metric) for n in names if tasks[n].scored)
     except (TaskError, KeyError):  # a resolved spec that today's code does not know any more
         metrics = ()
     return SweepDescription(

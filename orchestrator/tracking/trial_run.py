@@ -12,53 +12,24 @@ from typing import Any
 
 from orchestrator.ledger import TrialRecord
 from orchestrator.ledger.labels import label, method_of
+from orchestrator.tracking.metric_names import SCORE, metric_name
 from trainer.config import TrainConfig
+from trainer.metrics import numbers
 from trainer.storage.folder import is_uri
 
-#: An epoch's scalars and their metric names; a task's are `train/sst_loss`, `dev/sst_accuracy`.
-#: MLflow shows what begins with `system/` on a page of its own.
-METRICS = {
-    "dev_score": "dev/score",
-    "dev_mean": "dev/mean",
-    "minutes_per_epoch": "time/minutes_per_epoch",
-    "evaluation_minutes": "time/evaluation_minutes",
-    "checkpoint_minutes": "time/checkpoint_minutes",
-    "setup_minutes": "time/setup_minutes",
-    "train_loss": "train/loss",
-    "updates": "train/updates",
-    "examples": "train/examples",
-    "conflict_share": "train/conflict_share",
-    "peak_memory_mb": "system/peak_memory_mb",
-    "foreign_load": "system/foreign_load",
-    "examples_per_second": "system/examples_per_second",
-}
 #: Logged last in an epoch's batch; a run that has it at a step has the whole epoch.
-MARKER = METRICS["dev_score"]
-#: What a single number of a task is called.
-_OF_TASK = {
-    "dev_loss": "dev/{task}_loss",
-    "train_loss": "train/{task}_loss",
-    "examples": "train/{task}_examples",
-    "utilisation": "train/{task}_utilisation",
-}
+MARKER = SCORE
 _MAX_PARAMETER = 6000
 
 
 def epoch_metrics(record: Mapping[str, Any]) -> dict[str, float]:
-    """An epoch's record as MLflow metrics."""
-    found: dict[str, Any] = {name: record.get(key) for key, name in METRICS.items()}
-    for part, minutes in (record.get("parts") or {}).items():
-        found[f"time/{part}_minutes"] = minutes
-    for task, values in record.get("tasks", {}).items():
-        metric = values.get("metric", "metric")
-        found[f"dev/{task}_{metric}"] = values.get("dev_metric")
-        found[f"train/{task}_{metric}"] = values.get("train_metric")
-        for key, name in _OF_TASK.items():
-            found[name.format(task=task)] = values.get(key)
-    for key, name in (("conflicts", "conflict"), ("cosines", "cosine")):
-        for pair, value in (record.get(key) or {}).items():
-            found[f"train/{name}_{pair.replace('|', '_')}"] = value
-    return {k: float(v) for k, v in found.items() if isinstance(v, int | float)}
+    """Every finite number of an epoch's record, by its name in MLflow."""
+    tasks = record.get("tasks", {})
+    values = {}
+    for place, value in numbers(record).items():
+        task = tasks.get(place[1], {}) if place[0] == "tasks" else {}
+        values[metric_name(place, task.get("metric") or "metric")] = float(value)
+    return values
 
 
 def metrics(record: Mapping[str, Any]) -> list[Any]:

@@ -19,8 +19,8 @@ from tests.support.ledgers import Result
 from tests.support.ledgers import epoch as plain_record
 from trainer.config import TrainConfig
 from trainer.data.corpus import fingerprint
+from trainer.metrics import summarise
 from trainer.storage.trial_directory import TrialDirectory, checkpoint_name, predictions_name
-from trainer.summary import summarise
 
 
 def train(

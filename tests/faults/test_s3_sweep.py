@@ -21,8 +21,9 @@ import yaml
 from pyarrow import fs
 
 from orchestrator.ledger import Ledger, TrialRecord
-from tests.support.drivers import PATIENCE_S, ROOT, SWEEP, untimed
+from tests.support.drivers import PATIENCE_S, ROOT, SWEEP
 from tests.support.mlflow_runs import shown
+from tests.support.resuming import untimed
 from tests.support.servers import Relay, S3Server, running, wait_for
 from trainer.storage import object_store
 from trainer.storage.folder import StoreError
@@ -143,7 +144,8 @@ def same_as_local(start: Start, tmp_path: Path, driver: Driver) -> None:
     assert set(found) == set(expected) and len(found) == 4
     for name, trial in expected.items():
         assert found[name].status == "complete", found[name].reason
-        assert untimed(found[name].records) == untimed(trial.records)
+        records = [untimed(record) for record in found[name].records]
+        assert records == [untimed(record) for record in trial.records]
     database = f"sqlite:///{driver.folder}/mlflow.db"
     for _ in range(2):
         runs = shown(database, "s")

@@ -26,6 +26,7 @@ from orchestrator.ledger import Ledger, timing_sessions
 from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.ledger.timing_sessions import timings
 from orchestrator.ledger.trial_id import config_id, trial_id
+from tests.support.hosts import multiplying_bf16
 from tests.support.paths import ROOT
 from tests.support.sessions import made_up
 from tests.support.small import small_config
@@ -86,6 +87,20 @@ def test_a_configuration_is_timed_as_its_trial_ran(sweep: Ledger) -> None:
     assert choice.config.precision == "fp32"
     (choice,) = ready([group, group], {}, threads=2)
     assert choice.config.threads == 2
+
+
+def test_minutes_of_emulated_bf16_are_refused_unless_the_trials_were_emulated(
+    sweep: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = next(t for t in sweep.trials() if t.config["sampler"] == "arrp")
+    bf16 = replace(trial, identity={**trial.identity, "precision": "bf16"})
+    multiplying_bf16(monkeypatch, True)
+    assert ready([[bf16]], {})[0].config.precision == "bf16"
+    multiplying_bf16(monkeypatch, False)
+    with pytest.raises(UserError, match="does not multiply bf16 natively"):
+        ready([[bf16]], {})
+    emulated = replace(bf16, config={**bf16.config, "precision": "bf16-emulated"})
+    assert ready([[emulated]], {})[0].config.precision == "bf16-emulated"
 
 
 def test_the_twin_with_the_plain_sum_shows_what_surgery_costs(sweep: Ledger) -> None:

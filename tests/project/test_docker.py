@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from orchestrator.spec import load_spec
-from tests.support.kuberay import RAY_JOB
+from tests.support.kuberay import RAY_JOB, crd_schema
 from tests.support.paths import ROOT
 
 DOCKER = ROOT / "docker"
@@ -149,6 +149,16 @@ def test_a_manifest_obeys_its_schema(made: dict[str, Any]) -> None:
         jsonschema.validate(made, RAY_JOB)
     else:
         kubernetes_validate.validate(made, KUBERNETES, strict=True)
+
+
+def test_the_job_obeys_kuberays_own_definition() -> None:
+    definition = jsonschema.Draft202012Validator(crd_schema())
+    (job,) = documents(DOCKER / "k8s" / "rayjob.yaml")
+    definition.validate(job)
+    (container,) = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
+    container["imagePullPolice"] = "Always"
+    with pytest.raises(jsonschema.ValidationError, match="imagePullPolice"):
+        definition.validate(job)
 
 
 @pytest.mark.parametrize("name", pods())

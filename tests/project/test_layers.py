@@ -25,11 +25,13 @@ TRAINER = {"torch", "numpy", "pyarrow", "tokenizers", "safetensors", "trainer"} 
 #: Rooms from the ground up.  A room imports rooms before it, never one behind it.
 ROOMS = (
     # The trainer runs alone.
-    "trainer.registry", "trainer.samplers", "trainer.combiners", "trainer.config",
+    "trainer.registry", "trainer.metrics", "trainer.samplers", "trainer.combiners",
+    "trainer.config",
     "trainer.storage", "trainer.model", "trainer.data", "trainer.loop",
     "trainer.train", "trainer.step_timing", "trainer.inference", "trainer.__main__",
     # The orchestrator stands on it.
-    "orchestrator.errors", "orchestrator.database_urls", "orchestrator.database_health",
+    "orchestrator.errors", "orchestrator.signals", "orchestrator.database_urls",
+    "orchestrator.database_health",
     "orchestrator.spec", "orchestrator.ledger", "orchestrator.search", "orchestrator.scheduling",
     "orchestrator.progress", "orchestrator.download", "orchestrator.fair_timing",
     "orchestrator.runner", "orchestrator.preflight", "orchestrator.job_package",
@@ -159,7 +161,7 @@ def test_importing_the_trainer_loads_nothing_of_the_orchestrator() -> None:
     [
         "trainer.config", "trainer.samplers.registry", "trainer.combiners.registry",
         "orchestrator.cli", "orchestrator.spec", "orchestrator.spec.dry_run",
-        "orchestrator.spec.json_schema", "orchestrator.ledger.labels",
+        "orchestrator.spec.json_schema", "orchestrator.ledger.labels", "trainer.metrics",
     ],
 )  # fmt: skip
 def test_a_light_room_loads_nothing_heavy(module: str) -> None:

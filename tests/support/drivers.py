@@ -31,11 +31,8 @@ from orchestrator.spec import SweepSpec, load_spec
 from orchestrator.tracking import resolve_uri
 from orchestrator.tracking.projections import ended_suggestions
 from tests.support.paths import ROOT
+from tests.support.resuming import untimed
 
-#: Depends on the machine's speed and load, not on the trial.
-TIMED = {
-    "contended", "foreign_load", "examples_per_second", "peak_memory_mb", "finished_at", "parts",
-}  # fmt: skip
 PATIENCE_S = 240
 #: A node of `ray.cluster_utils.Cluster` with room for one trial.
 SMALL_NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
@@ -179,19 +176,6 @@ def _name(process: psutil.Process) -> str:
         return ""
 
 
-def untimed(record: Any) -> Any:
-    """A record without what another run of the same trial may differ in."""
-    if isinstance(record, list):
-        return [untimed(inner) for inner in record]
-    if not isinstance(record, dict):
-        return record
-    return {
-        key: untimed(value)
-        for key, value in record.items()
-        if key not in TIMED and "minutes" not in key
-    }
-
-
 def trials(out: Path) -> dict[str, TrialRecord]:
     return {trial.trial_id: trial for trial in Ledger(out, "s").trials()}
 
@@ -263,8 +247,8 @@ def ended_like(driver: Driver, undisturbed: Path) -> None:
         numbers = [record["epoch"] for record in found[name].records]
         assert numbers == list(range(1, len(trial.records) + 1)), name
         noted = [record.get("notes") for record in found[name].records]
-        records = [{k: v for k, v in r.items() if k != "notes"} for r in found[name].records]
-        assert untimed(records) == untimed(trial.records), (name, noted)
+        records = [untimed(record) for record in found[name].records]
+        assert records == [untimed(record) for record in trial.records], (name, noted)
     assert optuna_states(driver.out) == Counter(_OPTUNA[each.state] for each in ended)
     shown = mlflow_runs(driver.out)
     assert shown == {

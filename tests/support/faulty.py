@@ -13,8 +13,8 @@ from typing import Any
 
 from tests.support.ledgers import Result, epoch
 from trainer.config import TrainConfig
+from trainer.metrics import summarise
 from trainer.storage.trial_directory import TrialDirectory
-from trainer.summary import summarise
 
 #: What goes wrong -> the seed of the trial that it happens to.
 SEEDS = {

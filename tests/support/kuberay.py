@@ -1,12 +1,24 @@
-"""What KubeRay (ray.io/v1, 1.5) takes in a RayJob, as a JSON Schema: its fields by name and type.
+"""What KubeRay (ray.io/v1) takes in a RayJob, as a JSON Schema.
 
-Written after the reference of its API; the pods within are Kubernetes's own
-(`kubernetes_validate`), and make up nearly all of the megabyte of KubeRay's own schema.
+`RAY_JOB` is written after the reference of the API of KubeRay 1.5.  The pods in a RayJob are
+Kubernetes's own (`kubernetes_validate`).  They make up nearly all of the megabyte of KubeRay's own
+definition (CRD), so that a clone of the project does not have it.  `crd_schema` reads it where it
+is present.
 """
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Any
+
+import pytest
+import yaml
+
+from tests.support.paths import ROOT
+
+#: KubeRay's definition of a RayJob, in the folder that KUBERAY_CRDS names.
+_CRD = "rayjobs-v1.7.0.yaml"
 
 _TEXT, _WHOLE, _FLAG = {"type": "string"}, {"type": "integer", "minimum": 0}, {"type": "boolean"}
 _TEXTS = {"type": "object", "additionalProperties": _TEXT}
@@ -100,3 +112,31 @@ RAY_JOB = _object(
         rayClusterSpec=_CLUSTER,
     ),
 )
+
+
+def crd_schema() -> dict[str, Any]:
+    """The schema in KubeRay's own CRD.  It refuses unknown fields, as `kubectl apply
+    --validate=strict` does."""
+    folder = Path(os.environ.get("KUBERAY_CRDS") or ROOT.parent / "shared" / "k8s")
+    if not (folder / _CRD).is_file():
+        pytest.skip(f"{_CRD} is not in {folder}; KUBERAY_CRDS names the folder that has it")
+    definition = yaml.safe_load((folder / _CRD).read_text(encoding="utf-8"))
+    versions = {version["name"]: version for version in definition["spec"]["versions"]}
+    schema: dict[str, Any] = versions["v1"]["schema"]["openAPIV3Schema"]
+    schema["properties"]["metadata"] = _ANY
+    return _closed(schema)
+
+
+def _closed(schema: Any) -> Any:
+    """The same schema, with a field that it does not name as an error."""
+    if isinstance(schema, list):
+        return [_closed(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: _closed(part) for key, part in schema.items()}
+    if closed.get("x-kubernetes-int-or-string"):
+        closed.pop("type", None)
+        closed["anyOf"] = [{"type": "integer"}, {"type": "string"}]
+    if "properties" in closed and not closed.get("x-kubernetes-preserve-unknown-fields"):
+        closed.setdefault("additionalProperties", False)
+    return closed

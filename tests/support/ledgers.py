@@ -59,9 +59,13 @@ def write_trial(
     minutes: float = 1.0,
     contended: bool | None = False,
     device: str = "cpu: test",
+    computed_in: str = "",
     **config: Any,
 ) -> str:
-    """A trial below `sweep` with one epoch a score; returns its id.  No status: unfinished."""
+    """A trial below `sweep` with one epoch a score; returns its id.  No status: unfinished.
+
+    `computed_in`: the precision that its config.json records; none if it is empty.
+    """
     train_config = TrainConfig.from_dict(BASE | config)
     name = trial_id(train_config, "f")
     directory = TrialDirectory(str(sweep / "trials" / name))
@@ -73,6 +77,7 @@ def write_trial(
             "trial_id": name,
             "config_id": config_id(train_config, "f"),
             "device": device,
+            **({"precision": computed_in} if computed_in else {}),
         }
     )
     records = [epoch(n, score, minutes, contended) for n, score in enumerate(scores, 1)]

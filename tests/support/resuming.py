@@ -5,26 +5,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.support.paths import ROOT
 from trainer.__main__ import main
+from trainer.metrics import EPOCH, PHASE, TASK, Field
 from trainer.storage.trial_directory import TrialDirectory
 
-TIMINGS = {
-    "minutes_per_epoch",
-    "evaluation_minutes",
-    "checkpoint_minutes",
-    "setup_minutes",
-    "contended",
-    "foreign_load",
-    "examples_per_second",
-    "finished_at",
-    "peak_memory_mb",
-    "phases",
-    "parts",
-}
+#: What a resume or another run of the same trial may change in a record.
+TIMINGS = {name for name, field in EPOCH.items() if field.timing}
 
 
 def start(config: Path, out: Path) -> subprocess.Popen[str]:
@@ -50,6 +41,16 @@ def run_trainer(*arguments: str) -> int:
 def results(out: Path) -> list[dict[str, Any]]:
     """Records without timings and notes; `files` hold the sha256 of weights, optimizer and
     predictions."""
-    records = TrialDirectory(out).records()
-    left_out = TIMINGS | {"notes"}
-    return [{k: v for k, v in record.items() if k not in left_out} for record in records]
+    return [untimed(record) for record in TrialDirectory(out).records()]
+
+
+def untimed(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record without what a resume or another run of the same trial may change."""
+    kept = {key: value for key, value in record.items() if key not in TIMINGS}
+    kept["tasks"] = {name: _without_timings(task, TASK) for name, task in kept["tasks"].items()}
+    kept["phases"] = [_without_timings(phase, PHASE) for phase in kept.get("phases", [])]
+    return kept
+
+
+def _without_timings(values: Mapping[str, Any], table: Mapping[str, Field]) -> dict[str, Any]:
+    return {k: v for k, v in values.items() if k not in table or not table[k].timing}

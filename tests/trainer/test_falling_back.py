@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import trainer.__main__
-from tests.support.resuming import results
+from tests.support.resuming import TIMINGS, results
 from tests.support.small import small_config
 from trainer.config import TrainConfig
 from trainer.storage.local_folder import LocalFolder
@@ -79,14 +79,13 @@ def test_a_damaged_trial_ends_like_an_undisturbed_one(
     assert reason in notes[0] and f"falling back to epoch {given_up[0] - 1}" in notes[0]
     assert all("notes" not in r for r in records if r["epoch"] != trained[0])
     assert results(folder) == results(undisturbed)
-    assert untimed(folder) == untimed(undisturbed)
+    assert untimed_end(folder) == untimed_end(undisturbed)
 
 
-def untimed(folder: Path) -> dict[str, Any]:
+def untimed_end(folder: Path) -> dict[str, Any]:
     """end.json without its minutes, and whether another process was seen beside it."""
     end = TrialDirectory(folder).end() or {}
-    left_out = ("minutes_per_epoch", "contended")
-    return end | {"summary": {k: v for k, v in end["summary"].items() if k not in left_out}}
+    return end | {"summary": {k: v for k, v in end["summary"].items() if k not in TIMINGS}}
 
 
 def test_a_torn_end_behind_the_last_epoch_is_written_again(

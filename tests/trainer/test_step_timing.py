@@ -163,7 +163,9 @@ def test_a_repetition_waits_until_the_device_is_quiet(
 ) -> None:
     verdicts = iter([(True, 0.5), (True, 0.4), (False, 0.0), (False, 0.0)])
     waits: list[float] = []
-    monkeypatch.setattr(trainer.step_timing.Neighbours, "verdict", lambda watch: next(verdicts))
+    monkeypatch.setattr(
+        trainer.step_timing.ContentionMonitor, "contention", lambda watch: next(verdicts)
+    )
     monkeypatch.setattr(trainer.step_timing.time, "sleep", waits.append)
     contestants, log = logged(cache, "A", rounds=1, sampler="round_robin")
     rounds = list(in_turn(contestants, 1, repeats=1, patience_s=100))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+import trainer.__main__
 import trainer.loop.run
+from tests.support.hosts import multiplying_bf16
 from tests.support.small import small_config
 from trainer.config import TrainConfig
+from trainer.loop.device import PrecisionError
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
 from trainer.model.encoder import from_hugging_face_names
@@ -209,13 +213,93 @@ def test_training_learns(cache: Path, tmp_path: Path) -> None:
         assert last < first
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16-emulated"])
 def test_the_same_config_gives_the_same_numbers(
     cache: Path, tmp_path: Path, precision: str
 ) -> None:
     config = small_config(cache, precision=precision, epochs=1)
     first, again = trained(config, tmp_path / "a"), trained(config, tmp_path / "b")
     assert first[0]["files"] == again[0]["files"]
+
+
+def test_emulated_bf16_is_bf16_to_the_bit_and_by_name(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiplying_bf16(monkeypatch, True)
+    native = trained(small_config(cache, precision="bf16", epochs=1), tmp_path / "a")
+    multiplying_bf16(monkeypatch, False)
+    config = small_config(cache, precision="bf16-emulated", epochs=1)
+    emulated = trained(config, tmp_path / "b")
+    assert native[0]["files"] == emulated[0]["files"]
+    stored = [TrialDirectory(tmp_path / name).config() or {} for name in "ab"]
+    assert stored[0]["canonical"] == stored[1]["canonical"]
+    assert [each["precision"] for each in stored] == ["bf16", "bf16"]
+    assert stored[0]["canonical"]["precision"] == "bf16"
+
+
+def test_bf16_without_native_products_is_refused_before_anything_is_written(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiplying_bf16(monkeypatch, False)
+    with pytest.raises(PrecisionError, match="precision: bf16-emulated"):
+        trained(small_config(cache, precision="bf16"), tmp_path / "t")
+    with pytest.raises(PrecisionError, match="does not multiply bf16 natively"):
+        told = {"precision": "bf16"}
+        list(train(small_config(cache, precision="auto"), str(tmp_path / "t"), identity=told))
+    assert not (tmp_path / "t").exists()
+
+
+def test_auto_keeps_the_precision_that_the_sweep_has(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiplying_bf16(monkeypatch, True)
+    config = small_config(cache, precision="auto", epochs=1)
+    for _ in train(config, str(tmp_path / "t"), identity={"precision": "fp32"}):
+        pass
+    assert (TrialDirectory(tmp_path / "t").config() or {})["precision"] == "fp32"
+    same = trained(small_config(cache, precision="fp32", epochs=1), tmp_path / "same")
+    assert TrialDirectory(tmp_path / "t").records()[0]["files"] == same[0]["files"]
+
+
+def test_auto_resumes_in_the_precision_that_it_began_with(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(cache, precision="auto", epochs=2)
+    for native, other, precision in ((True, False, "bf16"), (False, True, "fp32")):
+        folder = tmp_path / precision
+        multiplying_bf16(monkeypatch, native)
+        next(train(config, str(folder)))
+        multiplying_bf16(monkeypatch, other)
+        if precision == "bf16":
+            with pytest.raises(PrecisionError, match="bf16"):
+                trained(config, folder)
+            multiplying_bf16(monkeypatch, native)
+        assert len(trained(config, folder)) == 1
+        assert (TrialDirectory(folder).config() or {})["precision"] == precision
+
+
+def test_the_command_refuses_in_one_line_and_names_what_it_uses(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(trainer.__main__.signal, "signal", lambda *arguments: None)
+    caplog.set_level(logging.INFO)
+    multiplying_bf16(monkeypatch, False)
+    file, out = tmp_path / "c.json", tmp_path / "t"
+    arguments = ["--config", str(file), "--out", str(out), "--json"]
+    file.write_text(json.dumps(small_config(cache, precision="bf16", epochs=1).to_dict()))
+    assert trainer.__main__.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("precision: bf16: ") and "precision: auto" in line
+    assert not out.exists()
+    file.write_text(
+        json.dumps(small_config(cache, precision="auto", device="cpu", epochs=1).to_dict())
+    )
+    assert trainer.__main__.main(arguments) == 0
+    (said,) = (text for text in caplog.messages if text.startswith("precision: "))
+    assert said.startswith("precision: fp32 (auto; this CPU does not multiply bf16 natively)")
+    assert "device: cpu" in said and "threads: 1" in said
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_another_trials_folder_is_refused(cache: Path, tmp_path: Path) -> None:

@@ -10,6 +10,12 @@ from dataclasses import dataclass
 
 from trainer.registry import Entry, Registry
 
+#: What a trial can compute in.
+PRECISIONS = ("fp32", "bf16")
+#: bf16 on every device, also where its products are emulated.  It names the same trial as `bf16`,
+#: because both compute the same; `bf16` refuses a device that would emulate it.
+EMULATED_BF16 = "bf16-emulated"
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairMode(Entry):

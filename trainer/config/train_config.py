@@ -17,7 +17,14 @@ from typing import Any
 
 from trainer.combiners.registry import COMBINER_KEYS, COMBINERS
 from trainer.config.checks import check_together
-from trainer.config.choices import DEFAULT_HEAD, DEFAULT_PAIR_MODE, HEADS, PAIR_MODES
+from trainer.config.choices import (
+    DEFAULT_HEAD,
+    DEFAULT_PAIR_MODE,
+    EMULATED_BF16,
+    HEADS,
+    PAIR_MODES,
+    PRECISIONS,
+)
 from trainer.config.data_config import DataConfig
 from trainer.config.fields import (
     ConfigError,
@@ -109,7 +116,10 @@ class TrainConfig:
     warmup_steps: int = field(default=0, metadata=in_range(0))
     dropout: float = field(default=0.3, metadata=in_range(0, 0.9))
     attention_dropout: float = field(default=0.1, metadata=in_range(0, 0.9))
-    precision: str = field(default="fp32", metadata=one_of("fp32", "bf16", "auto"))
+    #: Number format of the encoder.  `bf16` is refused where the device does not multiply it
+    #: natively; `auto` is bf16 where it does and fp32 elsewhere, decided once for a whole sweep;
+    #: `bf16-emulated` is bf16 on every device.
+    precision: str = field(default="fp32", metadata=one_of(*PRECISIONS, EMULATED_BF16, "auto"))
     eval_batch_size: int = field(default=64, metadata=in_range(1, 100_000) | {"runtime": True})
     #: Predict the test sets behind the last epoch, whole as they are.
     predict_test: bool = field(default=True, metadata={"runtime": True})
@@ -201,6 +211,8 @@ class TrainConfig:
             for key, name in _names(cls, False)
             if only is None or key in only
         }
+        if plain.get("precision") == EMULATED_BF16:
+            plain["precision"] = "bf16"
         for key in (*self.inactive(), "data.root"):
             group, _, inner = key.rpartition(".")
             (plain.get(group, {}) if group else plain).pop(inner, None)

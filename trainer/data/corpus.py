@@ -27,7 +27,7 @@ from trainer.data import synthetic
 from trainer.data.file_lock import make_once
 from trainer.data.readers import DataError, Examples, collect, missing_file, read_examples
 from trainer.data.tokens import encode
-from trainer.model.encoder import PRESETS
+from trainer.model.encoder_shape import PRESETS
 from trainer.model.packing import ALIGNMENT, Packed, Part, pack
 from trainer.model.pretrained import find_checkpoint
 

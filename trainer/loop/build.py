@@ -1,4 +1,4 @@
-"""From a config to its model, and what can be known before one is built."""
+"""From a config to its model, and the checks that need no data."""
 
 from __future__ import annotations
 
@@ -7,16 +7,18 @@ from torch import nn
 
 from trainer.combiners import registry as combiners
 from trainer.config import ConfigError, Problem, TrainConfig
-from trainer.config.choices import HEADS
+from trainer.config.choices import DEFAULT_HEAD, HEADS
+from trainer.config.tasks import Task
 from trainer.data.corpus import Corpus
-from trainer.model.encoder import Encoder, preset_shape
+from trainer.model.encoder import Encoder
+from trainer.model.encoder_shape import preset_shape
 from trainer.model.freezing import frozen_segments
-from trainer.model.heads import MultitaskModel
+from trainer.model.heads import HeadSpec, MultitaskModel
 from trainer.model.pretrained import find_checkpoint
 
 
 def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
-    """The encoder a config names, loaded or random, with fresh heads."""
+    """The encoder that a config names, loaded or random, with new heads."""
     checkpoint = find_checkpoint(config.encoder)
     shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, corpus.vocabulary)
     encoder = Encoder(shape, config.dropout, config.attention_dropout)
@@ -28,26 +30,29 @@ def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
 
 
 def with_heads(config: TrainConfig, encoder: Encoder) -> MultitaskModel:
-    """The config's layers and heads, fresh, on an encoder."""
-    vectors = {task.name: config.vectors_of(task) for task in config.task_list}
+    """The encoder with the config's layers and heads on it, freshly initialised."""
     return MultitaskModel(
         encoder,
-        config.task_list,
+        [_head_of(config, task) for task in config.task_list],
         config.dropout,
-        vectors=vectors,
-        heads={
-            name: head
-            for name, count in vectors.items()
-            if HEADS[head := config.head_of(name)].needs_vectors <= count
-        },
         shared_layer=config.shared_layer,
         relational_layer=config.relational_layer,
     )
 
 
+def _head_of(config: TrainConfig, task: Task) -> HeadSpec:
+    """The task's head.  One that needs more vectors than the task has becomes the default."""
+    vectors, head = config.vectors_of(task), config.head_of(task.name)
+    return HeadSpec(task, head if HEADS[head].needs_vectors <= vectors else DEFAULT_HEAD, vectors)
+
+
 def check_methods(config: TrainConfig) -> None:
-    """Raise now what building the trial would raise: `ConfigError`, `EncoderError`,
-    `CombinerError` or `FreezeError`."""
+    """Check what building the trial would check, before any data are read.
+
+    Raises:
+        ConfigError: device, task names or `data.max_length` do not fit.
+        EncoderError, CombinerError, FreezeError: what the config names cannot be used here.
+    """
     problems = []
     if config.device == "cuda" and not torch.cuda.is_available():
         problems.append(Problem("device", "there is no CUDA device here", "auto, cpu"))

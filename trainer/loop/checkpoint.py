@@ -1,4 +1,4 @@
-"""Weights and optimizer states to bytes and back, as safetensors (never pickle)."""
+"""Weights and optimizer states to bytes and back, as safetensors and never as pickle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WEIGHTS, OPTIMIZER, SLOW = "weights.safetensors", "optimizer.safetensors", "slow
 
 @dataclass(frozen=True)
 class TrialState:
-    """What a checkpoint holds of a trial: weights, optimizer states, and SMART's slow copy."""
+    """The state of a trial that its checkpoints hold."""
 
     model: MultitaskModel
     parameters: FlatParameters
@@ -28,10 +28,10 @@ class TrialState:
 
 
 def snapshot(epoch: int, trial: TrialState) -> dict[str, bytes]:
-    """The checkpoint files of an epoch.
+    """The checkpoint files of an epoch: weights, optimizer states, and SMART's slow copy.
 
-    Samplers, dropout and projection orders start afresh from (seed, epoch) in every epoch.  So the
-    epoch's number is all the random state there is.
+    Samplers, dropout and projection orders start again from (seed, epoch) in every epoch.  So the
+    epoch's number is the whole random state.
     """
     moments: dict[str, Tensor] = {}
     for name, optimizer in trial.optimizers.states.items():
@@ -50,7 +50,7 @@ def snapshot(epoch: int, trial: TrialState) -> dict[str, bytes]:
 
 
 def restore(store: TrialDirectory, epoch: int, trial: TrialState) -> None:
-    """Load a committed epoch's checkpoint in place."""
+    """Load the checkpoint of a committed epoch into the trial.  Raises `StoreError`."""
     trial.model.load_state_dict(load(store.checkpoint(epoch, WEIGHTS)))
     states: dict[tuple[str, str], dict[str, Tensor]] = {}
     for key, tensor in load(store.checkpoint(epoch, OPTIMIZER)).items():
@@ -59,8 +59,9 @@ def restore(store: TrialDirectory, epoch: int, trial: TrialState) -> None:
     values = {segment.name: segment.values for segment in trial.parameters.segments}
     for (name, segment), entries in states.items():
         device = values[segment].device
-        # AdamW keeps its step counter beside the moments; fused wants all on one device.
-        moved = {entry: tensor.to(device) for entry, tensor in entries.items()}
-        trial.optimizers.get(name).state[values[segment]] = moved
+        # AdamW keeps its step counter with the moments, and fused needs all on one device.
+        trial.optimizers.get(name).state[values[segment]] = {
+            entry: tensor.to(device) for entry, tensor in entries.items()
+        }
     if trial.smart.slow is not None:
         trial.smart.load(load(store.checkpoint(epoch, SLOW)))

@@ -1,4 +1,4 @@
-"""Training time apart from everything else, and whether it was spent alone."""
+"""The time of training, apart from everything else, and whether other processes contended."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from pathlib import Path
 
 import torch
 
-#: Share of the machine's CPU time that others may use before a timing counts as contended.
+#: A timing counts as contended if others use more than this share of the machine's CPU time.
 FOREIGN_LOAD_ALLOWED = 0.1
-#: What a training step spends its time on; what is left of it is none of these.
+#: Parts of a training step that are timed.  A little of its time belongs to none of them.
 STEP_PARTS = ("data", "forward_backward", "surgery", "optimizer")
 
 
 class Clock:
-    """Seconds by part (`training`, `evaluation`, `checkpoint`, `setup`), device-synchronised.
+    """Seconds by part: `training`, `evaluation`, `checkpoint`, `setup`.
 
-    `step` divides the training time further, by the parts of a step.
+    `step` divides the training time further, into the parts of a step.
     """
 
     def __init__(self, device: torch.device):
         self.device = device
         self.seconds: dict[str, float] = {}
         self.step = StepClock(device)
-        self._neighbours = Neighbours(device)
+        self._monitor = ContentionMonitor(device)
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Time a stretch; waits for the device before it reads the time."""
+        """Time what runs within this context.  Waits for the device before it reads the time."""
         self._wait()
         started = time.perf_counter()
         try:
@@ -44,64 +44,59 @@ class Clock:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Like `part("training")`, and watches who else uses the device."""
-        self._neighbours.begin()
+        """Like `part("training")`, and watches which other processes use the device."""
+        self._monitor.begin()
         try:
             with self.part("training"):
                 yield
         finally:
-            self._neighbours.end()
+            self._monitor.end()
 
     def take(self) -> dict[str, float]:
         """Seconds by part since the last call."""
-        taken, self.seconds = self.seconds, {}
-        return taken
+        seconds, self.seconds = self.seconds, {}
+        return seconds
 
     def contention(self, spared: float = 0.0) -> tuple[bool | None, float | None]:
-        """Whether the training time was contended (None: cannot be known here), and the share
-        of the machine's CPU time that other processes used (CPU only).
-
-        Args:
-            spared: CPU seconds that others may use in any case.
-        """
-        return self._neighbours.verdict(spared)
+        """`ContentionMonitor.contention` of the training time since the last call."""
+        return self._monitor.contention(spared)
 
     def _wait(self) -> None:
         _wait_for(self.device)
 
 
 class StepClock:
-    """Time of a step's parts (`STEP_PARTS`), stretch after stretch.
+    """Seconds by part of a step (`STEP_PARTS`).
 
-    Off on a GPU: to read the time there means to wait for the device, which a trial's steps must
-    not, and a step that is recorded as a graph has no parts.  Whoever times single steps on
-    purpose sets `on`.
+    It is off on a GPU.  Reading the time there means waiting for the device, which the steps of a
+    trial must not do, and a step that is captured as a CUDA graph has no parts.  Code that times
+    single steps on purpose sets `on`.
     """
 
     def __init__(self, device: torch.device):
         self.device = device
         self.on = device.type != "cuda"
-        # Whole nanoseconds: sums over any number of steps are exact.
+        # Whole nanoseconds, so that sums over any number of steps are exact.
         self._nanoseconds = dict.fromkeys(STEP_PARTS, 0)
         self._last = 0
 
     def begin(self) -> None:
-        """What follows belongs to a part of the step."""
+        """A part of the step begins."""
         if self.on:
             self._last = self._now()
 
     def end(self, part: str) -> None:
-        """The stretch since the last call of `begin` or `end` was of this part."""
+        """The time since the last call of `begin` or `end` belongs to this part."""
         if self.on:
             now = self._now()
             self._nanoseconds[part] += now - self._last
             self._last = now
 
     def take(self) -> dict[str, float] | None:
-        """Seconds by part since the last call; None where it is off."""
-        taken = {part: count / 1e9 for part, count in self._nanoseconds.items()}
+        """Seconds by part since the last call; None if it is off."""
+        seconds = {part: count / 1e9 for part, count in self._nanoseconds.items()}
         self._nanoseconds = dict.fromkeys(STEP_PARTS, 0)
-        return taken if self.on else None
+        return seconds if self.on else None
 
     def _now(self) -> int:
         _wait_for(self.device)
@@ -113,8 +108,8 @@ def _wait_for(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-class Neighbours:
-    """Who else used the device between `begin` and `end`."""
+class ContentionMonitor:
+    """Whether other processes used the device between `begin` and `end`."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -127,26 +122,33 @@ class Neighbours:
 
     def begin(self) -> None:
         if self.device.type == "cuda":
-            self._see(gpu_has_others())
+            self._add(gpu_has_others())
         else:
             self._start = _cpu_reading()
 
     def end(self) -> None:
         if self.device.type == "cuda":
-            self._see(gpu_has_others())
+            self._add(gpu_has_others())
             return
         now = _cpu_reading()
         if self._start is not None and now is not None:
-            busy, own, wall = (a - b for a, b in zip(now, self._start, strict=True))
-            self._foreign += max(0.0, busy - own)
+            machine, process, wall = (a - b for a, b in zip(now, self._start, strict=True))
+            self._foreign += max(0.0, machine - process)
             self._capacity += wall * (os.cpu_count() or 1)
 
-    def _see(self, others: bool | None) -> None:
+    def _add(self, others: bool | None) -> None:
         if others is not None:
             self._others = bool(self._others) or others
 
-    def verdict(self, spared: float = 0.0) -> tuple[bool | None, float | None]:
-        """`Clock.contention`, over every stretch since the last call."""
+    def contention(self, spared: float = 0.0) -> tuple[bool | None, float | None]:
+        """Whether the times since the last call were contended, and the foreign load.
+
+        The first is None if it cannot be known here.  The foreign load is the share of the
+        machine's CPU time that other processes used; None on a GPU.
+
+        Args:
+            spared: CPU seconds that others may use without contention.
+        """
         others = self._others
         foreign, capacity = self._foreign, self._capacity
         self._reset()
@@ -157,7 +159,7 @@ class Neighbours:
 
 
 def _cpu_reading() -> tuple[float, float, float] | None:
-    """CPU seconds of the whole machine, of this process, and the wall clock; Linux only."""
+    """CPU seconds of the whole machine and of this process, and the wall clock; Linux only."""
     try:
         fields = Path("/proc/stat").read_text().splitlines()[0].split()[1:]
     except OSError:
@@ -168,7 +170,7 @@ def _cpu_reading() -> tuple[float, float, float] | None:
 
 
 def gpu_has_others() -> bool | None:
-    """Whether more than one process computes on the visible GPU; None without nvidia-smi."""
+    """Whether several processes compute on the visible GPU; None without nvidia-smi."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None

@@ -1,8 +1,8 @@
-"""Steps recorded once and replayed: a GPU step's thousand launches become one.
+"""Steps captured as CUDA graphs: a GPU step's thousand kernel launches become one.
 
-A step of a few hundred tokens keeps a GPU busy for less time than the host needs to launch its
-kernels.  Token counts vary, so spans are filled up to a multiple (`packed.alignment`) and a graph
-is recorded for every combination of filled sizes that comes up repeatedly.
+A GPU computes a step of a few hundred tokens faster than the host can launch its kernels.  A graph
+serves one combination of tensor sizes only.  So the packed tokens are filled up to a multiple
+(`packing.alignment`), and a graph is captured for every combination of sizes that comes up again.
 """
 
 from __future__ import annotations
@@ -17,31 +17,32 @@ from torch import Tensor
 
 Tensors = dict[str, Tensor]
 Function = Callable[[Tensors], Tensors]
-#: Records a function of tensors without running it; what it returns runs the recording on what
-#: then lies in their memory.
+#: Captures a function of tensors without running it.  What it returns replays the function on the
+#: current content of those tensors.
 Capture = Callable[[Function, Tensors], Callable[[], Tensors]]
 
-#: A combination of sizes runs so often as it is before it is recorded: what a first run sets up
-#: (optimizer states, libraries' workspaces) must not become part of a graph.
-RUNS_BEFORE = 2
-#: Graphs that are kept; the one longest unused goes first.
-KEPT = 128
+#: Plain runs of a combination of sizes before its capture.  What a first run sets up (optimizer
+#: states, workspaces of libraries) must not become part of a graph.
+WARM_UP_RUNS = 2
+#: The cache keeps so many graphs and drops the one that was not used for longest.
+MAX_GRAPHS = 128
 
 
 @dataclass
-class _Recorded:
+class _Graph:
     inputs: Tensors
     replay: Callable[[], Tensors]
 
 
 class GraphCache:
-    """Runs functions of tensors, from recordings where the same function came up before."""
+    """Runs functions of tensors, and replays their graphs when they come up again."""
 
-    def __init__(self, capture: Capture, kept: int = KEPT):
+    def __init__(self, capture: Capture, max_graphs: int = MAX_GRAPHS):
         self._capture: Capture | None = capture
-        self._kept = kept
-        self._seen: Counter[Hashable] = Counter()
-        self._recorded: OrderedDict[Hashable, _Recorded] = OrderedDict()
+        self._max_graphs = max_graphs
+        self._runs: Counter[Hashable] = Counter()
+        self._graphs: OrderedDict[Hashable, _Graph] = OrderedDict()
+        #: Runs that replayed a graph.
         self.replayed = 0
 
     @classmethod
@@ -50,42 +51,42 @@ class GraphCache:
 
     @property
     def graphs(self) -> int:
-        return len(self._recorded)
+        return len(self._graphs)
 
     def run(self, key: Hashable, inputs: Tensors, function: Function) -> Tensors:
-        """function(inputs), in fresh memory.
+        """function(inputs), in new memory.
 
         Args:
-            key: equal for calls that differ in the content of `inputs` alone, whose shapes are
-                equal then.
+            key: equal for calls that differ only in the content of `inputs`.  The shapes of their
+                inputs are equal.
         """
-        if key not in self._recorded:
-            self._seen[key] += 1
-            if self._seen[key] <= RUNS_BEFORE:
+        if key not in self._graphs:
+            self._runs[key] += 1
+            if self._runs[key] <= WARM_UP_RUNS or self._capture is None:
                 return function(inputs)
-            if self._capture is None:
-                return function(inputs)
-            own = {name: tensor.clone() for name, tensor in inputs.items()}
+            copies = {name: tensor.clone() for name, tensor in inputs.items()}
             try:
-                recorded = _Recorded(own, self._capture(function, own))
-            except RuntimeError as error:  # nothing has run: no memory, or a kernel that refuses
-                warnings.warn(f"steps are not recorded: {error}", stacklevel=2)
+                self._graphs[key] = _Graph(copies, self._capture(function, copies))
+            except RuntimeError as error:  # out of memory, or a kernel that cannot be captured
+                warnings.warn(f"steps are not captured as CUDA graphs: {error}", stacklevel=2)
                 self._capture = None
                 return function(inputs)
-            self._recorded[key] = recorded
-            if len(self._recorded) > self._kept:
-                gone, _ = self._recorded.popitem(last=False)
-                del self._seen[gone]
-        self._recorded.move_to_end(key)
-        recorded = self._recorded[key]
+            if len(self._graphs) > self._max_graphs:
+                oldest, _ = self._graphs.popitem(last=False)
+                del self._runs[oldest]
+        self._graphs.move_to_end(key)
+        graph = self._graphs[key]
         for name, tensor in inputs.items():
-            recorded.inputs[name].copy_(tensor, non_blocking=True)
+            graph.inputs[name].copy_(tensor, non_blocking=True)
         self.replayed += 1
-        return {name: tensor.clone() for name, tensor in recorded.replay().items()}
+        return {name: tensor.clone() for name, tensor in graph.replay().items()}
 
 
 class _CudaCapture:
-    """CUDA graphs in one memory pool: a graph's memory is free once its outputs are copied."""
+    """Captures CUDA graphs into one memory pool.
+
+    They can share it: a graph's memory is free again once its outputs are copied.
+    """
 
     def __init__(self) -> None:
         self._pool = torch.cuda.graph_pool_handle()

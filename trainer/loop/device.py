@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import platform
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+
+from trainer.config.choices import EMULATED_BF16
 
 
 def choose_device(name: str) -> torch.device:
@@ -18,15 +22,122 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def resolve_precision(name: str, device: torch.device) -> str:
-    """`auto`: bf16 where the device multiplies it natively, else fp32."""
+def multiplies_bf16(device: torch.device) -> bool:
+    """Whether the device has instructions for products of bf16 numbers.
+
+    Without them the products are emulated, and a training step takes about 20 times as long.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16", False))
+
+
+class PrecisionError(ValueError):
+    """A precision that a device would emulate, and what to do about it (`remedy`)."""
+
+    def __init__(self, problem: str, remedy: str):
+        super().__init__(problem, remedy)
+        self.problem, self.remedy = problem, remedy
+
+    def __str__(self) -> str:
+        return f"{self.problem}; {self.remedy}"
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What trials compute on: a `kind` (`cpu`, `cuda`), and whether it multiplies bf16 natively.
+
+    `host` names another machine; it is empty for this one.
+    """
+
+    kind: str
+    native_bf16: bool
+    host: str = ""
+
+    def __str__(self) -> str:
+        unit = "GPU" if self.kind == "cuda" else "CPU"
+        return f"the {unit} of {self.host}" if self.host else f"this {unit}"
+
+    @property
+    def capability(self) -> str:
+        """`this CPU does not multiply bf16 natively`"""
+        return f"{self} {'multiplies' if self.native_bf16 else 'does not multiply'} bf16 natively"
+
+
+def hardware_of(device: torch.device) -> Hardware:
+    """A device of this machine."""
+    return Hardware(device.type, multiplies_bf16(device))
+
+
+def resolve_precision(name: str, device: torch.device, kept: str = "") -> str:
+    """What a trial computes in, `fp32` or `bf16`; raises `PrecisionError` where that is emulated.
+
+    `auto` is bf16 where the device multiplies it natively, else fp32.  `bf16-emulated` is bf16
+    on every device, however long that takes.
+
+    Args:
+        name: the config's `precision`.
+        kept: what `auto` became when the trial or its sweep began; empty if it begins now.
+    """
+    here = replace(hardware_of(device), host=f"this host ({platform.node()})")
+    precision = name
+    if name == EMULATED_BF16:
+        precision = "bf16"
+    elif name == "auto":
+        precision = kept or ("bf16" if here.native_bf16 else "fp32")
+    if kept and precision != kept:
+        problem = f"precision: {name}: the sweep of this trial computes in {kept}"
+        raise PrecisionError(problem, "its trials must not mix two precisions")
+    if precision == "bf16" and name != EMULATED_BF16 and not here.native_bf16:
+        raise kept_elsewhere(here) if name == "auto" else would_emulate(here)
+    return precision
+
+
+def would_emulate(lacking: Hardware) -> PrecisionError:
+    """The refusal of `precision: bf16`."""
+    return PrecisionError(
+        f"precision: bf16: {lacking.capability}; a step would take about 20 times as long",
+        "use precision: auto (fp32 there), or precision: bf16-emulated if it must be bf16",
+    )
+
+
+def kept_elsewhere(lacking: Hardware) -> PrecisionError:
+    """The refusal of `precision: auto` that has become bf16 on another host."""
+    return PrecisionError(
+        f"precision: auto became bf16 at the first start, and {lacking.capability}; "
+        "results of two precisions do not compare",
+        "continue on a host that multiplies bf16 natively, or begin anew here under another "
+        "name or folder (a sweep: --fresh)",
+    )
+
+
+def explain_precision(name: str, precision: str, hardware: Sequence[Hardware]) -> str:
+    """`fp32 (auto; this CPU does not multiply bf16 natively)`
+
+    Args:
+        name: the config's `precision`.
+        precision: what was made of it (`resolve_precision`).
+        hardware: everything that trials compute on; empty if it was not asked.
+    """
+    lacking = next((each for each in hardware if not each.native_bf16), None)
+    reason = "every node multiplies bf16 natively"
+    if lacking or len(hardware) == 1:
+        reason = (lacking or hardware[0]).capability
+    if name == "auto":
+        explains = bool(hardware) and (precision == "fp32") == (lacking is not None)
+        return f"{precision} (auto; {reason if explains else 'decided at the first start'})"
+    if name == EMULATED_BF16:
+        slow = ": a step takes about 20 times as long" if lacking else ""
+        return f"{precision} ({name}; {reason}{slow})" if hardware else f"{precision} ({name})"
+    return f"{precision} (as configured)"
+
+
+def explain_device(name: str, kind: str) -> str:
+    """`cpu (auto; no GPU here)`; `name` is the config's `device`."""
     if name != "auto":
-        return name
-    checks: dict[str, Callable[[], bool]] = {
-        "cuda": lambda: torch.cuda.is_bf16_supported(including_emulation=False),
-        "cpu": lambda: bool(torch.cpu.get_capabilities().get("avx512_bf16", False)),
-    }
-    return "bf16" if checks.get(device.type, lambda: False)() else "fp32"
+        return f"{kind} (as configured)"
+    return f"{kind} (auto; {'a GPU is here' if kind == 'cuda' else 'no GPU here'})"
 
 
 def reset_peak_memory(device: torch.device) -> None:

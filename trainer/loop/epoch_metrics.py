@@ -1,4 +1,7 @@
-"""What an epoch adds up to: losses, training metrics, examples, conflicts between tasks."""
+"""Sums over an epoch: losses, training metrics, examples, conflicts between tasks.
+
+Shapes: K tasks whose gradients are kept apart, n examples of a draw.
+"""
 
 from __future__ import annotations
 
@@ -17,11 +20,14 @@ from trainer.samplers import Draw, Phase
 
 
 class EpochMetrics:
-    """Collects tensors while an epoch runs and reads them at its end: no waiting in the loop."""
+    """Collects tensors while an epoch runs and reads them at its end.
+
+    So no step waits for the device.
+    """
 
     def __init__(self, tasks: list[Task], sizes: dict[str, int]):
         self.task_list = tasks
-        #: Of every phase that has ended: name, updates, examples, minutes.
+        #: For every phase that has ended: name, updates, examples, minutes.
         self.phases: list[dict[str, Any]] = []
         self._tasks = {task.name: task for task in tasks}
         self._sizes = sizes
@@ -29,11 +35,11 @@ class EpochMetrics:
         self._losses: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
         self._outputs: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
         self._labels: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
-        #: By phase and by the tasks of a step, the Gramians of its steps.
+        #: By phase and by the tasks of a step, the Gramians (K, K) of its steps.
         self._gramians: dict[str, dict[tuple[str, ...], list[Tensor]]] = {}
 
     def add(self, draw: Draw, loss: Tensor, output: Tensor, labels: Tensor) -> None:
-        """One task's part of a step; tensors detached."""
+        """Add one draw of a step: its loss (), outputs (n, classes) or (n,) and labels (n,)."""
         self._draws[draw.task].append(draw)
         self._losses[draw.task].append(loss)
         self._outputs[draw.task].append(output)
@@ -43,7 +49,7 @@ class EpochMetrics:
         self._gramians.setdefault(phase, {}).setdefault(tuple(tasks), []).append(gramian)
 
     def end_phase(self, phase: Phase, seconds: float) -> None:
-        """All steps of a phase have been taken, in so many seconds of training."""
+        """Add a phase whose steps have all been taken, and its seconds of training."""
         self.phases.append(
             {
                 "name": phase.name,
@@ -54,18 +60,21 @@ class EpochMetrics:
         )
 
     def last_losses(self) -> dict[str, float]:
-        """The newest loss of every task that was drawn."""
+        """The latest loss of every task that was drawn.  Waits for the device."""
         return {name: float(losses[-1]) for name, losses in self._losses.items() if losses}
 
     def tasks(self) -> dict[str, dict[str, Any]]:
-        """Per task: mean loss and metric on the training batches as they were seen (dropout on,
-        the phase's penalty included in the loss), examples, updates, and utilisation: the share of
-        the training set that the epoch saw at least once (P0, Table 1)."""
-        result: dict[str, dict[str, Any]] = {}
+        """Per task: mean training loss and metric, examples, updates, and utilisation.
+
+        Loss and metric are those of the training batches as the step saw them, with dropout and
+        with the phase's loss scale.  Utilisation is the share of the training set that the epoch
+        saw at least once (P0, Table 1).
+        """
+        results: dict[str, dict[str, Any]] = {}
         for name, draws in self._draws.items():
             counts = np.array([len(draw.rows) for draw in draws], dtype=np.float64)
             seen = np.unique(np.concatenate([d.rows for d in draws])) if draws else np.empty(0)
-            result[name] = {
+            results[name] = {
                 "train_loss": None,
                 "train_metric": None,
                 "examples": int(counts.sum()),
@@ -76,35 +85,36 @@ class EpochMetrics:
                 losses = torch.stack(self._losses[name]).double().cpu().numpy()
                 output = torch.cat([o.reshape(len(o), -1) for o in self._outputs[name]]).squeeze(-1)
                 labels = torch.cat(self._labels[name]).double().cpu().numpy()
-                made, _ = predict(self._tasks[name], output)
-                result[name]["train_loss"] = float((losses * counts).sum() / counts.sum())
-                result[name]["train_metric"] = metric(
-                    self._tasks[name], made.double().cpu().numpy(), labels
+                predictions, _ = predict(self._tasks[name], output)
+                results[name]["train_loss"] = float((losses * counts).sum() / counts.sum())
+                results[name]["train_metric"] = metric(
+                    self._tasks[name], predictions.double().cpu().numpy(), labels
                 )
-        return result
+        return results
 
     def conflicts(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-        """`conflict_share`, the share of task pairs with opposed gradients, `conflicts`, that of
-        every pair, and `cosines`, the mean of every pair: of the epoch, and of its phases by name.
+        """Conflicts of the whole epoch, and those of its phases by name.
 
-        None and empty where gradients were not kept apart (`sum`, `mean`, one task a step).
+        `conflict_share` is the share of task pairs with a negative cosine, over all steps.
+        `conflicts` has that share for every pair, `cosines` the mean cosine of every pair.  They
+        are None and empty if no gradients were kept apart (`sum`, `mean`, one task per step).
         """
         phases = {name: _pairs(gramians) for name, gramians in self._gramians.items()}
-        whole: dict[str, list[tuple[float, bool]]] = {}
+        epoch: dict[str, list[tuple[float, bool]]] = {}
         for pairs in phases.values():
             for pair, steps in pairs.items():
-                whole.setdefault(pair, []).extend(steps)
-        return _shares(whole), {name: _shares(pairs) for name, pairs in phases.items()}
+                epoch.setdefault(pair, []).extend(steps)
+        return _shares(epoch), {name: _shares(pairs) for name, pairs in phases.items()}
 
 
 def _pairs(
     gramians: dict[tuple[str, ...], list[Tensor]],
 ) -> dict[str, list[tuple[float, bool]]]:
-    """Of every pair of tasks, step by step, the cosine and whether it was a conflict."""
+    """For every pair of tasks and every step, the cosine and whether it is a conflict."""
     pairs: dict[str, list[tuple[float, bool]]] = {}
-    for tasks, found in gramians.items():
-        for gramian in torch.stack(found).cpu():
-            cosine, conflicting = conflicts(gramian)
+    for tasks, steps in gramians.items():
+        for gramian in torch.stack(steps).cpu():
+            cosine, conflicting = conflicts(gramian)  # (K, K), (K, K)
             for i, j in combinations(range(len(tasks)), 2):
                 pair = "|".join(sorted((tasks[i], tasks[j])))
                 pairs.setdefault(pair, []).append((float(cosine[i, j]), bool(conflicting[i, j])))
@@ -112,6 +122,7 @@ def _pairs(
 
 
 def _shares(pairs: dict[str, list[tuple[float, bool]]]) -> dict[str, Any]:
+    """The three numbers of `EpochMetrics.conflicts`."""
     opposed = [conflict for steps in pairs.values() for _, conflict in steps]
     means = {pair: np.mean(steps, axis=0) for pair, steps in sorted(pairs.items())}
     return {

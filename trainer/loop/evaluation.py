@@ -1,4 +1,4 @@
-"""Dev metrics and per-example predictions."""
+"""Predictions for each example, and the dev metrics.  Shapes: n examples of a split."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from trainer.model.losses import predict, task_loss
 
 @dataclass(frozen=True)
 class Predictions:
-    """A task's outputs on one split, in the split's order; all arrays float (n,).
+    """A task's predictions on one split, in the split's order.
 
-    Labels and loss of a test split are NaN.
+    All arrays are float64 (n,).  Labels and loss of a test split are NaN.
     """
 
     task: Task
@@ -44,13 +44,14 @@ def metric(task: Task, predictions: np.ndarray, labels: np.ndarray) -> float:
 
 
 def overall(metrics: dict[str, float], tasks: list[Task]) -> dict[str, float]:
-    """`dev_score` (P0; Pearson's r enters as (r + 1) / 2) and `dev_mean` (P1)."""
+    """`dev_score` (P0 section 5; Pearson's r enters as (r + 1) / 2) and `dev_mean` (P1)."""
     scored = [task for task in tasks if task.scored]
-    halves = [
-        (metrics[t.name] + 1) / 2 if METRICS[t.metric].signed else metrics[t.name] for t in scored
-    ]
     plain = [metrics[task.name] for task in scored]
-    return {"dev_score": float(np.mean(halves)), "dev_mean": float(np.mean(plain))}
+    rescaled = [
+        (value + 1) / 2 if METRICS[task.metric].signed else value
+        for task, value in zip(scored, plain, strict=True)
+    ]
+    return {"dev_score": float(np.mean(rescaled)), "dev_mean": float(np.mean(plain))}
 
 
 def evaluate(
@@ -62,10 +63,11 @@ def evaluate(
     align: int,
     forward: Callable[..., torch.Tensor],
 ) -> Predictions:
-    """Predictions for a whole split.  Sentences of like length go together: least padding.
+    """Predictions for a whole split, in batches of sentences with similar lengths.
 
-    The tokens of a batch are filled up to a multiple of `align`; `forward(task, packed)` is the
-    model under the trial's precision.
+    Args:
+        align: the tokens of a batch are filled up to a multiple of it.
+        forward: `forward(task, packed)` gives the model's outputs in the trial's precision.
     """
     order = np.argsort(split.lengths, kind="stable")
     outputs: list[torch.Tensor] = []
@@ -81,7 +83,7 @@ def evaluate(
         loss = float(task_loss(split.task, output, labels)) if labelled else float("nan")
         prediction, score = predict(split.task, output)
     model.train(was_training)
-    back = np.empty_like(order)
+    back = np.empty_like(order)  # (n,), from the split's order to that of the outputs
     back[order] = np.arange(len(order))
     return Predictions(
         task=split.task,
@@ -93,14 +95,14 @@ def evaluate(
 
 
 def predictions_file(predictions: dict[str, Predictions], splits: dict[str, Split]) -> bytes:
-    """Parquet with the columns task, id, label, prediction, score: one row a dev example."""
+    """Parquet with the columns task, id, label, prediction, score: one row per dev example."""
     columns: dict[str, list[Any]] = {k: [] for k in ("task", "id", "label", "prediction", "score")}
-    for name, made in predictions.items():
-        columns["task"] += [name] * len(made.labels)
+    for name, predicted in predictions.items():
+        columns["task"] += [name] * len(predicted.labels)
         columns["id"] += splits[name].column("id")
-        columns["label"].append(made.labels)
-        columns["prediction"].append(made.predictions)
-        columns["score"].append(made.scores)
+        columns["label"].append(predicted.labels)
+        columns["prediction"].append(predicted.predictions)
+        columns["score"].append(predicted.scores)
     table = {
         key: pa.array(np.concatenate(values) if key in ("label", "prediction", "score") else values)
         for key, values in columns.items()

@@ -1,8 +1,11 @@
-"""Parameters as one flat tensor per segment, task gradients as rows of one matrix.
+"""Parameters as one flat tensor per segment, task gradients as the rows of one matrix J.
 
-The model's parameters are views into `values`; backward puts their gradients of task k into row k
-of J (`trainer.model.task_gradients`).  Combining is then one matrix-vector product and the
-optimizer sees a handful of long tensors instead of a hundred short ones.
+The model's parameters are views into `values`.  Backward puts the gradients of task k into row k of
+J (trainer.model.task_gradients).  Combining them is then one matrix-vector product, and the
+optimizer handles a few long tensors instead of a hundred short ones.
+
+Shapes: K tasks whose gradients are kept apart, P shared parameters without the word embeddings (in
+J filled up with zeros to whole chunks), U distinct words of a step, H hidden.
 """
 
 from __future__ import annotations
@@ -14,73 +17,76 @@ import torch
 from torch import Tensor, nn
 
 from trainer.model.heads import RELATED, MultitaskModel
-from trainer.model.task_gradients import Rows, RowState, rows_of
+from trainer.model.task_gradients import StepGradients, TaskGradients, task_gradients_of
 
-#: Columns of J that are multiplied at a time: all rows of them fit a core's cache.
+#: Columns of J that are multiplied at a time.  All their rows fit into a core's cache.
 _CHUNK = 2**12
 
 
 @dataclass
 class Segment:
-    """A stretch of parameters that is frozen or trained as one.
-
-    `values` (size,) is the optimizer's tensor, `update` (size,) its gradient.  `tasks` are those
-    that use it, None for all; in a step that draws none of them it does not move.
-    """
+    """Parameters that are frozen or trained as a whole."""
 
     name: str
+    #: (size,), the optimizer's tensor, and its gradient.
     values: Tensor
     update: Tensor
     parameters: list[nn.Parameter]
+    #: The tasks that use it, None for all.  A step that draws none of them does not move it.
     tasks: frozenset[str] | None = None
     frozen: bool = False
 
 
 class FlatParameters:
-    """Moves a model's parameters into flat storage and hands out rows for task gradients.
+    """Moves a model's parameters into flat storage and gives backward the rows to write to.
 
-    Of the word embeddings a step touches a few hundred rows out of tens of thousands: their
-    gradients are kept for the step's distinct words alone and only the update is dense.
+    A step uses a few hundred of tens of thousands of word embeddings.  So the task gradients of the
+    word embeddings are kept for the step's distinct words alone, and only their update is dense.
 
     Args:
-        model: its parameters become views; their values are kept.
-        rows: K, the most task gradients that are kept apart in one step.
-        dtype: the precision of the computation; where it is not fp32 every shared parameter but
-            the word embeddings has a copy in it, made anew in `begin_step` and `refresh`.
+        model: its parameters become views and keep their values.
+        rows: K, the largest number of task gradients that are kept apart in one step.
+        dtype: the precision of the computation.  If it is not fp32, every shared parameter except
+            the word embeddings has a copy in it, which `begin_step` and `refresh` update.
     """
 
     def __init__(self, model: MultitaskModel, rows: int, dtype: torch.dtype = torch.float32):
-        named = _segments(model)
+        segments = _segments(model)
         self._word = model.encoder.embeddings.word.weight
-        shared = {name: parts for name, parts in named.items() if not name.startswith("head.")}
-        heads = {name: parts for name, parts in named.items() if name.startswith("head.")}
+        shared = {name: parts for name, parts in segments.items() if not name.startswith("head.")}
+        heads = {name: parts for name, parts in segments.items() if name.startswith("head.")}
         self.shared, values, self._update = _flatten(shared)
         self.heads, _, self._head_update = _flatten(heads)
-        self.state = RowState()
-        size = self._word.numel()  # the first of all: `_segments` begins with the embeddings
-        #: J without the word embeddings, (K, P) and zeros up to a whole number of chunks; K = 0
-        #: where no gradients are kept apart.
-        width = -(-(len(values) - size) // _CHUNK) * _CHUNK
-        self.jacobian = values.new_zeros(rows if rows > 1 else 0, width)
-        self._values, self._alone = values[size:], self._update[size:]
-        self._low = self._values.to(dtype) if dtype != values.dtype else None
+        self.step_gradients = StepGradients()
+        # The word embeddings are the first parameters: `_segments` begins with the embeddings.
+        words = self._word.numel()
+        self._values, self._dense_update = values[words:], self._update[words:]  # (P,), (P,)
+        self._low_precision = self._values.to(dtype) if dtype != values.dtype else None  # (P,)
+        #: (K, P), empty if no gradients are kept apart.
+        self.jacobian = values.new_zeros(
+            rows if rows > 1 else 0, -(-len(self._values) // _CHUNK) * _CHUNK
+        )
+        #: Segments whose tasks are not in the step.
         self._idle: set[str] = set()
-        self._give_rows()
+        self._connect_parameters()
 
-    def _give_rows(self) -> None:
-        """Tell every shared parameter where its gradients go and where its low copy is."""
-        self._word.rows = Rows(self.state, None, None, sparse=True)  # type: ignore[attr-defined]
+    def _connect_parameters(self) -> None:
+        """Give every parameter the place of its gradients, and that of its low-precision copy."""
+        self._word.task_gradients = TaskGradients(  # type: ignore[attr-defined]
+            self.step_gradients, None, None, sparse=True
+        )
         start = 0
-        for segment, parameter in self._dense():
+        for segment, parameter in self._dense_parameters():
             end = start + parameter.numel()
-            parameter.rows = Rows(  # type: ignore[attr-defined]
-                self.state,
+            parameter.task_gradients = TaskGradients(  # type: ignore[attr-defined]
+                self.step_gradients,
                 self.jacobian[:, start:end].view(-1, *parameter.shape),
-                self._alone[start:end].view(parameter.shape),
-                adds=segment.tasks is not None,
+                self._dense_update[start:end].view(parameter.shape),
+                accumulates=segment.tasks is not None,
             )
-            if self._low is not None:
-                parameter.low = self._low[start:end].view(parameter.shape)  # type: ignore[attr-defined]
+            if self._low_precision is not None:
+                copy = self._low_precision[start:end].view(parameter.shape)
+                parameter.low_precision = copy  # type: ignore[attr-defined]
             start = end
         for segment in self.heads:
             start = 0
@@ -89,8 +95,8 @@ class FlatParameters:
                 parameter.grad = segment.update[start:end].view(parameter.shape)
                 start = end
 
-    def _dense(self) -> Iterator[tuple[Segment, nn.Parameter]]:
-        """The shared parameters but the word embeddings, in the order of J's columns."""
+    def _dense_parameters(self) -> Iterator[tuple[Segment, nn.Parameter]]:
+        """The shared parameters except the word embeddings, in the order of J's columns."""
         for segment in self.shared:
             for parameter in segment.parameters:
                 if parameter is not self._word:
@@ -101,14 +107,17 @@ class FlatParameters:
         return [*self.shared, *self.heads]
 
     def freeze(self, names: Iterable[str]) -> None:
-        """Freeze exactly these segments.  What is frozen gets no gradient at all, so that neither
-        weight decay nor momentum moves it."""
+        """Freeze exactly these segments.
+
+        A frozen parameter gets no gradient at all, so that neither weight decay nor momentum moves
+        it.
+        """
         names = set(names)
         for segment in self.segments:
             segment.frozen = segment.name in names
             for parameter in segment.parameters:
                 parameter.requires_grad_(not segment.frozen)
-        self.jacobian.zero_()  # nothing writes the rows of what is frozen
+        self.jacobian.zero_()  # backward does not write to the columns of frozen parameters
 
     @property
     def frozen(self) -> frozenset[str]:
@@ -120,76 +129,82 @@ class FlatParameters:
         return not all(segment.frozen for segment in self.shared)
 
     def refresh(self) -> None:
-        """Bring the copies in the computation's precision up to date with the values."""
-        if self._low is not None:
-            self._low.copy_(self._values)
+        """Copy the values into the precision of the computation."""
+        if self._low_precision is not None:
+            self._low_precision.copy_(self._values)
 
     def begin_step(
-        self, rows: int, tasks: Sequence[str], words: Tensor, *, adding: bool = False
+        self, rows: int, tasks: Sequence[str], words: Tensor, *, accumulates: bool = False
     ) -> None:
-        """Get ready for the backward of a step.
+        """Prepare the backward of a step.
 
         Args:
             rows: how many task gradients are kept apart, 1 for none.
-            tasks: those drawn.
+            tasks: the drawn tasks.
             words: int64 (U,), the distinct words of the step.
-            adding: backward runs through the shared parameters more than once.
+            accumulates: backward passes through the shared parameters several times.
         """
         self.refresh()
-        self.state.alone, self.state.adding = rows == 1, adding
+        step = self.step_gradients
+        step.single_row, step.accumulates = rows == 1, accumulates
         drawn = set(tasks)
         self._idle = {s.name for s in self.segments if s.tasks is not None and not s.tasks & drawn}
         self._head_update.zero_()
         if not self.any_shared_trains:
             return
-        for _, parameter in self._dense():
-            found = rows_of(parameter)
-            if found is not None and found.adding:
+        for _, parameter in self._dense_parameters():
+            gradients = task_gradients_of(parameter)
+            if gradients is not None and gradients.accumulates:
                 for row in range(rows):
-                    found[row].zero_()
-        if not self._word.requires_grad:
-            self.state.words = None
-            return
+                    gradients[row].zero_()
         width = self._word.shape[1]
-        self.state.words = self._update.new_zeros(rows, len(words), width)
+        trains = self._word.requires_grad
+        step.words = (
+            self._update.new_zeros(rows, len(words), width) if trains else None
+        )  # (K, U, H)
 
     def end_step(self, words: Tensor) -> None:
-        """Forget the update of the word embeddings; the next step has other words."""
-        if self.state.words is not None:
+        """Clear the update of the word embeddings, because the next step has other words."""
+        if self.step_gradients.words is not None:
             self._word_update.index_fill_(0, words, 0.0)
-            self.state.words = None
+            self.step_gradients.words = None
 
     @property
     def _word_update(self) -> Tensor:
+        """(vocabulary, H)."""
         return self._update[: self._word.numel()].view_as(self._word)
 
     def gramian(self, rows: int) -> Tensor:
-        """G = J J^T of the first rows, (K, K)."""
-        # One product of so flat a matrix is several times slower than reading it.
-        chunks = self.jacobian[:rows].view(rows, -1, _CHUNK).transpose(0, 1)
-        gramian = (chunks @ chunks.transpose(1, 2)).sum(0)
-        if self.state.words is not None:
-            words = self.state.words.transpose(0, 1)
-            gramian += (words @ words.transpose(1, 2)).sum(0)
+        """G = J J^T of the first K = `rows` rows, (K, K)."""
+        # One product of so wide a matrix takes several times as long as reading it does.
+        chunks = self.jacobian[:rows].view(rows, -1, _CHUNK).transpose(0, 1)  # (chunks, K, _CHUNK)
+        gramian = (chunks @ chunks.transpose(1, 2)).sum(0)  # (K, K)
+        if self.step_gradients.words is not None:
+            words = self.step_gradients.words.transpose(0, 1)  # (U, K, H)
+            gramian += (words @ words.transpose(1, 2)).sum(0)  # (K, K)
         return gramian
 
     def combine(self, weights: Tensor | None, words: Tensor) -> None:
-        """Set the shared update to w^T J (to the only row without weights)."""
+        """Set the shared update to w^T J for weights w (K,), or to the only row if they are None.
+
+        `words` (U,) are the distinct words of the step.
+        """
         if weights is not None:
-            weights = weights.to(self._alone)
-            rows = self.jacobian[: len(weights), : len(self._alone)]
-            torch.mv(rows.T, weights, out=self._alone)
-        if self.state.words is not None:
-            found = self.state.words
-            update = found[0] if weights is None else torch.tensordot(weights, found, 1)
-            # Adding: `words` may end in repetitions, whose gradient is zero.
-            self._word_update.index_add_(0, words, update)
+            weights = weights.to(self._dense_update)
+            rows = self.jacobian[: len(weights), : len(self._dense_update)]  # (K, P)
+            torch.mv(rows.T, weights, out=self._dense_update)  # (P,)
+        gradients = self.step_gradients.words  # (K, U, H)
+        if gradients is not None:
+            update = gradients[0] if weights is None else torch.tensordot(weights, gradients, 1)
+            # Added, not copied: the last word may be repeated, with gradients of zero.
+            self._word_update.index_add_(0, words, update)  # (U, H)
         for segment in self.segments:
             moves = not segment.frozen and segment.name not in self._idle
             segment.values.grad = segment.update if moves else None
 
 
 def _segments(model: MultitaskModel) -> dict[str, list[nn.Parameter]]:
+    """The parameters of each segment, in the order of the flat storage."""
     encoder = model.encoder
     modules: dict[str, nn.Module | None] = {"embeddings": encoder.embeddings}
     modules |= {f"layers.{index}": layer for index, layer in enumerate(encoder.layers)}
@@ -200,25 +215,24 @@ def _segments(model: MultitaskModel) -> dict[str, list[nn.Parameter]]:
 
 
 def _users(segment: str) -> frozenset[str] | None:
-    """The tasks that use a segment; None for all."""
+    """The tasks that use a segment, None for all."""
     if segment == "relational_layer":
         return frozenset(RELATED)
     return frozenset([segment.removeprefix("head.")]) if segment.startswith("head.") else None
 
 
-def _flatten(named: dict[str, list[nn.Parameter]]) -> tuple[list[Segment], Tensor, Tensor]:
+def _flatten(segments: dict[str, list[nn.Parameter]]) -> tuple[list[Segment], Tensor, Tensor]:
     """Segments, and the values and updates of all of them end to end."""
-    everything = [parameter for parameters in named.values() for parameter in parameters]
-    flat = torch.cat([parameter.detach().reshape(-1).float() for parameter in everything])
-    updates = torch.zeros_like(flat)
-    segments = []
+    everything = [parameter for parameters in segments.values() for parameter in parameters]
+    values = torch.cat([parameter.detach().reshape(-1).float() for parameter in everything])
+    updates = torch.zeros_like(values)
+    flat = []
     start = 0
-    for name, parameters in named.items():
+    for name, parameters in segments.items():
         end = start + sum(parameter.numel() for parameter in parameters)
-        values, update = flat[start:end], updates[start:end]
-        segments.append(Segment(name, values, update, parameters, _users(name)))
+        flat.append(Segment(name, values[start:end], updates[start:end], parameters, _users(name)))
         for parameter in parameters:
-            part = flat[start : start + parameter.numel()]
+            part = values[start : start + parameter.numel()]
             parameter.data = part.view_as(parameter)
             start += parameter.numel()
-    return segments, flat, updates
+    return flat, values, updates

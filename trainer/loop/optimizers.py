@@ -1,4 +1,4 @@
-"""AdamW states and their learning rates: constant or linear, after a warm-up."""
+"""AdamW states and their learning rates: constant or falling linearly, after a warm-up."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trainer.loop.step import Stepper
 
 
 class Optimizers:
-    """The optimizer states of a trial by name.  All act on the same parameters.
+    """The optimizer states of a trial by name.  All of them move the same parameters.
 
     Each state has its own moments and its own schedule (P1's separate optimizers).
 
     Args:
-        stepper: gives config, parameters and device, and knows whether steps are recorded.
-        planned: the updates of the first n epochs, by optimizer state.
+        stepper: has the config, the parameters and the device.
+        planned: gives the updates of the first n epochs, by optimizer state.
     """
 
     def __init__(self, stepper: Stepper, planned: Callable[[int], Counter[str]]):
@@ -31,33 +31,33 @@ class Optimizers:
         self._total_updates: Counter[str] = Counter()
 
     def get(self, name: str) -> torch.optim.AdamW:
-        """The optimizer state of that name; made when it is first asked for."""
+        """The optimizer state of that name, which the first call creates."""
         if name not in self.states:
             self.states[name] = self._new()
         return self.states[name]
 
     def _new(self) -> torch.optim.AdamW:
         stepper = self._stepper
-        recorded = stepper.recorder is not None
+        captured = stepper.graph_cache is not None
         optimizer = torch.optim.AdamW(
             [
                 {
                     "params": [segment.values for segment in segments],
-                    # A recorded step reads its rate from memory.
-                    "lr": torch.tensor(rate, device=stepper.device) if recorded else rate,
+                    # A CUDA graph reads the rate from memory.
+                    "lr": torch.tensor(rate, device=stepper.device) if captured else rate,
                 }
                 for segments, rate in self._rates()
             ],
             weight_decay=stepper.config.weight_decay,
             fused=True,
-            capturable=recorded,
+            capturable=captured,
         )
-        # The first steps of a recorded trial run plainly, and torch warns of that.
+        # The first steps run without a graph, and torch would warn about that.
         optimizer._warned_capturable_if_run_uncaptured = True
         return optimizer
 
     def _rates(self) -> list[tuple[list[Segment], float]]:
-        """The segments that share a learning rate, and that rate."""
+        """Segments with the same learning rate, and that rate."""
         config, parameters = self._stepper.config, self._stepper.parameters
         if not config.head_learning_rate:
             return [(parameters.segments, config.learning_rate)]
@@ -67,7 +67,7 @@ class Optimizers:
         ]
 
     def set_rates(self, name: str) -> None:
-        """Set the learning rates of the next update of this state."""
+        """Set the learning rates of this state's next update."""
         factor = self._factor(name)
         groups = self.get(name).param_groups
         for group, (_, rate) in zip(groups, self._rates(), strict=True):
@@ -77,17 +77,17 @@ class Optimizers:
                 group["lr"] = rate * factor
 
     def _factor(self, name: str) -> float:
-        """The share of its learning rate that the next update of this state has."""
-        config, done = self._stepper.config, self.updates[name]
-        if done < config.warmup_steps:
-            return (done + 1) / config.warmup_steps
+        """The schedule's factor for this state's next update, from 0 to 1."""
+        config, updates = self._stepper.config, self.updates[name]
+        if updates < config.warmup_steps:
+            return (updates + 1) / config.warmup_steps
         if config.schedule == "linear":
             if not self._total_updates:
                 self._total_updates = self._planned(config.epochs)
             total = self._total_updates[name]
-            return (total - done) / max(1, total - config.warmup_steps)
+            return (total - updates) / max(1, total - config.warmup_steps)
         return 1.0
 
     def count_updates(self, epochs: int) -> None:
-        """Count the updates of the epochs that a resumed trial has committed."""
+        """Set the updates to those of the first epochs, which a resumed trial has committed."""
         self.updates = self._planned(epochs)

@@ -21,7 +21,6 @@ from trainer.loop.error_analysis import analysis_file, leaderboard_file
 from trainer.loop.evaluation import Predictions, evaluate
 from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
-from trainer.loop.smart import Smart
 from trainer.loop.step import Stepper
 from trainer.model.freezing import frozen_segments
 from trainer.model.packing import Packed
@@ -34,11 +33,19 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Run:
-    """Everything that lives while a trial trains; `trainer.train` puts its parts in order."""
+    """Everything that lives while a trial trains; `trainer.train` puts its parts in order.
 
-    def __init__(self, config: TrainConfig, corpus: Corpus | None = None):
+    Args:
+        corpus: if it is there already.
+        kept_precision: what `precision: auto` became when the trial or its sweep began.
+
+    Raises `PrecisionError` before anything else where this device would emulate the precision.
+    """
+
+    def __init__(self, config: TrainConfig, corpus: Corpus | None = None, kept_precision: str = ""):
         self.config = config
         self.device = choose_device(config.device)
+        self.precision = resolve_precision(config.precision, self.device, kept_precision)
         reset_peak_memory(self.device)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -47,7 +54,6 @@ class Run:
             # Data and model.
             self.corpus = corpus or prepare(config)
             self.tasks = {task.name: task for task in config.task_list}
-            self.precision = resolve_precision(config.precision, self.device)
             torch.manual_seed(config.seed)
             self.model = build_model(config, self.corpus).to(self.device)
             self.model.encoder.dtype = _DTYPES[self.precision]
@@ -61,14 +67,12 @@ class Run:
             self.parameters = FlatParameters(self.model, rows, self.model.encoder.dtype)
 
             # Steps and updates.
-            self.smart = Smart(config, self.model, self.parameters.state)
             self.stepper = Stepper(
-                config, self.corpus, self.tasks, self.model, self.parameters, self.combiner,
-                self.smart, self.clock.step,
-            )  # fmt: skip
-            self._stream = (
-                torch.cuda.Stream(self.device) if self.stepper.recorder is not None else None
+                config, self.corpus, self.model, self.parameters, self.combiner, self.clock.step
             )
+            self.smart = self.stepper.smart
+            captured = self.stepper.graph_cache is not None
+            self._stream = torch.cuda.Stream(self.device) if captured else None
             self.optimizers = Optimizers(self.stepper, self._planned_updates)
         #: Of an epoch's random choices in combining gradients.
         self._order = torch.Generator()
@@ -139,27 +143,27 @@ class Run:
     def step(self, phase: Phase, step: Step, metrics: EpochMetrics) -> None:
         """One update: a loss for every task drawn, their gradients combined."""
         self.clock.step.begin()
-        plan = self.stepper.plan(phase, step)
+        layout = self.stepper.layout(phase, step)
         with self.on_stream():
-            inputs = self.stepper.inputs(plan, step, self._order)
+            inputs = self.stepper.inputs(layout, step, self._order)
             self.clock.step.end("data")
             self.optimizers.set_rates(phase.optimizer)
             optimizer = self.optimizers.get(phase.optimizer)
             frozen = self.parameters.frozen
             self.clock.step.end("optimizer")
-            result = self.stepper.take(plan, inputs, optimizer, frozen, self._order)
+            result = self.stepper.take(layout, inputs, optimizer, frozen, self._order)
             self.smart.after_update()
             self.clock.step.end("optimizer")
             for place, loss, output, labels in zip(
-                plan.places, result.losses, result.outputs, result.labels, strict=True
+                layout.places, result.losses, result.outputs, result.labels, strict=True
             ):
                 metrics.add(step[place], loss, output, labels)
             if result.gramian is not None:
-                metrics.add_gramian(phase.name, list(plan.groups), result.gramian)
+                metrics.add_gramian(phase.name, list(layout.groups), result.gramian)
         self.optimizers.updates[phase.optimizer] += 1
 
     def on_stream(self) -> contextlib.AbstractContextManager[Any]:
-        """Steps that may be recorded run on a stream of their own: the default one cannot be."""
+        """The stream of the steps.  CUDA cannot capture a graph on the default stream."""
         return contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def forward(self, task: str, packed: Packed) -> Tensor:

@@ -1,8 +1,11 @@
-"""SMART regularisation (P4; Jiang et al. 2020): smoothness and a slow trust region.
+"""SMART regularisation (Jiang et al. 2020; P4): smoothness, and a trust region that moves slowly.
 
-Both terms compare the model with a neighbour of itself by the symmetric divergence l_s: the
-adversarial term R_s with the model on embeddings moved by at most epsilon in the worst direction,
-the Bregman term with a slow copy of the parameters.  Dropout is off in both (P4's customisation).
+Both terms compare the model with a neighbour of itself by the symmetric divergence l_s (equation
+3).  For the adversarial term R_s the neighbour is the model on embeddings that are moved by at most
+epsilon, in the worst direction.  For the Bregman term it is a slow copy of the parameters.  Dropout
+is off in both (P4).
+
+Shapes: T tokens, W the encoder's width, n examples.
 """
 
 from __future__ import annotations
@@ -17,25 +20,20 @@ from trainer.config.tasks import Task
 from trainer.model.heads import MultitaskModel
 from trainer.model.losses import loss_of
 from trainer.model.packing import Packed
-from trainer.model.task_gradients import RowState
-
-
-def divergence(task: Task, output: Tensor, other: Tensor) -> Tensor:
-    """l_s: symmetric KL divergence of two predictions, squared difference for a regression."""
-    return loss_of(task).divergence(output, other)
+from trainer.model.task_gradients import StepGradients
 
 
 class Smart:
-    """Adds lambda_s R_s + mu D_Breg to a task's loss; does nothing where both weights are 0.
+    """Adds lambda_s R_s + mu D_Breg to a task's loss.  Does nothing if both weights are 0.
 
-    Both are computed in fp32 whatever the trial's precision: they measure differences of outputs
-    that bf16 rounds away.
+    Both terms are computed in fp32, whatever the trial's precision.  They measure differences of
+    outputs that bf16 would round away.
     """
 
-    def __init__(self, config: TrainConfig, model: MultitaskModel, rows: RowState):
+    def __init__(self, config: TrainConfig, model: MultitaskModel, step_gradients: StepGradients):
         self.config = config
         self.model = model
-        self._rows = rows
+        self._step_gradients = step_gradients
         #: theta~, the slow copy; None without the Bregman term.
         self.slow = copy.deepcopy(model).requires_grad_(False) if config.bregman_weight else None
         if self.slow is not None:
@@ -43,44 +41,45 @@ class Smart:
 
     @property
     def acts(self) -> bool:
-        """Whether there is anything to add to a loss."""
+        """Whether there is a term to add to the losses."""
         return bool(self.config.smart_weight or self.slow)
 
     def penalty(self, task: Task, packed: Packed) -> Tensor:
-        """The weighted sum of both terms for one batch."""
+        """The weighted sum () of both terms for one batch of a task."""
         config = self.config
+        divergence = loss_of(task).divergence
         was_training = self.model.training
         self.model.eval()
         try:
             with self.model.encoder.computing_in(torch.float32):
-                output = self.model(task.name, packed, None)
+                output = self.model(task.name, packed, None)  # (n, classes) or (n,)
                 terms: list[Tensor] = []
                 if config.smart_weight:
-                    with self._rows.kept():
-                        shift = self._worst_shift(task, packed, output.detach())
+                    with self._step_gradients.pause():
+                        shift = self._worst_shift(task, packed, output.detach())  # (T, W)
                     moved = self.model(task.name, packed, shift)
-                    terms.append(config.smart_weight * divergence(task, moved, output))
+                    terms.append(config.smart_weight * divergence(moved, output))
                 if self.slow is not None:
                     with torch.no_grad():
                         slow = self.slow.eval()(task.name, packed, None)
-                    terms.append(config.bregman_weight * divergence(task, output, slow))
+                    terms.append(config.bregman_weight * divergence(output, slow))
         finally:
             self.model.train(was_training)
         return torch.stack(terms).sum()
 
     def _worst_shift(self, task: Task, packed: Packed, output: Tensor) -> Tensor:
-        """Projected gradient ascent on l_s within the epsilon ball (per token), (T, hidden)."""
+        """Projected gradient ascent on l_s within the epsilon ball around every token, (T, W)."""
         config = self.config
         width = self.model.encoder.shape.hidden
         shift = torch.randn(len(packed.ids), width, device=packed.ids.device) * config.smart_noise
         for _ in range(config.smart_steps):
             shift.requires_grad_(True)
             moved = self.model(task.name, packed, shift)
-            (gradient,) = torch.autograd.grad(divergence(task, moved, output), shift)
+            (gradient,) = torch.autograd.grad(loss_of(task).divergence(moved, output), shift)
             with torch.no_grad():
-                length = _norm(gradient, config.smart_norm).clamp(min=1e-12)
-                shift = shift + config.smart_step_size * gradient / length
-                size = _norm(shift, config.smart_norm).clamp(min=1e-12)
+                length = _norm(gradient, config.smart_norm).clamp(min=1e-12)  # (T, 1)
+                shift = shift + config.smart_step_size * gradient / length  # (T, W)
+                size = _norm(shift, config.smart_norm).clamp(min=1e-12)  # (T, 1)
                 shift = (shift * (config.smart_epsilon / size).clamp(max=1.0)).detach()
         return shift
 
@@ -101,6 +100,6 @@ class Smart:
 
 
 def _norm(x: Tensor, kind: str) -> Tensor:
-    """Norm of every token's vector, (T, 1)."""
+    """The norm of every token's vector, (T, W) -> (T, 1)."""
     order = torch.inf if kind == "inf" else 2
     return torch.linalg.vector_norm(x, ord=order, dim=-1, keepdim=True)

@@ -1,4 +1,8 @@
-"""One update: what the host decides, and what the device computes from it without asking back."""
+"""One update: what the host decides, and what the device then computes without asking back.
+
+Shapes: K tasks whose gradients are kept apart.  Draws, losses and outputs are in the order of the
+rows of J: draw i has a loss () and outputs (n_i, classes) or (n_i,).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,6 @@ from torch import Tensor
 
 from trainer.combiners.base import Combiner
 from trainer.config import TrainConfig
-from trainer.config.tasks import Task
 from trainer.data.corpus import Corpus
 from trainer.loop.clock import StepClock
 from trainer.loop.cuda_graphs import GraphCache
@@ -24,48 +27,58 @@ from trainer.samplers import Phase, Step
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is fixed before a step computes anything; steps of equal plans differ in data alone.
+class StepLayout:
+    """What is fixed before a step computes anything.  Steps of equal layouts differ only in data.
 
-    Per draw, in the order of the rows of J: its task, its row, its weight in the sum of losses
-    that is differentiated, and its place in the step.  `loss_scale` belongs to the losses.
-    `groups` are the tasks whose gradients are kept apart, or none.
+    `tasks`, `rows`, `weights` and `places` have one entry per draw, in the order of the rows of J.
     """
 
     tasks: tuple[str, ...]
+    #: The row of J.
     rows: tuple[int, ...]
+    #: The weight of the loss in the sum that is differentiated.
     weights: tuple[float, ...]
+    #: The draw's place in the step.
     places: tuple[int, ...]
+    #: The tasks, or groups of tasks, whose gradients are kept apart: one for each row of J.  Empty
+    #: if none are.
     groups: tuple[str, ...]
+    #: Whether the combiner weighs the rows.  Otherwise they are added up.
     surgery: bool
+    #: Factor on every loss (ARRP's lambda).
     loss_scale: float
+    #: The optimizer state that the step updates with.
     optimizer: str
 
 
 @dataclass
 class Inputs:
-    """A step's data on the device; `orders` are the combiner's random choices, if it has any."""
+    """A step's data on the device."""
 
     packed: Packed
+    #: (n_i,) for each draw.
     labels: list[Tensor]
+    #: (K, K), the combiner's random choices, if it has any.
     orders: Tensor | None
-    alone: list[Packed]
+    #: Each draw packed by itself, for SMART.
+    single: list[Packed]
 
     def tensors(self) -> dict[str, Tensor]:
-        found = self.packed.tensors()
-        found |= {f"labels{number}": labels for number, labels in enumerate(self.labels)}
-        return found if self.orders is None else {**found, "orders": self.orders}
+        """Everything that a captured step reads, by name."""
+        tensors = self.packed.tensors()
+        tensors |= {f"labels{number}": labels for number, labels in enumerate(self.labels)}
+        return tensors if self.orders is None else {**tensors, "orders": self.orders}
 
     def with_tensors(self, tensors: dict[str, Tensor]) -> Inputs:
-        """The same step reading from other memory."""
+        """The same step, reading from other memory."""
         packed = self.packed.with_tensors(tensors)
         labels = [tensors[f"labels{number}"] for number in range(len(self.labels))]
-        return Inputs(packed, labels, tensors.get("orders"), self.alone)
+        return Inputs(packed, labels, tensors.get("orders"), self.single)
 
 
 @dataclass
 class Outputs:
-    """Losses () and outputs of every draw in the order of the plan, and G where it was made."""
+    """Losses, outputs and labels of every draw, and G (K, K) where gradients were kept apart."""
 
     losses: list[Tensor]
     outputs: list[Tensor]
@@ -80,120 +93,131 @@ class Stepper:
         self,
         config: TrainConfig,
         corpus: Corpus,
-        tasks: dict[str, Task],
         model: MultitaskModel,
         parameters: FlatParameters,
         combiner: Combiner,
-        smart: Smart,
         clock: StepClock,
     ):
-        self.config, self.corpus, self.tasks = config, corpus, tasks
-        self.model, self.parameters, self.smart = model, parameters, smart
+        self.config, self.corpus, self.model, self.parameters = config, corpus, model, parameters
+        self.tasks = {task.name: task for task in config.task_list}
         self.combiner, self.clock, self.device = combiner, clock, clock.device
+        self.smart = Smart(config, model, parameters.step_gradients)
         self.align = alignment(self.device, model.encoder.dtype)
         self.keeps_apart = combiner.needs_gramian or config.record_conflicts
-        #: Records steps as graphs where that is possible: nothing in them may wait for the host.
-        self.recorder: GraphCache | None = None
+        #: Replays steps as CUDA graphs where that is possible: nothing in such a step may wait for
+        #: the host.
+        self.graph_cache: GraphCache | None = None
         shape = model.encoder.shape
         waits = combiner.needs_gramian and combiner.project is None
         if uses_varlen(self.device, model.encoder.dtype, shape.hidden // shape.heads):
-            self.recorder = None if waits or smart.acts else GraphCache.cuda()
+            self.graph_cache = None if waits or self.smart.acts else GraphCache.cuda()
 
-    def plan(self, phase: Phase, step: Step) -> Plan:
+    def layout(self, phase: Phase, step: Step) -> StepLayout:
+        """Decide which gradients are kept apart, and in which order the draws are packed."""
         group_of = self.config.surgery_groups if self.combiner.needs_gramian else {}
         names = [group_of.get(draw.task, draw.task) for draw in step]
         groups = list(dict.fromkeys(names))
         apart = self.keeps_apart and len(groups) > 1 and self.parameters.any_shared_trains
-        surgery = apart and self.combiner.needs_gramian
         rows = [groups.index(name) if apart else 0 for name in names]
         places = sorted(range(len(step)), key=rows.__getitem__)
-        fixed = [1.0] * len(step)
+        weights = [1.0] * len(step)
         if not self.combiner.needs_gramian:
-            # Weights that depend on the number of tasks alone scale the losses instead.
-            none = torch.zeros(len(step), len(step))
-            fixed = self.combiner.weights(none, torch.Generator(), ()).tolist()
-        return Plan(
+            # The weights depend on the number of tasks alone, so they can scale the losses.
+            zeros = torch.zeros(len(step), len(step))
+            weights = self.combiner.weights(zeros, torch.Generator(), ()).tolist()
+        return StepLayout(
             tasks=tuple(step[place].task for place in places),
             rows=tuple(rows[place] for place in places),
-            weights=tuple(fixed[place] for place in places),
+            weights=tuple(weights[place] for place in places),
             places=tuple(places),
             groups=tuple(groups) if apart else (),
-            surgery=surgery,
+            surgery=apart and self.combiner.needs_gramian,
             loss_scale=phase.loss_scale,
             optimizer=phase.optimizer,
         )
 
-    def inputs(self, plan: Plan, step: Step, generator: torch.Generator) -> Inputs:
-        """Pack the rows of a step and send them to the device."""
-        draws = [step[place] for place in plan.places]
+    def inputs(self, layout: StepLayout, step: Step, generator: torch.Generator) -> Inputs:
+        """Pack the sentences of a step and send them to the device."""
+        draws = [step[place] for place in layout.places]
         splits = [self.corpus.splits[draw.task]["train"] for draw in draws]
         parts = [split.part(draw.rows) for split, draw in zip(splits, draws, strict=True)]
-        packed = pack(parts, plan.rows, align=self.align)
+        packed = pack(parts, layout.rows, align=self.align)
         orders = None
-        if plan.surgery and self.combiner.orders is not None:
-            orders = send(self.combiner.orders(len(plan.groups), generator), self.device)
+        if layout.surgery and self.combiner.orders is not None:
+            orders = send(self.combiner.orders(len(layout.groups), generator), self.device)
         labels = [
             send(torch.from_numpy(split.labels_of(draw.rows)), self.device)
             for split, draw in zip(splits, draws, strict=True)
         ]
-        alone = []
+        single = []
         if self.smart.acts:
-            alone = [
+            single = [
                 pack([part], [row], packed.words, self.align).to(self.device)
-                for part, row in zip(parts, plan.rows, strict=True)
+                for part, row in zip(parts, layout.rows, strict=True)
             ]
-        return Inputs(packed.to(self.device), labels, orders, alone)
+        return Inputs(packed.to(self.device), labels, orders, single)
 
     def take(
-        self, plan: Plan, inputs: Inputs, optimizer: torch.optim.Optimizer, frozen: Hashable,
-        generator: torch.Generator,
+        self, layout: StepLayout, inputs: Inputs, optimizer: torch.optim.Optimizer,
+        frozen: Hashable, generator: torch.Generator,
     ) -> Outputs:  # fmt: skip
-        """The update.  `frozen` names the frozen segments: a recorded step holds for them alone."""
-        if self.recorder is None:
-            return self.compute(plan, inputs, optimizer, generator)
+        """Take the step, by replaying its CUDA graph where there is one.
+
+        Args:
+            frozen: the names of the frozen segments, because a graph holds for them alone.
+            generator: the combiner's source of randomness, if it draws any while it computes.
+        """
+        if self.graph_cache is None:
+            return self.compute(layout, inputs, optimizer, generator)
         packed = inputs.packed
-        key = (plan, frozen, packed.spans, packed.counts, packed.longest_bound)
+        key = (layout, frozen, packed.spans, packed.counts, packed.longest_bound)
         sizes = tuple(tensor.shape for tensor in inputs.tensors().values())
 
         def run(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-            made = self.compute(plan, inputs.with_tensors(tensors), optimizer, generator)
-            found = {f"loss{n}": loss for n, loss in enumerate(made.losses)}
-            found |= {f"output{n}": output for n, output in enumerate(made.outputs)}
-            return found if made.gramian is None else {**found, "gramian": made.gramian}
+            result = self.compute(layout, inputs.with_tensors(tensors), optimizer, generator)
+            results = {f"loss{n}": loss for n, loss in enumerate(result.losses)}
+            results |= {f"output{n}": output for n, output in enumerate(result.outputs)}
+            return results if result.gramian is None else {**results, "gramian": result.gramian}
 
-        found = self.recorder.run((key, sizes), inputs.tensors(), run)
-        count = range(len(plan.tasks))
+        results = self.graph_cache.run((key, sizes), inputs.tensors(), run)
+        draws = range(len(layout.tasks))
         return Outputs(
-            losses=[found[f"loss{number}"] for number in count],
-            outputs=[found[f"output{number}"] for number in count],
+            losses=[results[f"loss{number}"] for number in draws],
+            outputs=[results[f"output{number}"] for number in draws],
             labels=inputs.labels,
-            gramian=found.get("gramian"),
+            gramian=results.get("gramian"),
         )
 
     def compute(
-        self, plan: Plan, inputs: Inputs, optimizer: torch.optim.Optimizer,
+        self, layout: StepLayout, inputs: Inputs, optimizer: torch.optim.Optimizer,
         generator: torch.Generator,
     ) -> Outputs:  # fmt: skip
-        """Forward and backward of all draws at once, combine, update."""
+        """Forward and backward of all draws at once, then combine and update."""
         parameters, packed = self.parameters, inputs.packed
-        rows = max(1, len(plan.groups))
-        parameters.begin_step(rows, plan.tasks, packed.words, adding=self.smart.acts)
-        outputs = self.model.outputs(plan.tasks, packed)
+        rows = max(1, len(layout.groups))  # K
+
+        # Forward and backward.
+        parameters.begin_step(rows, layout.tasks, packed.words, accumulates=self.smart.acts)
+        outputs = self.model.outputs(layout.tasks, packed)  # (n_i, classes) or (n_i,) each
         losses = []
-        for number, (name, output) in enumerate(zip(plan.tasks, outputs, strict=True)):
-            loss = task_loss(self.tasks[name], output, inputs.labels[number])
+        for number, (name, output) in enumerate(zip(layout.tasks, outputs, strict=True)):
+            loss = task_loss(self.tasks[name], output, inputs.labels[number])  # ()
             if self.smart.acts:
-                loss = loss + self.smart.penalty(self.tasks[name], inputs.alone[number])
-            losses.append(loss * plan.loss_scale)
-        weighted = [loss * weight for loss, weight in zip(losses, plan.weights, strict=True)]
-        torch.stack(weighted).sum().backward()
+                loss = loss + self.smart.penalty(self.tasks[name], inputs.single[number])
+            losses.append(loss * layout.loss_scale)
+        weighted = [loss * weight for loss, weight in zip(losses, layout.weights, strict=True)]
+        torch.stack(weighted).sum().backward()  # every task's gradients into its row of J
         self.clock.end("forward_backward")
+
+        # Combine the task gradients.
         gramian = weights = None
-        if plan.groups:
-            gramian = parameters.gramian(rows)
-            weights = self._weights(plan, gramian, inputs.orders, generator)
+        if layout.groups:
+            gramian = parameters.gramian(rows)  # (K, K)
+            weights = self._weights(layout, gramian, inputs.orders, generator)  # (K,)
         parameters.combine(weights, packed.words)
-        self.clock.end("surgery" if plan.groups else "forward_backward")
+        self.clock.end("surgery" if layout.groups else "forward_backward")
+
+        # Update.
         optimizer.step()
         parameters.end_step(packed.words)
         self.clock.end("optimizer")
@@ -205,10 +229,11 @@ class Stepper:
         )
 
     def _weights(
-        self, plan: Plan, gramian: Tensor, orders: Tensor | None, generator: torch.Generator
+        self, layout: StepLayout, gramian: Tensor, orders: Tensor | None, generator: torch.Generator
     ) -> Tensor:
-        if not plan.surgery:
-            return gramian.new_ones(len(plan.groups))
+        """The combiner's weights (K,) of the task gradients."""
+        if not layout.surgery:
+            return gramian.new_ones(len(layout.groups))
         if self.combiner.project is not None and orders is not None:
             return self.combiner.project(gramian, orders)
-        return self.combiner.weights(gramian, generator, plan.groups)
+        return self.combiner.weights(gramian, generator, layout.groups)

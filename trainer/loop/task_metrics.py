@@ -1,6 +1,6 @@
-"""Dev metrics of one task: the value, and the value under weights that a bootstrap draws.
+"""Dev metrics of one task: the value, and the value under the weights of a bootstrap.
 
-Shapes: n examples, t trials on the same examples, w rows of weights.
+Shapes: n examples, t trials on the same examples, w draws of weights.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from trainer.config.tasks import Task
 
 
 class TaskMetric(Protocol):
-    """What trainer and comparison ask of a metric.  Higher is better."""
+    """What trainer and comparison need of a metric.  Higher is better."""
 
-    #: Of weights: counts are exact in single precision, moments are not.
+    #: The type of weights.  Single precision is exact for counts, but not for moments.
     weight_type: type[np.floating]
 
     def value(self, predictions: np.ndarray, labels: np.ndarray) -> float:
         """The metric of predictions (n,) against labels (n,)."""
 
     def outcomes(self, predictions: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """What the weighted value needs of the predictions (n,)."""
+        """What the weighted value needs of the predictions, (n,)."""
 
     def weighted(self, weights: np.ndarray, outcomes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """The metric (w, t) of outcomes (t, n) under each row of weights (w, n)."""
+        """The metric (w, t) of outcomes (t, n) under each draw of weights (w, n)."""
 
     def sampling_variance(self, value: float, size: int) -> float:
-        """Variance of the metric between samples of `size` examples, where it is `value`."""
+        """The metric's variance between samples of `size` examples, if its mean is `value`."""
 
     def guess(self, labels: np.ndarray) -> float:
-        """The metric of a model that knows nothing but the distribution of the labels."""
+        """The metric of a model that knows only the distribution of the labels (n,)."""
 
 
 class Accuracy:
-    """Share of examples whose prediction is their label."""
+    """Share of examples whose prediction equals their label."""
 
     weight_type = np.float32
 
@@ -49,7 +49,7 @@ class Accuracy:
         return right
 
     def weighted(self, weights: np.ndarray, outcomes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        total = weights.sum(1, keepdims=True)
+        total = weights.sum(1, keepdims=True)  # (w, 1)
         right: np.ndarray = (weights @ outcomes.T.astype(weights.dtype)) / total
         return right
 
@@ -57,12 +57,12 @@ class Accuracy:
         return value * (1 - value) / size
 
     def guess(self, labels: np.ndarray) -> float:
-        """The share of the commonest class."""
+        """The share of the most frequent class."""
         return float(np.unique(labels, return_counts=True)[1].max() / len(labels))
 
 
 class PearsonCorrelation:
-    """Pearson's r; 0 where it is undefined because one side is constant."""
+    """Pearson's r, and 0 if it is undefined because predictions or labels are constant."""
 
     weight_type = np.float64
 
@@ -77,18 +77,18 @@ class PearsonCorrelation:
         return centred
 
     def weighted(self, weights: np.ndarray, outcomes: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        total = weights.sum(1, keepdims=True)
+        total = weights.sum(1, keepdims=True)  # (w, 1)
         truth = labels - labels.mean()
         mean = weights @ outcomes.T / total  # (w, t)
         truth_mean = (weights @ truth)[:, None] / total  # (w, 1)
-        spread = weights @ np.square(outcomes).T / total - mean**2
-        truth_spread = (weights @ np.square(truth))[:, None] / total - truth_mean**2
-        both = weights @ (outcomes * truth).T / total - mean * truth_mean
-        # Rounding leaves a little of a constant, which is no variance.
+        variance = weights @ np.square(outcomes).T / total - mean**2  # (w, t)
+        truth_variance = (weights @ np.square(truth))[:, None] / total - truth_mean**2  # (w, 1)
+        covariance = weights @ (outcomes * truth).T / total - mean * truth_mean  # (w, t)
+        # Rounding gives a constant a small variance, which does not count.
         floor = 1e-12 * np.square(outcomes).mean(1), 1e-12 * np.square(truth).mean()
-        defined = (spread > floor[0]) & (truth_spread > floor[1])
-        product = np.where(defined, spread * truth_spread, 1.0)
-        return np.where(defined, both / np.sqrt(product), 0.0)
+        defined = (variance > floor[0]) & (truth_variance > floor[1])
+        product = np.where(defined, variance * truth_variance, 1.0)
+        return np.where(defined, covariance / np.sqrt(product), 0.0)
 
     def sampling_variance(self, value: float, size: int) -> float:
         return (1 - value**2) ** 2 / size

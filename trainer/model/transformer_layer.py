@@ -1,8 +1,11 @@
-"""One post-norm transformer layer on packed tokens, forward and backward written out.
+"""One post-norm transformer layer on packed tokens, with forward and backward written out.
 
-Written out because autograd cannot do three things: compute every task's weight gradients in one
-backward (`trainer.model.task_gradients`), write them where they belong, and reuse what is no longer
-needed.  `test_encoder.py` holds it against transformers' layer.
+Autograd cannot do three things that this code does: compute every task's weight gradients in one
+backward (trainer.model.task_gradients), write them where they belong, and reuse memory that is no
+longer needed.  tests/trainer/model/test_encoder.py compares the layer with the one of transformers.
+
+Shapes: T tokens, n sentences, H hidden, I intermediate.  In a layer for [CLS] tokens alone, R = n
+rows have a query; otherwise R = T.
 """
 
 from __future__ import annotations
@@ -17,10 +20,10 @@ from torch import Tensor, nn
 
 from trainer.model.attention import attend, attend_backward
 from trainer.model.dropout import Masks
+from trainer.model.encoder_shape import EncoderShape
 from trainer.model.packing import Packed, Span
 from trainer.model.task_gradients import (
     compute_weight,
-    joined,
     linear_gradients,
     norm_gradients,
     norm_weights,
@@ -28,41 +31,36 @@ from trainer.model.task_gradients import (
 
 
 class Layer(nn.Module):
-    """One post-norm transformer layer, (T, hidden) -> (T, hidden) in the dtype of its input.
+    """One post-norm transformer layer (Devlin et al. 2018), in the dtype of its input.
 
-    hidden' = norm(hidden + dropout(attention)), then norm(hidden' + dropout(feed-forward)); norms
-    and softmax compute in fp32 inside whatever the dtype.
+    x' = norm(x + dropout(attention(x))), then norm(x' + dropout(feed-forward(x'))).  Norms and
+    softmax compute in fp32 internally, whatever the dtype.
     """
 
-    def __init__(
-        self,
-        hidden: int,
-        heads: int,
-        intermediate: int,
-        norm_eps: float,
-        dropout: float,
-        attention_dropout: float,
-        masks: Masks,
-    ):
+    def __init__(self, shape: EncoderShape, dropout: float, attention_dropout: float, masks: Masks):
         super().__init__()
-        self.heads = heads
+        hidden = shape.hidden
+        self.heads = shape.heads
         self.p = dropout
         self.attention_p = attention_dropout
         self.masks = masks
         self.query_key_value = nn.Linear(hidden, 3 * hidden)
         self.query, self.key_value = slice(0, hidden), slice(hidden, 3 * hidden)
         self.attention_output = nn.Linear(hidden, hidden)
-        self.attention_norm = nn.LayerNorm(hidden, eps=norm_eps)
-        self.intermediate = nn.Linear(hidden, intermediate)
-        self.output = nn.Linear(intermediate, hidden)
-        self.output_norm = nn.LayerNorm(hidden, eps=norm_eps)
+        self.attention_norm = nn.LayerNorm(hidden, eps=shape.norm_eps)
+        self.intermediate = nn.Linear(hidden, shape.intermediate)
+        self.output = nn.Linear(shape.intermediate, hidden)
+        self.output_norm = nn.LayerNorm(hidden, eps=shape.norm_eps)
 
     def forward(self, hidden: Tensor, packed: Packed, first_only: bool = False) -> Tensor:
-        """With `first_only` the output is (n, hidden), that of the [CLS] tokens alone: the rest of
-        a last layer would be computed for nobody."""
+        """(T, H) -> (T, H).
+
+        With `first_only` the output is (n, H), that of the [CLS] tokens.  Nothing reads the other
+        outputs of a last layer.
+        """
         parameters = list(self.parameters())
-        grows = hidden.requires_grad or any(p.requires_grad for p in parameters)
-        if torch.is_grad_enabled() and grows:
+        trains = hidden.requires_grad or any(p.requires_grad for p in parameters)
+        if torch.is_grad_enabled() and trains:
             output: Tensor = _Layer.apply(hidden, self, packed, first_only, *parameters)
             return output
         return _forward(self, hidden.detach(), packed, first_only)[0]
@@ -70,7 +68,10 @@ class Layer(nn.Module):
 
 @dataclass
 class _Normed:
-    """x + dropout(y) and its norm, (T, hidden); `mask` None without dropout."""
+    """sum = x + dropout(y) and output = norm(sum), both (R, H); mean and scale (R, 1), fp32.
+
+    `mask` is None without dropout.
+    """
 
     output: Tensor
     mask: Tensor | None
@@ -81,19 +82,16 @@ class _Normed:
 
 @dataclass
 class _Saved:
-    """What backward needs; `(T, .)` in the layer's dtype, means and scales (T, 1) fp32.
+    """What backward needs from forward."""
 
-    From `asking` on, the rows that have queries, it is (n, .) in a layer for [CLS] tokens alone.
-    """
-
-    x: Tensor
-    asking: Tensor
+    x: Tensor  # (T, H)
+    queried: Tensor  # (R, H), the rows of x that have a query
     attention: Any
-    mixed: Tensor
-    middle: _Normed
-    inner: Tensor
-    activated: Tensor
-    last: _Normed
+    context: Tensor  # (R, H), what attention returned
+    attended: _Normed  # (R, H)
+    inner: Tensor  # (R, I)
+    activated: Tensor  # (R, I)
+    last: _Normed  # (R, H)
 
 
 def _apply(module: nn.Linear, x: Tensor, at: slice = slice(None)) -> Tensor:
@@ -103,7 +101,7 @@ def _apply(module: nn.Linear, x: Tensor, at: slice = slice(None)) -> Tensor:
 
 
 def _add_and_norm(layer: Layer, norm: nn.LayerNorm, x: Tensor, y: Tensor) -> _Normed:
-    """norm(x + dropout(y)); y is overwritten."""
+    """norm(x + dropout(y)) for x and y (R, H).  Overwrites y."""
     mask = None
     if layer.training and layer.p > 0:
         mask = layer.masks.take(tuple(y.shape), layer.p, y)
@@ -117,26 +115,28 @@ def _add_and_norm(layer: Layer, norm: nn.LayerNorm, x: Tensor, y: Tensor) -> _No
 
 
 def _forward(layer: Layer, x: Tensor, packed: Packed, first_only: bool) -> tuple[Tensor, _Saved]:
-    drop = layer.attention_p if layer.training else 0.0
+    # Queries, keys and values.
     if first_only:
-        asking = x.index_select(0, packed.first)
-        query, key_value = layer.query, layer.key_value
-        source = torch.cat(
-            [
-                _apply(layer.query_key_value, asking, query).view(-1),
-                _apply(layer.query_key_value, x, key_value).view(-1),
-            ]
-        )
+        queried = x.index_select(0, packed.first)  # (n, H)
+        query = _apply(layer.query_key_value, queried, layer.query)  # (n, H)
+        key_value = _apply(layer.query_key_value, x, layer.key_value)  # (T, 2 H)
+        source = torch.cat([query.view(-1), key_value.view(-1)])
     else:
-        asking, source = x, _apply(layer.query_key_value, x)
-    mixed, attention = attend(source, packed, layer.heads, layer.masks, drop, first_only)
-    attended = _apply(layer.attention_output, mixed)
-    middle = _add_and_norm(layer, layer.attention_norm, asking, attended)
-    inner = _apply(layer.intermediate, middle.output)
+        queried, source = x, _apply(layer.query_key_value, x)  # (T, 3 H)
+
+    # Attention.
+    drop = layer.attention_p if layer.training else 0.0
+    context, attention = attend(source, packed, layer.heads, layer.masks, drop, first_only)
+    projected = _apply(layer.attention_output, context)  # (R, H)
+    attended = _add_and_norm(layer, layer.attention_norm, queried, projected)
+
+    # Feed-forward.
+    inner = _apply(layer.intermediate, attended.output)  # (R, I)
     activated = F.gelu(inner)
-    last = _add_and_norm(layer, layer.output_norm, middle.output, _apply(layer.output, activated))
-    y, last.output = last.output, last.sum  # what autograd hands out must not be kept alive here
-    return y, _Saved(x, asking, attention, mixed, middle, inner, activated, last)
+    last = _add_and_norm(layer, layer.output_norm, attended.output, _apply(layer.output, activated))
+    # Autograd owns the output.  Saving it too would keep it alive, and backward does not read it.
+    y, last.output = last.output, last.sum
+    return y, _Saved(x, queried, attention, context, attended, inner, activated, last)
 
 
 class _Layer(torch.autograd.Function):
@@ -151,85 +151,91 @@ class _Layer(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved
-        del ctx.saved  # a second backward through the same graph is nobody's wish
-        of_x, *of_parameters = _backward(
+        del ctx.saved  # frees the memory early: no graph is walked twice
+        grad_x, *others = _backward(
             ctx.layer, ctx.packed, ctx.first_only, saved, gradient, ctx.needs_input_grad[0]
         )
-        return of_x, None, None, None, *of_parameters
+        return grad_x, None, None, None, *others
 
 
-def _norm_back(
-    norm: nn.LayerNorm, gradient: Tensor, made: _Normed, spans: Sequence[Span]
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    return norm_gradients(norm, gradient, made.sum, made.mean, made.scale, spans)
+def _norm_backward(
+    norm: nn.LayerNorm, gradient: Tensor, normed: _Normed, spans: Sequence[Span]
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Gradients of x (R, H) and y (R, H) of `_add_and_norm`, then of weight and bias."""
+    grad_x, grad_weight, grad_bias = norm_gradients(
+        norm, gradient, normed.sum, normed.mean, normed.scale, spans
+    )
+    grad_y = grad_x if normed.mask is None else grad_x * normed.mask
+    return grad_x, grad_y, grad_weight, grad_bias
 
 
-def _masked(gradient: Tensor, mask: Tensor | None) -> Tensor:
-    return gradient if mask is None else gradient * mask
-
-
-def _back(
+def _input_gradient(
     module: nn.Linear, gradient: Tensor, residual: Tensor | None = None, at: slice = slice(None)
 ) -> Tensor:
-    """Gradient of the module's input; added to the residual's in place."""
+    """Gradient of the module's input.  Added in place to that of the residual, if there is one."""
     weight = compute_weight(module.weight, gradient.dtype)[at]
     return gradient @ weight if residual is None else residual.addmm_(gradient, weight)
 
 
 def _backward(
-    layer: Layer,
-    packed: Packed,
-    first_only: bool,
-    saved: _Saved,
-    gradient: Tensor,
-    needs_x: bool,
+    layer: Layer, packed: Packed, first_only: bool, saved: _Saved, gradient: Tensor, needs_x: bool
 ) -> tuple[Tensor | None, ...]:
-    """Gradient of x, and of the parameters in their order where they have no rows."""
+    """Gradient of x (T, H), and those of the parameters in their order if they have no rows."""
     spans = packed.sentence_spans if first_only else packed.spans
 
-    of_sum, *output_norm = _norm_back(layer.output_norm, gradient.contiguous(), saved.last, spans)
-    of_fed = _masked(of_sum, saved.last.mask)
-    output = linear_gradients(*_both(layer.output), of_fed, saved.activated, spans)
-    of_inner = _back(layer.output, of_fed)
-    of_inner = torch.ops.aten.gelu_backward(of_inner, saved.inner)
-    intermediate = linear_gradients(
-        *_both(layer.intermediate), of_inner, saved.middle.output, spans
-    )
-    of_middle = _back(layer.intermediate, of_inner, of_sum)
+    # Second norm and feed-forward.
+    grad_attended, grad_fed, *output_norm = _norm_backward(
+        layer.output_norm, gradient.contiguous(), saved.last, spans
+    )  # (R, H), (R, H)
+    output = linear_gradients(layer.output, grad_fed, saved.activated, spans)
+    grad_inner = _input_gradient(layer.output, grad_fed)  # (R, I)
+    grad_inner = torch.ops.aten.gelu_backward(grad_inner, saved.inner)
+    intermediate = linear_gradients(layer.intermediate, grad_inner, saved.attended.output, spans)
+    grad_attended = _input_gradient(layer.intermediate, grad_inner, grad_attended)
 
-    of_sum, *attention_norm = _norm_back(layer.attention_norm, of_middle, saved.middle, spans)
-    of_attended = _masked(of_sum, saved.middle.mask)
+    # First norm and attention.
+    grad_queried, grad_projected, *attention_norm = _norm_backward(
+        layer.attention_norm, grad_attended, saved.attended, spans
+    )  # (R, H), (R, H)
     attention_output = linear_gradients(
-        *_both(layer.attention_output), of_attended, saved.mixed, spans
+        layer.attention_output, grad_projected, saved.context, spans
     )
-    of_mixed = _back(layer.attention_output, of_attended)
-    of_source = attend_backward(of_mixed, saved.attention, packed, layer.heads, first_only)
+    grad_context = _input_gradient(layer.attention_output, grad_projected)  # (R, H)
+    grad_source = attend_backward(grad_context, saved.attention, packed, layer.heads, first_only)
 
-    projection, both = layer.query_key_value, _both(layer.query_key_value)
-    of_x: Tensor | None = None
+    # Queries, keys and values.
+    projection = layer.query_key_value
+    grad_x: Tensor | None = None
     if first_only:
         hidden = saved.x.shape[1]
-        of_query, of_key_value = of_source.view(-1).split(
-            [saved.asking.numel(), 2 * saved.x.numel()]
-        )
-        of_query, of_key_value = of_query.view(-1, hidden), of_key_value.view(-1, 2 * hidden)
-        query_key_value = joined(
-            linear_gradients(*both, of_query, saved.asking, spans, layer.query),
-            linear_gradients(*both, of_key_value, saved.x, packed.spans, layer.key_value),
+        sizes = [saved.queried.numel(), 2 * saved.x.numel()]
+        grad_query, grad_key_value = grad_source.view(-1).split(sizes)
+        grad_query = grad_query.view(-1, hidden)  # (n, H)
+        grad_key_value = grad_key_value.view(-1, 2 * hidden)  # (T, 2 H)
+        query_key_value = _concatenated(
+            linear_gradients(projection, grad_query, saved.queried, spans, layer.query),
+            linear_gradients(projection, grad_key_value, saved.x, packed.spans, layer.key_value),
         )
         if needs_x:
-            of_x = _back(projection, of_key_value, None, layer.key_value)
-            of_x.index_add_(0, packed.first, _back(projection, of_query, of_sum, layer.query))
+            grad_x = _input_gradient(projection, grad_key_value, None, layer.key_value)
+            of_first = _input_gradient(projection, grad_query, grad_queried, layer.query)  # (n, H)
+            grad_x.index_add_(0, packed.first, of_first)
     else:
-        of_qkv = of_source.view(len(saved.x), -1)
-        query_key_value = linear_gradients(*both, of_qkv, saved.x, spans)
+        grad_source = grad_source.view(len(saved.x), -1)  # (T, 3 H)
+        query_key_value = linear_gradients(projection, grad_source, saved.x, spans)
         if needs_x:
-            of_x = _back(projection, of_qkv, of_sum)
+            grad_x = _input_gradient(projection, grad_source, grad_queried)
     return (
-        of_x, *query_key_value, *attention_output, *attention_norm,
+        grad_x, *query_key_value, *attention_output, *attention_norm,
         *intermediate, *output, *output_norm,
     )  # fmt: skip
 
 
-def _both(module: nn.Linear) -> tuple[Tensor, Tensor]:
-    return module.weight, module.bias
+def _concatenated(
+    query: tuple[Tensor | None, ...], key_value: tuple[Tensor | None, ...]
+) -> tuple[Tensor | None, ...]:
+    """Gradients of two parts of the same parameters, joined; None where the rows have them."""
+    return tuple(
+        None if one is None or other is None else torch.cat([one, other])
+        for one, other in zip(query, key_value, strict=True)
+    )

@@ -11,15 +11,14 @@ import contextlib
 import hashlib
 import json
 import logging
-import math
 import os
 import re
-from collections.abc import Callable, Iterable
-from datetime import datetime
+from collections.abc import Callable
 from typing import Any
 
-from trainer.storage.folder import Folder, OutOfSpace, StoreError, is_inside
+from trainer.storage.folder import Folder, OutOfSpace, StoreError
 from trainer.storage.open import open_folder
+from trainer.storage.record_check import problem_with
 
 __all__ = [
     "KEPT_CHECKPOINTS",
@@ -37,12 +36,6 @@ KEPT_CHECKPOINTS = 2
 MARGIN_BYTES = 8 * 2**20
 ENDS = ("complete", "pruned", "failed")
 _RECORD = re.compile(r"(\d{3,})\.json")
-#: What every epoch's record must say in numbers, and what may also be null or missing: of the
-#: epoch, of each of its tasks, of each of its phases.
-_NUMBERS = ("dev_score", "dev_mean", "minutes_per_epoch", "examples")
-_MAYBE_NUMBERS = ("updates", "conflict_share", "examples_per_second", "train_loss")
-_OF_TASK = ("dev_loss", "train_loss", "train_metric", "examples", "updates", "utilisation")
-_OF_PHASE = ("minutes", "examples", "updates", "conflict_share")
 
 
 class TrialDirectory:
@@ -199,81 +192,6 @@ def checkpoint_name(epoch: int, name: str) -> str:
 
 def predictions_name(epoch: int) -> str:
     return f"predictions/{epoch:03d}.parquet"
-
-
-def problem_with(record: dict[str, Any] | None, epoch: int) -> str:
-    """What is wrong with a commit record, or nothing: whoever reads on can rely on the rest."""
-    if record is None:
-        return "is not a JSON object"
-    if type(record.get("epoch")) is not int or record["epoch"] != epoch:
-        return f"is of epoch {record.get('epoch')!r}"
-    if wrong := _not_number(record, _NUMBERS, _MAYBE_NUMBERS):
-        return f"{wrong} is not a number"
-    if record.get("contended", "") not in (None, True, False):
-        return "contended is not true, false or null"
-    files = record.get("files", {})
-    if not isinstance(files, dict) or not all(is_inside(name) for name in files):
-        return "files names something outside the trial"
-    try:
-        datetime.fromisoformat(record.get("finished_at", "2000-01-01"))
-    except (TypeError, ValueError):
-        return "finished_at is not a time"
-    return _problem_with_tasks(record.get("tasks")) or _problem_with_phases(record)
-
-
-def _problem_with_tasks(tasks: Any) -> str:
-    if not isinstance(tasks, dict):
-        return "tasks is not a mapping"
-    for name, values in tasks.items():
-        if not isinstance(values, dict) or not name.isprintable():
-            return f"tasks.{name!a} is not a mapping"
-        scored = "dev_metric" in values
-        if wrong := _not_number(values, ("dev_metric",) if scored else (), _OF_TASK):
-            return f"tasks.{name}.{wrong} is not a number"
-        if scored and not isinstance(values.get("metric"), str):
-            return f"tasks.{name}.metric is not a name"
-    return ""
-
-
-def _problem_with_phases(record: dict[str, Any]) -> str:
-    phases = record.get("phases", [])
-    if not isinstance(phases, list) or not all(isinstance(phase, dict) for phase in phases):
-        return "phases is not a list of mappings"
-    for part in (record, *phases):
-        if wrong := _not_number(part, (), _OF_PHASE):
-            return f"{wrong} of a phase is not a number"
-        for key in ("conflicts", "cosines"):
-            pairs = part.get(key) or {}
-            if not isinstance(pairs, dict) or _not_number(pairs, (), pairs):
-                return f"{key} is not a mapping of numbers"
-    return ""
-
-
-def _not_number(values: dict[str, Any], wanted: Iterable[str], others: Iterable[str]) -> str:
-    """The first key that holds none; `others` may be missing or null."""
-    for key in wanted:
-        if not is_number(values.get(key)):
-            return key
-    for key in others:
-        if values.get(key) is not None and not is_number(values[key]):
-            return key
-    return ""
-
-
-def is_number(value: Any) -> bool:
-    """Whether it can be reckoned with: finite, and no truth value."""
-    return type(value) in (int, float) and -1e300 < value < 1e300
-
-
-def not_finite(record: Any, name: str = "") -> str:
-    """The first number in a record that is NaN or infinite, by its dotted name, or nothing."""
-    if isinstance(record, float):
-        return "" if math.isfinite(record) else name
-    if isinstance(record, list):
-        record = dict(enumerate(record))
-    parts = record.items() if isinstance(record, dict) else ()
-    found = (not_finite(value, f"{name}.{key}" if name else str(key)) for key, value in parts)
-    return next(filter(None, found), "")
 
 
 def _given_up(epoch: int, reason: str) -> str:

@@ -17,10 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from orchestrator.cli import app
 from orchestrator.spec import load_spec
 from orchestrator.spec.json_schema import sweep_schema
 from tests.support.command import ORCH, orch, orch_process
+from tests.support.hosts import multiplying_bf16
 from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
 
@@ -80,7 +83,26 @@ def test_the_example_of_sweep_names_its_trials_in_a_dry_run(place: Path) -> None
     assert "8 configurations x 2 seeds = 16 trials" in answer.stdout
     assert "does not act: lambda (sampler round_robin reads no lambda)" in answer.stdout
     assert "lambda: 0.1 to 1.0, where sampler is arrp" in answer.stdout
+    assert "precision: fp32 (as configured), device: " in answer.stdout
     assert not (place / "sweeps" / "arrp-embedded" / "lock").exists()
+
+
+def test_a_dry_run_says_what_this_host_makes_of_auto(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(place)
+    multiplying_bf16(monkeypatch, False)
+
+    def run(precision: str, *options: str) -> Any:
+        changes = ["--set", f"base.precision={precision}", "--set", "base.device=cpu", *options]
+        file = "search_spaces/arrp.yaml"
+        return CliRunner().invoke(app, ["sweep", file, "--profile", "cpu", "--dry-run", *changes])
+
+    said = "precision: fp32 (auto; this CPU does not multiply bf16 natively), device: cpu"
+    assert said in run("auto").stdout
+    assert json.loads(run("auto", "--json").stdout)["host"].startswith(said)
+    assert "\nnot here: precision: bf16: this CPU does not" in run("bf16").stdout
+    assert "precision: " not in run("auto", "--address", "1.2.3.4:5").stdout
 
 
 def test_show_takes_a_name_or_a_folder_and_the_beginning_of_a_trial(place: Path) -> None:

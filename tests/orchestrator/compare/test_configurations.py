@@ -117,6 +117,30 @@ def test_a_lucky_seed_does_not_stand_for_its_method(tmp_path: Path) -> None:
     assert "B=999" not in result.answer
 
 
+def test_auto_of_two_kinds_of_hosts_is_not_compared(tmp_path: Path) -> None:
+    """One configuration, seed 1 in bf16 and seed 2 in fp32: two rows, and no answer."""
+    write_trial(tmp_path, [0.70], sampler="annealed", precision="auto", computed_in="bf16")
+    for seed, precision in ((1, "bf16"), (2, "fp32")):
+        write_trial(
+            tmp_path, [0.70 + seed / 100], sampler="arrp", precision="auto", seed=seed,
+            computed_in=precision,
+        )  # fmt: skip
+    result = compared(tmp_path)
+    rows = [(row.label, row.seeds, row.basis["precision"]) for row in result.rows]
+    assert rows[:2] == [("arrp F=none λ=1 B=24000, fp32", [2], "fp32"),
+                        ("arrp F=none λ=1 B=24000, bf16", [1], "bf16")]  # fmt: skip
+    assert "they have different precision" in result.answer
+    assert any("computed in different precisions" in note for note in footnotes(result))
+
+
+def test_a_precision_that_is_named_or_unknown_compares_as_before(tmp_path: Path) -> None:
+    write_trial(tmp_path, [0.70], sampler="annealed", precision="bf16", computed_in="bf16")
+    write_trial(tmp_path, [0.71], sampler="arrp", precision="fp32")  # as old ledgers have it
+    result = compared(tmp_path)
+    assert "+0.0100" in result.answer
+    assert not any("precision" in note for note in footnotes(result))
+
+
 def test_labels_tell_configurations_apart(tmp_path: Path) -> None:
     write_trial(tmp_path, [0.5], sampler="arrp", freeze="encoder", B=320, **{"lambda": 0.5})
     write_trial(tmp_path, [0.4], sampler="annealed", B=640, dropout=0.1)

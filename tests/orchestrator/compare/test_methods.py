@@ -57,6 +57,19 @@ def test_all_frozen_sets_of_arrp_together_are_a_method_too(tmp_path: Path) -> No
     assert joined is not None and len(joined.configurations) == 2
 
 
+def test_methods_of_auto_in_two_precisions_do_not_compare(tmp_path: Path) -> None:
+    write_trial(tmp_path, [0.5], sampler="arrp", precision="auto", computed_in="bf16")
+    write_trial(tmp_path, [0.5], sampler="annealed", precision="auto", computed_in="fp32")
+    write_trial(tmp_path, [0.5], sampler="round_robin", precision="auto", computed_in="bf16")
+    write_trial(tmp_path, [0.5], sampler="cycle", precision="fp32", computed_in="fp32")
+    arrp, annealed, robin, named = (
+        grouped(tmp_path)[f"{name}+pcgrad"] for name in ("arrp", "annealed", "round_robin", "cycle")
+    )
+    assert why_apart(arrp, annealed) == "different precision (bf16 | fp32)"
+    assert why_apart(arrp, robin) == ""
+    assert why_apart(arrp, named) == "", "the configuration names it: that is the question's affair"
+
+
 def test_what_was_pruned_or_failed_is_counted_and_never_a_candidate(tmp_path: Path) -> None:
     write_trial(tmp_path, [0.5, 0.5], sampler="arrp", B=1)
     write_trial(tmp_path, [0.9, 0.9], sampler="arrp", B=2, status="pruned")

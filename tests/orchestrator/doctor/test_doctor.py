@@ -20,9 +20,12 @@ from orchestrator.cli import app
 from orchestrator.doctor import Finding, databases, examine, local, machine
 from orchestrator.doctor import cluster as nodes
 from orchestrator.doctor.inputs import encoder_finding, input_findings
+from orchestrator.doctor.precision import precision_findings
 from orchestrator.runner import auth_token
 from orchestrator.spec import SweepSpec, load_spec
+from tests.support.hosts import multiplying_bf16
 from tests.support.paths import ROOT
+from trainer.loop.device import Hardware
 
 EMBEDDED = str(ROOT / "search_spaces" / "arrp.yaml")
 BIG = 10**12
@@ -58,7 +61,7 @@ def test_the_command_says_a_line_each_and_exits_by_the_worst(
     looked_at = {finding["what"] for finding in found["findings"]}
     assert looked_at >= {
         "packages", "cpu", "memory", "gpu", "cache", "out", "resources", "token", "listening",
-        "data", "encoder", "mlflow", "optuna",
+        "data", "encoder", "mlflow", "optuna", "precision",
     }  # fmt: skip
     assert [path.name for path in tmp_path.iterdir()] == ["out"], "nothing else is made"
 
@@ -139,6 +142,36 @@ def test_encoders_are_looked_for_and_not_downloaded(
     assert encoder_finding(str(tmp_path / "none")).level == "error"
     hub = encoder_finding("nobody/has-such-a-model")
     assert hub.level == "warning" and "not in the Hub's cache" in hub.found
+
+
+@pytest.mark.parametrize(
+    ("precision", "native", "level", "text"),
+    [
+        ("auto", True, "ok", "bf16 (auto; this CPU multiplies bf16 natively)"),
+        ("auto", False, "ok", "fp32 (auto; this CPU does not multiply bf16 natively)"),
+        ("bf16", False, "error", "bf16: this CPU does not multiply bf16 natively"),
+    ],
+)
+def test_the_precision_is_named_with_its_reason(
+    precision: str, native: bool, level: str, text: str,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    multiplying_bf16(monkeypatch, native)
+    spec = spec_of(base={"precision": precision, "device": "cpu"})
+    found = [f for f in local.local_findings(spec, str(tmp_path), None) if f.what == "precision"]
+    assert [finding.level for finding in found] == [level]
+    assert found[0].found.startswith(text)
+    assert "device: cpu" in found[0].found or "precision: auto" in found[0].remedy
+
+
+def test_a_kept_precision_that_a_host_lacks_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    multiplying_bf16(monkeypatch, False)
+    spec = spec_of(base={"precision": "auto"}, resolved={"precision": "bf16"})
+    (found,) = precision_findings(spec, str(tmp_path), [Hardware("cpu", False, "node n1")])
+    assert found.level == "error" and "the CPU of node n1" in found.found
+    assert "--fresh" in found.remedy
 
 
 def test_every_missing_file_is_one_error(tmp_path: Path) -> None:

@@ -51,6 +51,20 @@ def test_where_it_runs_and_how_it_is_written_do_not_matter(change: dict[str, Any
     assert identify(**change) == identify()
 
 
+@pytest.mark.parametrize(
+    ("precision", "name"),
+    [
+        ("fp32", "arrp-b942a279f34d"),
+        ("bf16", "arrp-9b089ffdfa4a"),
+        ("bf16-emulated", "arrp-9b089ffdfa4a"),
+        ("auto", "arrp-a066bb93c50d"),
+    ],
+)
+def test_ids_of_earlier_sweeps_stay(precision: str, name: str) -> None:
+    """Their folders carry these names: `auto` is part of the identity, its result is not."""
+    assert identify(precision=precision) == name
+
+
 def test_seeds_of_one_configuration_share_its_config_id() -> None:
     ids = {config_id(TrainConfig.from_dict(BASE | {"seed": seed}), "f") for seed in (1, 2)}
     assert len(ids) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ import pytest
 
 from orchestrator.ledger.trial_log import KEPT_LINES, AttemptLog, last_log
 from orchestrator.runner.attempt import Report
+from orchestrator.spec.models import ResolvedSpec
 from tests.support import faulty
 from tests.support.attempts import Driver
 from tests.support.ledgers import epoch
+from trainer.loop.device import PrecisionError
 from trainer.storage.trial_directory import TrialDirectory
 
 
@@ -91,6 +94,29 @@ def test_a_full_disk_fails_no_trial_and_stops_the_sweep(tmp_path: Path) -> None:
     assert driver.handout.error == "OutOfSpace: 3 GB are needed"
 
 
+def test_a_host_that_would_emulate_fails_no_trial_and_stops_the_sweep(tmp_path: Path) -> None:
+    driver = Driver(tmp_path, "nothing", "warns")
+    attempt = driver.begin("a")
+    assert attempt
+    driver.attempts.ended("a", Report(error="PrecisionError: not here", kind="host", ended=True))
+    assert driver.status(attempt) is None
+    assert driver.begin("b") is None
+    assert driver.handout.error == "PrecisionError: not here"
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("auto", "fp32"), ("bf16", None)])
+def test_a_trial_of_auto_gets_the_precision_of_its_sweep(
+    precision: str, expected: str | None, tmp_path: Path
+) -> None:
+    driver = Driver(tmp_path, "nothing")
+    resolved = ResolvedSpec(precision="fp32")
+    driver.attempts.spec = driver.spec.model_copy(update={"resolved": resolved})
+    job = driver.handout.next()
+    assert job is not None
+    order = driver.attempts._order(replace(job, config=replace(job.config, precision=precision)))
+    assert order["identity"].get("precision") == expected
+
+
 def test_what_cannot_be_told_or_closed_stops_the_handing_out(tmp_path: Path) -> None:
     driver = Driver(tmp_path, "nothing", "warns")
     attempt = driver.begin("a")
@@ -110,6 +136,7 @@ def test_what_cannot_be_told_or_closed_stops_the_handing_out(tmp_path: Path) -> 
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "memory"),
         (OSError(errno.ENOMEM, "no"), "memory"),
         (OSError(errno.ENOSPC, "no"), "space"),
+        (PrecisionError("no bf16", "go elsewhere"), "host"),
         (RuntimeError("anything"), "error"),
     ],
 )

@@ -111,6 +111,14 @@ def test_what_acts_is_part_of_the_identity(change: dict) -> None:
     )
 
 
+def test_emulated_bf16_is_the_same_trial_as_bf16() -> None:
+    ids = [
+        TrainConfig.from_dict({"precision": name}).canonical() for name in ("bf16", "bf16-emulated")
+    ]
+    assert ids[0] == ids[1] and ids[0]["precision"] == "bf16"
+    assert TrainConfig.from_dict({"precision": "auto"}).canonical()["precision"] == "auto"
+
+
 def test_inactive_keys_have_reasons() -> None:
     reasons = TrainConfig.from_dict({"sampler": "round_robin"}).inactive()
     assert reasons["lambda"] == "sampler round_robin reads no lambda"

@@ -86,7 +86,7 @@ def test_pairs_are_laid_out_for_the_cross_encoder(root: Path) -> None:
     assert packed.ids[[0, 7, 8, 9, 15]].tolist() == [2, 3, 3, 2, 3]
     assert packed.token_types.tolist()[:23] == [0] * 8 + [1] + [0] * 7 + [1] * 7
     assert packed.positions.tolist()[:23] == [*range(9), *range(14)]
-    assert packed.longest == 14 and packed.starts.tolist() == [0, 9]
+    assert packed.lengths.max() == 14 and packed.starts.tolist() == [0, 9]
 
 
 def test_long_pairs_lose_the_end_of_the_longer_sentence(root: Path) -> None:

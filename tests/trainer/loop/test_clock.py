@@ -12,7 +12,7 @@ import torch
 
 import trainer.loop.clock
 from tests.support.small import small_config
-from trainer.loop.clock import STEP_PARTS, Neighbours, StepClock
+from trainer.loop.clock import STEP_PARTS, ContentionMonitor, StepClock
 from trainer.loop.run import Run
 from trainer.train import train_epoch
 
@@ -24,7 +24,9 @@ def an_epoch(cache: Path, **changes: Any) -> dict[str, Any]:
     return train_epoch(Run(small_config(cache, **changes)), 1)[0]
 
 
-@pytest.mark.parametrize("changes", [{}, {"precision": "bf16"}, {"sampler": "arrp"}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"precision": "bf16-emulated"}, {"sampler": "arrp"}], ids=str
+)
 def test_the_parts_of_an_epoch_are_most_of_its_minutes_and_never_more(
     cache: Path, changes: dict[str, Any]
 ) -> None:
@@ -93,11 +95,11 @@ def test_to_look_at_the_clock_costs_a_step_nothing() -> None:
 
 
 def test_a_busy_process_beside_this_one_is_foreign_load(busy: None) -> None:
-    watch = Neighbours(torch.device("cpu"))
+    watch = ContentionMonitor(torch.device("cpu"))
     watch.begin()
     time.sleep(0.5)
     watch.end()
-    contended, load = watch.verdict()
+    contended, load = watch.contention()
     assert load is not None
     # A core of this machine's, less what it has to share.
     assert contended == (load > trainer.loop.clock.FOREIGN_LOAD_ALLOWED)
@@ -114,13 +116,13 @@ def test_what_others_use_is_contention_from_a_tenth_of_the_machine(
     own = 0.7
     readings = iter([(5.0, 1.0, 0.0), (5.0 + 10 * (others * 2 + own), 1.0 + 10 * own, 10.0)])
     monkeypatch.setattr(trainer.loop.clock, "_cpu_reading", lambda: next(readings))
-    watch = Neighbours(torch.device("cpu"))
+    watch = ContentionMonitor(torch.device("cpu"))
     watch.begin()
     watch.end()
-    contended, load = watch.verdict()
+    contended, load = watch.contention()
     assert contended is verdict
     assert load == pytest.approx(others)
-    assert watch.verdict() == (None, None)  # nothing since
+    assert watch.contention() == (None, None)  # nothing since
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(0.25, False), (0.35, True)])
@@ -130,7 +132,7 @@ def test_so_many_seconds_of_others_may_be_spared(
     readings = iter([(5.0, 1.0, 0.0), (5.5 + seconds, 1.5, 0.5)])
     monkeypatch.setattr(trainer.loop.clock, "_cpu_reading", lambda: next(readings))
     monkeypatch.setattr(trainer.loop.clock.os, "cpu_count", lambda: 2)
-    watch = Neighbours(torch.device("cpu"))
+    watch = ContentionMonitor(torch.device("cpu"))
     watch.begin()
     watch.end()
-    assert watch.verdict(spared=0.3) == (verdict, pytest.approx(seconds))
+    assert watch.contention(spared=0.3) == (verdict, pytest.approx(seconds))

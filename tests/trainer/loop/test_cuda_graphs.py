@@ -18,7 +18,7 @@ from torch import Tensor
 
 import trainer.model.transformer_layer
 from tests.support.small import small_config
-from trainer.loop.cuda_graphs import RUNS_BEFORE, Function, GraphCache, Tensors
+from trainer.loop.cuda_graphs import WARM_UP_RUNS, Function, GraphCache, Tensors
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
 from trainer.model.dropout import Masks
@@ -62,15 +62,15 @@ def some(key: int) -> Tensors:
 
 def test_results_are_those_of_direct_calls_and_stay() -> None:
     torch.manual_seed(0)
-    calls, recorder = Counting(), GraphCache(fake)
+    calls, graph_cache = Counting(), GraphCache(fake)
     kept = []
     for key in torch.randint(4, (60,)).tolist():
         inputs = some(key)
         before = {name: tensor.clone() for name, tensor in inputs.items()}
-        made = recorder.run(key, inputs, calls.of(key))
+        made = graph_cache.run(key, inputs, calls.of(key))
         kept.append((made, calls.of(key)(before)))
         assert all(torch.equal(inputs[name], tensor) for name, tensor in before.items())
-    assert recorder.replayed > 30
+    assert graph_cache.replayed > 30
     for made, expected in kept:
         assert made.keys() == expected.keys()
         assert all(torch.equal(made[name], tensor) for name, tensor in expected.items())
@@ -78,47 +78,47 @@ def test_results_are_those_of_direct_calls_and_stay() -> None:
 
 def test_a_key_is_recorded_when_it_came_up_often_enough() -> None:
     calls = Counting()
-    recorder = GraphCache(calls.capture)
-    for number in range(1, RUNS_BEFORE + 4):
+    graph_cache = GraphCache(calls.capture)
+    for number in range(1, WARM_UP_RUNS + 4):
         for key in (0, 1):
-            recorder.run(key, some(key), calls.of(key))
-        replays = max(0, number - RUNS_BEFORE)
-        assert calls.captured == recorder.graphs == (2 if replays else 0)
-        assert recorder.replayed == 2 * replays
+            graph_cache.run(key, some(key), calls.of(key))
+        replays = max(0, number - WARM_UP_RUNS)
+        assert calls.captured == graph_cache.graphs == (2 if replays else 0)
+        assert graph_cache.replayed == 2 * replays
         assert calls.runs == 2 * number
 
 
 def test_the_recording_longest_unused_goes_first() -> None:
     calls = Counting()
-    recorder = GraphCache(calls.capture, kept=2)
+    graph_cache = GraphCache(calls.capture, max_graphs=2)
 
     def run(key: int, times: int = 1) -> int:
         """How many recordings it took."""
         before = calls.captured
         for _ in range(times):
-            recorder.run(key, some(key), calls.of(key))
-        assert recorder.graphs <= 2
+            graph_cache.run(key, some(key), calls.of(key))
+        assert graph_cache.graphs <= 2
         return calls.captured - before
 
-    assert [run(key, RUNS_BEFORE + 1) for key in (0, 1)] == [1, 1]
+    assert [run(key, WARM_UP_RUNS + 1) for key in (0, 1)] == [1, 1]
     assert run(0) == 0  # so 1 is the older one now
-    assert run(2, RUNS_BEFORE + 1) == 1
+    assert run(2, WARM_UP_RUNS + 1) == 1
     assert [run(key) for key in (0, 2)] == [0, 0]
-    assert run(1, RUNS_BEFORE + 1) == 1
+    assert run(1, WARM_UP_RUNS + 1) == 1
 
 
 def test_what_cannot_be_recorded_runs_directly() -> None:
     def refuse(function: Function, inputs: Tensors) -> Callable[[], Tensors]:
         raise RuntimeError("no memory")
 
-    calls, recorder = Counting(), GraphCache(refuse)
-    with pytest.warns(UserWarning, match="not recorded: no memory") as warned:
-        for _ in range(RUNS_BEFORE + 3):
+    calls, graph_cache = Counting(), GraphCache(refuse)
+    with pytest.warns(UserWarning, match="not captured as CUDA graphs: no memory") as warned:
+        for _ in range(WARM_UP_RUNS + 3):
             inputs = some(1)
-            made = recorder.run(1, inputs, calls.of(1))
+            made = graph_cache.run(1, inputs, calls.of(1))
             assert torch.equal(made["product"], inputs["x"] * inputs["y"])
-    assert len(warned) == 1 and recorder.graphs == recorder.replayed == 0
-    assert calls.runs == RUNS_BEFORE + 3
+    assert len(warned) == 1 and graph_cache.graphs == graph_cache.replayed == 0
+    assert calls.runs == WARM_UP_RUNS + 3
 
 
 def dense_attend(
@@ -157,7 +157,7 @@ def segments(bounds: Tensor, count: int) -> Tensor:
 
 
 class Direct(GraphCache):
-    """Records nothing.  Without any recorder the optimizer rounds its rate differently."""
+    """Captures nothing.  Without a cache the optimizer rounds its rate differently."""
 
     def run(self, key: Hashable, inputs: Tensors, function: Function) -> Tensors:
         return function(inputs)
@@ -169,10 +169,10 @@ def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trainer.model.transformer_layer, "attend_backward", dense_attend_backward)
 
 
-def a_run(cache: Path, align: int, recorder: GraphCache, **changes: Any) -> Run:
+def a_run(cache: Path, align: int, graph_cache: GraphCache, **changes: Any) -> Run:
     run = Run(small_config(cache, dropout=0.0, attention_dropout=0.0, **changes))
     run.stepper.align = align
-    run.stepper.recorder = recorder
+    run.stepper.graph_cache = graph_cache
     run._order.manual_seed(5)
     return run
 
@@ -214,11 +214,11 @@ def test_recorded_epochs_end_with_the_same_bits(
 ) -> None:
     """No step reads anything on the host that its key does not hold."""
     # Small batches in large spans: combinations of sizes come up again.
-    recorder, changes = GraphCache(fake), {"batch_size": 2, **changes}
-    direct, recorded = (a_run(cache, 64, how, **changes) for how in (Direct(fake), recorder))
+    graph_cache, changes = GraphCache(fake), {"batch_size": 2, **changes}
+    direct, recorded = (a_run(cache, 64, how, **changes) for how in (Direct(fake), graph_cache))
     phases = [*direct.plan(1), *direct.plan(2)]
     assert_same_bits(direct, recorded, [(phase, step) for phase in phases for step in phase.steps])
-    assert recorder.replayed > 0
+    assert graph_cache.replayed > 0
 
 
 def alike(run: Run, phase: Phase) -> tuple[Step, Step]:
@@ -226,7 +226,7 @@ def alike(run: Run, phase: Phase) -> tuple[Step, Step]:
     generator, found = np.random.default_rng(0), {}
     for _ in range(1000):
         step = tuple(Draw(task, generator.choice(32, 4)) for task in ("sst", "sts"))
-        inputs = run.stepper.inputs(run.stepper.plan(phase, step), step, torch.Generator())
+        inputs = run.stepper.inputs(run.stepper.layout(phase, step), step, torch.Generator())
         sizes = tuple(tensor.shape for tensor in inputs.tensors().values())
         spans, first = found.setdefault(sizes, (inputs.packed.spans, step))
         if spans != inputs.packed.spans:
@@ -235,26 +235,26 @@ def alike(run: Run, phase: Phase) -> tuple[Step, Step]:
 
 
 def test_steps_of_equal_sizes_are_not_taken_for_each_other(cache: Path, like_a_gpu: None) -> None:
-    recorder = GraphCache(fake)
-    direct, recorded = a_run(cache, 12, Direct(fake)), a_run(cache, 12, recorder)
+    graph_cache = GraphCache(fake)
+    direct, recorded = a_run(cache, 12, Direct(fake)), a_run(cache, 12, graph_cache)
     phase = direct.plan(1)[0]
     first, second = alike(direct, phase)
     steps = [(phase, first), (phase, second), (replace(phase, loss_scale=0.5), first)]
-    assert_same_bits(direct, recorded, steps * (RUNS_BEFORE + 2))
-    assert recorder.replayed == 2 * len(steps)
+    assert_same_bits(direct, recorded, steps * (WARM_UP_RUNS + 2))
+    assert graph_cache.replayed == 2 * len(steps)
 
 
 def test_a_recording_holds_for_its_frozen_segments_alone(cache: Path) -> None:
-    recorder = GraphCache(fake)
-    run = a_run(cache, 64, recorder, sampler="round_robin")
+    graph_cache = GraphCache(fake)
+    run = a_run(cache, 64, graph_cache, sampler="round_robin")
     phase = run.plan(1)[0]
     for graphs, frozen in enumerate(["layers:0", "pooler", "none"], start=1):
         run.freeze(frozen)
-        for _ in range(RUNS_BEFORE + 1):
+        for _ in range(WARM_UP_RUNS + 1):
             run.step(
                 phase, phase.steps[0], EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
             )
-        assert recorder.graphs == graphs
+        assert graph_cache.graphs == graphs
 
 
 def test_the_dense_attention_of_these_tests_is_the_trainers(

@@ -62,10 +62,10 @@ def test_variable_length_kernels_agree_with_grids(first_only: bool) -> None:
 @pytest.mark.parametrize("combiner", ["pcgrad", "sum"])
 def test_recorded_steps_train_like_plain_ones(cache: Path, combiner: str) -> None:
     recorded, plain = a_run(cache, combiner=combiner), a_run(cache, combiner=combiner)
-    plain.stepper.recorder = None
+    plain.stepper.graph_cache = None
     take_steps(recorded, 4)
     take_steps(plain, 4)
-    assert recorded.stepper.recorder is not None and recorded.stepper.recorder.replayed > 0
+    assert recorded.stepper.graph_cache is not None and recorded.stepper.graph_cache.replayed > 0
     start = a_run(cache, combiner=combiner)
     for name, values in plain.model.state_dict().items():
         moved = (values - start.model.state_dict()[name]).float().flatten()
@@ -84,14 +84,14 @@ def test_a_recorded_step_draws_new_dropout_masks_every_time(cache: Path) -> None
         run.step(phase, phase.steps[0], tally)
         with run.on_stream():
             losses.append(tally.last_losses()["sst"])
-    assert run.stepper.recorder is not None and run.stepper.recorder.replayed > 0
+    assert run.stepper.graph_cache is not None and run.stepper.graph_cache.replayed > 0
     assert len(set(losses)) == len(losses)
 
 
 def test_no_step_waits_for_the_gpu(cache: Path) -> None:
     run = a_run(cache)
     take_steps(run, 1)
-    run.stepper.recorder = None  # what a graph holds cannot wait in any case
+    run.stepper.graph_cache = None  # what a graph holds cannot wait in any case
     phase = run.plan(1)[0]
     tally = EpochMetrics(list(run.tasks.values()), run.corpus.sizes())
     torch.cuda.set_sync_debug_mode("error")

@@ -12,7 +12,7 @@ from tests.support.small import small_config
 from trainer.config.tasks import TASKS
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
-from trainer.loop.smart import divergence
+from trainer.model.losses import loss_of
 from trainer.samplers import Phase
 
 
@@ -34,9 +34,9 @@ def test_the_divergence_is_symmetric_kl_or_squared_difference(name: str) -> None
         else:
             p, q = a.softmax(-1), b.softmax(-1)
         expected = ((p * (p / q).log()).sum(-1) + (q * (q / p).log()).sum(-1)).mean()
-    assert torch.allclose(divergence(task, a, b), expected)
-    assert torch.allclose(divergence(task, b, a), expected)
-    assert divergence(task, a, a).item() == pytest.approx(0, abs=1e-12)
+    assert torch.allclose(loss_of(task).divergence(a, b), expected)
+    assert torch.allclose(loss_of(task).divergence(b, a), expected)
+    assert loss_of(task).divergence(a, a).item() == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize(("norm", "order"), [("inf", torch.inf), ("l2", 2)])
@@ -57,7 +57,7 @@ def test_the_perturbation_stays_in_its_ball_and_is_worse_than_chance(
     random *= (sizes / torch.linalg.vector_norm(random, ord=order, dim=-1))[:, None]
     with torch.no_grad():
         worst, chance = (
-            divergence(task, run.model("sst", packed, s), output) for s in (shift, random)
+            loss_of(task).divergence(run.model("sst", packed, s), output) for s in (shift, random)
         )
     assert worst > 2 * chance
 
@@ -66,7 +66,7 @@ def test_the_penalty_leaves_no_gradient_behind_but_its_own(cache: Path) -> None:
     """The inner maximisation must not write into the rows of J; dropout is off in both terms."""
     run = a_run(cache, smart_weight=1.0, dropout=0.5)
     task, packed = run.tasks["sst"], run.corpus.splits["sst"]["train"].packed(np.arange(8))
-    run.parameters.begin_step(1, ["sst"], packed.words, adding=True)
+    run.parameters.begin_step(1, ["sst"], packed.words, accumulates=True)
 
     def gradients() -> float:
         run.parameters.combine(None, packed.words)

@@ -15,7 +15,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForMaskedLM, BertModel
 
-from trainer.model.encoder import Encoder, EncoderShape
+from trainer.model.encoder import Encoder
+from trainer.model.encoder_shape import EncoderShape
 from trainer.model.packing import Packed, Part, pack
 from trainer.model.pretrained import EncoderError, find_checkpoint
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.model.packing import COARSE, Packed, Part, filled, pack
+from trainer.model.packing import GPU_ALIGNMENT, Packed, Part, filled, pack
 
 VOCABULARY = 50
 ALIGN = 8
@@ -157,10 +157,11 @@ def test_other_tensors_come_without_what_was_derived_from_the_old_ones() -> None
 
 def test_coarse_sizes_are_few_and_waste_little() -> None:
     counts = range(1, 20_000)
-    sizes = [filled(count, COARSE) for count in counts]
+    sizes = [filled(count, GPU_ALIGNMENT) for count in counts]
     assert all(count <= size for count, size in zip(counts, sizes, strict=True))
     assert all(
-        size - count < max(COARSE, count / 8) for count, size in zip(counts, sizes, strict=True)
+        size - count < max(GPU_ALIGNMENT, count / 8)
+        for count, size in zip(counts, sizes, strict=True)
     )
     assert sizes == sorted(sizes) and len(set(sizes)) < 80
     assert [filled(count, 16) for count in (1, 16, 17, 5000)] == [16, 16, 32, 5008]

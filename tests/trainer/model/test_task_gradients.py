@@ -15,7 +15,7 @@ from trainer.loop.run import Run
 from trainer.loop.smart import Smart
 from trainer.model.heads import MultitaskModel
 from trainer.model.losses import task_loss
-from trainer.model.task_gradients import RowState, rows_of
+from trainer.model.task_gradients import StepGradients, task_gradients_of
 
 LAYERS = {"shared_layer": True, "relational_layer": True}
 CASES = {
@@ -47,39 +47,39 @@ class Joint:
         self.parameters = self.run.parameters
         phase = self.run.plan(2)[0]
         step = max(phase.steps, key=lambda step: len({draw.task for draw in step}))
-        self.plan = self.run.stepper.plan(phase, step)
-        self.inputs = self.run.stepper.inputs(self.plan, step, torch.Generator().manual_seed(0))
-        self.draws = [step[place] for place in self.plan.places]
-        self.count = max(self.plan.rows) + 1
+        self.layout = self.run.stepper.layout(phase, step)
+        self.inputs = self.run.stepper.inputs(self.layout, step, torch.Generator().manual_seed(0))
+        self.draws = [step[place] for place in self.layout.places]
+        self.count = max(self.layout.rows) + 1
 
     def backward(self) -> None:
         """Gradients into the rows, as the trainer does it."""
         self.parameters.begin_step(
-            self.count, self.plan.tasks, self.inputs.packed.words, adding=self.run.smart.acts
+            self.count, self.layout.tasks, self.inputs.packed.words, accumulates=self.run.smart.acts
         )
         self.losses().sum().backward()
 
     def losses(self) -> Tensor:
         torch.manual_seed(0)  # SMART's noise
-        outputs = self.run.model.outputs(self.plan.tasks, self.inputs.packed)
+        outputs = self.run.model.outputs(self.layout.tasks, self.inputs.packed)
         found = []
-        for number, (name, output) in enumerate(zip(self.plan.tasks, outputs, strict=True)):
+        for number, (name, output) in enumerate(zip(self.layout.tasks, outputs, strict=True)):
             loss = task_loss(self.run.tasks[name], output, self.inputs.labels[number])
             if self.run.smart.acts:
                 loss = loss + self.run.smart.penalty(
-                    self.run.tasks[name], self.inputs.alone[number]
+                    self.run.tasks[name], self.inputs.single[number]
                 )
             found.append(loss)
         return torch.stack(found)
 
     def rows(self) -> list[Gradients]:
         """What stands in the rows, those of the word table as wide as the table."""
-        words, of_words = self.inputs.packed.words, self.parameters.state.words
+        words, of_words = self.inputs.packed.words, self.parameters.step_gradients.words
         found = []
         for row in range(self.count):
             gradients = {}
             for name, parameter in shared_of(self.run.model).items():
-                rows = rows_of(parameter)
+                rows = task_gradients_of(parameter)
                 assert rows is not None
                 if not rows.sparse:
                     gradients[name] = rows[row].clone()
@@ -104,20 +104,20 @@ class Joint:
         """Rows from a model without any: a backward of every draw by itself."""
         model = build_model(self.run.config, self.run.corpus)
         model.load_state_dict(self.run.model.state_dict())
-        assert all(rows_of(parameter) is None for parameter in model.parameters())
-        smart = Smart(self.run.config, model, RowState())
+        assert all(task_gradients_of(parameter) is None for parameter in model.parameters())
+        smart = Smart(self.run.config, model, StepGradients())
         torch.manual_seed(0)
         found = []
         for row in range(self.count):
             model.zero_grad()
             for number, draw in enumerate(self.draws):
-                if self.plan.rows[number] == row:
+                if self.layout.rows[number] == row:
                     task = self.run.tasks[draw.task]
                     split = self.run.corpus.splits[draw.task]["train"]
                     labels = torch.from_numpy(split.labels_of(draw.rows))
                     loss = task_loss(task, model(draw.task, split.packed(draw.rows)), labels)
                     if smart.acts:
-                        loss = loss + smart.penalty(task, self.inputs.alone[number])
+                        loss = loss + smart.penalty(task, self.inputs.single[number])
                     loss.backward()
             found.append(
                 {
@@ -145,7 +145,7 @@ def test_a_row_is_the_gradient_of_its_tasks_losses_alone(cache: Path, case: str)
     for _ in range(2):  # the second finds the rows full
         joint.backward()
     expected = joint.expected()
-    assert joint.count == len(set(joint.plan.groups)) > 1
+    assert joint.count == len(set(joint.layout.groups)) > 1
     for found, wanted in zip(joint.rows(), expected, strict=True):
         assert flat(wanted).norm() > 0
         assert_close(found, wanted)
@@ -155,7 +155,7 @@ def test_the_steps_of_these_tests_are_as_their_names_say(cache: Path) -> None:
     unlike = Joint(cache, **CASES["batches of unlike sizes"])
     assert len({len(draw.rows) for draw in unlike.draws}) > 1
     grouped = Joint(cache, **CASES["two tasks in one row"])
-    rows = dict(zip(grouped.plan.tasks, grouped.plan.rows, strict=True))
+    rows = dict(zip(grouped.layout.tasks, grouped.layout.rows, strict=True))
     assert rows["sst"] == rows["sts"] != rows["qqp"]
 
 
@@ -188,7 +188,7 @@ def test_the_update_is_the_weighted_sum_of_the_rows(cache: Path, case: str) -> N
 
 def test_without_rows_the_update_is_the_sum_of_the_tasks_gradients(cache: Path) -> None:
     joint = Joint(cache, combiner="sum", **LAYERS)
-    assert joint.count == 1 and not joint.plan.groups
+    assert joint.count == 1 and not joint.layout.groups
     joint.backward()
     joint.parameters.combine(None, joint.inputs.packed.words)
     assert_close(joint.update(), joint.expected()[0])
@@ -199,7 +199,7 @@ def test_kept_rows_stay_as_they_are(cache: Path, combiner: str) -> None:
     joint = Joint(cache, combiner=combiner, **LAYERS)
     joint.backward()
     before = joint.rows()
-    with joint.parameters.state.kept():
+    with joint.parameters.step_gradients.pause():
         (joint.losses() * 3).sum().backward()
     for found, wanted in zip(joint.rows(), before, strict=True):
         assert all(torch.equal(found[name], value) for name, value in wanted.items())
@@ -223,12 +223,12 @@ def test_what_is_frozen_has_no_gradient_left_from_before(cache: Path, frozen: st
                 wanted[name] = value
         wanted = {name: value for name, value in wanted.items() if name in after}
         assert_close(after, wanted)
-    assert (joint.parameters.state.words is None) == (frozen == "embeddings")
+    assert (joint.parameters.step_gradients.words is None) == (frozen == "embeddings")
 
 
 def test_bf16_steps_go_where_fp32_steps_go(cache: Path) -> None:
     updates = []
-    for precision in ("fp32", "bf16"):
+    for precision in ("fp32", "bf16-emulated"):
         joint = Joint(cache, precision=precision)
         joint.backward()
         combiner, orders = joint.run.combiner, joint.inputs.orders
@@ -241,7 +241,7 @@ def test_bf16_steps_go_where_fp32_steps_go(cache: Path) -> None:
 
 
 def test_bf16_copies_are_the_rounded_weights(cache: Path) -> None:
-    run = Run(small_config(cache, precision="bf16", sampler="round_robin"))
+    run = Run(small_config(cache, precision="bf16-emulated", sampler="round_robin"))
     phase = run.plan(1)[0]
     shared = shared_of(run.model)
     del shared[WORD]
@@ -250,4 +250,4 @@ def test_bf16_copies_are_the_rounded_weights(cache: Path) -> None:
     run.parameters.refresh()
     for old, (name, parameter) in zip(before, shared.items(), strict=True):
         assert not torch.equal(parameter, old), name
-        assert torch.equal(parameter.low, parameter.bfloat16()), name
+        assert torch.equal(parameter.low_precision, parameter.bfloat16()), name

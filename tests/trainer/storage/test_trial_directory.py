@@ -162,7 +162,7 @@ def test_a_damaged_epoch_falls_back_one_epoch_and_says_so(
         ({"tasks": {"sst": {"dev_metric": 0.5}}}, "tasks.sst.metric is not a name"),
         ({"phases": ["first"]}, "phases is not a list of mappings"),
         ({"phases": [{"minutes": "1"}]}, "minutes of a phase is not a number"),
-        ({"phases": [{"cosines": {"qqp|sst": "x"}}]}, "cosines is not a mapping of numbers"),
+        ({"phases": [{"cosines": {"qqp|sst": "x"}}]}, "cosines of a phase is not a mapping"),
         ({"cosines": 1}, "cosines is not a mapping of numbers"),
         ({"conflicts": {"qqp|sst": "often"}}, "conflicts is not a mapping of numbers"),
         ({"finished_at": "today"}, "finished_at is not a time"),

@@ -1,0 +1,319 @@
+"""The one table of what an epoch's record holds, and how its numbers are read.
+
+`EPOCH` lists the fields of a record, `TASK` those of each of its tasks, `PHASE` those of each of
+its phases.  Everything that reads a record reads them: the check of records on disk, the objectives
+of a search, MLflow, `orch show`, `orch compare` and the tests that compare records.
+
+A number that a record holds needs no entry: MLflow, `orch show` and `orch compare --json` have
+every finite number.  An entry gives it a unit, a name in MLflow or a column, or makes it an
+objective.
+
+This module imports nothing heavy, so that a sweep file can be checked without torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Literal
+
+Record = Mapping[str, Any]
+#: Where a number stands in a record: `("tasks", "sst", "dev_loss")`.
+Place = tuple[str, ...]
+
+
+class Kind(Enum):
+    """What a field holds."""
+
+    NUMBER = "a number"
+    #: Numbers by name: of every pair of tasks, of every part of a step.
+    NUMBERS = "a mapping of numbers"
+    FLAG = "true, false or null"
+    TEXT = "a name"
+    TIME = "a time"
+    #: The epoch's number.
+    EPOCH = "the epoch's number"
+    TASKS = "a mapping"
+    PHASES = "a list of mappings"
+    #: Names of files with their sha256.
+    FILES = "a mapping of files"
+    #: What a resume had to say.
+    NOTES = "a list of texts"
+
+
+class Must(Enum):
+    """What the check of a record asks of a field."""
+
+    BE_THERE = "a value of its kind"
+    BE_RIGHT = "a value of its kind, if it is there"
+    MAY_BE_NULL = "a value of its kind, null, or missing"
+    NOTHING = "anything: readers take it for missing if it is not of its kind"
+
+
+@dataclass(frozen=True)
+class Field:
+    """One field of a record.
+
+    Attributes:
+        unit: of its numbers; empty for shares, scores and counts.
+        better: whether more or less of it is better, where that is a question.
+        objective: whether a search can aim at it, and a scheduler compare trials by it.
+        over_epochs: what stands for a whole trial: the last epoch's value or the mean of all.
+        timing: another run or a resume of the same trial may give another value.
+        mlflow: its name in MLflow; `{task}`, `{metric}` and `{key}` are filled in.  Without one,
+            the name follows its place in the record (`orchestrator.tracking.trial_run`).
+        show: the heading of its column in `orch show TRIAL`; no column if it is empty.
+        compare: the same in `orch compare`'s table of configurations.
+        digits: decimals in those columns.
+    """
+
+    name: str
+    kind: Kind = Kind.NUMBER
+    must: Must = Must.MAY_BE_NULL
+    unit: str = ""
+    better: Literal["max", "min", ""] = ""
+    objective: bool = False
+    over_epochs: Literal["last", "mean"] = "last"
+    timing: bool = False
+    mlflow: str = ""
+    show: str = ""
+    compare: str = ""
+    digits: int = 3
+
+    @property
+    def is_speed(self) -> bool:
+        """Whether it means little where something else ran on the device (`contended`)."""
+        return self.unit in ("min", "examples/s")
+
+
+def _table(*fields: Field) -> dict[str, Field]:
+    return {field.name: field for field in fields}
+
+
+EPOCH = _table(
+    Field("epoch", Kind.EPOCH, Must.BE_THERE),
+    Field(
+        "dev_score", must=Must.BE_THERE, better="max", objective=True, mlflow="dev/score",
+        show="dev_score", compare="dev_score", digits=4,
+    ),
+    Field(
+        "dev_mean", must=Must.BE_THERE, better="max", objective=True, mlflow="dev/mean",
+        show="dev_mean", compare="dev_mean", digits=4,
+    ),
+    Field("tasks", Kind.TASKS, Must.BE_THERE),
+    Field(
+        "minutes_per_epoch", must=Must.BE_THERE, unit="min", better="min", objective=True,
+        over_epochs="mean", timing=True, mlflow="time/minutes_per_epoch",
+        show="min", compare="min/epoch",
+    ),
+    Field("updates", over_epochs="mean", mlflow="train/updates", show="updates", digits=0),
+    Field(
+        "examples", must=Must.BE_THERE, over_epochs="mean", mlflow="train/examples",
+        show="examples", compare="examples/epoch", digits=0,
+    ),
+    Field(
+        "examples_per_second", unit="examples/s", better="max", objective=True,
+        over_epochs="mean", timing=True, mlflow="system/examples_per_second",
+    ),
+    Field(
+        "peak_memory_mb", must=Must.NOTHING, unit="MB", better="min", objective=True,
+        over_epochs="mean", timing=True, mlflow="system/peak_memory_mb",
+    ),
+    Field("train_loss", better="min", objective=True, over_epochs="mean", mlflow="train/loss"),
+    Field("conflict_share", mlflow="train/conflict_share", show="conflicts"),
+    Field("conflicts", Kind.NUMBERS, mlflow="train/conflict_{key}"),
+    Field("cosines", Kind.NUMBERS, mlflow="train/cosine_{key}"),
+    Field("phases", Kind.PHASES, Must.BE_RIGHT),
+    Field(
+        "parts", Kind.NUMBERS, Must.NOTHING, unit="min", over_epochs="mean", timing=True,
+        mlflow="time/{key}_minutes",
+    ),
+    Field(
+        "evaluation_minutes", must=Must.NOTHING, unit="min", better="min", over_epochs="mean",
+        timing=True, mlflow="time/evaluation_minutes",
+    ),
+    Field(
+        "checkpoint_minutes", must=Must.NOTHING, unit="min", better="min", over_epochs="mean",
+        timing=True, mlflow="time/checkpoint_minutes",
+    ),
+    Field(
+        "setup_minutes", must=Must.NOTHING, unit="min", better="min", over_epochs="mean",
+        timing=True, mlflow="time/setup_minutes",
+    ),
+    Field("contended", Kind.FLAG, timing=True),
+    Field(
+        "foreign_load", must=Must.NOTHING, over_epochs="mean", timing=True,
+        mlflow="system/foreign_load",
+    ),
+    Field("finished_at", Kind.TIME, Must.BE_RIGHT, timing=True),
+    Field("files", Kind.FILES, Must.BE_RIGHT),
+    Field("notes", Kind.NOTES, Must.NOTHING, timing=True),
+)  # fmt: skip
+
+#: Of each task; `metric` names what `dev_metric` and `train_metric` are.
+TASK = _table(
+    Field("metric", Kind.TEXT, Must.MAY_BE_NULL),
+    Field(
+        "dev_metric", must=Must.BE_RIGHT, better="max", mlflow="dev/{task}_{metric}",
+        show="{task}", compare="{task} {metric}",
+    ),
+    Field("dev_loss", better="min", mlflow="dev/{task}_loss"),
+    Field("train_loss", better="min", mlflow="train/{task}_loss"),
+    Field("train_metric", better="max", mlflow="train/{task}_{metric}"),
+    Field("examples", mlflow="train/{task}_examples"),
+    Field("updates", mlflow="train/{task}_updates"),
+    Field("utilisation", mlflow="train/{task}_utilisation"),
+)  # fmt: skip
+
+PHASE = _table(
+    Field("name", Kind.TEXT, Must.NOTHING),
+    Field("minutes", unit="min", better="min", timing=True),
+    Field("examples"),
+    Field("updates"),
+    Field("conflict_share"),
+    Field("conflicts", Kind.NUMBERS),
+    Field("cosines", Kind.NUMBERS),
+)
+
+
+def objectives() -> dict[str, Literal["max", "min"]]:
+    """What a search can aim at, each with the direction that is better."""
+    return {
+        field.name: field.better for field in EPOCH.values() if field.objective and field.better
+    }
+
+
+def is_number(value: Any) -> bool:
+    """Whether it can be computed with: finite, and no truth value."""
+    return type(value) in (int, float) and -1e300 < value < 1e300
+
+
+def numbers(record: Record) -> dict[Place, float]:
+    """Every finite number of a record by its place, the epoch's own number apart.
+
+    A phase stands under its name: `("phases", "round_robin", "minutes")`.
+    """
+    found: dict[Place, float] = {}
+    _collect(record.items(), (), found)
+    found.pop(("epoch",), None)
+    return found
+
+
+def _collect(items: Iterable[tuple[Any, Any]], place: Place, found: dict[Place, float]) -> None:
+    for key, value in items:
+        if isinstance(value, float | int):
+            if is_number(value):
+                found[*place, _printable(key)] = value
+        elif isinstance(value, dict):
+            _collect(value.items(), (*place, _printable(key)), found)
+        elif isinstance(value, list):
+            _collect(
+                enumerate(value) if key != "phases" else _named(value),
+                (*place, _printable(key)),
+                found,
+            )
+
+
+def _named(phases: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
+    """Phases by their names, which differ within an epoch."""
+    for number, phase in enumerate(phases):
+        yield (phase.get("name") or number) if isinstance(phase, dict) else number, phase
+
+
+def _printable(name: Any) -> str:
+    """A name that can be shown and encoded, whoever wrote the record."""
+    text = str(name)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def dotted(place: Place) -> str:
+    """A number's name: `tasks.sst.dev_loss`."""
+    return ".".join(place)
+
+
+def field_at(place: Place) -> Field | None:
+    """The table's entry for a number, or None if it has none."""
+    table, inner = EPOCH, place
+    if place[0] == "tasks":
+        table, inner = TASK, place[2:]
+    elif place[0] == "phases":
+        table, inner = PHASE, place[2:]
+    field = table.get(inner[0]) if inner else None
+    if field is None or len(inner) > 2:
+        return None
+    return field if field.kind is (Kind.NUMBER, Kind.NUMBERS)[len(inner) - 1] else None
+
+
+def of_trial(records: Sequence[Record]) -> dict[Place, float]:
+    """The numbers that stand for a whole trial, by their places in its last record."""
+    found = numbers(records[-1]) if records else {}
+    values: dict[Place, float] = {}
+    for place, last in found.items():
+        field = field_at(place)
+        if field is None or field.over_epochs == "last":
+            values[place] = last
+        elif math.isfinite(mean := _mean(records, place)):
+            values[place] = mean
+    return values
+
+
+def value_of_trial(name: str, records: Sequence[Record]) -> float:
+    """The number of an epoch that stands for a whole trial; NaN where an epoch lacks it."""
+    field = EPOCH.get(name)
+    return _mean(records[-1:] if field and field.over_epochs == "last" else records, (name,))
+
+
+def _mean(records: Iterable[Record], place: Place) -> float:
+    """The mean over the epochs; NaN where one of them lacks it."""
+    values = [_at(record, place) for record in records]
+    if not values or not all(map(is_number, values)):
+        return math.nan
+    return math.fsum(values) / len(values)
+
+
+def _at(record: Record, place: Place) -> Any:
+    value: Any = record
+    for key in place:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def not_finite(record: Any) -> str:
+    """The first number in a record that is NaN or infinite, by its dotted name, or nothing."""
+    return next((dotted(place) for place in _not_finite(record, ())), "")
+
+
+def _not_finite(value: Any, place: Place) -> Iterator[Place]:
+    if isinstance(value, float) and not math.isfinite(value):
+        yield place
+    if isinstance(value, list):
+        value = dict(enumerate(value))
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _not_finite(inner, (*place, str(key)))
+
+
+def summarise(records: Sequence[Record]) -> dict[str, Any]:
+    """end.json's summary of a trial that has run so far as `records`: the last epoch's scores and
+    the mean minutes per epoch.  Empty without a record."""
+    if not records:
+        return {}
+    last = records[-1]
+    best = max(records, key=lambda record: record["dev_score"])
+    return {
+        "epochs": last["epoch"],
+        "dev_score": last["dev_score"],
+        "dev_mean": last["dev_mean"],
+        "tasks": {n: v["dev_metric"] for n, v in last["tasks"].items() if "dev_metric" in v},
+        "minutes_per_epoch": sum(r["minutes_per_epoch"] for r in records) / len(records),
+        "examples_per_epoch": sum(r["examples"] for r in records) / len(records),
+        "contended": None
+        if any(r["contended"] is None for r in records)
+        else any(r["contended"] for r in records),
+        "best_epoch": best["epoch"],
+        "best_dev_score": best["dev_score"],
+    }
