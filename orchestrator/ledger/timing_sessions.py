@@ -11,13 +11,15 @@ from __future__ import annotations
 import logging
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from orchestrator.ledger.timed_rounds import Measured, TimedConfig, TimedRound, TimedStretch
 from orchestrator.ledger.timing_intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -28,51 +30,6 @@ logger = logging.getLogger("orchestrator")
 FOLDER = "timings"
 #: Fewer quiet rounds give no interval worth its name.
 MIN_ROUNDS = 5
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-
-class TimedPhase(_Model):
-    """A phase's updates and examples an epoch, on average over the trial's epochs."""
-
-    name: str
-    updates: float = Field(gt=0)
-    examples: float = Field(gt=0)
-
-
-class TimedConfig(_Model):
-    """What took part.
-
-    `without_surgery_of`: the configurations that differ from it in the combiner alone, where it
-    was added with the plain sum to see what theirs costs.
-    """
-
-    config_id: str
-    label: str
-    trial_ids: list[str]
-    precision: str
-    phases: list[TimedPhase] = Field(min_length=1)
-    without_surgery_of: list[str] = Field(default_factory=list)
-
-
-class TimedStretch(_Model):
-    """`trainer.step_timing.Stretch`."""
-
-    phase: str
-    steps: int = Field(ge=1)
-    seconds: float = Field(gt=0)
-    parts: dict[str, float]
-
-
-class TimedRound(_Model):
-    """`trainer.step_timing.Round`; its turns by config id."""
-
-    number: int
-    contended: bool | None
-    foreign_load: float | None
-    turns: dict[str, list[TimedStretch]]
 
 
 @dataclass(frozen=True)
@@ -95,7 +52,7 @@ class Minutes:
         return self.parts["surgery"] / math.fsum(self.parts.values())
 
 
-class Session(_Model):
+class Session(Measured):
     """A timing session's file."""
 
     format: Literal[1] = 1
@@ -138,17 +95,19 @@ class Session(_Model):
             return "unknown whether something else ran on the device"
         return f"fewer than {MIN_ROUNDS} rounds"
 
-    @property
-    def labels(self) -> dict[str, str]:
-        """Config id -> its label, followed by the id where several have the same label."""
-        labels = [each.label for each in self.configs]
-        return {
-            c.config_id: c.label if labels.count(c.label) == 1 else f"{c.label} {c.config_id}"
-            for c in self.configs
-        }
-
     def config(self, config_id: str) -> TimedConfig:
         return next(each for each in self.configs if each.config_id == config_id)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What each configuration is called: its label, with its id where two have the same."""
+        labels = Counter(each.label for each in self.configs)
+        return {
+            each.config_id: each.label
+            if labels[each.label] == 1
+            else f"{each.label} {each.config_id}"
+            for each in self.configs
+        }
 
     def minutes(self, config_id: str) -> Minutes:
         """Of the quiet rounds; of all of them where nothing can be claimed (`problem`)."""

@@ -55,7 +55,7 @@ def parts(
 
 def _session(session: Session) -> Iterable[Part]:
     """Minutes of a timing session."""
-    labels = session.labels
+    labels = session.names
     if session.problem:
         yield Missing(f"Nothing can be claimed from the newest timing session: {session.problem}.")
     minutes = {key: session.minutes(key) for key in labels}

@@ -30,7 +30,8 @@ ROOMS = (
     "trainer.storage", "trainer.model", "trainer.data", "trainer.loop",
     "trainer.train", "trainer.step_timing", "trainer.inference", "trainer.__main__",
     # The orchestrator stands on it.
-    "orchestrator.errors", "orchestrator.database_urls", "orchestrator.database_health",
+    "orchestrator.errors", "orchestrator.signals", "orchestrator.database_urls",
+    "orchestrator.database_health",
     "orchestrator.spec", "orchestrator.ledger", "orchestrator.search", "orchestrator.scheduling",
     "orchestrator.progress", "orchestrator.download", "orchestrator.fair_timing",
     "orchestrator.runner", "orchestrator.preflight", "orchestrator.job_package",
