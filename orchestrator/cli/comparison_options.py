@@ -18,7 +18,7 @@ def comparison_options(
     baseline: Annotated[
         str,
         typer.Option(
-            "--baseline", metavar="METHOD", help="Compare with this one (annealed+pcgrad)."
+            "--baseline", metavar="METHOD", help="Compare with this method (annealed+pcgrad)."
         ),
     ] = ComparisonOptions.baseline,
     methods: Annotated[
@@ -26,7 +26,7 @@ def comparison_options(
         typer.Option(
             "--methods",
             metavar="METHOD[,METHOD]",
-            help="Compare these alone (or all that begin so) with the baseline.",
+            help="Compare only these methods, or those that begin so, with the baseline.",
         ),
     ] = "",
     metric: Annotated[
@@ -37,41 +37,38 @@ def comparison_options(
         typer.Option(
             "--by",
             metavar="KEY[,KEY]",
-            help="What makes a method, instead of sampler, combiner and frozen set.",
+            help="Group trials by these keys, instead of sampler, combiner and frozen set.",
         ),
     ] = "",
     margin: Annotated[
         float,
         typer.Option(
-            "--margin", metavar="X", help="A difference that does not matter, of the metric."
+            "--margin", metavar="X", help="Differences of the metric up to this do not matter."
         ),
     ] = ComparisonOptions.margin,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of halves and resampling.")
+        int, typer.Option("--seed", min=0, help="Seed for halving and resampling.")
     ] = ComparisonOptions.seed,
 ) -> ComparisonOptions:
-    """The options, checked as far as no trial is needed."""
+    """Check the options as far as possible without trials."""
     if not 0 < margin < 1:
         raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
-    return ComparisonOptions(
-        metric=metric, by=_listed(by), baseline=baseline, methods=_listed(methods), margin=margin,
-        seed=seed,
-    )  # fmt: skip
+    return ComparisonOptions(metric, _listed(by), baseline, _listed(methods), margin, seed)
 
 
 def takes_comparison_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `comparison_options` in the place of its parameter `question`."""
-    options = inspect.signature(comparison_options, eval_str=True).parameters
+    """Replace a command's parameter `options` by the parameters of `comparison_options`."""
+    declared = inspect.signature(comparison_options, eval_str=True).parameters
     own = inspect.signature(command, eval_str=True).parameters
 
     @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        chosen = {name: given.pop(name) for name in options}
-        command(**given, question=comparison_options(**chosen))
+    def with_options(**arguments: Any) -> None:
+        chosen = {name: arguments.pop(name) for name in declared}
+        command(**arguments, options=comparison_options(**chosen))
 
     shown: list[inspect.Parameter] = []
     for name, parameter in own.items():
-        shown += options.values() if name == "question" else [parameter]
+        shown += declared.values() if name == "options" else [parameter]
     with_options.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     return with_options
 
