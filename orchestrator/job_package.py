@@ -6,7 +6,7 @@ import math
 import os
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,39 +43,51 @@ class Submission:
             shutil.copyfile(file, folder / name)
 
 
+@dataclass(frozen=True)
+class SweepCommand:
+    """The options of `orch sweep` that a job runs with.
+
+    Attributes:
+        out: a folder that all nodes share, or a URI.
+        insecure: the cluster asks for no token.
+    """
+
+    file: str
+    out: str
+    profile: str | None = None
+    overrides: Sequence[str] = ()
+    insecure: bool = False
+
+    def words(self) -> list[str]:
+        command = ["orch", "sweep", Path(self.file).name]
+        command += ["--profile", self.profile] if self.profile is not None else []
+        for override in self.overrides:
+            command += ["--set", override]
+        insecure = ["--insecure"] if self.insecure else []
+        return [*command, "--out", self.out, "--address", "auto", *insecure]
+
+
 def submission(
     spec: SweepSpec,
-    file: str,
-    profile: str | None,
-    overrides: Iterable[str],
-    out: str,
+    command: SweepCommand,
     variables: Iterable[str],
     environment: Mapping[str, str] = os.environ,
-    *,
-    insecure: bool = False,
 ) -> Submission:
     """The job that trains a sweep, checked as far as that can be done from here.
 
     Args:
-        spec: what `file`, `profile` and `overrides` make.
-        out: a folder that all nodes share, or a URI.
+        spec: the sweep that the command trains.
         variables: names of variables whose values of `environment` the job gets.
-        insecure: the cluster asks for no token.
 
     Raises `SweepError`.
     """
-    _check_out(out)
-    command = ["orch", "sweep", Path(file).name]
-    command += ["--profile", profile] if profile is not None else []
-    for override in overrides:
-        command += ["--set", override]
-    command += ["--out", out, "--address", "auto", *(["--insecure"] if insecure else [])]
+    _check_out(command.out)
     return Submission(
         sweep=spec.name,
-        out=out,
+        out=command.out,
         # The job's shell makes way: a signal to the job is one to the sweep.
-        entrypoint="exec " + shlex.join(command),
-        files={Path(file).name: Path(file), **_taken_along(spec)},
+        entrypoint="exec " + shlex.join(command.words()),
+        files={Path(command.file).name: Path(command.file), **_taken_along(spec)},
         environment={
             **_values(variables, environment),
             # Ray kills a stopped job 3 s later, unless its environment says otherwise.

@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 from orchestrator import job_package as submissions
 from orchestrator.cli import COMMANDS, app
 from orchestrator.errors import SweepError, UserError
-from orchestrator.job_package import LEAVING_S, submission
+from orchestrator.job_package import LEAVING_S, SweepCommand, submission
 from orchestrator.runner import auth_token, job_server, jobs
 from orchestrator.runner.jobs import JobError, Jobs
 from orchestrator.spec import load_spec
@@ -76,7 +76,7 @@ def submit(server: FakeJobServer, *options: str) -> Result:
 
 
 def made(file: str, out: str = "/shared", *variables: str, **environment: str) -> Any:
-    return submission(load_spec(file), file, None, [], out, variables, environment)
+    return submission(load_spec(file), SweepCommand(file, out), variables, environment)
 
 
 class Following(threading.Thread):
