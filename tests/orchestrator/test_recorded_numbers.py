@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.compare.configurations import compare
-from orchestrator.compare.output.configuration_table import configurations_sheet
+from orchestrator.compare.output.configuration_table import configurations_table
 from orchestrator.database_urls import resolve_uri
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import MlflowProjection, SweepDescription
@@ -85,7 +85,7 @@ def test_one_line_makes_it_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     heading, one, two = orch("show", "s", name, out=tmp_path).splitlines()[3:6]
     assert heading.split()[-1] == "norm" and "sst norm" in heading
     assert (one.split()[-1], two.split()[-1]) == ("1.50", "2.50")
-    sheet = configurations_sheet(compare(Ledger(tmp_path, "s").trials()))
+    sheet = configurations_table(compare(Ledger(tmp_path, "s").trials()))
     assert (sheet.columns[-1], sheet.rows[0][-1].text) == ("norm/step", "2.50")
 
 
