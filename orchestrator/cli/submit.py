@@ -93,11 +93,12 @@ def _made(
     spec: SweepSpec, file: str, profile: str | None, overrides: list[str], out: str | None,
     variables: list[str], insecure: bool,
 ) -> Submission:  # fmt: skip
-    from orchestrator.job_package import submission
+    from orchestrator.job_package import SweepSource, submission
 
     if out is None:
         raise UserError("--out: name a folder that all nodes share, or a URI (s3://...)")
-    return submission(spec, file, profile, overrides, out, variables, insecure=insecure)
+    source = SweepSource(file, profile, overrides)
+    return submission(spec, source, out, variables, insecure=insecure)
 
 
 def _submitted(jobs: Jobs, made: Submission) -> Job:

@@ -1,4 +1,4 @@
-"""What the reading commands show: sweeps of a folder, trials of a sweep, epochs of a trial."""
+"""Tables of the reading commands: sweeps of a folder, trials of a sweep, epochs of a trial."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from trainer.metrics import EPOCH, PHASE, TASK, Field, Kind, Place, dotted, fiel
 from trainer.storage.folder import is_inside, is_uri
 from trainer.storage.open import open_folder
 
-#: Of a trial's log that `orch show` prints; `--json` has them all.
+#: How many lines of a trial's log `orch show` prints; `--json` has all.
 LOG_LINES = 15
 
 
 def find_sweep(name: str, out: str) -> Ledger:
-    """The sweep of that name below `out`, or in the folder (or at the URI) that `name` is.
+    """The sweep of that name below `out`, or in the folder or at the URI `name`.
 
-    `arrp` also finds the sweep of a profile, `arrp-embedded`, if it is the only one there.
+    `arrp` also finds the sweep of a profile, `arrp-embedded`, if there is only one.
     """
     given = open_folder(name if is_uri(name) else Path(name).expanduser().resolve())
     ledgers = [Ledger(out, name)] if _is_plain(name) else []
@@ -37,10 +37,10 @@ def find_sweep(name: str, out: str) -> Ledger:
         if ledger.folder.has(RESOLVED) or ledger.folder.has("trials"):
             return ledger
     names = sweep_names(out)
-    profiles = [known for known in names if known.startswith(f"{name}-")]
+    profiles = [each for each in names if each.startswith(f"{name}-")]
     if len(profiles) == 1:
         return Ledger(out, profiles[0])
-    known = ", ".join(profiles or names) or "there is none"
+    known = ", ".join(profiles or names) or "none"
     raise UserError(f"no sweep {name!r} in {out}; known: {known}")
 
 
@@ -51,12 +51,12 @@ def sweep_names(out: str) -> list[str]:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether it names something in a folder, and can be shown."""
+    """Whether it is a printable name without a path."""
     return is_inside(name) and "/" not in name and name.isprintable()
 
 
 def resolved_spec(ledger: Ledger) -> dict[str, Any]:
-    """sweep.yaml as it stands; empty where it is missing or cannot be read."""
+    """The content of sweep.yaml; empty if it is missing or cannot be read."""
     try:
         value = read((ledger.folder.read(RESOLVED) or b"").decode()).value
     except (OSError, UnicodeDecodeError, RecursionError, YamlError):
@@ -65,12 +65,12 @@ def resolved_spec(ledger: Ledger) -> dict[str, Any]:
 
 
 def question(ledger: Ledger) -> str:
-    """What sweep.yaml says that the sweep asks."""
+    """The sweep's question from sweep.yaml."""
     return str(resolved_spec(ledger).get("question", ""))
 
 
 def sweep_summary(ledger: Ledger, reading: Reading) -> dict[str, Any]:
-    """One sweep in a line: question, trials by status, best score."""
+    """A sweep's row: question, trials by status, best score."""
     trials = reading.trials
     scores = [t.summary.get("dev_score") for t in trials if t.status == "complete"]
     counts = Counter(trial.status for trial in trials)
@@ -95,7 +95,7 @@ def sweeps_table(summaries: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def find_trial(ledger: Ledger, name: str) -> TrialRecord:
-    """The trial that `name` is, or that alone begins with it."""
+    """The trial with this id, or the only one whose id starts with it."""
     ids = ledger.trial_ids()
     matches = [name] if name in ids else [trial_id for trial_id in ids if trial_id.startswith(name)]
     trial = ledger.trial(matches[0]) if len(matches) == 1 else None
@@ -103,32 +103,29 @@ def find_trial(ledger: Ledger, name: str) -> TrialRecord:
         return trial
     if len(matches) == 1 and (reason := ledger.why_unreadable(matches[0])):
         raise UserError(f"{matches[0]} cannot be read: {reason}")
-    which = f"{name!r} begins {len(matches)} trials" if matches else f"no trial {name!r}"
-    known = ", ".join(matches or ids) or "there is none"
+    which = f"{len(matches)} trials start with {name!r}" if matches else f"no trial {name!r}"
+    known = ", ".join(matches or ids) or "none"
     raise UserError(f"{which} in {ledger.name}; known: {known}")
 
 
 def trial_summaries(reading: Reading) -> list[dict[str, Any]]:
-    """Every trial in a line, those that cannot be read at the end with the reason."""
+    """A row for each trial; at the end those that cannot be read, with the reason."""
     named = labels({trial.trial_id: trial.train_config for trial in reading.trials})
-    shown = [
+    rows = [
         {**trial_summary(trial), "configuration": named[trial.trial_id]} for trial in reading.trials
     ]
-    nothing = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
     for name, reason in reading.unreadable.items():
-        told = {
-            "trial_id": name,
-            "config_id": "",
-            "configuration": "",
-            "status": "unreadable",
-            "reason": reason,
-        }
-        shown.append({**told, "epochs": 0, **nothing})
-    return shown
+        row = {
+            "trial_id": name, "config_id": "", "configuration": "", "status": "unreadable",
+            "reason": reason, "epochs": 0,
+        }  # fmt: skip
+        unknown = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
+        rows.append(row | unknown)
+    return rows
 
 
 def trial_summary(trial: TrialRecord) -> dict[str, Any]:
-    """One trial in a line."""
+    """A trial's row."""
     last = trial.records[-1] if trial.records else {}
     return {
         "trial_id": trial.trial_id,
@@ -163,19 +160,19 @@ def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def trial_details(trial: TrialRecord) -> dict[str, Any]:
-    """Everything that a trial's directory says of it."""
+    """Everything in a trial's directory, as plain JSON values."""
     details: dict[str, Any] = json_value(asdict(trial))
     return details
 
 
 def log_tail(lines: Sequence[str]) -> str:
-    """The last lines of a trial's log, as a terminal may show them."""
+    """The last lines of a trial's log, without control characters."""
     kept = [printable(line) for line in lines[-LOG_LINES:]]
     return f"last {len(kept)} lines of its log:\n" + "\n".join(f"  {line}" for line in kept)
 
 
 def epochs_table(trial: TrialRecord) -> Table:
-    """A line per epoch, with the columns that `trainer.metrics` names for it."""
+    """A row for each epoch, with the columns from `trainer.metrics`."""
     columns = _shown_fields(trial)
     table = _table(">epoch", *(f">{heading}" for heading in columns))
     for record in trial.records:
@@ -189,7 +186,7 @@ def epochs_table(trial: TrialRecord) -> Table:
 
 
 def _shown_fields(trial: TrialRecord) -> dict[str, tuple[Place, Field]]:
-    """The columns of `epochs_table` by heading; a task's stand where the table has the tasks."""
+    """The columns of `epochs_table` by heading, in the order of `trainer.metrics`."""
     tasks = trial.records[-1]["tasks"] if trial.records else {}
     columns: dict[str, tuple[Place, Field]] = {}
     for field in EPOCH.values():
@@ -206,8 +203,8 @@ def _shown_fields(trial: TrialRecord) -> dict[str, tuple[Place, Field]]:
 
 
 def numbers_table(trial: TrialRecord) -> Table:
-    """Every number of a trial's last epoch: a line each; columns for the epoch as a whole, for its
-    tasks and its phases."""
+    """A row for each number of a trial's last epoch, with columns for the epoch, its tasks and its
+    phases."""
     lines: dict[str, dict[str, str]] = {}
     units: dict[str, str] = {}
     columns = ["epoch"]
@@ -230,30 +227,29 @@ def numbers_table(trial: TrialRecord) -> Table:
 
 
 def _position(name: str, listed: Sequence[str]) -> tuple[int, str]:
-    """Where a number stands among those that are listed; the others follow by their names."""
+    """Sort key: the listed numbers in their order, then the others by name."""
     return (listed.index(name) if name in listed else len(listed)), name
 
 
 def stats_table(stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
-    """Per task and split: rows, what was dropped or noted, labels, lengths in tokens."""
+    """A row for each task and split: rows, dropped and noted ones, labels, lengths in tokens."""
     table = _table("task", "split", ">rows", "dropped", "noted", "labels", ">mean", ">p95", ">max")
     for task, splits in stats.items():
-        for split, found in splits.items():
-            tokens = found["tokens"]
+        for split, values in splits.items():
             table.add_row(
                 task,
                 split,
-                f"{found['rows']:,}",
-                _counts(found.get("dropped", {}), "none"),
-                _counts(found.get("noted", {}), "none"),
-                _counts(found["labels"], "-"),
-                *(str(tokens[key]) for key in ("mean", "p95", "max")),
+                f"{values['rows']:,}",
+                _counts(values.get("dropped", {}), "none"),
+                _counts(values.get("noted", {}), "none"),
+                _counts(values["labels"], "-"),
+                *(str(values["tokens"][key]) for key in ("mean", "p95", "max")),
             )
     return table
 
 
 def json_value(value: Any) -> Any:
-    """The same as JSON can say it: what is not finite is null, and keys are text."""
+    """The value as plain JSON: NaN and infinities become null, keys become text."""
     text = json.dumps(value, default=str)
     return json.loads(text, parse_constant=lambda name: None)
 
@@ -271,13 +267,13 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _rounded(value: float) -> str:
-    """Whole where it is whole or large, else to four digits."""
+    """A whole number if it is one or large, else four digits."""
     whole = isinstance(value, int) or abs(value) >= 1000
     return f"{value:,.0f}" if whole else f"{value:.4g}"
 
 
 def _table(*columns: str) -> Table:
-    """Columns by name; `>` in front of one sets it to the right."""
+    """A table with these columns; a leading `>` aligns a column to the right."""
     table = Table(box=None, pad_edge=False)
     for column in columns:
         right = column.startswith(">")
