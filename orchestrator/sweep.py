@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
-import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +16,7 @@ from orchestrator import runner
 from orchestrator.errors import SweepError
 from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
 from orchestrator.ledger.current import current
+from orchestrator.ledger.driver_log import log_to
 from orchestrator.ledger.sweep_id import set_aside, sweep_id
 from orchestrator.ledger.sweep_lock import LOCK, SweepLock
 from orchestrator.preflight.checks import (
@@ -44,6 +41,7 @@ from orchestrator.scheduling import successive_halving
 from orchestrator.scheduling.extend_epochs import extend
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import Suggestions
+from orchestrator.signals import terminate_is_interrupt
 from orchestrator.spec import SweepSpec
 from orchestrator.tracking.background import BackgroundProjection
 from orchestrator.tracking.projections import pictures, varied_keys
@@ -95,7 +93,7 @@ def run_sweep(
     allow a start.
     """
     try:
-        with _terminate_is_interrupt():
+        with terminate_is_interrupt():
             runner.require_token(address, insecure)
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, address)
@@ -159,7 +157,7 @@ def _run(
     interrupted, status = False, "FAILED"  # what MLflow is told if this is left by an exception
     try:
         if handout.has_next():
-            with _log_to(ledger.log_file), ray() as places:
+            with log_to(ledger.log_file), ray() as places:
                 spec = _settled(spec, ledger, address, places, progress.say)
                 joined = address is not None
                 runner.run(spec, handout, halving, places, progress, changed, train, joined=joined)
@@ -259,48 +257,3 @@ def _budget(spec: SweepSpec, tell: Callable[[str], None]) -> Callable[[], bool]:
         return False
 
     return may_ask
-
-
-@contextlib.contextmanager
-def _terminate_is_interrupt() -> Iterator[None]:
-    """SIGTERM stops like SIGINT, with KeyboardInterrupt."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: signals are the caller's
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-class _LogFile(logging.FileHandler):
-    """A log that cannot be written (the disk is full) is no reason to stop or to print a trace."""
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        return
-
-    def close(self) -> None:
-        with contextlib.suppress(OSError):
-            super().close()
-
-
-@contextlib.contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """Our own warnings with their tracebacks go to a file, which is made by the first of them."""
-    ours = logging.getLogger("orchestrator")
-    handler = _LogFile(path, delay=True, encoding="utf-8")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    ours.addHandler(handler)
-    before, ours.propagate = ours.propagate, False
-    try:
-        yield
-    finally:
-        ours.propagate = before
-        ours.removeHandler(handler)
-        handler.close()

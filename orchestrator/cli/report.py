@@ -57,6 +57,7 @@ def report_sweep(
     shown = _named(ledger, trials or [])
     from orchestrator import report
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
+    from trainer.storage.folder import in_words
 
     with Patience("reading trials") as tell:
         chosen = trials_of(ledger)
@@ -73,7 +74,7 @@ def report_sweep(
         print_json(told | {"trials": made.trials, "answer": made.answer})
         return
     print(made.answer)
-    print(f"{to}: {_size(size)}, {len(made.figures)} figures")
+    print(f"{to}: {in_words(size)}, {len(made.figures)} figures")
     if folder is not None:
         print(f"{folder}: every figure as SVG and PNG")
 
@@ -115,7 +116,3 @@ def _named(ledger: Ledger, names: list[str]) -> list[TrialRecord]:
     except UserError as error:
         raise UserError(f"--trial: {error}") from error
     return list({trial.trial_id: trial for trial in found}.values())
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +21,7 @@ from orchestrator.cli.terminal import (
     say,
 )
 from orchestrator.errors import UserError
+from orchestrator.signals import terminate_is_interrupt
 
 if TYPE_CHECKING:
     from orchestrator.job_package import Submission
@@ -76,7 +76,7 @@ def submit_sweep(
     from orchestrator.runner.jobs import Jobs
 
     jobs = Jobs(address, insecure)
-    with _sigterm_is_ctrl_c():
+    with terminate_is_interrupt():
         if status:
             _show(jobs, spec.name, out, as_json)
             return
@@ -196,15 +196,6 @@ def _reason(job: Job) -> str:
         return f"its process was ended by {signal.Signals(-job.exit_code).name}"
     lines = job.message.strip().splitlines()
     return lines[-1] if lines and job.exit_code is None else f"exit code {job.exit_code}"
-
-
-@contextlib.contextmanager
-def _sigterm_is_ctrl_c() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _writer(as_json: bool) -> Callable[[str], None]:

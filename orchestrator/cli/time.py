@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,6 +11,7 @@ import typer
 
 from orchestrator.cli.terminal import Json, Out, Sweep, console, print_json
 from orchestrator.errors import UserError
+from orchestrator.signals import handled
 
 if TYPE_CHECKING:
     from orchestrator.fair_timing import Choice
@@ -65,26 +65,23 @@ def time_trials(
     from orchestrator.ledger.listing import find_sweep
 
     stop = _Interrupt()
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        ledger = find_sweep(name, out)
-        if last:
-            session = _newest(ledger)
-            against = _named(session.configs, baseline)
-        else:
-            choices = _choices(ledger, top, trials or [], data, threads, device, surgery)
-            against = _named(choices, baseline)
-            session = _take(ledger, choices, rounds, steps, patience, as_json, stop)
-        if as_json:
-            print_json(session.to_dict(against))
-        else:
-            _print(session, against)
-    except KeyboardInterrupt:
-        print("interrupted; nothing was written", file=sys.stderr)
-        raise typer.Exit(130) from None
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    with handled(stop):
+        try:
+            ledger = find_sweep(name, out)
+            if last:
+                session = _newest(ledger)
+                against = _named(session.configs, baseline)
+            else:
+                choices = _choices(ledger, top, trials or [], data, threads, device, surgery)
+                against = _named(choices, baseline)
+                session = _take(ledger, choices, rounds, steps, patience, as_json, stop)
+            if as_json:
+                print_json(session.to_dict(against))
+            else:
+                _print(session, against)
+        except KeyboardInterrupt:
+            print("interrupted; nothing was written", file=sys.stderr)
+            raise typer.Exit(130) from None
     if session.problem:
         print(f"no speed-up can be claimed: {session.problem}", file=sys.stderr)
         raise typer.Exit(1)
@@ -190,13 +187,6 @@ def _take(
 def _print(session: Session, baseline: str) -> None:
     from rich.table import Table
 
-    labels = [each.label for each in session.configs]
-    names = {
-        each.config_id: each.label
-        if labels.count(each.label) == 1
-        else f"{each.label} {each.config_id}"
-        for each in session.configs
-    }
     table = Table(box=None, pad_edge=False)
     table.add_column("method", overflow="fold")
     table.add_column("configuration", overflow="fold")
@@ -223,6 +213,7 @@ def _print(session: Session, baseline: str) -> None:
     )
     console().print(table)
     mark = "no claim: " if session.problem else ""
+    names = session.names
     for (one, to), ratio in session.ratios(baseline).items():
         print(f"{mark}{names[one]} takes {ratio.text(3)} times the minutes of {names[to]}")
     for each in session.configs:

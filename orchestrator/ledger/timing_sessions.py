@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -140,6 +141,17 @@ class Session(_Model):
 
     def config(self, config_id: str) -> TimedConfig:
         return next(each for each in self.configs if each.config_id == config_id)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What each configuration is called: its label, with its id where two have the same."""
+        labels = Counter(each.label for each in self.configs)
+        return {
+            each.config_id: each.label
+            if labels[each.label] == 1
+            else f"{each.label} {each.config_id}"
+            for each in self.configs
+        }
 
     def minutes(self, config_id: str) -> Minutes:
         """Of the quiet rounds; of all of them where nothing can be claimed (`problem`)."""

@@ -49,14 +49,10 @@ def parts(
 
 def _session(session: Session) -> Iterable[Part]:
     """Minutes of the newest timing session."""
-    named = {each.config_id: each.label for each in session.configs}
-    labels = {
-        key: label if list(named.values()).count(label) == 1 else f"{label} {key}"
-        for key, label in named.items()
-    }
+    labels = session.names
     if session.problem:
         yield Missing(f"Nothing can be claimed from the newest timing session: {session.problem}.")
-    parts = {labels[key]: _scaled(session.minutes(key)) for key in named}
+    parts = {labels[key]: _scaled(session.minutes(key)) for key in labels}
     yield Figures([_stacked(parts, session.problem and f"minutes an epoch: {session.problem}")])
     rows = []
     for key, label in labels.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
 from collections.abc import Callable, Iterator
 from types import FrameType
@@ -14,8 +13,8 @@ from ray import tune
 
 from orchestrator.runner.attempts import Attempts
 from orchestrator.runner.draining import Draining
+from orchestrator.signals import handled
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # `ray job stop` sends SIGTERM
 #: Seconds in which one signal may come twice: `timeout` signals a process and then its group.
 _SAME_S = 0.3
 #: Seconds in which trials wait and none runs, after which Ray's nodes are looked at.
@@ -122,18 +121,3 @@ class Stopping(tune.Stopper):
             yield
         if self.signals:
             raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def handled(handler: Callable[[int, FrameType | None], None] | signal.Handlers) -> Iterator[None]:
-    """Handle SIGINT and SIGTERM by `handler` for a while.  Elsewhere than in the main thread they
-    are the caller's."""
-    previous = {}
-    with contextlib.suppress(ValueError):
-        for number in _SIGNALS:
-            previous[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, before in previous.items():
-            signal.signal(number, before)

@@ -25,11 +25,13 @@ TRAINER = {"torch", "numpy", "pyarrow", "tokenizers", "safetensors", "trainer"} 
 #: Rooms from the ground up.  A room imports rooms before it, never one behind it.
 ROOMS = (
     # The trainer runs alone.
-    "trainer.registry", "trainer.metrics", "trainer.samplers", "trainer.combiners", "trainer.config",
+    "trainer.registry", "trainer.metrics", "trainer.samplers", "trainer.combiners",
+    "trainer.config",
     "trainer.storage", "trainer.model", "trainer.data", "trainer.loop",
     "trainer.train", "trainer.step_timing", "trainer.inference", "trainer.__main__",
     # The orchestrator stands on it.
-    "orchestrator.errors", "orchestrator.database_urls", "orchestrator.database_health",
+    "orchestrator.errors", "orchestrator.signals", "orchestrator.database_urls",
+    "orchestrator.database_health",
     "orchestrator.spec", "orchestrator.ledger", "orchestrator.search", "orchestrator.scheduling",
     "orchestrator.progress", "orchestrator.download", "orchestrator.fair_timing",
     "orchestrator.runner", "orchestrator.preflight", "orchestrator.job_package",

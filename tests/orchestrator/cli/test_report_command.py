@@ -27,7 +27,7 @@ def test_the_command_writes_the_page_and_every_figure(place: Path) -> None:
     assert len(list((place / "drawn").iterdir())) == 2 * len(told["figures"]) > 0
     before = (place / "s.html").stat().st_mtime_ns  # the next one is written over it
     plain = orch("report", "s", "-o", "s.html", "--trial", told["trials"][0][:8], cwd=place)
-    assert plain.returncode == 0 and "KiB, " in plain.stdout
+    assert plain.returncode == 0 and " kB, " in plain.stdout
     assert (place / "s.html").stat().st_mtime_ns > before
 
 
