@@ -28,7 +28,7 @@ from trainer.loop.evaluation import evaluate
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.heads import MultitaskModel
-from trainer.model.packing import Packed, alignment
+from trainer.model.packing import alignment
 from trainer.model.pretrained import find_checkpoint
 from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoint_name
 
@@ -167,17 +167,11 @@ class Model:
         texts = list(zip(*columns, strict=True))
         if not all(isinstance(text, str) for row in texts for text in row):
             raise InferenceError(f"task {task}: a sentence is missing or is not text")
-
-        def forward(name: str, packed: Packed) -> torch.Tensor:
-            output: torch.Tensor = self._model(name, packed)
-            return output
-
         predicted = evaluate(
             self._model,
             split_of(texts, declared, self.config, self._tokenizer),
             batch_size=self.config.eval_batch_size,
             device=self._device,
             align=alignment(self._device, self._model.encoder.dtype),
-            forward=forward,
         )
         return predicted.predictions, predicted.scores

@@ -43,7 +43,7 @@ class Registry(Mapping[str, E], Generic[E]):
         self.concept = concept
         self._entries = {entry.name: entry for entry in entries}
         if len(self._entries) < len(entries):
-            raise ValueError(f"{concept}: a name stands in its list twice")
+            raise ValueError(f"{concept}: a name is listed twice")
 
     def __getitem__(self, name: str) -> E:
         return self._entries[name]

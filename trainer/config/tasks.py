@@ -67,38 +67,27 @@ class Task:
         return 0.0, float(self.classes - 1 if LOSSES[self.loss].output_per_class else 1)
 
 
-def _single(name: str, classes: int, prefix: str) -> Task:
-    return Task(
-        name,
-        ("sentence",),
-        "sentiment",
-        "cross_entropy",
-        "accuracy",
-        f"{prefix}-train.csv",
-        f"{prefix}-dev.csv",
-        f"{prefix}-test-student.csv",
-        classes=classes,
-    )
+_SENTENCE, _PAIR = ("sentence",), ("sentence1", "sentence2")
 
 
-def _pair(name: str, label: str, loss: str, metric: str, prefix: str, **extra: Any) -> Task:
-    columns = ("sentence1", "sentence2")
-    files = (f"{prefix}-train.csv", f"{prefix}-dev.csv", f"{prefix}-test-student.csv")
-    return Task(name, columns, label, loss, metric, *files, **extra)
+def _files(prefix: str) -> tuple[str, str, str]:
+    """The course's names of the train, dev and test file."""
+    return f"{prefix}-train.csv", f"{prefix}-dev.csv", f"{prefix}-test-student.csv"
 
 
-#: The course's files, labels, losses and metrics.
+#: The course's tasks, and P1's auxiliary one: 500 Yelp reviews per star, label stars - 1.
 TASKS = {
     task.name: task
     for task in (
-        _single("sst", 5, "ids-sst"),
-        _pair("qqp", "is_duplicate", "bce", "accuracy", "quora"),
-        _pair("sts", "similarity", "mse", "pearson", "sts", label_range=(0.0, 5.0)),
-        _single("cfimdb", 2, "ids-cfimdb"),
-        # P1's auxiliary task: 500 reviews per star, label stars - 1, in the course's format.
-        dataclasses.replace(_single("yelp", 5, "yelp"), dev="", test="", scored=False),
+        Task("sst", _SENTENCE, "sentiment", "cross_entropy", "accuracy", *_files("ids-sst"),
+             classes=5),
+        Task("qqp", _PAIR, "is_duplicate", "bce", "accuracy", *_files("quora")),
+        Task("sts", _PAIR, "similarity", "mse", "pearson", *_files("sts"), label_range=(0.0, 5.0)),
+        Task("cfimdb", _SENTENCE, "sentiment", "cross_entropy", "accuracy", *_files("ids-cfimdb")),
+        Task("yelp", _SENTENCE, "sentiment", "cross_entropy", "accuracy", "yelp-train.csv",
+             classes=5, scored=False),
     )
-}
+}  # fmt: skip
 
 
 def declared_tasks(declarations: dict[str, Any]) -> dict[str, Task]:
