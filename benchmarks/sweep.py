@@ -56,7 +56,7 @@ def drive(file: str, out: str, concurrent: int) -> None:
     started = time.perf_counter()
     spec = load_spec(file, None, [f"resources.max_concurrent={concurrent}"])
     with open(os.devnull, "w") as null:
-        outcome = run_sweep(spec, out, console=Console(file=null), train="no_work:train")
+        outcome = run_sweep(spec, out, Console(file=null), train="no_work:train")
     result = {
         "seconds": time.perf_counter() - started,
         "rss_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

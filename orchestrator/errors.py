@@ -1,16 +1,21 @@
 """Errors whose text is the whole message for the user.
 
-`orchestrator.cli.main` prints them and ends with their exit code, so that no command needs to.
+`orchestrator.cli.main` prints the text and exits with `exit_code`.
 """
 
 from __future__ import annotations
 
 
 class UserError(Exception):
-    """Something that the user can put right; the text says what is wrong and what to do."""
+    """Something that the user can fix; the text says what is wrong and what to do."""
 
     exit_code = 2
 
 
 class SweepError(UserError):
-    """The sweep cannot start.  Nothing was started."""
+    """The sweep cannot start, and nothing was started."""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type if it has none."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__

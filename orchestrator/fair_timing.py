@@ -14,7 +14,8 @@ import torch
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.labels import method_of
-from orchestrator.ledger.timing_sessions import FOLDER, Session, TimedConfig, TimedRound
+from orchestrator.ledger.timed_rounds import TimedConfig, TimedRound
+from orchestrator.ledger.timing_sessions import FOLDER, Session
 from orchestrator.ledger.trial_id import config_id
 from trainer.combiners import registry as combiners
 from trainer.combiners.base import CombinerError

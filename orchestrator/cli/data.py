@@ -22,7 +22,7 @@ def stats(
     file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
 ) -> None:
     """Rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
-    from orchestrator.ledger import listing
+    from orchestrator.cli.tables import stats_table
     from orchestrator.spec import load_spec
     from trainer.data import corpus
     from trainer.model.pretrained import EncoderError
@@ -37,7 +37,7 @@ def stats(
     if as_json:
         print_json(found)
     else:
-        console().print(listing.stats_table(found))
+        console().print(stats_table(found))
 
 
 @data_app.command(epilog="Example: orch data fetch --to data")

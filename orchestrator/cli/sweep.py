@@ -56,18 +56,11 @@ def sweep(
     from orchestrator.compare.configurations import compare
     from orchestrator.ledger import Ledger
     from orchestrator.ledger.current import current
-    from orchestrator.sweep import run_sweep
+    from orchestrator.sweep import RunOptions, run_sweep
     from trainer.storage.folder import StoreError
 
-    outcome = run_sweep(
-        spec,
-        out,
-        address=address,
-        console=console(stderr=as_json),
-        fresh=fresh,
-        insecure=insecure,
-        probe=probe,
-    )
+    options = RunOptions(address, fresh, insecure, probe)
+    outcome = run_sweep(spec, out, console(stderr=as_json), options)
     if outcome.interrupted:  # it is leaving already; what comes now must not change how
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)

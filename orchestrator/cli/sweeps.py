@@ -12,6 +12,7 @@ from orchestrator.cli.terminal import Json, Out, Sweep, console, print_json, say
 
 def list_sweeps(out: Out = "sweeps", as_json: Json = False) -> None:
     """List the sweeps of a folder."""
+    from orchestrator.cli import tables
     from orchestrator.ledger import listing
 
     ledgers = [listing.find_sweep(name, out) for name in listing.sweep_names(out)]
@@ -19,7 +20,7 @@ def list_sweeps(out: Out = "sweeps", as_json: Json = False) -> None:
     if as_json:
         print_json(found)
     elif found:
-        console().print(listing.sweeps_table(found))
+        console().print(tables.sweeps_table(found))
     else:
         print(f"no sweep in {out}")
 
@@ -31,6 +32,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a sweep's trials, or one trial's config, epochs and the end of its log."""
+    from orchestrator.cli import tables
     from orchestrator.ledger import listing
     from orchestrator.ledger.trial_log import last_log
 
@@ -42,7 +44,7 @@ def show(
             print_json({**summary, "trials": rows, "spec": listing.resolved_spec(ledger)})
             return
         print(f"{summary['name']}: {summary['question']}\n{summary['folder']}")
-        console().print(listing.trials_table(rows))
+        console().print(tables.trials_table(rows))
         return
     found = listing.find_trial(ledger, trial)
     log = last_log(ledger.directory(found.trial_id))
@@ -52,12 +54,12 @@ def show(
     print(f"{found.trial_id}: {found.status}" + (f" ({found.reason})" if found.reason else ""))
     print(found.path)
     print("config: " + json.dumps(found.config, sort_keys=True))
-    console().print(listing.epochs_table(found))
+    console().print(tables.epochs_table(found))
     if found.records:
         print(f"every number of epoch {found.records[-1]['epoch']}:")
-        console().print(listing.numbers_table(found))
+        console().print(tables.numbers_table(found))
     if log and found.status != "complete":
-        print(listing.log_tail(log))
+        print(tables.log_tail(log))
 
 
 def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:

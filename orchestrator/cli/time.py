@@ -16,7 +16,8 @@ from orchestrator.signals import handled
 if TYPE_CHECKING:
     from orchestrator.fair_timing import Choice
     from orchestrator.ledger import Ledger
-    from orchestrator.ledger.timing_sessions import Session, TimedConfig
+    from orchestrator.ledger.timed_rounds import TimedConfig
+    from orchestrator.ledger.timing_sessions import Session
 
 
 def time_trials(

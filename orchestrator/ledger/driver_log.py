@@ -1,4 +1,4 @@
-"""The driver's own log in a sweep's folder."""
+"""The driver's own log: its warnings and their tracebacks, in a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 class _LogFile(logging.FileHandler):
-    """A log that cannot be written (the disk is full) is no reason to stop or to print a trace."""
+    """A log that cannot be written (a full disk) must not stop a sweep or print a traceback."""
 
     def handleError(self, record: logging.LogRecord) -> None:
         return
@@ -20,16 +20,16 @@ class _LogFile(logging.FileHandler):
 
 
 @contextlib.contextmanager
-def log_to(path: Path) -> Iterator[None]:
-    """Our own warnings with their tracebacks go to a file, which is made by the first of them."""
-    ours = logging.getLogger("orchestrator")
+def driver_log(path: Path) -> Iterator[None]:
+    """Send the log records of `orchestrator` to a file.  The first record creates it."""
+    logger = logging.getLogger("orchestrator")
     handler = _LogFile(path, delay=True, encoding="utf-8")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    ours.addHandler(handler)
-    before, ours.propagate = ours.propagate, False
+    logger.addHandler(handler)
+    before, logger.propagate = logger.propagate, False
     try:
         yield
     finally:
-        ours.propagate = before
-        ours.removeHandler(handler)
+        logger.propagate = before
+        logger.removeHandler(handler)
         handler.close()

@@ -1,4 +1,4 @@
-"""Which sweep this is: an id written at its first start, and the way to begin one anew."""
+"""A sweep's id, written at its first start, and how its name becomes free for a new sweep."""
 
 from __future__ import annotations
 
@@ -7,42 +7,45 @@ import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.ledger.sweep_lock import LOCK, SweepLock
 from trainer.storage.folder import Folder, StoreError
 
 ORIGIN = "origin.json"
 
 
 def sweep_id(folder: Folder) -> str:
-    """The sweep's id, made at its first start; two sweeps of one name have two.
+    """The sweep's id, created at its first start.  It distinguishes sweeps of the same name.
 
-    Call it with the sweep's lock held: there is one writer.
+    Call it while you hold the sweep's lock.
     """
-    content = folder.read(ORIGIN)
-    if content is not None:
-        try:
-            found = json.loads(content)["sweep_id"]
-        except (ValueError, KeyError, TypeError):
-            found = None
-        if isinstance(found, str) and found:
-            return found
-    made = uuid.uuid4().hex
-    told = {"sweep_id": made, "created": datetime.now(UTC).isoformat(timespec="seconds")}
-    folder.write(ORIGIN, (json.dumps(told) + "\n").encode())
-    return made
+    try:
+        known = json.loads(folder.read(ORIGIN) or b"{}")["sweep_id"]
+    except (ValueError, KeyError, TypeError):
+        known = None
+    if isinstance(known, str) and known:
+        return known
+    new = uuid.uuid4().hex
+    origin = {"sweep_id": new, "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    folder.write(ORIGIN, (json.dumps(origin) + "\n").encode())
+    return new
 
 
 def set_aside(folder: Folder) -> Path | None:
-    """Rename a sweep's folder to `<name>.<UTC time>`, so that its name is free; None without one.
+    """Rename a sweep's folder to `<name>.<UTC time>`, so that its name is free.
 
-    Nothing is deleted: the old sweep is read under its new name.  Raises `StoreError` on a remote
-    store, which cannot rename.
+    Returns the new path, under which the old sweep can still be read; None if there was no sweep.
+    Raises `Locked` if a driver works on the sweep, `StoreError` on a remote store, which cannot
+    rename.
     """
     if not folder.names():
         return None
     if folder.local is None:
         raise StoreError(
-            f"{folder.path}: a sweep on a remote store cannot be set aside; give the new one "
+            f"{folder.path}: a sweep on a remote store cannot be renamed; give the new one "
             "another name (--set name=...)"
         )
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%f")[:-3]
-    return folder.local.rename(folder.local.with_name(f"{folder.local.name}.{stamp}Z"))
+    with SweepLock(folder):
+        moved = folder.local.rename(folder.local.with_name(f"{folder.local.name}.{stamp}Z"))
+    (moved / LOCK).unlink(missing_ok=True)  # it was renamed, too
+    return moved

@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from orchestrator.ledger.timed_rounds import Measured, TimedConfig, TimedRound, TimedStretch
 from orchestrator.ledger.timing_intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -29,51 +30,6 @@ logger = logging.getLogger("orchestrator")
 FOLDER = "timings"
 #: Fewer quiet rounds give no interval worth its name.
 MIN_ROUNDS = 5
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-
-class TimedPhase(_Model):
-    """A phase's updates and examples an epoch, on average over the trial's epochs."""
-
-    name: str
-    updates: float = Field(gt=0)
-    examples: float = Field(gt=0)
-
-
-class TimedConfig(_Model):
-    """What took part.
-
-    `without_surgery_of`: the configurations that differ from it in the combiner alone, where it
-    was added with the plain sum to see what theirs costs.
-    """
-
-    config_id: str
-    label: str
-    trial_ids: list[str]
-    precision: str
-    phases: list[TimedPhase] = Field(min_length=1)
-    without_surgery_of: list[str] = Field(default_factory=list)
-
-
-class TimedStretch(_Model):
-    """`trainer.step_timing.Stretch`."""
-
-    phase: str
-    steps: int = Field(ge=1)
-    seconds: float = Field(gt=0)
-    parts: dict[str, float]
-
-
-class TimedRound(_Model):
-    """`trainer.step_timing.Round`; its turns by config id."""
-
-    number: int
-    contended: bool | None
-    foreign_load: float | None
-    turns: dict[str, list[TimedStretch]]
 
 
 @dataclass(frozen=True)
@@ -96,7 +52,7 @@ class Minutes:
         return self.parts["surgery"] / math.fsum(self.parts.values())
 
 
-class Session(_Model):
+class Session(Measured):
     """A timing session's file."""
 
     format: Literal[1] = 1

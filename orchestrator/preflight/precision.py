@@ -1,9 +1,9 @@
 """The precision of a sweep's trials: decided once, recorded with the sweep, kept on every host.
 
-`precision: auto` is part of a trial's identity, and what it becomes is not.  Hosts of two kinds
-would therefore mix two precisions in one comparison.  So the sweep decides: bf16 where everything
-that trains multiplies it natively, else fp32.  `sweep.yaml` records that (`resolved.precision`),
-every trial is given it, and a host that would emulate it refuses (trainer.loop.device).
+`precision: auto` is part of a trial's identity, but its result is not.  Hosts of two kinds would
+mix two precisions in one comparison.  So the sweep decides: bf16 if all its devices multiply it
+natively, else fp32.  `sweep.yaml` records the result (`resolved.precision`), every trial gets it,
+and a host that would emulate it refuses (trainer.loop.device).
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.listing import resolved_spec
+from orchestrator.preflight.checks import check_same_sweep
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.models import ResolvedSpec
 from trainer.config.choices import EMULATED_BF16, PRECISIONS
@@ -32,48 +33,45 @@ from trainer.loop.device import (
 )
 from trainer.storage.folder import StoreError
 
-__all__ = ["asked", "describe", "keep", "needs_hardware", "preview", "settle", "this_machine"]
-
 
 def asked(spec: SweepSpec) -> set[str]:
     """Every `precision` that a trial of the sweep can be configured with."""
-    base, dimension = str(spec.base_value("precision")), spec.space.get("precision")
-    names = {str(entry.get("precision", base)) for entry in spec.enqueue}
-    if spec.search.algorithm != "list" and (dimension is None or dimension.when):
-        names.add(base)
+    dimension = spec.space.get("precision")
+    names = {str(entry["precision"]) for entry in spec.enqueue if "precision" in entry}
     if dimension is not None:
-        searched = {str(choice) for choice in dimension.choices or []}
-        entries = {str(entry["precision"]) for entry in spec.enqueue if "precision" in entry}
-        names = searched | entries | ({base} if dimension.when else set())
-    return names
+        names |= {str(choice) for choice in dimension.choices or []}
+        uses_base = bool(dimension.when)
+    else:
+        proposes = spec.search.algorithm != "list"
+        uses_base = proposes or any("precision" not in entry for entry in spec.enqueue)
+    return names | ({str(spec.base_value("precision"))} if uses_base else set())
 
 
 def keep(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
-    """The sweep with what `auto` became in the trials that its folder has, if there are any.
+    """The sweep with the precision that `auto` became in its earlier trials, if there are any.
 
-    Raises `PrecisionError` if they compute in two precisions, or in another one than `spec` says.
+    Raises `PrecisionError` if they use two precisions, or another one than `resolved.precision`.
     """
     recorded = _recorded(ledger) if "auto" in asked(spec) else ""
     wanted = spec.resolved.precision
     if recorded and wanted and wanted != recorded:
         raise PrecisionError(
-            f"resolved.precision: {wanted}: the trials in {ledger.folder.path} compute in "
-            f"{recorded}",
+            f"resolved.precision: {wanted}: the trials in {ledger.folder.path} use {recorded}",
             "remove resolved.precision from the sweep file, or give the sweep another name",
         )
     return _resolved(spec, recorded) if recorded else spec
 
 
 def needs_hardware(spec: SweepSpec) -> bool:
-    """Whether the sweep's precision depends on the devices that it trains on."""
+    """Whether the sweep's precision depends on its devices."""
     names = asked(spec)
     return "bf16" in names or ("auto" in names and spec.resolved.precision != "fp32")
 
 
 def settle(spec: SweepSpec, hardware: Sequence[Hardware]) -> SweepSpec:
-    """The sweep with its precision decided for everything that it trains on.
+    """The sweep with its precision decided for all its devices.
 
-    Raises `PrecisionError` where some of that would emulate bf16.
+    Raises `PrecisionError` if one of them would emulate bf16.
     """
     names = asked(spec)
     lacking = next((each for each in hardware if not each.native_bf16), None)
@@ -87,11 +85,47 @@ def settle(spec: SweepSpec, hardware: Sequence[Hardware]) -> SweepSpec:
     return _resolved(spec, precision)
 
 
+def settled_on_hosts(
+    spec: SweepSpec, ledger: Ledger, address: str | None, places: int
+) -> tuple[SweepSpec, str]:
+    """The sweep with its precision decided and recorded, and what users read about its devices.
+
+    Args:
+        address: of the joined cluster, if any.
+        places: how many trials train at the same time.
+
+    Raises `PrecisionError`, or `ClusterError` if no node reports its hardware.
+    """
+    from orchestrator import runner
+
+    threads = spec.base_value("threads") or max(1, int(spec.resources.cpu))
+    at_once = f"{places} trial{'s' if places > 1 else ''} at once"
+    each = f"{threads} thread{'s' if threads > 1 else ''} each"
+    if address is None:  # it was settled before anything was written
+        return spec, f"{describe(spec, [this_machine(spec)])}, {at_once}, {each}"
+    hardware: Sequence[Hardware] = []
+    if needs_hardware(spec):
+        hardware = runner.trial_hardware(spec.resources, str(spec.base_value("device")))
+        if not hardware:
+            raise runner.ClusterError(
+                "no node with room for a trial reports whether it multiplies bf16 natively: free "
+                "one, or choose precision: fp32"
+            )
+    try:
+        spec = settle(spec, hardware)
+    except PrecisionError:
+        if not ledger.trial_ids():  # so that the sweep can start with another precision
+            ledger.folder.delete(RESOLVED)
+        raise
+    check_same_sweep(ledger.folder, spec)
+    return spec, f"{describe(spec, hardware)}, at most {at_once}, {each}"
+
+
 def describe(spec: SweepSpec, hardware: Sequence[Hardware]) -> str:
     """What a settled sweep uses, and why: `precision: fp32 (auto; ...), device: cpu (auto; ...)`.
 
     Args:
-        hardware: what it trains on; empty if that was not asked.
+        hardware: its devices; empty if they are not known.
     """
     became = {"auto": spec.resolved.precision or "auto", EMULATED_BF16: "bf16"}
     parts = [explain_precision(n, became.get(n, n), hardware) for n in sorted(asked(spec))]
@@ -99,12 +133,12 @@ def describe(spec: SweepSpec, hardware: Sequence[Hardware]) -> str:
 
 
 def preview(spec: SweepSpec, out: str | None, hardware: Sequence[Hardware]) -> str:
-    """What `describe` will say when the sweep starts.
+    """What `describe` will report when the sweep starts.
 
     Args:
-        out: the folder of all sweeps, which is read if it answers; None for a sweep begun anew.
+        out: the folder of all sweeps, if it can be read; None for a sweep with `--fresh`.
 
-    Raises `PrecisionError` where the sweep would be refused.
+    Raises `PrecisionError` if the sweep would be refused.
     """
     if out is not None:
         with contextlib.suppress(OSError, StoreError):
@@ -113,15 +147,15 @@ def preview(spec: SweepSpec, out: str | None, hardware: Sequence[Hardware]) -> s
 
 
 def this_machine(spec: SweepSpec) -> Hardware:
-    """What the sweep's trials compute on if they run here."""
+    """The device of the sweep's trials if they run here."""
     device = choose_device(str(spec.base_value("device")))
     return _gpu_of_this_machine() if device.type == "cuda" else hardware_of(device)
 
 
 @functools.cache
 def _gpu_of_this_machine() -> Hardware:
-    """Asked in a process of its own: a driver that opens the GPU may count there as another
-    program, which makes the trials' minutes contended."""
+    """Queried in its own process: if the driver itself opened the GPU, it could count there as
+    another program and make the trials' minutes contended."""
     code = (
         "import torch\nfrom trainer.loop.device import multiplies_bf16\n"
         "print(multiplies_bf16(torch.device('cuda')))"
@@ -131,9 +165,9 @@ def _gpu_of_this_machine() -> Hardware:
 
 
 def _recorded(ledger: Ledger) -> str:
-    """What `auto` became in a ledger's trials; empty if none was trained with it.
+    """What `auto` became in a ledger's trials; empty if none uses it.
 
-    Sweeps of before it was recorded have it in their trials' config.json.
+    Older sweeps record it in their trials' config.json only.
     """
     if not ledger.trial_ids():
         return ""
@@ -148,9 +182,9 @@ def _recorded(ledger: Ledger) -> str:
     if len(trials) > 1:
         examples = ", ".join(f"{trial} in {name}" for name, trial in sorted(trials.items()))
         raise PrecisionError(
-            f"{ledger.folder.path}: its trials compute in two precisions ({examples}), because "
+            f"{ledger.folder.path}: its trials use two precisions ({examples}), because "
             "precision: auto was decided on each host",
-            "begin it anew with --fresh, or move the trials of one precision away",
+            "start again with --fresh, or move the trials of one precision away",
         )
     return next(iter(trials), "")
 

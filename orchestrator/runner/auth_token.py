@@ -1,4 +1,4 @@
-"""The token without which Ray runs anybody's code: whether one is set, and whether it is asked for.
+"""Ray's token: whether one is set, and whether Ray demands it.  Without it Ray runs anybody's code.
 
 Ray reads it from RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token.
 """
@@ -10,7 +10,7 @@ import os
 import ray
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
-#: What a user does about a token that is not there.
+#: What a user can do about a missing token.
 REMEDY = (
     "set RAY_AUTH_TOKEN_PATH to a file with the cluster's token (ray get-auth-token prints it on "
     "the head)"
@@ -18,7 +18,7 @@ REMEDY = (
 
 
 def is_set() -> bool:
-    """Whether this process has a token to show, whatever its mode."""
+    """Whether this process has a token, in any mode."""
     try:
         return bool(
             ray._raylet.AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
@@ -28,11 +28,11 @@ def is_set() -> bool:
 
 
 def is_asked_for() -> bool:
-    """Whether Ray's processes here ask for a token."""
+    """Whether Ray demands a token here."""
     return bool(is_token_auth_enabled())
 
 
 def do_without() -> None:
-    """Join without a token: Ray refuses to otherwise."""
+    """Let Ray join a cluster without a token."""
     os.environ["RAY_AUTH_MODE"] = "disabled"
-    ray._raylet.Config.initialize("")  # it has read its settings already
+    ray._raylet.Config.initialize("")  # Ray has already read its settings

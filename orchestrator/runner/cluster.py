@@ -1,4 +1,4 @@
-"""Ray for the time of one sweep: started here and gone afterwards, or a cluster that is there."""
+"""Ray for the time of one sweep: started here and stopped afterwards, or an existing cluster."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import AuthenticationError
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, first_line
 from orchestrator.runner import auth_token, local_ray, nodes
 from orchestrator.signals import handled
 
 if TYPE_CHECKING:
     from orchestrator.spec import ResourcesSpec
 
-#: Seconds that a start of Ray which was interrupted may take to its end.
+#: Seconds that an interrupted start of Ray may take to finish.
 _START_S = 10.0
-#: The exit code of what was interrupted.
+#: The exit code after an interrupt.
 _INTERRUPTED = 130
 
 
 class ClusterError(UserError):
-    """Ray does not start or answer, or has no room for one trial; the text says which."""
+    """Ray does not start, does not answer, or has no room for a single trial."""
 
 
 @contextlib.contextmanager
 def cluster(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[int]:
-    """Ray, and how many trials are given out at the same time.
-
-    Raises `ClusterError` if not even one does, if there is no Ray to be had, or if the nodes of
-    the cluster at `address` differ in what a trial's numbers depend on.
+    """Ray, and how many trials are started at the same time.
 
     Args:
-        insecure: join a cluster that runs anybody's code, too.
+        address: of a cluster to join; None starts Ray on this machine.
+        insecure: also join a cluster that demands no token.
+
+    Raises `ClusterError` if Ray does not start or answer, if not one trial fits, or if the
+    cluster's nodes have different versions of what a trial's numbers depend on.
     """
     with joined(wanted, address, insecure):
         if address is not None:
@@ -51,7 +52,7 @@ def cluster(wanted: ResourcesSpec, address: str | None, insecure: bool = False) 
 
 @contextlib.contextmanager
 def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[None]:
-    """Ray alone, whatever its nodes are like.  Raises `ClusterError`."""
+    """Ray without any check of its nodes.  Raises `ClusterError`."""
     require_token(address, insecure)
     if address is not None and not auth_token.is_set():
         auth_token.do_without()
@@ -63,7 +64,9 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
             folder = local_ray.temp_folder() if address is None else None
             start = _Start(wanted, address, folder)
             start.begin()
-        except Exception as error:  # ray raises what its processes and sockets give it
+        except (
+            Exception
+        ) as error:  # of any kind: Ray passes on what its processes and sockets raise
             where = "on this machine" if address is None else f"at {address}"
             what = f"Ray does not start or answer {where}: {first_line(error)}"
             if _refused(error):
@@ -71,20 +74,16 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
             raise ClusterError(what) from error
         yield
     finally:
-        with handled(signal.SIG_IGN):  # one signal more must not leave half of Ray behind
+        with handled(signal.SIG_IGN):  # another signal must not leave half of Ray behind
             if start is not None and start.is_under_way:
                 atexit.register(_leave)
-                start.quiet.__exit__()  # what is said now is ours
+                start.quiet.__exit__()  # from now on stderr is ours
             else:
                 ray.shutdown()
             if start is not None:
-                start.let_go()
+                start.finish()
             if folder is not None:
                 local_ray.sweep_away(folder)
-
-
-def first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 def require_token(address: str | None, insecure: bool) -> None:
@@ -93,16 +92,16 @@ def require_token(address: str | None, insecure: bool) -> None:
         return
     raise ClusterError(
         f"no token is set for the cluster at {address}: {auth_token.REMEDY}; a cluster that "
-        "asks for none runs anybody's code, and is joined with --insecure only"
+        "demands no token runs anybody's code, so joining it takes --insecure"
     )
 
 
 class _Start(threading.Thread):
-    """Starts or joins Ray in a thread of its own, and holds it until `let_go`.
+    """Starts or joins Ray in its own thread, which lives until `finish`.
 
-    In the main thread Ray would take SIGTERM from us, and what a signal raises deep in its imports
-    is lost; here signals find a thread that waits.  Ray's processes die with the thread that has
-    started them (PR_SET_PDEATHSIG), so that it stays.
+    In the main thread Ray would replace our SIGTERM handler, and an exception that a signal raises
+    inside Ray's imports is lost.  Here the main thread only waits.  Ray's processes die with the
+    thread that started them (PR_SET_PDEATHSIG), so the thread stays alive.
     """
 
     def __init__(self, wanted: ResourcesSpec, address: str | None, folder: Path | None):
@@ -125,10 +124,10 @@ class _Start(threading.Thread):
         self._over.wait()
 
     def begin(self) -> None:
-        """Have Ray there; raises what it raises.
+        """Start and wait until Ray is up; raises what Ray raises.
 
-        Behind a first signal Ray may get up for `_START_S`, so that it can be shut down in order;
-        if the signal has ended its processes, it does not.  A second one does not wait.
+        After a first signal Ray has `_START_S` to come up, so that it can be shut down in order.
+        A second signal does not wait.
         """
         try:
             self.start()
@@ -139,13 +138,13 @@ class _Start(threading.Thread):
         if self._error is not None:
             raise self._error
 
-    def let_go(self) -> None:
-        """Ray is not needed any more."""
+    def finish(self) -> None:
+        """Ray is no longer needed."""
         self._over.set()
 
 
 def _leave() -> None:
-    """Leave without Ray's goodbye, which waits a minute for processes that are gone."""
+    """Exit without Ray's own exit handler, which waits a minute for processes that are gone."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(_INTERRUPTED)
@@ -161,8 +160,11 @@ def _init(quiet: _Quiet, wanted: ResourcesSpec, address: str | None, folder: Pat
 
 
 class _Quiet:
-    """Nothing on this process's stderr: Ray's core writes a line there every second while a cluster
-    does not let it in, which no setting prevents.  Any thread may end it."""
+    """Silences this process's stderr.  Any thread may end it.
+
+    While a cluster refuses to let Ray in, Ray's core writes a line there every second, and no
+    setting prevents it.
+    """
 
     def __init__(self) -> None:
         self._kept: list[int] = []
@@ -181,7 +183,7 @@ class _Quiet:
 
 
 def _refused(error: BaseException | None) -> bool:
-    """Whether the cluster did not take our token; Ray wraps that into what does not say so."""
+    """Whether the cluster refused our token; Ray wraps that error into others."""
     while error is not None:
         if isinstance(error, AuthenticationError) or "AuthenticationError" in str(error):
             return True
@@ -190,7 +192,7 @@ def _refused(error: BaseException | None) -> bool:
 
 
 def _check_nodes(address: str, insecure: bool) -> None:
-    """No node runs anybody's code, and all run the same."""
+    """Every node demands a token and has this machine's versions."""
     ours = nodes.versions()()["versions"]
     there = [node for node in nodes.nodes() if not node.draining]
     problems, open_ = [], []
@@ -202,7 +204,7 @@ def _check_nodes(address: str, insecure: bool) -> None:
         open_ += [] if answer["token"] else [node.name]
     if open_ and not insecure:
         raise ClusterError(
-            f"the cluster at {address} asks for no token and runs anybody's code (nodes "
+            f"the cluster at {address} demands no token and so runs anybody's code (nodes "
             f"{', '.join(open_)}): start it with RAY_AUTH_MODE=token, or join with --insecure"
         )
     if problems:
@@ -211,17 +213,20 @@ def _check_nodes(address: str, insecure: bool) -> None:
 
 
 def _at_once(wanted: ResourcesSpec, growing: bool) -> int:
-    """What fits here; in a cluster as many as are wanted: trials that wait are what its autoscaler
-    adds nodes for, and nodes that join later have work."""
-    found = ray.cluster_resources()
-    cpus, gpus = found.get("CPU", 0.0), found.get("GPU", 0.0)
+    """How many trials to start at the same time: on this machine as many as fit.
+
+    In a cluster it is `resources.max_concurrent`, because its autoscaler adds nodes for trials that
+    wait.
+    """
+    available = ray.cluster_resources()
+    cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
     if wanted.gpu > gpus:
         raise ClusterError(
-            f"resources.gpu: a trial wants {wanted.gpu:g}, {gpus:g} found; "
+            f"resources.gpu: a trial needs {wanted.gpu:g}, but Ray has {gpus:g}; "
             "use a machine with a GPU or --set resources.gpu=0"
         )
     if wanted.cpu > cpus:
-        raise ClusterError(f"resources.cpu: a trial wants {wanted.cpu:g}, {cpus:g} found")
+        raise ClusterError(f"resources.cpu: a trial needs {wanted.cpu:g}, but Ray has {cpus:g}")
     if growing:
         return wanted.max_concurrent
     return max(1, min(wanted.max_concurrent, wanted.places(cpus, gpus)))

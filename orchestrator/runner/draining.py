@@ -1,7 +1,7 @@
-"""Nodes that are about to go (a spot notice, a scale-down): their trials leave them in order.
+"""Nodes that are about to go (a spot notice, a scale-down): trials leave them after an epoch.
 
-Whoever takes a node away tells Ray (`ray drain-node`, KubeRay, Ray's autoscaler).  Ray then places
-nothing new on it and lets run what runs; the node leaves when nothing does, or is cut off.
+Whatever takes a node away (`ray drain-node`, KubeRay, Ray's autoscaler) announces it to Ray.  Ray
+then places nothing new there.  The node goes when nothing runs on it, or at its deadline.
 """
 
 from __future__ import annotations
@@ -15,37 +15,38 @@ from ray._private import state, worker
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks; an epoch takes longer.
+#: Seconds between two requests; an epoch takes longer.
 _EVERY_S = 1.0
-#: Seconds that Ray may take to answer, and after which it is asked again if it did not.
+#: Seconds that we wait for Ray's answer, and before the next request if there was none.
 _PATIENCE_S = 2.0
 _RETRY_S = 30.0
 
 
 def draining_nodes() -> dict[str, int]:
-    """Id of each node that is about to go -> when it is cut off, in ms since 1970 (0: not said).
+    """Id of each draining node -> its deadline in ms since 1970 (0: none).
 
-    Raises what Ray raises.  Ray 2.60 has no public way to ask.
+    Raises what Ray raises.  Ray 2.60 has no public function for it.
     """
-    found: dict[str, int] = worker.global_worker.gcs_client.get_draining_nodes(timeout=_PATIENCE_S)
-    return found
+    deadlines: dict[str, int] = worker.global_worker.gcs_client.get_draining_nodes(
+        timeout=_PATIENCE_S
+    )
+    return deadlines
 
 
 def node_of(actor: Any) -> str | None:
-    """Id of the node that an actor lives on; None if Ray does not say."""
+    """Id of the node that an actor runs on; None if Ray does not know."""
     try:
-        found: str = state.actors(actor._actor_id.hex())["Address"]["NodeID"]
-    except Exception as error:  # it is asked for debugging only, says Ray
+        return str(state.actors(actor._actor_id.hex())["Address"]["NodeID"])
+    except Exception as error:  # Ray offers it for debugging only
         logger.warning("Ray does not say where an actor lives: %s", error)
         return None
-    return found
 
 
 class Draining:
-    """Which attempts stand on nodes that were seen draining, also if those are gone since.
+    """Which attempts are on nodes that drain or have drained.
 
     Args:
-        say: is told how many, once each time that it are more.
+        say: shows a message to the user for every new draining node.
     """
 
     def __init__(self, say: Callable[[str], None]):
@@ -56,15 +57,15 @@ class Draining:
 
     @property
     def any(self) -> bool:
-        """Whether a node was ever seen draining."""
+        """Whether any node has drained so far."""
         return bool(self._seen)
 
     def placed(self, attempt: str, node: str | None) -> None:
-        """An attempt's worker stands on this node."""
+        """An attempt's worker is on this node."""
         self._where[attempt] = node
 
     def leaves(self, attempt: str) -> bool:
-        """Whether an attempt is to leave its node."""
+        """Whether an attempt must leave its node."""
         self.look()
         return self._where.get(attempt) in self._seen
 
@@ -72,18 +73,18 @@ class Draining:
         self._where.pop(attempt, None)
 
     def look(self) -> None:
-        """See what drains, once a second: a node may be gone before a trial's epoch is over."""
+        """Ask Ray, once a second: a node may be gone before a trial's epoch is over."""
         now = time.monotonic()
         if now < self._next:
             return
         try:
             new = draining_nodes().keys() - self._seen
             self._next = now + _EVERY_S
-        except Exception as error:  # trials of a node that goes unannounced are tried again
+        except Exception as error:  # without it trials of a lost node are simply tried again
             logger.warning("Ray does not say which nodes drain: %s", error)
             self._next = now + _RETRY_S
             return
         if new:
             self._seen |= new
             nodes = "1 node drains" if len(new) == 1 else f"{len(new)} nodes drain"
-            self._say(f"{nodes}: trials there leave with their next epoch and go on elsewhere")
+            self._say(f"{nodes}: trials there leave after their next epoch and resume elsewhere")

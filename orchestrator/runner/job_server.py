@@ -1,4 +1,4 @@
-"""The job server of a Ray cluster (Ray Jobs API): its client, and what it raises in sentences."""
+"""The client of a Ray cluster's job server (Ray Jobs API), with readable errors."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from orchestrator.database_urls import without_password
 from orchestrator.errors import UserError
 from orchestrator.runner import auth_token
 
-#: Seconds that the server has for an answer.
+#: Seconds that the server may take to answer.
 _ANSWER_S = 30.0
-#: Win over any address that Ray's client is given.
+#: Ray's client prefers these to the address that it is given.
 _ADDRESS_VARIABLES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 
 
 class JobError(UserError):
-    """The cluster refuses, or is none; the text is the whole message."""
+    """The cluster refuses the request, or there is no cluster."""
 
 
 class ConnectionLost(JobError):
-    """The job server does not answer; what it holds is not touched by that."""
+    """The job server does not answer; its jobs are not affected."""
 
 
 class Taken(Exception):
-    """A job of this submission id is there already."""
+    """A job with this submission id already exists."""
 
 
 class JobServer(JobSubmissionClient):
-    """Ray's client, which would wait for ever for a server that is silent.
+    """Ray's client with a time limit: Ray's own waits forever for a silent server.
 
-    Raises `JobError`.  So that its methods do, call them within `in_words`.
+    Raises `JobError`.  Call its methods within `readable_errors`, so that they do, too.
 
     Args:
-        insecure: speak to a cluster that asks for no token, too.
+        insecure: also talk to a cluster that demands no token.
     """
 
     def __init__(self, address: str, insecure: bool):
@@ -48,20 +48,20 @@ class JobServer(JobSubmissionClient):
         scheme, separator, _ = address.partition("://")
         if separator and scheme not in ("http", "https"):
             raise JobError(
-                f"--address {without_password(address)}: not a job server's; "
-                "it looks like http://HEAD:8265"
+                f"--address {without_password(address)}: not the address of a job server, which "
+                "looks like http://HEAD:8265"
             )
         address = address if separator else f"http://{address}"
-        #: As it may be shown.
+        #: The address without a password.
         self.shown = without_password(address)
         if not auth_token.is_set():
             if not insecure:
                 raise JobError(
-                    f"no token is set for the cluster at {self.shown}: {auth_token.REMEDY}; one "
-                    "that asks for none runs anybody's code, and is spoken to with --insecure only"
+                    f"no token is set for the cluster at {self.shown}: {auth_token.REMEDY}; a "
+                    "cluster that demands no token runs anybody's code and takes --insecure"
                 )
             auth_token.do_without()
-        with self.in_words(), _unset(_ADDRESS_VARIABLES):
+        with self.readable_errors(), _unset(_ADDRESS_VARIABLES):
             super().__init__(address)
 
     def submit_once(self, **job: Any) -> str:
@@ -74,8 +74,8 @@ class JobServer(JobSubmissionClient):
             raise
 
     @contextlib.contextmanager
-    def in_words(self) -> Iterator[None]:
-        """What Ray's client raises as `JobError`, or `ConnectionLost` where nobody answers."""
+    def readable_errors(self) -> Iterator[None]:
+        """Turns errors of Ray's client into `JobError`, or `ConnectionLost` if nobody answers."""
         try:
             yield
         except AuthenticationError as error:
@@ -84,11 +84,11 @@ class JobServer(JobSubmissionClient):
         except (ConnectionError, requests.ConnectionError, requests.Timeout) as error:
             raise ConnectionLost(f"--address {self.shown}: no job server answers there") from error
         except (requests.RequestException, KeyError, ValueError) as error:
-            text = f"--address {self.shown}: what answers there is not Ray's job server"
+            text = f"--address {self.shown}: the server there is not Ray's job server"
             raise JobError(text) from error
         except RuntimeError as error:
             text = str(error).strip(" .\n").rpartition("\n")[2]  # of a traceback
-            # A head that goes down or comes up, or the proxy before it, answers like this.
+            # A head that starts or stops, or the proxy before it, answers like this.
             kind = ConnectionLost if "failed with status code 5" in str(error) else JobError
             raise kind(f"{self.shown}: {text}") from error
 

@@ -1,7 +1,7 @@
-"""Sweeps as jobs of a Ray cluster: submitted, followed and stopped over its job server.
+"""Sweeps as jobs of a Ray cluster: submitted, followed and stopped through its job server.
 
 The server is the dashboard of the cluster's head, `http://HEAD:8265`.  A job's submission id is
-`orch-<sweep>-<number>`; its metadata say of which sweep it is and where that is written.
+`orch-<sweep>-<number>`.  Its metadata hold the sweep's name and its `--out`.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from orchestrator.runner.job_server import ConnectionLost, JobError, JobServer, 
 
 __all__ = ["ConnectionLost", "Job", "JobError", "Jobs"]
 
-#: Seconds between looks at a log; more for a long one, which the server always sends as a whole.
-#: It has a websocket for new lines, too: not every proxy passes it on, and Ray's client for it has
-#: no time limits.
+#: Seconds between two requests for a log.  The server always sends the whole log, so a long one
+#: takes longer.  (Its websocket sends new lines only, but not every proxy passes it on, and Ray's
+#: client for it has no time limit.)
 _POLL_S = 1.0
 _LOG_BYTES_S = 200_000
-#: Seconds between attempts to reach the server again.
+#: Seconds between attempts to reach a lost server.
 _RETRY_S = 2.0
-#: Others may take the same number at the same moment.
+#: How often we try to get a job number, which others may take at the same moment.
 _ATTEMPTS = 5
 
 _ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
@@ -37,8 +37,7 @@ class Job:
     """A submission as the job server shows it.
 
     `status` is Ray's: PENDING, RUNNING, STOPPED, SUCCEEDED or FAILED.  `exit_code` is that of the
-    job's command, None while it runs, where it was stopped, and where it could not be started.
-    Times are UTC.
+    job's command; None while it runs, and if it was stopped or could not start.  Times are UTC.
     """
 
     submission_id: str
@@ -57,37 +56,37 @@ class Job:
 
     @property
     def number(self) -> int:
-        found = re.search(r"-(\d+)$", self.submission_id)
-        return int(found[1]) if found else 0
+        match = re.search(r"-(\d+)$", self.submission_id)
+        return int(match[1]) if match else 0
 
     def to_dict(self) -> dict[str, Any]:
         return dict(vars(self))
 
 
 class Jobs:
-    """The jobs of a cluster, asked for with the token of this machine (`runner.token`).
+    """The jobs of a cluster, requested with this machine's token (`runner.auth_token`).
 
-    Every method raises `JobError`, or `ConnectionLost` where nobody answers.
+    Every method raises `JobError`, or `ConnectionLost` if nobody answers.
 
     Args:
-        address: of the job server; the variables that Ray reads one from do not count.
-        insecure: speak to a cluster that asks for no token, too.
+        address: of the job server; Ray's environment variables for it are ignored.
+        insecure: also talk to a cluster that demands no token.
     """
 
     def __init__(self, address: str, insecure: bool = False):
         self._server = JobServer(address, insecure)
-        #: As it may be shown.
+        #: Without a password.
         self.address = self._server.shown
 
     def of_sweep(self, name: str, out: str | None = None) -> list[Job]:
-        """The jobs of a sweep, oldest first; of those written to `out` alone, if it is given."""
-        with self._server.in_words():
-            found = [_job(details) for details in self._server.list_jobs()]
-        jobs = [job for job in found if job is not None and job.sweep == name]
-        return sorted((j for j in jobs if out in (None, j.out)), key=lambda job: job.number)
+        """The jobs of a sweep, oldest first; if `out` is given, only those that write there."""
+        with self._server.readable_errors():
+            jobs = [job for details in self._server.list_jobs() if (job := _job(details))]
+        jobs = [job for job in jobs if job.sweep == name and out in (None, job.out)]
+        return sorted(jobs, key=lambda job: job.number)
 
     def job(self, submission_id: str) -> Job:
-        with self._server.in_words():
+        with self._server.readable_errors():
             job = _job(self._server.get_job_info(submission_id))
         if job is None:
             raise JobError(f"{self.address}: {submission_id} is not a job of a sweep")
@@ -96,13 +95,13 @@ class Jobs:
     def submit(
         self, name: str, out: str, entrypoint: str, folder: Path, environment: Mapping[str, str]
     ) -> tuple[Job, bool]:
-        """Have the head run `entrypoint`, unless a job of this sweep in this `out` is at it.
+        """Run `entrypoint` on the head, unless a job already runs this sweep in this `out`.
 
         Args:
-            folder: what becomes the working directory of the job and of its trials.
-            environment: variables of the job and of its trials.  Ray keeps them with the job.
+            folder: becomes the working directory of the job and of its trials.
+            environment: variables of the job and of its trials.  Ray stores them with the job.
 
-        Returns the job, and whether it was there already.
+        Returns the job, and whether it already existed.
         """
         for _ in range(_ATTEMPTS):
             jobs = self.of_sweep(name)
@@ -110,24 +109,24 @@ class Jobs:
                 if job.out == out and not job.ended:
                     return job, True
             number = 1 + max((job.number for job in jobs), default=0)
-            with self._server.in_words(), contextlib.suppress(Taken):
-                made = self._server.submit_once(
+            with self._server.readable_errors(), contextlib.suppress(Taken):
+                submission_id = self._server.submit_once(
                     entrypoint=entrypoint,
                     submission_id=f"orch-{name}-{number}",
                     runtime_env={"working_dir": str(folder), "env_vars": dict(environment)},
                     metadata={"sweep": name, "out": out},
                 )
-                return self.job(made), False
-        raise JobError(f"{self.address}: others submit {name} again and again; try it once more")
+                return self.job(submission_id), False
+        raise JobError(f"{self.address}: others keep submitting {name}; try again")
 
     def stop(self, submission_id: str) -> bool:
-        """Ask a job to end; returns whether it was running.  Its log tells how it goes on."""
-        with self._server.in_words():
+        """Ask a job to end; returns whether it was running.  Its log shows the rest."""
+        with self._server.readable_errors():
             return bool(self._server.stop_job(submission_id))
 
     def log(self, submission_id: str) -> str:
         """What a job has printed so far."""
-        with self._server.in_words():
+        with self._server.readable_errors():
             return str(self._server.get_job_logs(submission_id))
 
     def follow(
@@ -138,26 +137,28 @@ class Jobs:
         *,
         behind: int = 0,
     ) -> Job:
-        """Pass a job's log to `write` as it comes; returns the ended job.
+        """Pass a job's log to `write` as it grows; returns the job after its end.
 
-        A lost connection is waited for, as long as it takes, and nothing is written twice; `say`
-        is told.
+        A lost connection is retried without a limit, and nothing is written twice.
 
         Args:
-            behind: so many characters of the log are known already.
+            say: shows a message about the connection to the user.
+            behind: how many characters of the log to skip.
         """
-        log, lost = _Log(write, behind), False
+        written, lost = behind, False
         while True:
             try:
                 job = self.job(submission_id)
                 try:
-                    log.whole(self.log(submission_id))
-                except JobError:  # it may be lost with the node that the job ran on
+                    if new := self.log(submission_id)[written:]:  # the server sends all of it
+                        written += len(new)
+                        write(new)
+                except JobError:  # the log may be lost with the node that the job ran on
                     if not job.ended:
                         raise
             except ConnectionLost:
                 if not lost:
-                    say(f"the connection to {self.address} is lost, the job is not; waiting for it")
+                    say(f"lost the connection to {self.address}; the job goes on, waiting for it")
                 lost = True
                 time.sleep(_RETRY_S)
                 continue
@@ -166,32 +167,18 @@ class Jobs:
             lost = False
             if job.ended:
                 return job
-            time.sleep(max(_POLL_S, log.size / _LOG_BYTES_S))
-
-
-class _Log:
-    """Writes what of a log has not been written: the server always begins with its first line."""
-
-    def __init__(self, write: Callable[[str], None], written: int):
-        self._write = write
-        self.size = written
-
-    def whole(self, text: str) -> None:
-        new = text[self.size :]
-        if new:
-            self.size = len(text)
-            self._write(new)
+            time.sleep(max(_POLL_S, written / _LOG_BYTES_S))
 
 
 def _job(details: Any) -> Job | None:
-    """A job as the server tells of it, or None: it is not one of ours."""
-    told = details.metadata or {}
-    if details.submission_id is None or not {"sweep", "out"} <= told.keys():
+    """A job from the server's details; None if it is not a sweep's."""
+    metadata = details.metadata or {}
+    if details.submission_id is None or not {"sweep", "out"} <= metadata.keys():
         return None
     return Job(
         submission_id=details.submission_id,
-        sweep=told["sweep"],
-        out=told["out"],
+        sweep=metadata["sweep"],
+        out=metadata["out"],
         entrypoint=details.entrypoint,
         status=str(getattr(details.status, "value", details.status)),
         message=details.message or "",

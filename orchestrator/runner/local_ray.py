@@ -1,4 +1,4 @@
-"""Ray on this machine alone: its folder, its start on 127.0.0.1, its end with all that it left."""
+"""Ray on this machine only: its folder, its start on 127.0.0.1, and the removal of its remains."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ if TYPE_CHECKING:
     from orchestrator.spec import ResourcesSpec
 
 _TEMP_PREFIX = "orch-ray-"
-#: Close to Ray's least; nothing of ours travels through its object store.
+#: Close to Ray's minimum; we send nothing through its object store.
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
-#: Seconds in which Ray's last processes may hinder the deletion of their folder.
+#: Seconds for which we retry while Ray's last processes block the deletion of their folder.
 _SWEEP_S = 5.0
 
 _IS_LINUX = Path("/proc/self").exists()
 
 
 def start(wanted: ResourcesSpec, folder: Path) -> None:
-    """Start Ray for this process alone."""
+    """Start Ray for this process only."""
     if not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    with _loopback_alone():
+    with _loopback_only():
         ray.init(
             num_cpus=max(os.cpu_count() or 1, math.ceil(wanted.cpu)),
             include_dashboard=False,
@@ -47,8 +47,11 @@ def start(wanted: ResourcesSpec, folder: Path) -> None:
 
 
 def temp_folder() -> Path:
-    """A short path (for Ray's sockets); what drivers that were killed left is swept away first,
-    the processes included: their workers go on for seconds, Ray's agents for a minute or more."""
+    """A new folder with a short path, as Ray's sockets need it.
+
+    First removes what killed drivers left, with its processes: workers live on for seconds, Ray's
+    agents for a minute or more.
+    """
     root = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
     for old in root.glob(f"{_TEMP_PREFIX}*"):
         pid = old.name.removeprefix(_TEMP_PREFIX).split("-")[0]
@@ -59,10 +62,10 @@ def temp_folder() -> Path:
 
 
 def sweep_away(folder: Path) -> None:
-    """End what is left of the Ray session in `folder`, and delete it.
+    """End the remaining processes of the Ray session in `folder`, and delete it.
 
-    Ray asks its processes to end and waits a second or so; a worker in a long computation is
-    not always gone then, and one that is just starting makes the folder anew.
+    Ray itself waits a second or so for its processes.  A worker in a long computation may outlive
+    that, and one that is just starting creates the folder again.
     """
     end = time.monotonic() + _SWEEP_S
     while True:
@@ -74,21 +77,19 @@ def sweep_away(folder: Path) -> None:
 
 
 def kill_processes(folder: Path) -> None:
-    """End the processes of the Ray session in `folder`.
+    """Kill the processes of the Ray session in `folder` (Linux; elsewhere they end by themselves).
 
-    They are told by the files that they hold open, and by the arguments that Ray gave them.  Who
-    holds a folder alone is another sweep that starts now and deletes what this one deletes.
-
-    Linux only: elsewhere they end by themselves, later.
+    We recognise them by their open files and by their arguments.  A process that has only the
+    folder itself open is another sweep, which is deleting it, too.
     """
     for process in Path("/proc").glob("[0-9]*"):
         try:
             held = [name for file in (process / "fd").iterdir() if (name := _held_file(file))]
             arguments = (process / "cmdline").read_text(errors="replace")
         except OSError:
-            continue  # it has just ended, or is somebody else's
+            continue  # it has just ended, or belongs to somebody else
         pid, inside = int(process.name), f"{folder}/"
-        # The folder's name holds the driver's id and random letters: nobody else names it.
+        # The folder's name has the driver's id and random letters, so nobody else uses it.
         theirs = inside in arguments or any(name.startswith(inside) for name in held)
         if pid != os.getpid() and theirs:
             with contextlib.suppress(ProcessLookupError):
@@ -96,7 +97,7 @@ def kill_processes(folder: Path) -> None:
 
 
 def _held_file(file: Path) -> str:
-    """What a descriptor in /proc stands for; empty for a folder, or if it was just closed."""
+    """The path of a descriptor in /proc; empty for a folder, or if it was just closed."""
     with contextlib.suppress(OSError):
         if not stat.S_ISDIR(file.stat().st_mode):
             return os.readlink(file)
@@ -104,15 +105,14 @@ def _held_file(file: Path) -> str:
 
 
 @contextlib.contextmanager
-def _loopback_alone() -> Iterator[None]:
-    """Have Ray listen on 127.0.0.1 as it does on Windows and macOS.
+def _loopback_only() -> Iterator[None]:
+    """Let Ray listen on 127.0.0.1, as it does on Windows and macOS.
 
-    On Linux it takes the machine's own address, and all interfaces, whatever it is told: any node
-    might want to join.
+    On Linux it always listens on all interfaces, so that other nodes could join.
     """
     name = ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR
     before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(name)
-    ray_constants.ENABLE_RAY_CLUSTER = False  # was read when Ray was imported
+    ray_constants.ENABLE_RAY_CLUSTER = False  # Ray read the variable at its import
     os.environ[name] = "0"  # for the processes that Ray starts
     try:
         yield

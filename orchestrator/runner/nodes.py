@@ -1,4 +1,4 @@
-"""What every node of a cluster says of itself, asked before a trial is placed on it."""
+"""Questions to the nodes of a cluster, asked before trials are placed on them."""
 
 from __future__ import annotations
 
@@ -19,53 +19,54 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: What a trial's numbers depend on; a node with another version is no node of this cluster.
+#: A trial's numbers depend on these, so all nodes must have the same versions.
 PACKAGES = ("orch-mtl", "torch", "ray")
-#: Seconds that a node may take to answer; the first time its worker must start.
+#: Seconds that a node may take to answer; at first its worker must start.
 _PATIENCE_S = 60.0
-#: The same for one that has not answered when all were waited for.
+#: Seconds for each node that has not answered by then.
 _AFTERWARDS_S = 1.0
 
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the cluster that lives."""
+    """A living node of the cluster."""
 
     id: str
     address: str
     #: What it offers: `CPU`, `GPU`, `memory` (bytes).
     resources: dict[str, float] = field(compare=False)
-    #: It is about to go; nothing can be placed on it.
+    #: It is about to go, and nothing can be placed on it.
     draining: bool = False
 
     @property
     def name(self) -> str:
-        """Its address, and enough of its id where several share one."""
+        """Its address, and some of its id, because several nodes may share an address."""
         return f"{self.address} ({self.id[:6]})"
 
 
 def nodes() -> list[Node]:
-    """The living nodes of the cluster that was joined, by their names."""
+    """The living nodes of the joined cluster, sorted by name."""
     try:
         drains = draining_nodes()
-    except Exception as error:  # Ray's own; without its answer all are asked
+    except Exception as error:  # of any kind; then we ask all nodes
         logger.warning("Ray does not say which nodes drain: %s", error)
         drains = {}
-    found = [
+    living = [
         Node(n["NodeID"], n["NodeManagerAddress"], dict(n["Resources"]), n["NodeID"] in drains)
         for n in ray.nodes()
         if n["Alive"]
     ]
-    return sorted(found, key=lambda node: node.name)
+    return sorted(living, key=lambda node: node.name)
 
 
 def ask(where: list[Node], question: Callable[[], Any], gpus: float = 0) -> dict[Node, Any]:
-    """Answers of the nodes; one that gives none has the exception that says why.
+    """The nodes' answers; an exception for each node without one.
 
-    A function defined inside another one travels as it is; a node need not have our code.
+    Ray sends a function that is defined inside another one as a whole, so the node does not need
+    our code.
 
     Args:
-        gpus: share of a GPU that answering takes; without one a worker may see none.
+        gpus: share of a GPU that the question needs; with 0 a worker may see no GPU.
     """
     asked = {node: _pinned(ray.remote(question), node, gpus).remote() for node in where}
     ray.wait(list(asked.values()), num_returns=len(asked), timeout=_PATIENCE_S)
@@ -73,9 +74,9 @@ def ask(where: list[Node], question: Callable[[], Any], gpus: float = 0) -> dict
 
 
 def versions() -> Callable[[], dict[str, Any]]:
-    """What to `ask` for the versions of `PACKAGES` and of Python, and whether Ray asks for a token.
+    """A question for `ask`: versions of Python and `PACKAGES`, and whether Ray demands a token.
 
-    Local parts (2.13.0+cpu) are left out: a head without a GPU has another build.
+    Build suffixes (2.13.0+cpu) are left out, because a head without a GPU has another build.
     """
     packages = PACKAGES
 
@@ -85,22 +86,22 @@ def versions() -> Callable[[], dict[str, Any]]:
 
         from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
-        found: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
+        installed: dict[str, Any] = {"python": ".".join(platform.python_version_tuple()[:2])}
         for package in packages:
             try:
-                found[package] = importlib.metadata.version(package).partition("+")[0]
+                installed[package] = importlib.metadata.version(package).partition("+")[0]
             except importlib.metadata.PackageNotFoundError:
-                found[package] = ""
-        return {"versions": found, "token": is_token_auth_enabled()}
+                installed[package] = ""
+        return {"versions": installed, "token": is_token_auth_enabled()}
 
     return answer
 
 
 def trial_hardware(wanted: ResourcesSpec, device: str) -> list[Hardware]:
-    """What trials compute on, on every node that has room for one and answers; may be empty.
+    """The hardware for trials on every node that has room for one and answers; may be empty.
 
     Args:
-        device: the config's.
+        device: the config's `device`.
     """
 
     def answer() -> Any:
@@ -114,28 +115,28 @@ def trial_hardware(wanted: ResourcesSpec, device: str) -> list[Hardware]:
         if not node.draining
         and wanted.places(node.resources.get("CPU", 0.0), node.resources.get("GPU", 0.0))
     ]
-    found = []
+    known = []
     for node, hardware in ask(able, answer, wanted.gpu).items():
         if isinstance(hardware, Exception):
-            logger.warning("node %s does not say what it computes on: %s", node.name, hardware)
+            logger.warning("node %s does not report its hardware: %s", node.name, hardware)
         else:
-            found.append(replace(hardware, host=f"node {node.name}"))
-    return found
+            known.append(replace(hardware, host=f"node {node.name}"))
+    return known
 
 
 def differences(name: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -> list[str]:
-    """One line a package that a node has not as this machine has it."""
+    """A message for each package of which a node has another version than this machine."""
     lines = []
     for package, version in ours.items():
-        found = theirs.get(package, "")
-        if found != version:
-            what = f"has {package} {found}" if found else f"does not have {package}"
+        installed = theirs.get(package, "")
+        if installed != version:
+            what = f"has {package} {installed}" if installed else f"does not have {package}"
             lines.append(f"node {name} {what}, this machine has {version or 'none'}")
     return lines
 
 
 class Witness:
-    """Lives on one node and tells of it; a relative path means the driver's, as in a trial."""
+    """An actor that answers questions on one node, if possible in the driver's directory."""
 
     def __init__(self, cwd: str):
         import os
@@ -149,18 +150,18 @@ class Witness:
 
 @contextlib.contextmanager
 def witnesses(where: list[Node], cwd: str) -> Iterator[dict[Node, Any]]:
-    """A `Witness` on each node, to be asked by `tell`; they are gone afterwards."""
+    """A `Witness` on each node for `tell`; they are gone afterwards."""
     actor = ray.remote(Witness)
-    made = {node: _pinned(actor, node).remote(cwd) for node in where}
+    actors = {node: _pinned(actor, node).remote(cwd) for node in where}
     try:
-        yield made
+        yield actors
     finally:
-        for witness in made.values():
+        for witness in actors.values():
             ray.kill(witness)
 
 
 def tell(witness: Any, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What a function of ours returns on the witness's node; an exception if there is no answer."""
+    """What our function returns on the witness's node; an exception if there is no answer."""
     return _answer(witness.call.remote(function, *arguments))
 
 

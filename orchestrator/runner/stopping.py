@@ -1,10 +1,10 @@
-"""SIGINT and SIGTERM: the first stops a sweep in order, the second at once."""
+"""SIGINT and SIGTERM: the first lets trials commit their epoch, the second stops at once."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -15,32 +15,25 @@ from orchestrator.runner.attempts import Attempts
 from orchestrator.runner.draining import Draining
 from orchestrator.signals import handled
 
-#: Seconds in which one signal may come twice: `timeout` signals a process and then its group.
+#: Signals within so many seconds count as one: `timeout` signals a process and then its group.
 _SAME_S = 0.3
-#: Seconds in which trials wait and none runs, after which Ray's nodes are looked at.
+#: If trials wait and none runs, we look at Ray's nodes every so many seconds.
 _IDLE_S = 15.0
 
 
 class Stopping(tune.Stopper):
-    """What Tune asks behind every result and every step.
+    """Tune asks it after every result and every step whether to stop.
 
-    A trial on a node that drains ends there with the epoch that it has committed.
-
-    Behind the first signal no trial is begun, and each that runs ends with the epoch that it is
-    in.  When all have, or `grace_seconds` later, KeyboardInterrupt is raised.
+    After the first signal no trial starts, and each that runs ends with its current epoch.  When
+    all have ended, or after `resources.grace_seconds`, it raises KeyboardInterrupt.  A trial on a
+    node that drains ends there after the epoch that it has committed.
     """
 
-    def __init__(
-        self,
-        attempts: Attempts,
-        grace_seconds: float,
-        say: Callable[[str], None],
-        draining: Draining | None = None,
-    ):
+    def __init__(self, attempts: Attempts, draining: Draining | None = None):
         self._attempts = attempts
         self._draining = draining
-        self._grace = grace_seconds
-        self._say = say
+        self._grace = attempts.spec.resources.grace_seconds
+        self._say = attempts.progress.say
         self._first = self._until = 0.0
         self._idle_since = 0.0
         self._waiting = False
@@ -54,7 +47,7 @@ class Stopping(tune.Stopper):
         return self._attempts.stopping or trial_id in self._attempts.leaving
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given, for a restore that is never made
+        return {}  # Tune pickles it for a restore that we never make
 
     def stop_all(self) -> bool:
         if self.signals and not self._attempts.stopping:
@@ -70,7 +63,7 @@ class Stopping(tune.Stopper):
         return False
 
     def _idle(self) -> bool:
-        """Whether it is time to look, once every `_IDLE_S`."""
+        """Whether it is time to look again."""
         now = time.monotonic()
         self._idle_since = self._idle_since or now
         if now - self._idle_since < _IDLE_S:
@@ -79,11 +72,10 @@ class Stopping(tune.Stopper):
         return True
 
     def _look_at_nodes(self) -> None:
-        """Tune waits for a node as long as it takes.  One of a cluster may come back; where all are
-        gone, so is Ray."""
+        """Tune waits for nodes without a limit.  But if none is left, Ray itself is gone."""
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not nodes:
-            raise RuntimeError("Ray's daemon has died; run the same command again to go on")
+            raise RuntimeError("Ray's daemon has died; run the same command again to continue")
         wanted = self._attempts.spec.resources
         room = any(n.get("CPU", 0) >= wanted.cpu and n.get("GPU", 0) >= wanted.gpu for n in nodes)
         if not room and not self._waiting:
@@ -97,16 +89,14 @@ class Stopping(tune.Stopper):
             self._say("stopping")
             return
         who = "1 trial may commit its" if running == 1 else f"{running} trials may commit their"
-        self._say(
-            f"stopping: {who} epoch, at most {self._grace:g} s; a second signal leaves at once"
-        )
+        self._say(f"stopping: {who} epoch within {self._grace:g} s; a second signal stops at once")
 
     def _over(self) -> bool:
         return not self._attempts.running or time.monotonic() >= self._until
 
     @contextlib.contextmanager
     def listening(self) -> Iterator[None]:
-        """Take the signals while a sweep runs; raises KeyboardInterrupt if there was one."""
+        """Count signals while a sweep runs; raises KeyboardInterrupt if there was one."""
 
         def note(number: int, frame: FrameType | None) -> None:
             now = time.monotonic()

@@ -14,11 +14,12 @@ from orchestrator.runner.attempt import Attempt
 
 
 class TrialTrainable(tune.Trainable):
-    """Tune's config of an attempt is `trial_id`, `order` (an `Order` as JSON: Tune copies and
-    flattens everything else again and again), `cpu`, `gpu`, `alone` (whether it is) and `own`, a
-    name that no other attempt has if it needs a process of its own.  Its result is `report`, an
-    object, because Tune keeps a history of every number that it finds in a result, and the id of
-    its `node`."""
+    """Tune's config of an attempt has `trial_id`, `cpu`, `gpu`, `alone`, `order` and `own`.
+
+    `order` is an `Order` as JSON, because Tune copies and flattens everything else many times.
+    `own` is a unique name if the attempt needs its own process, else empty.  A result has the id of
+    its `node`, and `report` as an object, because Tune keeps a history of every plain number.
+    """
 
     _order: str
     _attempt: Attempt | None
@@ -32,7 +33,7 @@ class TrialTrainable(tune.Trainable):
         self._attempt = None
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Take the next trial in this process: it has torch loaded already."""
+        """Train the next trial in this process, which has already loaded torch."""
         self.cleanup()
         self.setup(new_config)
         return True
@@ -48,18 +49,14 @@ class TrialTrainable(tune.Trainable):
             self._attempt.close()
         self._attempt = None
 
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        raise NotImplementedError("a trial's state is in its own directory")
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        raise NotImplementedError("a trial's state is in its own directory")
-
 
 @lru_cache
 def _request(cpu: float, gpu: float, alone: bool, own: str) -> tune.PlacementGroupFactory:
-    """What an attempt takes.  One that is alone has its GPU to itself.  One with an `own` name has
-    a request that no other has: Tune gives it no process that has held another trial, and its
-    process to no other."""
+    """The resources of an attempt.
+
+    An attempt that runs alone takes whole GPUs.  An `own` name makes the request unique, so that
+    Tune shares its process with no other attempt.
+    """
     if not own:
         return tune.PlacementGroupFactory([{"CPU": cpu, "GPU": gpu}])
     bundle = {"CPU": cpu, "GPU": float(math.ceil(gpu)) if alone else gpu}

@@ -1,4 +1,4 @@
-"""What Ray Tune asks and tells: a searcher, a scheduler, a callback, all thin over `Attempts`."""
+"""Ray Tune's interfaces as thin layers over `Attempts`: a searcher, a scheduler, a callback."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from orchestrator.runner.attempt import Report
 from orchestrator.runner.attempts import Attempts
 from orchestrator.runner.draining import Draining, node_of
 
-# Tune knows the death of an actor by its type.  Where Ray's memory monitor has killed the actor, it
-# gets OutOfMemoryError, which is none, and would end the whole sweep (Ray 2.60).
+# Tune recognises a dead actor by RayActorError.  If Ray's memory monitor killed it, Tune gets
+# OutOfMemoryError instead, which would end the whole sweep (Ray 2.60).
 for _module in (actor_manager, tune_controller):
     _module.RayActorError = (RayActorError, OutOfMemoryError)
 
 
 class AttemptSearcher(Searcher):
-    """Begins attempts; to Tune each is a trial of its own."""
+    """Starts attempts; for Tune each is a separate trial."""
 
     def __init__(self, attempts: Attempts, draining: Draining | None = None):
         super().__init__()
@@ -32,15 +32,15 @@ class AttemptSearcher(Searcher):
         self._draining = draining
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles what it is given, for a restore that is never made
+        return {}  # Tune pickles it for a restore that we never make
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         order = self._attempts.next(trial_id)
         if order is None:
-            # An attempt that is still active may be lost, and its trial begun again.
+            # An active attempt may still be lost; then its trial is queued again.
             return None if self._attempts.active else Searcher.FINISHED
         resources = self._attempts.spec.resources
-        # A process that is there already may stand on a node that is to be left.
+        # An existing process may be on a node that drains.
         drained = self._draining is not None and self._draining.any
         return {
             "trial_id": order["trial_id"],
@@ -54,12 +54,12 @@ class AttemptSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        if not error:  # else `AttemptEvents.on_trial_error` hears of it, and why
+        if not error:  # `AttemptEvents.on_trial_error` handles errors
             self._attempts.ended(trial_id, (result or {}).get("report", Report()))
 
 
 class RungScheduler(FIFOScheduler):
-    """Begins trials in their order and stops those that the rungs stop."""
+    """Starts trials in their order and stops those that successive halving stops."""
 
     def __init__(self, attempts: Attempts):
         super().__init__()
@@ -73,12 +73,11 @@ class RungScheduler(FIFOScheduler):
         return TrialScheduler.STOP if stops else TrialScheduler.CONTINUE
 
     def choose_trial_to_run(self, tune_controller: Any) -> None:
-        """Leaves it to Tune's queue, which is in order: FIFO's own look goes through all trials
-        that there ever were."""
+        """Leave it to Tune's ordered queue: FIFO's own choice visits all trials of the run."""
 
 
 class AttemptEvents(tune.Callback):
-    """Tells what Tune reports of an attempt."""
+    """Passes Tune's events on to `Attempts`."""
 
     def __init__(self, attempts: Attempts, draining: Draining | None = None):
         self._attempts = attempts
@@ -100,7 +99,7 @@ class AttemptEvents(tune.Callback):
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         try:
             text = Path(trial.error_file).read_text(encoding="utf-8")
-        except (OSError, TypeError) as error:  # Tune had no place for it
+        except (OSError, TypeError) as error:  # Tune wrote no file
             text = str(error)
         announced = self._draining is not None and self._draining.leaves(trial.trial_id)
         self._attempts.died(trial.trial_id, text, announced=announced)

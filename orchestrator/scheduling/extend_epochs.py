@@ -1,8 +1,8 @@
-"""More epochs for a sweep that has run: what a shorter trial committed is taken over.
+"""More epochs for a sweep that has run: a longer trial takes over the epochs of a shorter one.
 
-A trial with more epochs is another trial (its epochs are part of its identity), but where nothing
-in a trial depends on how many epochs it will have, the shorter one's epochs are the first ones of
-the longer one, to the bit.  They are linked into its directory, and it goes on behind them.
+The number of epochs is part of a trial's identity, so a longer trial is another trial.  If nothing
+in it depends on that number, its first epochs equal those of the shorter trial to the bit.  They
+are linked into its directory, and the longer trial resumes after them.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from trainer.storage.trial_directory import TrialDirectory, record_name
 
 @dataclass
 class Extended:
-    """What an extension found: trials that go on, and those that cannot, by reason."""
+    """How many longer trials resume, and how many must start from epoch 1, by reason."""
 
-    going_on: int = 0
-    anew: Counter[str] = field(default_factory=Counter)
+    resumed: int = 0
+    restarted: Counter[str] = field(default_factory=Counter)
 
     @property
     def any(self) -> bool:
-        return bool(self.going_on or self.anew)
+        return bool(self.resumed or self.restarted)
 
     def lines(self) -> Iterable[str]:
-        """What a user is told; nothing where nothing was extended."""
-        if self.going_on:
-            yield f"{self.going_on} trials go on behind the epochs they have"
-        for reason, count in sorted(self.anew.items()):
-            yield f"{count} trials begin anew: {reason}"
+        """Messages for the user; none if nothing was extended."""
+        if self.resumed:
+            yield f"{self.resumed} trials resume after the epochs they have"
+        for reason, count in sorted(self.restarted.items()):
+            yield f"{count} trials start again from epoch 1: {reason}"
 
 
 def extend(
@@ -44,15 +44,15 @@ def extend(
     trials: Iterable[TrialRecord],
     identify: Callable[[TrainConfig], dict[str, Any]],
 ) -> Extended:
-    """Begin the longer trial behind every shorter one that allows it.
+    """Create the longer trial for every shorter one, with the epochs it can take over.
 
-    Called again after a crash it completes what is missing.  A trial that failed or was pruned is
-    extended too: the scheduler decides anew, on the same epochs.
+    After a crash another call completes what is missing.  Failed and pruned trials are extended
+    too: the scheduler decides again, on the same epochs.
     """
-    found = Extended()
+    extended = Extended()
     epochs = fixed_epochs(spec.to_dict())
     if epochs is None:
-        return found
+        return extended
     for trial in trials:
         if trial.config.get("epochs", epochs) >= epochs or not trial.records:
             continue
@@ -60,21 +60,21 @@ def extend(
         identity = {**trial.identity, **identify(config)}
         longer = ledger.directory(identity["trial_id"])
         reason = config.bound_to_epochs()
-        wanted = [] if reason else trial.records
-        if longer.end() is not None or (longer.config() and len(longer.records()) >= len(wanted)):
+        records = [] if reason else trial.records
+        if longer.end() is not None or (longer.config() and len(longer.records()) >= len(records)):
             continue
-        told = {"config": config.to_dict(), "canonical": config.canonical()}
-        longer.write_config({**identity, **told, "extends": trial.trial_id})
-        _take_over(ledger.directory(trial.trial_id), longer, wanted)
+        described = {"config": config.to_dict(), "canonical": config.canonical()}
+        longer.write_config({**identity, **described, "extends": trial.trial_id})
+        _take_over(ledger.directory(trial.trial_id), longer, records)
         if reason:
-            found.anew[reason] += 1
+            extended.restarted[reason] += 1
         else:
-            found.going_on += 1
-    return found
+            extended.resumed += 1
+    return extended
 
 
 def _take_over(shorter: TrialDirectory, longer: TrialDirectory, records: list[Any]) -> None:
-    """Files before the records that name them, as a commit does."""
+    # Files come before the records that name them, as in a commit.
     for record in records:
         for name in record.get("files", {}):
             longer.link(name, shorter)

@@ -1,8 +1,8 @@
 """Asynchronous successive halving, rebuilt from the ledger: which trials stop early.
 
 A rung is an epoch at which trials are compared: `grace * factor ** k`.  A trial that reaches one is
-ranked among those that reached it before, and stops unless it is in the best `1 / factor`.  The
-rungs hold nothing that the epochs' records do not say, so they outlive every driver.
+ranked among those that reached it earlier.  It stops unless it is in the best `1 / factor`.
+Everything the rungs hold follows from the epochs' records, so a new driver can rebuild them.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class Rungs:
     trials of the rung (Deb et al. 2002), and the rule stays the same.
 
     Args:
-        grace: no trial stops before this epoch, which is the first rung.
-        factor: rungs lie `factor` times as far apart, and one trial in `factor` passes each.
-        max_epochs: no rung lies behind this epoch.
+        grace: the first rung; no trial stops before this epoch.
+        factor: each rung is `factor` times the one before; one trial in `factor` passes it.
+        max_epochs: the last epoch that can be a rung.
     """
 
     def __init__(self, grace: int, factor: int, max_epochs: int):
@@ -42,20 +42,21 @@ class Rungs:
             milestone *= factor
 
     def result(self, trial_id: str, epoch: int, values: Sequence[float]) -> bool:
-        """Take an epoch's values (more is better); whether the trial stops behind it.
+        """Add an epoch's values (more is better); returns whether the trial stops after it.
 
-        A trial has one place in a rung: the first epoch that reaches it counts, and what comes
-        again changes nothing.  Values that are not finite are not ranked.
+        A trial counts once in each rung, with the first epoch that reaches it.  Values that are
+        not finite are not ranked.
         """
         for rung in self._rungs:
             if epoch >= rung.milestone:
                 known = trial_id in rung.trial_ids
-                return not known and _finite(values) and rung.add(trial_id, values)
+                finite = all(map(math.isfinite, values))
+                return not known and finite and rung.add(trial_id, values)
         return False
 
 
 class Halving:
-    """The rungs of a sweep, fed with its epochs' records."""
+    """The rungs of a sweep, filled from its epochs' records."""
 
     def __init__(self, spec: SweepSpec):
         scheduler, objectives = spec.scheduler, spec.search.objectives
@@ -67,15 +68,15 @@ class Halving:
         self._rungs = Rungs(scheduler.grace_epochs, scheduler.reduction_factor, _max_epochs(spec))
 
     def result(self, trial_id: str, epoch: int, record: Mapping[str, Any]) -> bool:
-        """Whether a trial stops behind an epoch; `record` holds its metrics."""
+        """Whether a trial stops after an epoch; `record` holds its metrics."""
         values = [sign * _number(record.get(metric)) for metric, sign in self._signs.items()]
         return self._rungs.result(trial_id, epoch, values)
 
     def replay(self, trials: Iterable[TrialRecord]) -> dict[str, int]:
-        """Fill the rungs with what earlier runs committed, in the order of the commits.
+        """Fill the rungs with the epochs of earlier runs, in the order of their commits.
 
-        Returns the trials that are stopped by their newest epoch, with its number: a driver that
-        was killed behind that commit had no time to stop them.
+        Returns trial -> newest epoch for the trials which that epoch stops.  A driver that was
+        killed right after that commit had no time to stop them.
         """
         commits = sorted(
             (when, trial.trial_id, epoch, record)
@@ -90,18 +91,15 @@ class Halving:
         return stopped
 
 
-def rebuilt(
-    spec: SweepSpec, ledger: Ledger, trials: Iterable[TrialRecord] | None = None
-) -> Halving | None:
-    """The rungs as earlier runs of this sweep left them; None if nothing stops trials early.
+def rebuilt(spec: SweepSpec, ledger: Ledger, trials: Iterable[TrialRecord]) -> Halving | None:
+    """The rungs after earlier runs of this sweep; None if nothing stops trials early.
 
-    Trials that a killed driver had no time to stop are ended as pruned here.  `trials` are the
-    ledger's, where they have been read already.
+    Ends as pruned the trials that a killed driver had no time to stop.
     """
     if spec.scheduler.name == "none":
         return None
     halving = Halving(spec)
-    known = {trial.trial_id: trial for trial in (ledger.trials() if trials is None else trials)}
+    known = {trial.trial_id: trial for trial in trials}
     for trial_id, epoch in halving.replay(known.values()).items():
         trial = known[trial_id]
         if trial.status == "unfinished" and epoch < trial.config.get("epochs", 0):
@@ -110,7 +108,7 @@ def rebuilt(
 
 
 def stop_reason(epoch: Any) -> str:
-    """What end.json says of a trial that was stopped behind `epoch`."""
+    """The reason in end.json of a trial that was stopped after `epoch`."""
     return f"stopped by asha after epoch {epoch}"
 
 
@@ -122,11 +120,11 @@ class _Rung:
         self.trial_ids: set[str] = set()
         self._share = share
         self._ranks: NDArray[np.float64] = np.empty(64)
-        #: (values, capacity) of what was ranked by fronts; empty for a single value.
+        #: The ranked points, (values, capacity); empty for a single value.
         self._points: NDArray[np.float64] = np.empty((0, 64))
 
     def add(self, trial_id: str, values: Sequence[float]) -> bool:
-        """Rank a trial; True if it is below the percentile of those before it."""
+        """Rank a trial; returns whether it is below the percentile of the earlier ones."""
         count = len(self.trial_ids)
         if count == len(self._ranks):
             self._ranks = np.resize(self._ranks, 2 * count)
@@ -140,8 +138,8 @@ class _Rung:
     def _sort_in(self, values: Sequence[float]) -> float:
         """Put a point into its non-dominated front; returns minus the front's number.
 
-        The fronts stay those of all points (efficient non-dominated level update, Li et al. 2017):
-        what the new point dominates in its front sinks by one front, and so on from there.
+        Efficient non-dominated level update (Li et al. 2017): the points of that front which the
+        new one dominates move down by one front, and push others down in turn.
         """
         count, capacity = len(self.trial_ids), len(self._ranks)
         if self._points.shape != (len(values), capacity):
@@ -164,13 +162,12 @@ class _Rung:
 
 
 def _dominates(better: NDArray[np.float64], worse: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Where points (values, ...) are as good in every value and better in one; broadcasts."""
+    """Where points (values, ...) are at least as good in all values and better in one."""
     return np.all(better >= worse, axis=0) & np.any(better > worse, axis=0)
 
 
 def _commits(trial: TrialRecord) -> Iterator[tuple[str, int, dict[str, Any]]]:
-    """When each epoch was committed; an epoch is never before the one before it, whatever a clock
-    that was set back says."""
+    """Time, number and record of each epoch; times never decrease, even if a clock was set back."""
     latest = ""
     for record in trial.records:
         when = record.get("finished_at")
@@ -180,15 +177,11 @@ def _commits(trial: TrialRecord) -> Iterator[tuple[str, int, dict[str, Any]]]:
 
 def _max_epochs(spec: SweepSpec) -> int:
     """The most epochs that a trial of the sweep can have."""
-    found = [spec.base_value("epochs"), *(entry.get("epochs") for entry in spec.enqueue)]
+    values = [spec.base_value("epochs"), *(entry.get("epochs") for entry in spec.enqueue)]
     if "epochs" in spec.space:
         dimension = spec.space["epochs"]
-        found += dimension.choices or [dimension.high]
-    return max(int(epochs) for epochs in found if isinstance(epochs, int | float))
-
-
-def _finite(values: Sequence[float]) -> bool:
-    return all(math.isfinite(value) for value in values)
+        values += dimension.choices or [dimension.high]
+    return max(int(epochs) for epochs in values if isinstance(epochs, int | float))
 
 
 def _number(value: Any) -> float:

@@ -1,7 +1,7 @@
-"""From suggestions to trials: one a seed, none twice, and what ended is told.
+"""From suggestions to trials: one for each seed, none twice; ends are reported to the search.
 
-This is the part of a sweep that must be right after any crash, so it knows neither Ray nor clocks:
-it reads the ledger once, and it is told when an attempt at a trial or the trial itself ended.
+This part of a sweep must be right after any crash, so it knows neither Ray nor clocks.  It reads
+the ledger once.  After that its caller reports how attempts and trials end.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ENDS = ("complete", "pruned", "failed")
 class Job:
     """One trial to train: a config with its seed, and the directory it trains into.
 
-    `alone` asks for a device that nothing else uses.
+    `alone`: nothing else may use its device.
     """
 
     trial_id: str
@@ -41,28 +41,28 @@ class Job:
 
 @dataclass
 class _Open:
-    """A suggestion with its trials, in the order of the seeds; those that run have no outcome."""
+    """A suggestion some of whose trials have not ended."""
 
     suggestion: Suggestion
+    #: By trial id, in the order of the seeds; None until the trial has ended.
     outcomes: dict[str, Outcome | None]
-    waiting: int
+    unfinished: int
 
 
 class TrialQueue:
-    """Gives out the trials of a sweep, those begun earlier first.
+    """The trials of a sweep in the order of training; those that have most epochs come first.
 
     Args:
         identify: config -> its identity, at least `trial_id` and `config_id`.
-        may_ask: whether new configurations may still be begun (the budget); the seeds of those
-            already begun are always given.
-        say: is given a line for the user: that the space is exhausted.
+        may_ask: whether the budget allows another configuration.  The remaining seeds of a
+            configuration that has started are always trained.
+        say: shows a message to the user.
         trials: the ledger's, if the caller has read them.
     """
 
     def __init__(
         self,
         spec: SweepSpec,
-        suggestions: Suggestions,
         ledger: Ledger,
         identify: Callable[[TrainConfig], dict[str, Any]],
         may_ask: Callable[[], bool] = lambda: True,
@@ -70,7 +70,7 @@ class TrialQueue:
         trials: Sequence[TrialRecord] | None = None,
     ):
         self.spec = spec
-        self.suggestions = suggestions
+        self.suggestions = Suggestions(spec)
         self.ledger = ledger
         self._identify = identify
         self._may_ask = may_ask
@@ -84,9 +84,8 @@ class TrialQueue:
         self._ended: list[Ended] = []
         #: How many of `trial_ids` have ended.
         self.done = 0
-        #: Set by `stop`: nothing more is given out.
         self.stopping = False
-        #: Why the handout had to stop before its end; empty if it did not.
+        #: Why the sweep had to stop early; empty if it did not.
         self.error = ""
         trials = ledger.trials() if trials is None else trials
         self._outcomes = {t.trial_id: self._outcome(t) for t in trials if t.status in _ENDS}
@@ -98,7 +97,7 @@ class TrialQueue:
         self.begun = sum(epochs.get(job.trial_id, 0) > 0 for job in ahead)
 
     def next(self) -> Job | None:
-        """The next trial to train, or None: everything is given out (or the budget is spent)."""
+        """The next trial to train; None if there is none or the budget is spent."""
         if not self.has_next():
             return None
         job = self._queue.popleft()
@@ -106,7 +105,7 @@ class TrialQueue:
         return job
 
     def has_next(self) -> bool:
-        """Whether something is left to train; this may make the suggestions it takes to know."""
+        """Whether a trial is left to train.  Asks the search for suggestions to find out."""
         if self.stopping:
             return False
         while not self._queue:
@@ -117,26 +116,26 @@ class TrialQueue:
         return True
 
     def stop(self) -> None:
-        """Give out nothing more; what was given out can still end."""
+        """Start no more trials; those that run can still end."""
         self.stopping = True
 
     def ended(self, trial_id: str) -> None:
-        """Take note that a trial has its end record; tells the suggestion that waited for it."""
+        """A trial has its end record; the last trial of a suggestion ends that, too."""
         self._given.pop(trial_id, None)
         entry = self._open.pop(trial_id, None)
         if entry is None:
             return
         entry.outcomes[trial_id] = self._read(trial_id)
-        entry.waiting -= 1
+        entry.unfinished -= 1
         self.done += 1
-        if not entry.waiting:
-            self._tell(entry.suggestion, entry.outcomes)
+        if not entry.unfinished:
+            self._end(entry.suggestion, entry.outcomes)
 
     def lost(self, trial_id: str, reason: str) -> str | None:
-        """An attempt ended without an end record: its process or node died, or a passing error.
+        """An attempt ended without an end record: its process or node died, or an error passed.
 
-        Queues the trial again, first in the line, and returns None while it has had at most
-        `resources.max_failures` such attempts in this run; else fails it and returns why.
+        Queues the trial again, first in the line, and returns None.  After more than
+        `resources.max_failures` such attempts in this run, fails it and returns the reason.
         """
         job = self._given.pop(trial_id, None)
         if job is None:
@@ -149,50 +148,51 @@ class TrialQueue:
         return self._fail(job, f"{reason} (attempt {count}; resources.max_failures is {limit})")
 
     def moved(self, trial_id: str) -> None:
-        """An attempt left a node that drains: queues the trial again, first in the line, which
-        counts as no failure."""
+        """An attempt left a node that drains: queue the trial again, first in the line, and count
+        no failure."""
         if (job := self._given.pop(trial_id, None)) is not None:
             self._queue.appendleft(job)
 
     def out_of_memory(self, trial_id: str, detail: str) -> str | None:
-        """An attempt did not fit into memory: once more, alone; then fails it and returns why."""
+        """An attempt ran out of memory: queue the trial once more, alone on its device.
+
+        The second time it fails the trial and returns the reason.
+        """
         job = self._given.pop(trial_id, None)
         if job is None:
             return None
         if not job.alone:
             self._queue.append(replace(job, alone=True))
             return None
-        return self._fail(job, f"out of memory, alone on its device too: {detail}")
+        return self._fail(job, f"out of memory even alone on its device: {detail}")
 
     def ended_suggestions(self) -> list[Ended]:
-        """Those all of whose trials have ended, also in earlier runs.  Safe in any thread.
-
-        New ones come last.
-        """
+        """The suggestions all of whose trials have ended, the newest last.  Thread-safe."""
         return self._ended.copy()
 
     @property
     def trial_ids(self) -> list[str]:
-        """Trials of this sweep in the order of their suggestions, ended or not."""
+        """All trials so far, in the order of their suggestions."""
         return list(self._trials)
 
     @property
     def planned(self) -> int:
-        """How many trials the sweep will have, as far as is known: a small space has fewer."""
+        """How many trials the sweep will have; fewer if its space turns out to be small."""
         return len(self._trials) + self.suggestions.left * len(self.spec.search.seeds)
 
     def _recall(self, trials: Sequence[TrialRecord]) -> None:
-        """Take up the suggestions that the ledger's trials carry, in order of their keys.
+        """Restore the suggestions recorded with the ledger's trials, in the order of their keys.
 
-        A trial without one (or with one of another shape) is found when it is suggested again.
+        A trial without a readable suggestion is found when its configuration is suggested again.
         """
         groups: dict[str, list[TrialRecord]] = {}
         for trial in trials:
-            record, configuration = trial.identity.get("suggestion"), _configuration(trial)
-            if isinstance(record, dict) and configuration:
+            configuration = str(trial.identity.get("config_id", ""))
+            if isinstance(trial.identity.get("suggestion"), dict) and configuration:
                 groups.setdefault(configuration, []).append(trial)
         seeds = self.spec.search.seeds
-        for configuration in sorted(groups, key=lambda name: _order(groups[name][0])):
+        keys = {c: group[0].identity["suggestion"].get("key") for c, group in groups.items()}
+        for configuration in sorted(groups, key=lambda name: order(keys[name])):
             group = groups[configuration]
             try:
                 suggestion = self.suggestions.recall(group[0].identity["suggestion"])
@@ -203,26 +203,26 @@ class TrialQueue:
             names = [by_seed.get(seed, "") for seed in seeds]
             self._configurations.add(configuration)
             if all(name in self._outcomes for name in names):
-                self._take_up(suggestion, dict.fromkeys(names))
+                self._add(suggestion, dict.fromkeys(names))
             else:
                 jobs = self._jobs(suggestion)
                 self._configurations.update(job.identity["config_id"] for job in jobs)
-                self._take_up(suggestion, {job.trial_id: job for job in jobs})
+                self._add(suggestion, {job.trial_id: job for job in jobs})
 
     def _begin(self, suggestion: Suggestion) -> None:
-        """Take up a new suggestion, unless its configuration is known or cannot be trained."""
+        """Add a new suggestion, unless its configuration is known or cannot be trained."""
         jobs = self._jobs(suggestion)
         configuration = jobs[0].identity["config_id"] if jobs else ""
         if not jobs or configuration in self._configurations:
-            if text := self.suggestions.reject(suggestion):
-                self._say(text)
+            if message := self.suggestions.reject(suggestion):
+                self._say(message)
             return
         self._configurations.add(configuration)
         self.suggestions.accept(suggestion)
-        self._take_up(suggestion, {job.trial_id: job for job in jobs})
+        self._add(suggestion, {job.trial_id: job for job in jobs})
 
-    def _take_up(self, suggestion: Suggestion, jobs: dict[str, Job] | dict[str, None]) -> None:
-        """Queue the trials of a suggestion that have not ended; answer it if all have."""
+    def _add(self, suggestion: Suggestion, jobs: dict[str, Job] | dict[str, None]) -> None:
+        """Queue the unfinished trials of a suggestion; end it if there are none."""
         outcomes = {trial_id: self._outcomes.get(trial_id) for trial_id in jobs}
         missing = [trial_id for trial_id, outcome in outcomes.items() if outcome is None]
         entry = _Open(suggestion, outcomes, len(missing))
@@ -234,10 +234,10 @@ class TrialQueue:
         self._trials.update(dict.fromkeys(outcomes))
         self.done += len(outcomes) - len(missing)
         if not missing:
-            self._tell(suggestion, outcomes)
+            self._end(suggestion, outcomes)
 
     def _jobs(self, suggestion: Suggestion) -> list[Job]:
-        """One job a seed; none if the suggestion makes no valid config."""
+        """One job for each seed; none if the configuration is not valid."""
         jobs = []
         try:
             for seed in self.spec.search.seeds:
@@ -246,28 +246,28 @@ class TrialQueue:
                 trial_id = identity["trial_id"]
                 jobs.append(Job(trial_id, config, identity, self.ledger.path(trial_id)))
         except ConfigError as error:
-            logger.warning("suggestion %s is no valid config: %s", suggestion.key, error)
+            logger.warning("suggestion %s is not a valid config: %s", suggestion.key, error)
             return []
         return jobs
 
-    def _tell(self, suggestion: Suggestion, outcomes: dict[str, Outcome | None]) -> None:
+    def _end(self, suggestion: Suggestion, outcomes: dict[str, Outcome | None]) -> None:
         known = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
         self._ended.append(self.suggestions.tell(suggestion, known))
 
     def _fail(self, job: Job, reason: str) -> str:
         try:
             directory = self.ledger.directory(job.trial_id)
-            if directory.config() is None:  # it died before its first word: say what it was
-                told = {"config": job.config.to_dict(), "canonical": job.config.canonical()}
-                directory.write_config({**told, **job.identity})
+            if directory.config() is None:  # the trainer died before it wrote one
+                described = {"config": job.config.to_dict(), "canonical": job.config.canonical()}
+                directory.write_config({**described, **job.identity})
             self.ledger.close(job.trial_id, "failed", reason)
-        except Exception as error:  # a next run finds it unfinished and goes on with it
-            logger.error("%s could not be closed: %s", job.trial_id, error, exc_info=error)
+        except Exception as error:  # the next run finds it unfinished and resumes it
+            logger.error("%s cannot be closed: %s", job.trial_id, error, exc_info=error)
         self.ended(job.trial_id)
         return reason
 
     def _read(self, trial_id: str) -> Outcome:
-        """How a trial of this run ended; one that cannot be read has failed as far as we know."""
+        """How a trial of this run ended; a trial that cannot be read counts as failed."""
         try:
             trial = self.ledger.trial(trial_id)
         except Exception as error:  # one directory must not stop the others
@@ -280,11 +280,3 @@ class TrialQueue:
     def _outcome(self, trial: TrialRecord) -> Outcome:
         values = tuple(trial.value(metric) for metric in self.spec.search.objectives)
         return Outcome(trial.status, values, len(trial.records))
-
-
-def _configuration(trial: TrialRecord) -> str:
-    return str(trial.identity.get("config_id", ""))
-
-
-def _order(trial: TrialRecord) -> tuple[bool, int, str]:
-    return order(trial.identity["suggestion"].get("key"))

@@ -1,4 +1,4 @@
-"""The best trial's model in MLflow's registry: loaded by `models:/<sweep>/<version>`."""
+"""The best trial's model in MLflow's registry, at `models:/<sweep>/<version>`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from trainer.config.tasks import Task
 
-#: A model that a server takes while the end of a sweep waits for it.
+#: The largest model that the end of a sweep uploads to a server.
 SMALL_BYTES = 100 * 2**20
-#: The version that is the best one now: `models:/<sweep>@best`.
+#: The alias of the currently best version: `models:/<sweep>@best`.
 ALIAS = "best"
-#: Says of a logged model or a version which trial it is.
+#: Tags of logged models and versions.
 _TRIAL, _SWEEP, _EPOCH = "trial_id", "sweep_id", "epoch"
-#: Sentences that show what a model takes; they stand in no corpus.
+#: Input examples for a model; they are in no corpus.
 _EXAMPLES = {
     False: ("a warm and funny film that is over too soon", ""),
     True: ("How do I learn to swim?", "What is the best way to learn swimming?"),
@@ -31,16 +31,12 @@ _EXAMPLES = {
 
 
 class TooLarge(ValueError):
-    """A model that a server is not given at the end of a sweep; the text says how it is."""
+    """A model is too large to upload at the end of a sweep; the text says what uploads it."""
 
 
 @dataclass(frozen=True)
 class BestTrial:
-    """The trial whose model is registered, with its run and its sweep's experiment.
-
-    Attributes:
-        label: what people call the trial.
-    """
+    """The trial whose model is registered, with its run and its sweep's experiment."""
 
     trial_id: str
     label: str
@@ -53,12 +49,12 @@ class BestTrial:
 def register(
     client: MlflowClient, best: BestTrial, limit: int | None, progress: Callable[[], None]
 ) -> None:
-    """Register a trial's model as the newest version of the sweep's model, unless it is that.
+    """Register a trial's model as the newest version of the sweep's model, unless it already is.
 
     Args:
-        limit: bytes that a model may have; None: any size.
+        limit: the largest allowed model in bytes; None for no limit.
 
-    Raises `TooLarge`, `StoreError` for a trial without a whole checkpoint, `DataError` or
+    Raises `TooLarge`, `StoreError` for a trial without a complete checkpoint, `DataError` or
     `EncoderError` if its tokenizer is gone, and whatever the database raises.
     """
     sweep = best.sweep
@@ -76,7 +72,7 @@ def register(
         mine = [version]
     newest = max(mine, key=lambda version: int(version.version))
     present = client.get_registered_model(sweep.name).aliases.get(ALIAS)
-    if str(present) != str(newest.version):  # a database gives a number, a server text
+    if str(present) != str(newest.version):  # an int from a database, text from a server
         client.set_registered_model_alias(sweep.name, ALIAS, newest.version)
     progress()
 
@@ -93,14 +89,14 @@ def _is_of(tags: dict[str, str], best: BestTrial) -> bool:
 def _logged(
     client: MlflowClient, best: BestTrial, limit: int | None, progress: Callable[[], None]
 ) -> Any:
-    """The trial's model in the experiment; one whose upload broke off is deleted."""
+    """The trial's model in the experiment.  Deletes models whose upload was interrupted."""
     run_id, sweep, this = best.run_id, best.sweep, f"tags.{_TRIAL} = '{best.trial_id}'"
-    for found in client.search_logged_models([best.experiment], this):
-        if found.source_run_id == run_id and found.status.value == "READY":
-            _note_output(client, run_id, found, int(found.tags.get(_EPOCH, 0)))
-            return found
-        if found.source_run_id == run_id:
-            client.delete_logged_model(found.model_id)
+    for model in client.search_logged_models([best.experiment], this):
+        if model.source_run_id == run_id and model.status.value == "READY":
+            _add_output(client, run_id, model, int(model.tags.get(_EPOCH, 0)))
+            return model
+        if model.source_run_id == run_id:
+            client.delete_logged_model(model.model_id)
     with tempfile.TemporaryDirectory() as folder:
         epoch = _save(best.directory, Path(folder, "model"), limit)
         progress()
@@ -111,23 +107,23 @@ def _logged(
         _write_id(Path(folder, "model"), model)
         client.log_model_artifacts(model.model_id, str(Path(folder, "model")))
     progress()
-    made = client.finalize_logged_model(model.model_id, "READY")
-    _note_output(client, run_id, made, epoch)
-    return made
+    model = client.finalize_logged_model(model.model_id, "READY")
+    _add_output(client, run_id, model, epoch)
+    return model
 
 
-def _note_output(client: MlflowClient, run_id: str, model: Any, epoch: int) -> None:
-    """Name the model as its run's output, once: MLflow would take it again and again."""
+def _add_output(client: MlflowClient, run_id: str, model: Any, epoch: int) -> None:
+    """Add the model to its run's outputs, unless it is there: MLflow would add it again."""
     from mlflow.entities import LoggedModelOutput
 
-    noted = client.get_run(run_id).outputs
-    if model.model_id not in {each.model_id for each in (noted.model_outputs if noted else ())}:
+    outputs = client.get_run(run_id).outputs
+    if model.model_id not in {each.model_id for each in (outputs.model_outputs if outputs else ())}:
         client.log_outputs(run_id, [LoggedModelOutput(model.model_id, epoch)])
 
 
 def _save(trial: TrialDirectory, folder: Path, limit: int | None) -> int:
     """Write a model in MLflow's format; returns its epoch."""
-    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # not whatever project we stand in
+    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # not of the current folder's project
     import pandas
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import save_model
@@ -136,12 +132,12 @@ def _save(trial: TrialDirectory, folder: Path, limit: int | None) -> int:
     from trainer import inference
 
     with tempfile.TemporaryDirectory() as parent:
-        exported = Path(parent, "trained")  # MLflow keeps its name
+        exported = Path(parent, "trained")  # MLflow keeps the folder's name
         exported.mkdir()
         description = inference.export(trial, exported)
         size = sum(path.stat().st_size for path in exported.iterdir())
         if limit is not None and size > limit:
-            raise TooLarge(f"it has {size / 1e6:.0f} MB, which only orch sync uploads to a server")
+            raise TooLarge(f"it has {size / 1e6:.0f} MB; run orch sync to upload it to the server")
         text = [ColSpec("string", name) for name in ("task", "sentence1")]
         text.append(ColSpec("string", "sentence2", required=False))
         numbers = [ColSpec("double", name) for name in ("prediction", "score")]
@@ -163,7 +159,7 @@ def _example(task: Task) -> dict[str, str]:
 
 
 def _write_id(folder: Path, model: Any) -> None:
-    """Have the MLmodel file name the logged model that it is."""
+    """Write the logged model's id into the MLmodel file."""
     from mlflow.models import Model
 
     file = folder / "MLmodel"

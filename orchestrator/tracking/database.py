@@ -1,4 +1,4 @@
-"""Opening MLflow's database or server, and what is read there."""
+"""Opens MLflow's database or server, and reads from it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _MAX_RUNS = 50_000
 
 
 def is_server(uri: str) -> bool:
-    """Whether an address is that of an MLflow server; others are databases."""
+    """Whether an address is an MLflow server's; all others are databases."""
     return uri.startswith(("http://", "https://"))
 
 
 def connect(uri: str) -> MlflowClient:
-    """A client that asks few times and soon gives up, and does not report its use to anybody."""
+    """A client that retries little, gives up soon and sends no telemetry."""
     for name, value in {
         "MLFLOW_DISABLE_TELEMETRY": "true",
-        # A request that is sent again by itself may make a second run, and nobody would know.
+        # An automatic second request could create a second run without our notice.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-        # It draws a bar for every upload of more than a file.
+        # MLflow shows a progress bar for every upload of several files.
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        # A server's client prints two lines on stdout, where our answer stands, for every run.
+        # A server's client prints two lines for every run on stdout, where our output goes.
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "PGCONNECT_TIMEOUT": "10",
         "GIT_PYTHON_REFRESH": "quiet",
@@ -40,18 +40,18 @@ def connect(uri: str) -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
-    # It logs every error of a database with its traceback, and raises it too.
+    # MLflow logs the traceback of every database error, and raises it as well.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     if uri.startswith("sqlite:///"):
         path = Path(uri.removeprefix("sqlite:///"))
-        make_whole(path, lambda made: MlflowClient(f"sqlite:///{made}").search_experiments())
+        make_whole(path, lambda new: MlflowClient(f"sqlite:///{new}").search_experiments())
     if not is_server(uri):
-        _knock(uri)
+        _check_opens(uri)
     return MlflowClient(tracking_uri=uri)
 
 
-def _knock(uri: str) -> None:
-    """Raise at once if the database does not open: MLflow tries for two minutes."""
+def _check_opens(uri: str) -> None:
+    """Raise at once if the database does not open: MLflow itself tries for two minutes."""
     from sqlalchemy import create_engine
     from sqlalchemy.pool import NullPool
 
@@ -60,17 +60,17 @@ def _knock(uri: str) -> None:
 
 
 def open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> Any:
-    """The experiment of that name, made or taken back out of the bin if need be.
+    """The experiment of that name; created or restored from the trash if necessary.
 
     Args:
-        artifacts: where a new one's artifacts go; None: where the server wants them.
+        artifacts: place of a new experiment's artifacts; None lets the server decide.
     """
-    found = client.get_experiment_by_name(name)
-    if found is None:
+    experiment = client.get_experiment_by_name(name)
+    if experiment is None:
         return client.get_experiment(client.create_experiment(name, artifact_location=artifacts))
-    if found.lifecycle_stage != "active":
-        client.restore_experiment(found.experiment_id)
-    return found
+    if experiment.lifecycle_stage != "active":
+        client.restore_experiment(experiment.experiment_id)
+    return experiment
 
 
 def all_runs(client: MlflowClient, experiment: str) -> list[Any]:
@@ -86,16 +86,13 @@ def all_runs(client: MlflowClient, experiment: str) -> list[Any]:
 
 
 def experiment_id(uri: str, name: str) -> str | None:
-    """The id of a sweep's experiment, for its page's address; None if there is none.
-
-    Raises whatever the database raises.
-    """
-    found = connect(expanded(uri)).get_experiment_by_name(name)
-    return None if found is None else str(found.experiment_id)
+    """The id of a sweep's experiment; None if there is none.  Raises what the database raises."""
+    experiment = connect(expanded(uri)).get_experiment_by_name(name)
+    return None if experiment is None else str(experiment.experiment_id)
 
 
 def tracking_health(uri: str) -> Health:
-    """Raises whatever the database or the server's client raises."""
+    """The health of MLflow's database or server; raises what its client raises."""
     if is_server(uri):
         connect(uri).search_experiments(max_results=1)
         return Health()

@@ -1,7 +1,7 @@
-"""What an epoch's numbers are called in MLflow.
+"""The names of an epoch's numbers in MLflow.
 
-The names of `trainer.metrics` come first.  Every other number is called by its place in the record:
-`epoch/gradient_norm`, `tasks/sst/updates`, `phases/round_robin/minutes`.
+`trainer.metrics` names some of them.  The name of every other number follows its place in the
+record: `epoch/gradient_norm`, `tasks/sst/updates`, `phases/round_robin/minutes`.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from trainer.metrics import EPOCH, TASK, Place, field_at
 SCORE, MINUTES = EPOCH["dev_score"].mlflow, EPOCH["minutes_per_epoch"].mlflow
 EXAMPLES = EPOCH["examples"].mlflow
 
-#: MLflow's own limit.
+#: MLflow's limit.
 _LONGEST = 250
-#: What it refuses in a name; a colon, which it refuses on some systems.
+#: What MLflow refuses in a name.  It refuses a colon on some systems only.
 _REFUSED = re.compile(r"[^\w.\- ]")
 
 
 def metric_name(place: Place, metric: str = "metric") -> str:
-    """The name of the number at this place; `metric` is what its task's metric is called."""
+    """The name of the number at this place; `metric` is the name of its task's metric."""
     field = field_at(place)
     if field is not None and field.mlflow:
         task = _part(place[1]) if place[0] == "tasks" else ""
@@ -37,5 +37,5 @@ def dev_metric_name(task: str, metric: str) -> str:
 
 
 def _part(name: str) -> str:
-    """One part of a name as MLflow takes it: `qqp|sst` becomes `qqp_sst`."""
+    """One part of a name as MLflow accepts it: `qqp|sst` becomes `qqp_sst`."""
     return "_" if name.strip(".") == "" else _REFUSED.sub("_", name)

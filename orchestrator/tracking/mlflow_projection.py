@@ -1,4 +1,4 @@
-"""One sweep in one tracking database, drawn from its ledger."""
+"""The projection of one sweep to one tracking database."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 
 from orchestrator.database_urls import expanded, resolve_uri, without_password
+from orchestrator.errors import first_line
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.timing_sessions import FOLDER as TIMINGS
 from orchestrator.tracking import best_model, sweep_run
@@ -20,53 +20,47 @@ from trainer.storage.folder import StoreError
 
 logger = logging.getLogger(__name__)
 
-#: Tag of the state in which a whole sweep was shown last.
+#: Tag of the state in which the whole sweep was last shown.
 _STATE = "shown_state"
-#: Makes what is worth seeing of the whole sweep; told when to say that it is at work.
-Exhibiting = Callable[[Callable[[], None]], SweepArtifacts]
+#: Computes the artifacts of the whole sweep; calls its argument as it makes progress.
+MakeArtifacts = Callable[[Callable[[], None]], SweepArtifacts]
 
 
 class MlflowProjection:
-    """One sweep in one tracking database: a `tracker.Projection`.  For one thread at a time.
+    """One sweep in one tracking database: a `background.Projection`.  For one thread at a time.
 
     Args:
-        exhibits: what the sweep's own run shows; none: nothing but its trials.
-        register: whether the best trial's model is registered.
-        patient: show the whole sweep even where it was interrupted, and upload models of any
-            size.  The end of a sweep does not wait that long, `orch sync` does.
-        say: is told why something could not be made; it costs no run.
+        artifacts: computes what the sweep's own run shows; None shows the trials only.
+        patient: show the whole sweep even if it was interrupted, and upload models of any size.
+            `orch sync` is patient, the end of a sweep is not.
+        say: shows a message to the user about a part that cannot be shown.
     """
 
     def __init__(
         self,
         uri: str,
-        out: str | Path,
-        picture: SweepDescription,
+        description: SweepDescription,
         ledger: Ledger,
         *,
-        exhibits: Exhibiting | None = None,
-        register: bool = False,
+        artifacts: MakeArtifacts | None = None,
         patient: bool = False,
         say: Callable[[str], None] = logger.warning,
     ):
-        self.uri = resolve_uri(uri, out)
+        self.uri = resolve_uri(uri, ledger.local_out)
         self.name = f"MLflow at {without_password(self.uri)}"
-        self.picture = picture
+        self.description = description
         self.ledger = ledger
-        self._exhibits = exhibits
-        self._register = register
+        self._make_artifacts = artifacts
         self._patient = patient
         self._say = say
-        self._artifacts = (Path(out).resolve() / "mlartifacts").as_uri()
         self._runs: MlflowRuns | None = None
-        #: A call has failed; its database may have taken it, or still take it.
+        #: A call has failed, but the database may still have carried it out.
         self._doubtful = False
-        #: How often something could not be made.
-        self._said = 0
-        self.drawn = 0
+        self._problems = 0
+        self.projected = 0
 
     def begin(self) -> None:
-        """The sweep's own run is there and RUNNING."""
+        """Create the sweep's own run and set it to RUNNING."""
         with self._read_again_after_failure():
             runs = self._connect()
             runs.client.update_run(runs.parent, status="RUNNING")
@@ -76,12 +70,12 @@ class MlflowProjection:
         self._project(trial_ids, running=True)
 
     def finish(self, status: str, trial_ids: Iterable[str]) -> None:
-        """Bring all of them up and end the sweep's own run; unfinished trials are SCHEDULED."""
+        """Update all trials' runs and end the sweep's own run; unfinished trials are SCHEDULED."""
         self._project(trial_ids, running=False)
         with self._read_again_after_failure():
             runs = self._connect()
             runs.client.set_terminated(runs.parent, status)
-            if self._doubtful:  # what was sent to a server that hung may have come through by now
+            if self._doubtful:  # a server that hung may have carried out earlier requests by now
                 self._runs = None
                 self._connect()
             if self._patient or status != "KILLED":
@@ -91,80 +85,80 @@ class MlflowProjection:
         with self._read_again_after_failure():
             runs = self._connect()
             for trial_id in trial_ids:
-                if trial_id in runs.trials and self._is_drawn(trial_id, runs.trials[trial_id]):
+                if trial_id in runs.trials and self._is_projected(trial_id, runs.trials[trial_id]):
                     continue
                 trial = self.ledger.trial(trial_id)
                 if trial is not None:
-                    runs.draw(trial, running=running)
-                self.drawn += 1
+                    runs.project(trial, running=running)
+                self.projected += 1
 
-    def _is_drawn(self, trial_id: str, run: TrialRun) -> bool:
-        """Its status is set last, and no trial changes behind its end; but a failed one may have
-        lost its end, to be tried again."""
+    def _is_projected(self, trial_id: str, run: TrialRun) -> bool:
+        """Whether the run is complete: its status is set last, and a trial never changes after its
+        end.  But the end of a failed trial may have been deleted, so that it runs again."""
         if run.status not in STATUSES.values() or run.status == STATUSES["complete"]:
             return run.status == STATUSES["complete"]
         end = self.ledger.end(trial_id)
         return end is not None and STATUSES[end["status"]] == run.status
 
     def _show_sweep(self) -> None:
-        """Answer, tables, figures, and the best model in the registry."""
-        if self._exhibits is None:
+        """Show answer, tables and figures, and register the best model."""
+        if self._make_artifacts is None:
             return
         runs = self._connect()
         client = runs.client
-        state, said = self._state(runs), self._said
+        state, problems = self._state(runs), self._problems
         if not self._patient and client.get_run(runs.parent).data.tags.get(_STATE) == state:
             return  # the same sweep was run again, and all of it is there
         try:
-            made = self._exhibits(self._progress)
-        except Exception as error:  # a comparison that cannot be made costs no run
-            logger.debug("exhibits", exc_info=error)
-            self._tell(f"the comparison is not in {self.name}: {_one_line(error)}")
+            artifacts = self._make_artifacts(self._progress)
+        except Exception as error:  # without a comparison the runs are still useful
+            logger.debug("artifacts", exc_info=error)
+            self._report(f"the comparison is not in {self.name}: {first_line(error)}")
             return
-        if made.problem:
-            self._tell(made.problem)
+        if artifacts.problem:
+            self._report(artifacts.problem)
         ids = {trial_id: run.run_id for trial_id, run in runs.trials.items()}
-        sweep_run.show(client, runs.parent, ids, self.picture, made, self._progress)
+        sweep_run.show(client, runs.parent, ids, self.description, artifacts, self._progress)
         runs.tag_experiment()
-        if self._register and made.best in ids:
-            self._register_best(runs, made)
-        if self._said == said:  # what could not be made is tried again by the next run
+        if artifacts.register and artifacts.best in ids:
+            self._register_best(runs, artifacts)
+        if self._problems == problems:  # otherwise the next run tries again
             client.set_tag(runs.parent, _STATE, state)
 
-    def _tell(self, text: str) -> None:
-        self._said += 1
-        self._say(f"tracking: {text}")
+    def _report(self, problem: str) -> None:
+        self._problems += 1
+        self._say(f"tracking: {problem}")
 
-    def _register_best(self, runs: MlflowRuns, made: SweepArtifacts) -> None:
-        # A server takes its time with a large one, and the end of a sweep does not wait for it.
+    def _register_best(self, runs: MlflowRuns, artifacts: SweepArtifacts) -> None:
+        # The upload of a large model to a server takes too long for the end of a sweep.
         limit = None if self._patient or not is_server(self.uri) else best_model.SMALL_BYTES
         try:
             best = best_model.BestTrial(
-                trial_id=made.best,
-                label=made.best_label,
-                directory=self.ledger.directory(made.best),
-                run_id=runs.trials[made.best].run_id,
+                trial_id=artifacts.best,
+                label=artifacts.best_label,
+                directory=self.ledger.directory(artifacts.best),
+                run_id=runs.trials[artifacts.best].run_id,
                 experiment=runs.experiment,
-                sweep=self.picture,
+                sweep=self.description,
             )
             best_model.register(runs.client, best, limit, self._progress)
         except (StoreError, ValueError) as error:  # its checkpoint or its tokenizer is gone
-            self._tell(f"the best model is not registered: {_one_line(error)}")
+            self._report(f"the best model is not registered: {first_line(error)}")
 
     def _state(self, runs: MlflowRuns) -> str:
-        """What the sweep's own run is drawn from, told apart cheaply: no trial changes behind its
-        end."""
+        """A hash of everything that the sweep's own run depends on; a trial never changes after
+        its end."""
         spec = (self.ledger.folder.read(RESOLVED) or b"").decode(errors="replace")
         statuses = sorted((trial_id, run.status) for trial_id, run in runs.trials.items())
-        told = [statuses, self.ledger.folder.child(TIMINGS).names(), spec]
-        return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        state = [statuses, self.ledger.folder.child(TIMINGS).names(), spec]
+        return hashlib.sha256(json.dumps(state).encode()).hexdigest()
 
     def _progress(self) -> None:
-        self.drawn += 1
+        self.projected += 1
 
     @contextlib.contextmanager
     def _read_again_after_failure(self) -> Iterator[None]:
-        """Behind a failure nobody knows what the database took: the next call asks it."""
+        """After a failure, nobody knows what the database has; the next call reads it again."""
         try:
             yield
         except Exception:
@@ -172,14 +166,11 @@ class MlflowProjection:
             raise
 
     def _connect(self) -> MlflowRuns:
-        """Open the database, making experiment and parent run if they are not there."""
+        """Open the database; creates the experiment and the sweep's run if they do not exist."""
         if self._runs is None:
             client = connect(expanded(self.uri))
-            # A database is written to from here, whatever server reads it.
-            artifacts = None if is_server(self.uri) else self._artifacts
-            self._runs = MlflowRuns(client, self.picture, artifacts)
+            place = (self.ledger.local_out.resolve() / "mlartifacts").as_uri()
+            self._runs = MlflowRuns(
+                client, self.description, None if is_server(self.uri) else place
+            )
         return self._runs
-
-
-def _one_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

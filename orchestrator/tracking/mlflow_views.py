@@ -1,8 +1,8 @@
-"""How MLflow's page shows an experiment without any set-up: tags that its web page reads.
+"""Tags that configure how MLflow's web page shows an experiment.
 
-A view is a state of the page's run table and charts, kept in the experiment under a key; the page
-takes it up when its address names the key (that is how its button Share works).  A page that does
-not know a view shows its own default.
+A view is a state of the page's run table and charts, stored in the experiment under a key.  The
+page uses it if its address names the key, as the page's button Share does.  A page of another
+version that does not know the view shows its default.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from orchestrator.tracking.sweep_run import SweepDescription
 #: The key of our view in the page's address: `...?viewStateShareKey=orch`.
 VIEW = "orch"
 _VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
-#: Entries of a tag's value are limited; parallel coordinates of more axes cannot be read anyway.
+#: The size of a tag is limited, and parallel coordinates with more axes are hard to read.
 _MOST_PARAMS = 8
 _SECTION = "orch-section"
 _RUN_NAME = "attributes.`Run Name`"
@@ -27,7 +27,7 @@ _WIDTH, _NAME_WIDTH = 120, 300
 def experiment_tags(sweep: SweepDescription) -> dict[str, str]:
     """The tags of a sweep's experiment."""
     return {
-        # Without it the page guesses whether this is about language models.
+        # Without it the page may take this for an experiment on language models.
         "mlflow.experimentKind": "custom_model_development",
         "mlflow.experiment.primaryMetric.name": SCORE,
         "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
@@ -37,7 +37,7 @@ def experiment_tags(sweep: SweepDescription) -> dict[str, str]:
 
 
 def view(sweep: SweepDescription) -> dict[str, Any]:
-    """The page's state: what varies and the scores as columns, and the charts of a comparison."""
+    """The page's state: columns for scores and what varies, and charts for a comparison."""
     params = [key for key in sweep.varied if key != "seed"][:_MOST_PARAMS]
     columns = [_RUN_NAME, *(f"metrics.`{key}`" for key in (SCORE, MINUTES))]
     columns += ["tags.`contended`", *(f"params.`{key}`" for key in [*params, "seed"])]
@@ -62,8 +62,8 @@ def view(sweep: SweepDescription) -> dict[str, Any]:
 def _charts(sweep: SweepDescription, params: list[str]) -> list[dict[str, Any]]:
     """Parallel coordinates, score against minutes, score over epochs.
 
-    A run that lacks one of the axes is not in a chart of parallel coordinates: there is one of what
-    all runs have, and one of those in which everything acts.
+    Parallel coordinates omit a run that lacks one of the axes.  So there are two charts: one with
+    the axes that all runs have, and one of the runs in which everything acts.
     """
     score, minutes = ({"key": key, "type": "METRIC"} for key in (SCORE, MINUTES))
     common = [key for key in params if key in sweep.common]
@@ -92,11 +92,11 @@ def _charts(sweep: SweepDescription, params: list[str]) -> list[dict[str, Any]]:
     ]  # fmt: skip
     if common == params:
         del charts[2]
-    told = {"metricSectionId": _SECTION, "deleted": False, "isGenerated": False}
-    return [chart | told | {"runsCountToCompare": 100} for chart in charts]
+    common_keys = {"metricSectionId": _SECTION, "deleted": False, "isGenerated": False}
+    return [chart | common_keys | {"runsCountToCompare": 100} for chart in charts]
 
 
 def address(server: str, experiment: str) -> str:
-    """The page of an experiment with our view of it."""
+    """The address of an experiment's page with our view."""
     page = f"{server.rstrip('/')}/#/experiments/{experiment}/runs"
     return f"{page}?viewStateShareKey={VIEW}&workflowType=machine_learning"

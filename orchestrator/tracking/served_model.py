@@ -1,7 +1,7 @@
-"""What `mlflow.pyfunc.load_model` calls for a model that a sweep registered.
+"""The loader that `mlflow.pyfunc.load_model` calls for a model that a sweep registered.
 
-A registered model holds weights, a tokenizer and a config, and names this module: whoever loads it
-needs orch-mtl installed, and runs no code that came with the model.
+A registered model holds weights, a tokenizer and a config, and names this module.  So loading it
+needs an installed orch-mtl, and runs no code from the model.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class ServedModel:
         missing = [column for column in ("task", "sentence1") if column not in frame]
         if missing:
             raise InferenceError(f"no column {' and no column '.join(missing)}")
-        found = pandas.DataFrame({"prediction": 0.0, "score": 0.0}, index=frame.index)
+        results = pandas.DataFrame({"prediction": 0.0, "score": 0.0}, index=frame.index)
         tasks = frame["task"].to_numpy()
         first = frame["sentence1"].to_numpy()
         second = frame["sentence2"].to_numpy() if "sentence2" in frame else None
         for task in dict.fromkeys(tasks):
             rows = (tasks == task).nonzero()[0]
             pairs = [] if second is None else second[rows].tolist()
-            made = self.model.predict(task, first[rows].tolist(), pairs)
-            for column, values in zip(("prediction", "score"), made, strict=True):
-                found.iloc[rows, found.columns.get_loc(column)] = values
-        return found
+            predicted = self.model.predict(task, first[rows].tolist(), pairs)
+            for column, values in zip(("prediction", "score"), predicted, strict=True):
+                results.iloc[rows, results.columns.get_loc(column)] = values
+        return results

@@ -1,4 +1,4 @@
-"""A database in a file appears with all its tables, or not at all."""
+"""Creates a database file with all its tables, or not at all."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from trainer.storage.local_folder import write_whole
 
 
 def make_whole(path: Path, fill: Callable[[Path], object]) -> None:
-    """Make the file at `path` if there is none: `fill` makes it elsewhere.
+    """Create the file at `path` if there is none; `fill` first creates it elsewhere.
 
-    MLflow makes its tables in dozens of steps.  A database whose maker was killed between two of
-    them is refused ever after, as one of an older version.  Of two makers the first one's stays.
+    MLflow creates its tables in dozens of steps.  If a kill comes in between, it later refuses the
+    database as one of an older version.  If two processes create it, the first one's stays.
     """
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     mine = path.with_name(f".{path.name}.{uuid.uuid4()}")
     with tempfile.TemporaryDirectory() as elsewhere:
-        made = Path(elsewhere) / path.name
-        fill(made)
+        new = Path(elsewhere) / path.name
+        fill(new)
         try:
-            write_whole(mine, made.read_bytes())
+            write_whole(mine, new.read_bytes())
             with contextlib.suppress(FileExistsError):
                 os.link(mine, path)
         finally:

@@ -1,4 +1,4 @@
-"""What is worth seeing of a whole sweep: its answer, tables, report, and the best trials' files."""
+"""The artifacts of a whole sweep: its answer, tables, report, and the best trials' files."""
 
 from __future__ import annotations
 
@@ -10,24 +10,27 @@ from collections.abc import Callable, Iterable, Sequence
 from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, trials_of
 from orchestrator.compare.options import Question
 from orchestrator.ledger import RESOLVED, STATUSES, Ledger, TrialRecord
+from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking import SweepArtifacts
 from orchestrator.tracking.background import root_cause
 from trainer.storage.trial_directory import predictions_name
 
 logger = logging.getLogger(__name__)
 
-#: The report's figure of it; none where minutes do not compare.
+#: The name of this figure in the report; there is none if minutes do not compare.
 _FRONTIER = "frontier"
 
 
-def exhibits(ledger: Ledger, with_report: bool, progress: Callable[[], None]) -> SweepArtifacts:
-    """Everything that MLflow's run of a sweep shows of it.
+def artifacts_of(
+    ledger: Ledger, tracking: TrackingSpec, progress: Callable[[], None]
+) -> SweepArtifacts:
+    """Everything that the sweep's own run in MLflow shows.
 
-    Of each method's best trial there are the dev predictions and the errors too; all others keep
-    theirs in their directories.
+    Each method's best trial also gets its dev predictions and errors.  The other trials have them
+    in their directories only.
 
     Args:
-        progress: called as things are done: thousands of trials take seconds.
+        progress: called after each step, because thousands of trials take seconds.
     """
     chosen = trials_of(ledger)
     progress()
@@ -36,14 +39,14 @@ def exhibits(ledger: Ledger, with_report: bool, progress: Callable[[], None]) ->
     files = {"sweep.yaml": ledger.folder.read(RESOLVED) or b"", **_tables(compared)}
     of_trials = {trial.trial_id: _of_trial(ledger, trial) for trial in _shown(compared)}
     problem = ""
-    if best is not None and with_report:
+    if best is not None and tracking.report:
         try:
             _add_report(ledger, compared, files, of_trials, progress)
         except Exception as error:  # the tables stand without it
             logger.debug("report", exc_info=error)
             problem = f"the report cannot be made: {root_cause(error)}"
     counts = Counter(trial.status for trial in chosen.trials)
-    # Zeros too: what was unfinished the last time is not any more.
+    # With zeros, because trials that were unfinished in the last run no longer are.
     metrics = {f"sweep/{status}_trials": float(counts[status]) for status in STATUSES}
     if best is not None:
         metrics["sweep/best_dev_score"] = float(best.records[-1]["dev_score"])
@@ -53,7 +56,8 @@ def exhibits(ledger: Ledger, with_report: bool, progress: Callable[[], None]) ->
         files={name: content for name, content in files.items() if content},
         of_trials=of_trials,
         best=best.trial_id if best else "",
-        best_label=_told(compared, best) if best else "",
+        best_label=_label(compared, best) if best else "",
+        register=tracking.registered_model == "best",
         problem=problem,
     )
 
@@ -65,7 +69,7 @@ def _add_report(
     of_trials: dict[str, dict[str, bytes]],
     progress: Callable[[], None],
 ) -> None:
-    """The report and its frontier, and to the trials that it draws their figures."""
+    """Add the report, its frontier, and the figures of the trials that it shows."""
     from orchestrator.report import make
 
     report = make(ledger, tell=lambda text: progress(), compared=compared)
@@ -86,15 +90,15 @@ def _tables(compared: SweepComparison) -> dict[str, bytes]:
 
     by_method = compared.methods
     plain = compared.rows.to_dict() | (by_method.to_dict() if by_method else {})
-    found = {"compare.json": json.dumps(plain, indent=1, ensure_ascii=False) + "\n"}
+    files = {"compare.json": json.dumps(plain, indent=1, ensure_ascii=False) + "\n"}
     if by_method is not None:
-        found["compare.md"] = formats.markdown(by_method)
-        found["compare.csv"] = formats.comma_separated(by_method)
-    return {name: text.encode() for name, text in found.items()}
+        files["compare.md"] = formats.markdown(by_method)
+        files["compare.csv"] = formats.comma_separated(by_method)
+    return {name: text.encode() for name, text in files.items()}
 
 
 def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The complete trial with the highest last dev_score; of equal ones the first by its id."""
+    """The complete trial with the highest last dev_score; ties go to the first trial id."""
     ended = [trial for trial in trials if trial.status == "complete" and trial.records]
     return max(
         sorted(ended, key=lambda trial: trial.trial_id),
@@ -103,7 +107,7 @@ def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     )
 
 
-def _told(compared: SweepComparison, best: TrialRecord) -> str:
+def _label(compared: SweepComparison, best: TrialRecord) -> str:
     """`arrp F=none λ=0.5 B=640 · seed 1, dev_score 0.7812`."""
     config_id = best.identity["config_id"]
     label = next(row.label for row in compared.rows.rows if row.config_id == config_id)
@@ -115,7 +119,7 @@ def _shown(compared: SweepComparison) -> Iterable[TrialRecord]:
     """Each method's best trial: the best seed of the configuration that looks best."""
     if compared.methods is None:
         return
-    wanted = {made.best_config_id for made in compared.methods.standings if made.best_config_id}
+    wanted = {each.best_config_id for each in compared.methods.standings if each.best_config_id}
     groups: dict[str, list[TrialRecord]] = {}
     for trial in compared.chosen.trials:
         groups.setdefault(str(trial.identity["config_id"]), []).append(trial)
@@ -132,5 +136,5 @@ def _of_trial(ledger: Ledger, trial: TrialRecord) -> dict[str, bytes]:
         "errors.json": "analysis.json",
         "trial.json": "config.json",
     }
-    found = {name: directory.read(source) for name, source in wanted.items()}
-    return {name: content for name, content in found.items() if content is not None}
+    files = {name: directory.read(source) for name, source in wanted.items()}
+    return {name: content for name, content in files.items() if content is not None}

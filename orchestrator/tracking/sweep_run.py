@@ -1,4 +1,4 @@
-"""What a sweep's own run shows, beside its trials' runs: answer, tables, figures, best score."""
+"""What a sweep's own run shows: its answer, tables, figures and best score."""
 
 from __future__ import annotations
 
@@ -13,26 +13,25 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-#: Hash of the artifacts that a run has.
+#: Tag with the hash of a run's artifacts.
 _SHOWN = "exhibits"
 _NOTE = "mlflow.note.content"
 
 
 @dataclass(frozen=True)
 class SweepDescription:
-    """Which sweep is drawn.
+    """Which sweep is projected.
 
     Attributes:
-        sweep_id: tells sweeps of one name apart (`--fresh`).
-        varied: dotted keys of the config in which its trials differ.
-        common: those of them that act in every trial.
-        task_metrics: the dev metrics of its tasks (`dev/sst_accuracy`).
+        sweep_id: distinguishes sweeps of the same name (`--fresh`).
+        varied: dotted config keys in which its trials differ.
+        common: those of `varied` that act in every trial.
+        task_metrics: MLflow's names of its tasks' dev metrics (`dev/sst_accuracy`).
     """
 
     name: str
     question: str = ""
     sweep_id: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
     varied: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
     task_metrics: tuple[str, ...] = ()
@@ -40,16 +39,17 @@ class SweepDescription:
 
 @dataclass(frozen=True)
 class SweepArtifacts:
-    """What is worth seeing of a whole sweep.
+    """What the run of a whole sweep shows.
 
     Attributes:
-        answer: the question's answer in one sentence.
-        metrics: the sweep's own figures by name.
+        answer: the answer to the sweep's question, in one sentence.
+        metrics: the sweep's own numbers by name.
         files: name -> content, artifacts of the sweep's run.
-        of_trials: the same for a few chosen trials' runs, by trial id.
-        best: id of the trial with the best score; empty without a complete one.
-        best_label: what people call it, with its score.
-        problem: what could not be made, and why; empty if nothing.
+        of_trials: the same for the runs of a few chosen trials, by trial id.
+        best: id of the trial with the best score; empty if no trial is complete.
+        best_label: its readable name, with its score.
+        register: whether the best trial's model goes into MLflow's registry.
+        problem: what could not be computed, and why; empty if nothing.
     """
 
     answer: str
@@ -58,6 +58,7 @@ class SweepArtifacts:
     of_trials: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
     best: str = ""
     best_label: str = ""
+    register: bool = False
     problem: str = ""
 
 
@@ -66,36 +67,36 @@ def show(
     parent: str,
     runs: Mapping[str, str],
     sweep: SweepDescription,
-    made: SweepArtifacts,
+    artifacts: SweepArtifacts,
     progress: Callable[[], None],
 ) -> None:
-    """Bring the sweep's run, and the artifacts of chosen trials' runs, up to `made`.
+    """Update the sweep's run and the artifacts of the chosen trials' runs.
 
     Args:
         runs: trial id -> run id.
-        progress: called as things are done.
+        progress: called after each step.
     """
     run = client.get_run(parent)
-    note = describe(sweep, made)
+    note = describe(sweep, artifacts)
     if run.data.tags.get(_NOTE) != note:
         client.set_tag(parent, _NOTE, note)
     now = int(time.time() * 1000)
-    for key, value in made.metrics.items():
+    for key, value in artifacts.metrics.items():
         if run.data.metrics.get(key) != value:
             client.log_metric(parent, key, value, timestamp=now, step=0)
     progress()
-    _show_files(client, parent, run.data.tags, made.files, progress)
-    for trial_id, files in made.of_trials.items():
+    _show_files(client, parent, run.data.tags, artifacts.files, progress)
+    for trial_id, files in artifacts.of_trials.items():
         if trial_id in runs:
-            told = client.get_run(runs[trial_id]).data.tags
-            _show_files(client, runs[trial_id], told, files, progress)
+            tags = client.get_run(runs[trial_id]).data.tags
+            _show_files(client, runs[trial_id], tags, files, progress)
 
 
-def describe(sweep: SweepDescription, made: SweepArtifacts) -> str:
+def describe(sweep: SweepDescription, artifacts: SweepArtifacts) -> str:
     """The run's description, in Markdown."""
-    parts = [sweep.question, f"**{made.answer}**" if made.answer else ""]
-    if made.best:
-        parts.append(f"Best trial: {made.best_label} (`{made.best}`)")
+    parts = [sweep.question, f"**{artifacts.answer}**" if artifacts.answer else ""]
+    if artifacts.best:
+        parts.append(f"Best trial: {artifacts.best_label} (`{artifacts.best}`)")
     return "\n\n".join(filter(None, parts))
 
 
@@ -106,7 +107,7 @@ def _show_files(
     files: Mapping[str, bytes],
     progress: Callable[[], None],
 ) -> None:
-    """Log files as artifacts unless they are there as they are; the tag that says so goes last."""
+    """Log files as artifacts unless the run has them unchanged; the tag with their hash is last."""
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())

@@ -1,4 +1,4 @@
-"""What a trial's run shows: its name, parameters, tags, data sets, and an epoch's metrics."""
+"""What a trial's run shows: name, parameters, tags, data sets, and an epoch's metrics."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.ledger import TrialRecord
-from orchestrator.ledger.labels import label, method_of
+from orchestrator.ledger.labels import flatten, label, method_of
 from orchestrator.tracking.metric_names import SCORE, metric_name
 from trainer.config import TrainConfig
 from trainer.metrics import numbers
 from trainer.storage.folder import is_uri
 
-#: Logged last in an epoch's batch; a run that has it at a step has the whole epoch.
+#: Logged last for each epoch: a run that has it at a step has the whole epoch.
 MARKER = SCORE
 _MAX_PARAMETER = 6000
 
@@ -33,7 +33,7 @@ def epoch_metrics(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def metrics(record: Mapping[str, Any]) -> list[Any]:
-    """An epoch as MLflow's metrics, the one that says it is whole last."""
+    """An epoch as MLflow's metrics, `MARKER` last."""
     from mlflow.entities import Metric
 
     at, step = committed_ms(record), record["epoch"]
@@ -43,25 +43,15 @@ def metrics(record: Mapping[str, Any]) -> list[Any]:
 
 
 def committed_ms(record: Mapping[str, Any]) -> int:
-    """When an epoch was committed, as MLflow counts; now for a record that does not say."""
+    """When an epoch was committed, in ms since 1970; the present time if that is not recorded."""
     text = record.get("finished_at")
     return int((datetime.fromisoformat(text).timestamp() if text else time.time()) * 1000)
 
 
 def params(config: TrainConfig) -> dict[str, str]:
-    """What acts in a trial and is not empty, by dotted names."""
-    flat = _flat(config.canonical())
-    return {key: text[:_MAX_PARAMETER] for key, value in flat.items() if (text := _text(value))}
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        if isinstance(inner, Mapping):
-            flat |= _flat(inner, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = inner
-    return flat
+    """The acting parameters of a trial that are not empty, by their dotted names."""
+    flat = flatten(config.canonical())
+    return {key: text[:_MAX_PARAMETER] for key, value in flat if (text := _text(value))}
 
 
 def _text(value: Any) -> str:
@@ -69,15 +59,15 @@ def _text(value: Any) -> str:
 
 
 def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str]:
-    """What does not change while a trial runs.  `trial_id` finds its run."""
+    """The tags that do not change while a trial runs.  `trial_id` identifies its run."""
     config, identity = trial.train_config, trial.identity
-    found = {
+    values = {
         "kind": "trial",
         "trial_id": trial.trial_id,
         "config_id": identity.get("config_id"),
         "fingerprint": identity.get("fingerprint"),
         "sweep": sweep,
-        # Runs grouped by it in MLflow's page are averaged over seeds.
+        # MLflow's page can group runs by it, and so average over seeds.
         "configuration": label(config, varied),
         "method": method_of(config),
         "sampler": config.sampler,
@@ -89,29 +79,32 @@ def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str
         "mlflow.source.name": f"orch sweep ({sweep})",
         "mlflow.source.type": "LOCAL",
     }
-    return {key: "" if value is None else str(value) for key, value in found.items()}
+    return {key: "" if value is None else str(value) for key, value in values.items()}
 
 
-def told(trial: TrialRecord) -> dict[str, str]:
-    """The tags that change while a trial runs: `contended` (whether anything else ran on the device
-    in an epoch: true, false or unknown) with its first epoch, `reason` with its end."""
+def changing_tags(trial: TrialRecord) -> dict[str, str]:
+    """The tags that change while a trial runs.
+
+    `contended` comes with the first epoch: whether anything else ran on the device in any epoch
+    (true, false or unknown).  `reason` comes with the end.
+    """
     tags = {}
-    if found := {record["contended"] for record in trial.records}:
-        tags["contended"] = "true" if True in found else "unknown" if None in found else "false"
+    if flags := {record["contended"] for record in trial.records}:
+        tags["contended"] = "true" if True in flags else "unknown" if None in flags else "false"
     if trial.status != "unfinished":
         tags["reason"] = trial.reason or trial.status
     return tags
 
 
 def datasets(trial: TrialRecord) -> list[Any]:
-    """Each task's train and dev set as MLflow's data set inputs: two of one digest are the same.
+    """Each task's train and dev set as MLflow's data set inputs.
 
-    The digest is the fingerprint of the sweep's data; where a config uses a part of the examples,
-    with their number behind it.
+    The digest is the fingerprint of the sweep's data.  If a config uses a part of the examples,
+    their number is appended.
     """
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    found = []
+    inputs = []
     data, config = trial.config["data"], trial.train_config
     rows = trial.identity.get("rows") or {}
     for task in config.task_list:
@@ -125,7 +118,7 @@ def datasets(trial: TrialRecord) -> list[Any]:
             kind, source = _source(origin, data["root"], data["seed"], data["size"], file)
             columns = [{"type": "string", "name": name} for name in task.columns]
             columns.append({"type": "double", "name": task.label})
-            made = Dataset(
+            dataset = Dataset(
                 name=f"{task.name}-{split}",
                 digest=f"{digest}-{limit}" if limit else digest,
                 source_type=kind,
@@ -133,14 +126,14 @@ def datasets(trial: TrialRecord) -> list[Any]:
                 schema=json.dumps({"mlflow_colspec": columns}),
                 profile=json.dumps({"num_rows": count}) if count is not None else None,
             )
-            found.append(DatasetInput(made, [InputTag("mlflow.data.context", use)]))
-    return found
+            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", use)]))
+    return inputs
 
 
 @lru_cache(maxsize=64)
 def _source(kind: str, root: str, seed: int, size: int, file: str) -> tuple[str, str]:
-    """A data set's type of source and the source, as MLflow writes them."""
+    """The type and the description of a data set's source, in MLflow's format."""
     if kind == "synthetic":
-        told = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "trainer.data.synthetic"}
-        return "code", json.dumps({"tags": {**told, "seed": str(seed), "size": str(size)}})
+        tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "trainer.data.synthetic"}
+        return "code", json.dumps({"tags": {**tags, "seed": str(seed), "size": str(size)}})
     return "local", json.dumps({"uri": str(Path(root).expanduser() / file)})

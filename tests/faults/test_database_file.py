@@ -36,7 +36,7 @@ from orchestrator.tracking import MlflowProjection, SweepDescription
 
 print("ready", flush=True)
 out = sys.argv[1]
-MlflowProjection("sqlite:///mlflow.db", out, SweepDescription("s"), Ledger(out, "s")).begin()
+MlflowProjection("sqlite:///mlflow.db", SweepDescription("s"), Ledger(out, "s")).begin()
 """
 
 
@@ -79,7 +79,7 @@ def test_a_projection_killed_while_its_database_is_made_is_drawn_by_the_next(
             process.kill()
             process.wait(10)
         projection = MlflowProjection(
-            "sqlite:///mlflow.db", out, SweepDescription("s"), Ledger(out, "s")
+            "sqlite:///mlflow.db", SweepDescription("s"), Ledger(out, "s")
         )
         projection.finish("FINISHED", [name])
         assert set(shown(projection.uri, "s")) == {name}

@@ -70,7 +70,7 @@ def test_what_has_no_memory_is_tried_again_alone_and_then_failed_with_that_word(
         ("nothing", "memory", "killed"), complete
     )
     assert ends["hungry"][0] == ends["dying"][0] == "failed"
-    assert ends["hungry"][1].startswith("out of memory, alone on its device too")
+    assert ends["hungry"][1].startswith("out of memory even alone on its device")
     assert ends["dying"][1].startswith("its process died (attempt 4; ")
     assert optuna_states(driver.out) == {"FAIL": 1}  # one configuration, its mean is unknown
     assert Counter(mlflow_statuses(driver.out).values()) == {"FINISHED": 3, "FAILED": 2}

@@ -49,8 +49,10 @@ def test_more_trials_seeds_and_epochs_over_kills_end_like_a_sweep_that_had_them_
     last = start(longer, **STUB)
     assert last.wait() == 0, last.text
     text = first.text + last.text
-    assert "trials go on behind the epochs they have" in text
-    assert "trials begin anew: " in text  # annealed: its schedule depends on the last epoch
+    assert "trials resume after the epochs they have" in text
+    assert (
+        "trials start again from epoch 1: " in text
+    )  # annealed: its schedule depends on the last epoch
     found = {n: t for n, t in trials(last.out).items() if t.config["epochs"] == 5}
     assert len(found) == 10
     for trial in found.values():

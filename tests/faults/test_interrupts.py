@@ -48,7 +48,7 @@ def test_a_signal_to_the_group_commits_what_runs_and_a_second_one_leaves_at_once
     time.sleep(0.5)
     stuck.family()
     stuck.process.send_signal(signal.SIGTERM)
-    stuck.wait_until(lambda: "a second signal leaves at once" in stuck.text)
+    stuck.wait_until(lambda: "a second signal stops at once" in stuck.text)
     time.sleep(0.5)
     assert stuck.process.poll() is None
     stuck.process.send_signal(signal.SIGTERM)

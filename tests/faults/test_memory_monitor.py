@@ -31,6 +31,6 @@ def test_a_worker_that_ray_ends_for_its_memory_ends_no_sweep(
     monkeypatch.setenv("RAY_memory_usage_threshold", str(share))
     with runner.cluster(make_spec("nothing").resources, None):
         sweep = Sweep(make_spec("hog"), tmp_path, 1)
-    assert sweep.handout.error == ""
+    assert sweep.queue.error == ""
     assert sweep.trial("hog").status == "complete"
     assert any("Ray's memory monitor ended its process" in line for line in sweep.lines("hog"))

@@ -17,12 +17,12 @@ from orchestrator.database_urls import expanded
 from orchestrator.ledger import Ledger
 from orchestrator.search import Ended, PersistentStudy
 from orchestrator.tracking import MlflowProjection, SweepDescription
-from orchestrator.tracking import background as tracker_module
+from orchestrator.tracking import background as background_module
 from orchestrator.tracking.background import BackgroundProjection
-from orchestrator.tracking.projections import Study
+from orchestrator.tracking.projections import StudyProjection
 from tests.support.ledgers import write_trial
 from tests.support.mlflow_runs import shown
-from tests.support.searches import finish, make_spec, open_handout
+from tests.support.searches import finish, make_spec, open_queue
 from tests.support.servers import PASSWORD, Postgresql, answers, wait_for
 
 pytest.importorskip("psycopg", reason="the extra postgres is not installed")
@@ -44,54 +44,54 @@ def database() -> Iterator[Postgresql]:
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracker_module, "_PAUSE_S", 0.05)
-    monkeypatch.setattr(tracker_module, "_RETRY_S", 0.2)
-    monkeypatch.setattr(tracker_module, "_END_S", 3.0)
+    monkeypatch.setattr(background_module, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(background_module, "_RETRY_S", 0.2)
+    monkeypatch.setattr(background_module, "_END_S", 3.0)
     monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
 
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> list[Ended]:
-    handout = open_handout(tmp_path_factory.mktemp("ended"), make_spec(search={"num_trials": 6}))
-    finish(handout)
-    return handout.ended_suggestions()
+    queue = open_queue(tmp_path_factory.mktemp("ended"), make_spec(search={"num_trials": 6}))
+    finish(queue)
+    return queue.ended_suggestions()
 
 
 class Sweep:
-    """Its directories, MLflow's runs and Optuna's study, each with a tracker."""
+    """Its directories, MLflow's runs and Optuna's study, each projected in the background."""
 
     def __init__(self, out: Path, database: Postgresql, name: str, ended: list[Ended]):
         self.database, self.name, self.all, self.out = database, name, ended, out
         self.said: list[str] = []
         self.trials: list[str] = []
         self.ended: list[Ended] = []
-        self.trackers: list[BackgroundProjection] = []
+        self.backgrounds: list[BackgroundProjection] = []
 
     def begin(self) -> None:
         runs = MlflowProjection(
-            self.database.address("mlflow"), self.out, SweepDescription(self.name, sweep_id="id"),
+            self.database.address("mlflow"), SweepDescription(self.name, sweep_id="id"),
             Ledger(self.out, self.name),
         )  # fmt: skip
         study = PersistentStudy(
             self.database.address("optuna"), self.name, "id", {"dev_score": "max"}
         )
-        pictures = [runs, Study(study, lambda: list(self.ended))]
-        self.trackers = [BackgroundProjection(picture, self.said.append) for picture in pictures]
-        for tracker in self.trackers:
-            tracker.start()
+        projections = [runs, StudyProjection(study, lambda: list(self.ended))]
+        self.backgrounds = [BackgroundProjection(each, self.said.append) for each in projections]
+        for background in self.backgrounds:
+            background.start()
 
     def step(self) -> None:
         name = write_trial(self.out / self.name, [0.4, 0.5], seed=len(self.trials) + 1)
         self.trials.append(name)
         self.ended.append(self.all[len(self.ended)])
-        for tracker in self.trackers:
-            tracker.changed(name)
+        for background in self.backgrounds:
+            background.changed(name)
 
-    def drawn(self) -> int:
-        return min(tracker._picture.drawn for tracker in self.trackers)
+    def projected(self) -> int:
+        return min(background._projection.projected for background in self.backgrounds)
 
     def close(self) -> list[bool]:
-        return [tracker.close("FINISHED", self.trials) for tracker in self.trackers]
+        return [background.close("FINISHED", self.trials) for background in self.backgrounds]
 
     def holds_all(self) -> None:
         runs = shown(expanded(self.database.address("mlflow")), self.name)
@@ -122,7 +122,7 @@ def test_stopped_in_the_middle_and_started_again(
     caplog.set_level(logging.DEBUG)
     sweep.begin()
     sweep.step()
-    wait_for(lambda: sweep.drawn() > 0, f"the first trial: {sweep.said}")
+    wait_for(lambda: sweep.projected() > 0, f"the first trial: {sweep.said}")
     database.stop()
     assert not answers(database.port)
     sweep.step()
@@ -163,7 +163,7 @@ def test_stopped_over_the_end(sweep: Sweep, database: Postgresql) -> None:
 def test_halted_it_holds_nobody_up(sweep: Sweep, database: Postgresql) -> None:
     sweep.begin()
     sweep.step()
-    wait_for(lambda: sweep.drawn() > 0, f"the first trial: {sweep.said}")
+    wait_for(lambda: sweep.projected() > 0, f"the first trial: {sweep.said}")
     database.halt()
     try:
         sweep.step()
@@ -173,8 +173,8 @@ def test_halted_it_holds_nobody_up(sweep: Sweep, database: Postgresql) -> None:
         assert len(sweep.said) == 2
     finally:
         database.go_on()
-    for tracker in sweep.trackers:  # a driver would be gone by now
-        tracker._thread.join(30)
+    for background in sweep.backgrounds:  # a driver would be gone by now
+        background._thread.join(30)
     sweep.begin()
     assert sweep.close() == [True, True]
     sweep.holds_all()
@@ -190,8 +190,8 @@ def test_a_password_file_will_do(
     monkeypatch.setenv("PGPASSFILE", str(file))
     name = write_trial(tmp_path / "pgpass-sweep", [0.4])
     address = f"postgresql+psycopg://orch@{database.place}/mlflow"
-    picture = SweepDescription("pgpass-sweep", sweep_id="id")
-    MlflowProjection(address, tmp_path, picture, Ledger(tmp_path, "pgpass-sweep")).finish(
+    description = SweepDescription("pgpass-sweep", sweep_id="id")
+    MlflowProjection(address, description, Ledger(tmp_path, "pgpass-sweep")).finish(
         "FINISHED", [name]
     )
     study = PersistentStudy(

@@ -135,7 +135,7 @@ def test_a_sweep_on_a_head(head: Head, tmp_path: Path) -> None:
     resumed = orch(head, tmp_path)
     assert resumed.returncode == 0, resumed.stdout + resumed.stderr
     assert "submitted orch-s-2" in resumed.stderr
-    assert "go on where they stopped" in resumed.stdout
+    assert "resume where they stopped" in resumed.stdout
     ended = trials(tmp_path / "out")
     assert len(ended) == 8 and begun.keys() <= ended.keys()
     for trial in ended.values():

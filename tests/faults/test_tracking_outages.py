@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import MlflowProjection, SweepDescription
-from orchestrator.tracking import background as tracker_module
+from orchestrator.tracking import background as background_module
 from orchestrator.tracking.background import BackgroundProjection
 from tests.support.ledgers import write_trial
 from tests.support.mlflow_runs import Shown, orch, shown
@@ -30,12 +30,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "2")
-    monkeypatch.setattr(tracker_module, "_PAUSE_S", 0.05)
-    monkeypatch.setattr(tracker_module, "_RETRY_S", 0.2)
+    monkeypatch.setattr(background_module, "_PAUSE_S", 0.05)
+    monkeypatch.setattr(background_module, "_RETRY_S", 0.2)
 
 
 class Sweep:
-    """A sweep's directory with a tracker on it; `said` are the lines that a user reads."""
+    """A sweep's directory with a background on it; `said` are the lines that a user reads."""
 
     def __init__(self, out: Path, uri: str, name: str):
         self.out, self.uri, self.name = out, uri, name
@@ -43,13 +43,13 @@ class Sweep:
         self.trials: list[str] = []
 
     def projection(self) -> MlflowProjection:
-        picture = SweepDescription(self.name, sweep_id="id")
-        return MlflowProjection(self.uri, self.out, picture, Ledger(self.out, self.name))
+        description = SweepDescription(self.name, sweep_id="id")
+        return MlflowProjection(self.uri, description, Ledger(self.out, self.name))
 
-    def tracker(self) -> BackgroundProjection:
-        tracker = BackgroundProjection(self.projection(), self.said.append)
-        tracker.start()
-        return tracker
+    def background(self) -> BackgroundProjection:
+        background = BackgroundProjection(self.projection(), self.said.append)
+        background.start()
+        return background
 
     def add(self, *scores: float, **config: object) -> str:
         seed = len(self.trials) + 1
@@ -85,16 +85,16 @@ def whole(sweep: Sweep, steps: int = 2) -> None:
 def test_a_server_that_was_killed_and_started_again_is_caught_up(
     sweep: Sweep, server: MlflowServer
 ) -> None:
-    tracker = sweep.tracker()
-    tracker.changed(sweep.add(0.4, 0.5))
-    wait_for(lambda: tracker._picture.drawn > 0, "the first trial")
+    background = sweep.background()
+    background.changed(sweep.add(0.4, 0.5))
+    wait_for(lambda: background._projection.projected > 0, "the first trial")
     server.kill()
     before = len(sweep.said)  # on a busy machine it may have been late once already
     for _ in range(3):
-        tracker.changed(sweep.add(0.4, 0.5))
+        background.changed(sweep.add(0.4, 0.5))
     wait_for(lambda: bool(sweep.said), "a line")
     server.start()
-    assert tracker.close("FINISHED", sweep.trials)
+    assert background.close("FINISHED", sweep.trials)
     del sweep.said[:before]
     assert len([line for line in sweep.said if "does not answer" in line]) <= 1
     assert len(sweep.said) <= 2
@@ -106,11 +106,11 @@ def test_a_server_that_is_down_from_start_to_end_costs_nothing_and_is_caught_up(
     sweep: Sweep, server: MlflowServer
 ) -> None:
     server.kill()
-    tracker = sweep.tracker()
-    tracker.changed(sweep.add(0.4, 0.5))
+    background = sweep.background()
+    background.changed(sweep.add(0.4, 0.5))
     time.sleep(0.5)
     begun = time.monotonic()
-    assert not tracker.close("FINISHED", sweep.trials)
+    assert not background.close("FINISHED", sweep.trials)
     assert time.monotonic() - begun < 5
     assert len(sweep.said) == 1 and "orch sync" in sweep.said[0]
     server.start()
@@ -120,18 +120,18 @@ def test_a_server_that_is_down_from_start_to_end_costs_nothing_and_is_caught_up(
 
 @pytest.mark.slow(reason="needs MLflow's server, whose start takes many seconds")
 def test_a_server_that_hangs_is_not_waited_for(sweep: Sweep, server: MlflowServer) -> None:
-    tracker = sweep.tracker()
-    tracker.changed(sweep.add(0.4, 0.5))
-    wait_for(lambda: tracker._picture.drawn > 0, "the first trial")
+    background = sweep.background()
+    background.changed(sweep.add(0.4, 0.5))
+    wait_for(lambda: background._projection.projected > 0, "the first trial")
     server.signal(signal.SIGSTOP)
     try:
         begun = time.monotonic()
         for _ in range(3):
-            tracker.changed(sweep.add(0.4, 0.5))
+            background.changed(sweep.add(0.4, 0.5))
         assert time.monotonic() - begun < 0.5
         wait_for(lambda: bool(sweep.said), "a line")
         begun = time.monotonic()
-        assert not tracker.close("FINISHED", sweep.trials)
+        assert not background.close("FINISHED", sweep.trials)
         assert time.monotonic() - begun < 10
     finally:
         server.signal(signal.SIGCONT)
@@ -165,18 +165,18 @@ def test_a_sqlite_file_that_another_process_locks(tmp_path: Path) -> None:
     sweep.sync()
     with sqlite3.connect(tmp_path / "mlflow.db") as other:
         other.execute("begin exclusive")
-        tracker = sweep.tracker()
-        tracker.changed(sweep.add(0.4, 0.5))
-        tracker_module._END_S, patience = 1.0, tracker_module._END_S
+        background = sweep.background()
+        background.changed(sweep.add(0.4, 0.5))
+        background_module._END_S, patience = 1.0, background_module._END_S
         try:
             begun = time.monotonic()
-            assert not tracker.close("FINISHED", sweep.trials)
+            assert not background.close("FINISHED", sweep.trials)
             assert time.monotonic() - begun < 5
         finally:
-            tracker_module._END_S = patience
+            background_module._END_S = patience
         other.rollback()
     assert len(sweep.said) == 1
-    tracker._thread.join(60)
+    background._thread.join(60)
     sweep.sync()
     whole(sweep)
 
@@ -185,13 +185,13 @@ def test_a_sqlite_file_that_another_process_locks(tmp_path: Path) -> None:
 def test_a_sqlite_file_that_was_deleted_is_built_again_by_sync(tmp_path: Path) -> None:
     """The process that had it open can write no more, says so, and goes on without."""
     sweep = Sweep(tmp_path, f"sqlite:///{tmp_path}/mlflow.db", "s")
-    tracker = sweep.tracker()
-    tracker.changed(sweep.add(0.4, 0.5))
-    wait_for(lambda: tracker._picture.drawn > 0, "the first trial")
+    background = sweep.background()
+    background.changed(sweep.add(0.4, 0.5))
+    wait_for(lambda: background._projection.projected > 0, "the first trial")
     for file in tmp_path.glob("mlflow.db*"):
         file.unlink()
-    tracker.changed(sweep.add(0.4, 0.5))
-    assert not tracker.close("FINISHED", sweep.trials)
+    background.changed(sweep.add(0.4, 0.5))
+    assert not background.close("FINISHED", sweep.trials)
     assert len(sweep.said) == 1 and "readonly database" in sweep.said[0]
     for _ in range(2):
         orch("sync", "s", "--out", str(tmp_path), cwd=tmp_path)
@@ -203,7 +203,7 @@ def test_a_sqlite_file_that_was_deleted_is_built_again_by_sync(tmp_path: Path) -
 def test_a_place_where_no_database_can_be_opened_is_said_soon(tmp_path: Path) -> None:
     sweep = Sweep(tmp_path, "sqlite:////proc/orch/mlflow.db", "s")
     begun = time.monotonic()
-    tracker = sweep.tracker()
-    tracker.changed(sweep.add(0.4))
-    assert not tracker.close("FINISHED", sweep.trials)
+    background = sweep.background()
+    background.changed(sweep.add(0.4))
+    assert not background.close("FINISHED", sweep.trials)
     assert time.monotonic() - begun < 10 and len(sweep.said) == 1

@@ -11,7 +11,7 @@ from orchestrator.database_urls import UnsetVariable, expanded, holds_password, 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.spec import load_spec
-from orchestrator.tracking.projections import pictures
+from orchestrator.tracking.projections import projections_of
 from tests.support.command import orch
 from trainer.config import ConfigError
 
@@ -75,10 +75,10 @@ def test_an_unset_variable_is_one_message_before_the_start(
     spec = load_spec(str(file))
     monkeypatch.delenv("ORCH_DB_PASSWORD", raising=False)
     with pytest.raises(SweepError, match=f"tracking.{key}: .*ORCH_DB_PASSWORD is not set"):
-        pictures(spec, Ledger(tmp_path, "s"), "id", list, print)
+        projections_of(spec, Ledger(tmp_path, "s"), "id", list, print)
     monkeypatch.setenv("ORCH_DB_PASSWORD", "secret")
-    drawn = pictures(spec, Ledger(tmp_path, "s"), "id", list, print)
-    assert "secret" not in spec.to_yaml() + "".join(picture.name for picture in drawn)
+    projections = projections_of(spec, Ledger(tmp_path, "s"), "id", list, print)
+    assert "secret" not in spec.to_yaml() + "".join(each.name for each in projections)
     assert "${ORCH_DB_PASSWORD}" in spec.to_yaml()
 
 
@@ -89,7 +89,7 @@ def test_a_driver_that_is_not_installed_is_one_message_before_the_start(
     file = tmp_path / "s.yaml"
     file.write_text(FILE % (key, "postgresql+psycopg://orch@db:5432/mlflow"))
     spec = load_spec(str(file))
-    assert len(pictures(spec, Ledger(tmp_path, "s"), "id", list, print)) == 2
+    assert len(projections_of(spec, Ledger(tmp_path, "s"), "id", list, print)) == 2
     monkeypatch.setitem(sys.modules, "psycopg", None)  # as if it were not there
     with pytest.raises(SweepError, match=rf"tracking.{key}: .*psycopg is not.*\[postgres\]"):
-        pictures(spec, Ledger(tmp_path, "s"), "id", list, print)
+        projections_of(spec, Ledger(tmp_path, "s"), "id", list, print)

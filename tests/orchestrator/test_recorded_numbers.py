@@ -16,8 +16,9 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.compare.configurations import compare
 from orchestrator.compare.output.configuration_table import configurations_sheet
+from orchestrator.database_urls import resolve_uri
 from orchestrator.ledger import Ledger
-from orchestrator.tracking import MlflowProjection, SweepDescription, resolve_uri
+from orchestrator.tracking import MlflowProjection, SweepDescription
 from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
 from trainer.metrics import EPOCH, TASK, Field
@@ -46,9 +47,7 @@ def orch(*arguments: str, out: Path) -> str:
 def test_mlflow_has_it(tmp_path: Path, database: bytes) -> None:
     (tmp_path / "mlflow.db").write_bytes(database)
     name = write_with_norms(tmp_path, 1, 0.5, worst=float("inf"))
-    MlflowProjection(URI, tmp_path, SweepDescription("s"), Ledger(tmp_path, "s")).finish(
-        "FINISHED", [name]
-    )
+    MlflowProjection(URI, SweepDescription("s"), Ledger(tmp_path, "s")).finish("FINISHED", [name])
     client = MlflowClient(resolve_uri(URI, tmp_path))
     experiment = client.get_experiment_by_name("s")
     (run,) = client.search_runs([experiment.experiment_id], f"tags.trial_id = '{name}'")

@@ -18,7 +18,6 @@ from orchestrator.runner.attempt import Attempt
 from orchestrator.runner.attempts import Attempts
 from orchestrator.scheduling.successive_halving import Halving
 from orchestrator.scheduling.trial_queue import TrialQueue
-from orchestrator.search import Suggestions
 from orchestrator.spec import SweepSpec
 from tests.support.faulty import SEEDS
 from trainer.config import TrainConfig
@@ -44,8 +43,15 @@ def identify(config: TrainConfig) -> dict[str, Any]:
     return {"trial_id": trial_id(config, "f"), "config_id": config_id(config, "f")}
 
 
-def handout(spec: SweepSpec, out: Path) -> TrialQueue:
-    return TrialQueue(spec, Suggestions(spec), Ledger(out, "s"), identify)
+def open_queue(spec: SweepSpec, out: Path) -> TrialQueue:
+    return TrialQueue(spec, Ledger(out, "s"), identify)
+
+
+def open_attempts(
+    spec: SweepSpec, queue: TrialQueue, progress: PlainProgress, halving: Halving | None = None
+) -> Attempts:
+    """Attempts whose training comes from `tests.support.faulty`."""
+    return Attempts(spec, queue, halving, progress, lambda name: None, "tests.support.faulty:train")
 
 
 class Sweep:
@@ -53,18 +59,10 @@ class Sweep:
 
     def __init__(self, spec: SweepSpec, out: Path, concurrent: int):
         self.said = io.StringIO()
-        self.handout = handout(spec, out)
+        self.queue = open_queue(spec, out)
         progress = PlainProgress(Console(file=self.said))
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            runner.run(
-                spec,
-                self.handout,
-                None,
-                concurrent,
-                progress,
-                lambda name: None,
-                "tests.support.faulty:train",
-            )
+            runner.run(open_attempts(spec, self.queue, progress), concurrent)
         self.printed = printed.getvalue()
         trials = Ledger(out, "s").trials()
         self.trials = {trial.config["seed"]: trial for trial in trials}
@@ -85,21 +83,14 @@ class Sweep:
 
 
 class Driver:
-    """`Attempts` on a real handout, told by hand what Tune would tell."""
+    """`Attempts` on a real trial queue, told by hand what Tune would tell."""
 
     def __init__(self, out: Path, *faults: str, halving: Halving | None = None, **resources: Any):
         self.spec = make_spec(*faults, **resources)
-        self.handout: TrialQueue = handout(self.spec, out)
+        self.queue: TrialQueue = open_queue(self.spec, out)
         self.said = io.StringIO()
         progress = PlainProgress(Console(file=self.said))
-        self.attempts = Attempts(
-            self.spec,
-            self.handout,
-            halving,
-            progress,
-            lambda name: None,
-            "tests.support.faulty:train",
-        )
+        self.attempts = open_attempts(self.spec, self.queue, progress, halving)
 
     def begin(self, name: str) -> Attempt | None:
         order = self.attempts.next(name)

@@ -22,13 +22,13 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
+from orchestrator.database_urls import resolve_uri
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.preflight.checks import check_same_sweep, identifier
 from orchestrator.runner.attempt import TRAIN
 from orchestrator.scheduling.trial_queue import TrialQueue
-from orchestrator.search import JOURNAL, Suggestions
+from orchestrator.search import JOURNAL
 from orchestrator.spec import SweepSpec, load_spec
-from orchestrator.tracking import resolve_uri
 from orchestrator.tracking.projections import ended_suggestions
 from tests.support.paths import ROOT
 from tests.support.resuming import untimed
@@ -224,13 +224,13 @@ def train_all(spec: SweepSpec, ledger: Ledger, train: str = "") -> None:
     function = pkgutil.resolve_name(train or TRAIN)
     threads = torch.get_num_threads()
     try:
-        handout = TrialQueue(spec, Suggestions(spec), ledger, identifier())
+        queue = TrialQueue(spec, ledger, identifier())
         check_same_sweep(ledger.folder, spec)
-        while (job := handout.next()) is not None:
+        while (job := queue.next()) is not None:
             config = dataclasses.replace(job.config, threads=int(spec.resources.cpu))
             for _ in function(config, job.directory, identity=job.identity):
                 pass
-            handout.ended(job.trial_id)
+            queue.ended(job.trial_id)
     finally:
         torch.set_num_threads(threads)
 

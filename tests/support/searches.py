@@ -10,7 +10,6 @@ from typing import Any
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.trial_id import config_id, trial_id
 from orchestrator.scheduling.trial_queue import Job, TrialQueue
-from orchestrator.search import Suggestions
 from orchestrator.spec import SweepSpec
 from tests.support.ledgers import epoch
 from trainer.config import TrainConfig
@@ -36,9 +35,9 @@ def make_spec(**changes: Any) -> SweepSpec:
     )
 
 
-def open_handout(folder: Path, spec: SweepSpec, **kwargs: Any) -> TrialQueue:
+def open_queue(folder: Path, spec: SweepSpec, **kwargs: Any) -> TrialQueue:
     ledger = kwargs.pop("ledger", None) or Ledger(folder, spec.name)
-    return TrialQueue(spec, Suggestions(spec), ledger, identify, **kwargs)
+    return TrialQueue(spec, ledger, identify, **kwargs)
 
 
 def identify(config: TrainConfig) -> dict[str, Any]:
@@ -46,37 +45,37 @@ def identify(config: TrainConfig) -> dict[str, Any]:
     return {**ids, "fingerprint": "f"}
 
 
-def next_job(handout: TrialQueue) -> Job:
-    job = handout.next()
+def next_job(queue: TrialQueue) -> Job:
+    job = queue.next()
     assert job is not None
     return job
 
 
-def begin(handout: TrialQueue, job: Job, score: float = 0.5, epochs: int = 1) -> None:
+def begin(queue: TrialQueue, job: Job, score: float = 0.5, epochs: int = 1) -> None:
     """What a trainer has written behind so many epochs."""
-    directory = handout.ledger.directory(job.trial_id)
+    directory = queue.ledger.directory(job.trial_id)
     if directory.config() is None:
         directory.write_config({"config": job.config.to_dict(), **job.identity})
     for number in range(1, epochs + 1):
         directory.commit(epoch(number, score, 0.1, False), {})
 
 
-def train(handout: TrialQueue, job: Job, status: str = "complete", score: float = 0.5) -> None:
-    begin(handout, job, score)
+def train(queue: TrialQueue, job: Job, status: str = "complete", score: float = 0.5) -> None:
+    begin(queue, job, score)
     summary = {"epochs": 1, "dev_score": score, "minutes_per_epoch": 0.1}
-    handout.ledger.directory(job.trial_id).write_end(status, "", summary)
+    queue.ledger.directory(job.trial_id).write_end(status, "", summary)
 
 
 def finish(
-    handout: TrialQueue,
+    queue: TrialQueue,
     score: Callable[[TrainConfig], float] = lambda config: 0.5,
     most: int = 10**6,
 ) -> list[Job]:
     """Train what is handed out, `most` trials at most, one after the other."""
     jobs: list[Job] = []
-    while len(jobs) < most and (job := handout.next()) is not None:
-        train(handout, job, score=score(job.config))
-        handout.ended(job.trial_id)
+    while len(jobs) < most and (job := queue.next()) is not None:
+        train(queue, job, score=score(job.config))
+        queue.ended(job.trial_id)
         jobs.append(job)
     return jobs
 
@@ -86,11 +85,11 @@ def bowl(config: TrainConfig) -> float:
     return 0.9 - (config.dropout - 0.3) ** 2
 
 
-def states(handout: TrialQueue) -> Counter[str]:
-    return Counter(ended.state for ended in handout.ended_suggestions())
+def states(queue: TrialQueue) -> Counter[str]:
+    return Counter(ended.state for ended in queue.ended_suggestions())
 
 
-def told(handout: TrialQueue) -> Counter[str]:
+def told(queue: TrialQueue) -> Counter[str]:
     """What the studies in memory hold, rejected repeats included."""
-    series = handout.suggestions.series
+    series = queue.suggestions.series
     return Counter(trial.state.name for each in series for trial in each.study.trials)

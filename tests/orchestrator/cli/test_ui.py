@@ -65,8 +65,8 @@ def swept(tmp_path: Path) -> Iterator[Path]:
     """A folder with a tracked sweep."""
     name = write_trial(tmp_path / "s", [0.4])
     (tmp_path / "s" / "sweep.yaml").write_text("name: s\n")
-    picture = SweepDescription("s", sweep_id="id")
-    MlflowProjection("sqlite:///mlflow.db", tmp_path, picture, Ledger(tmp_path, "s")).finish(
+    description = SweepDescription("s", sweep_id="id")
+    MlflowProjection("sqlite:///mlflow.db", description, Ledger(tmp_path, "s")).finish(
         "FINISHED", [name]
     )
     yield tmp_path

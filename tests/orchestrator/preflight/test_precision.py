@@ -186,13 +186,14 @@ def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return io.StringIO()
 
 
+@pytest.mark.slow(reason="five runs of sweeps on hosts of two kinds")
 def test_a_sweep_keeps_its_precision_from_host_to_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: io.StringIO
 ) -> None:
     """It begins on a host without native bf16, goes on where bf16 is native, and never mixes."""
 
     def run(spec: SweepSpec, name: str = "out", train: str = "tests.support.faulty:train") -> Any:
-        return run_sweep(spec, str(tmp_path / name), console=Console(file=said), train=train)
+        return run_sweep(spec, str(tmp_path / name), Console(file=said), train=train)
 
     def precisions(name: str = "out") -> dict[int, Any]:
         trials = Ledger(tmp_path / name, "s").trials()

@@ -158,7 +158,7 @@ def test_the_report_has_every_part(report: Report, page: Page, ledger: Ledger) -
     assert page.text("p").index(report.answer) < page.text("p").index("The minutes are")
     for part in ("pip install -c constraints.txt", "orch sweep s.yaml", "data fingerprint", "knee"):
         assert part in text
-    assert "somewhere" not in text and "SECRET" not in text  # the tracker's address
+    assert "somewhere" not in text and "SECRET" not in text  # the background's address
 
 
 def test_confusion_and_bias_count_the_predictions(ledger: Ledger, report: Report) -> None:

@@ -91,7 +91,7 @@ def test_a_full_disk_fails_no_trial_and_stops_the_sweep(tmp_path: Path) -> None:
     driver.attempts.ended("a", Report(error="OutOfSpace: 3 GB are needed", kind="space"))
     assert driver.status(attempt) is None
     assert driver.begin("b") is None
-    assert driver.handout.error == "OutOfSpace: 3 GB are needed"
+    assert driver.queue.error == "OutOfSpace: 3 GB are needed"
 
 
 def test_a_host_that_would_emulate_fails_no_trial_and_stops_the_sweep(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_host_that_would_emulate_fails_no_trial_and_stops_the_sweep(tmp_path: 
     driver.attempts.ended("a", Report(error="PrecisionError: not here", kind="host", ended=True))
     assert driver.status(attempt) is None
     assert driver.begin("b") is None
-    assert driver.handout.error == "PrecisionError: not here"
+    assert driver.queue.error == "PrecisionError: not here"
 
 
 @pytest.mark.parametrize(("precision", "expected"), [("auto", "fp32"), ("bf16", None)])
@@ -111,7 +111,7 @@ def test_a_trial_of_auto_gets_the_precision_of_its_sweep(
     driver = Driver(tmp_path, "nothing")
     resolved = ResolvedSpec(precision="fp32")
     driver.attempts.spec = driver.spec.model_copy(update={"resolved": resolved})
-    job = driver.handout.next()
+    job = driver.queue.next()
     assert job is not None
     order = driver.attempts._order(replace(job, config=replace(job.config, precision=precision)))
     assert order["identity"].get("precision") == expected
@@ -125,7 +125,7 @@ def test_what_cannot_be_told_or_closed_stops_the_handing_out(tmp_path: Path) -> 
     directory.parent.mkdir(parents=True)
     directory.write_text("in the way")
     driver.attempts.ended("a", Report(epoch=1))
-    assert "could not be closed" in driver.handout.error
+    assert "cannot be closed" in driver.queue.error
     assert driver.begin("b") is None
 
 

@@ -104,7 +104,7 @@ def test_a_cluster_that_asks_for_no_token_is_joined_by_those_who_say_so(
     answers: dict[str, Any],
 ) -> None:
     answers["10.0.0.1"] = {"versions": HERE, "token": False}
-    with pytest.raises(runner.ClusterError, match=r"asks for no token.*10\.0\.0\.1.*--insecure"):
+    with pytest.raises(runner.ClusterError, match=r"demands no token.*10\.0\.0\.1.*--insecure"):
         _check_nodes("head:6379", insecure=False)
     _check_nodes("head:6379", insecure=True)
 
@@ -114,7 +114,7 @@ def test_a_trial_on_a_draining_node_goes_on_elsewhere_and_has_not_failed(
 ) -> None:
     driver = Driver(tmp_path, "nothing", max_failures=0)
     monkeypatch.setattr(draining, "draining_nodes", lambda: {"n1": 0})
-    stopping = Stopping(driver.attempts, 60, print, Draining(driver.handout._say))
+    stopping = Stopping(driver.attempts, Draining(driver.queue._say))
     first = driver.begin("a")
     assert first
     report = first.epoch()
@@ -213,7 +213,7 @@ def test_a_node_that_is_gone_before_an_epoch_is_over_was_seen(
     monkeypatch.setattr(draining, "draining_nodes", lambda: dict(there))
     monkeypatch.setattr(draining, "_EVERY_S", 0)
     seen = Draining(print)
-    stopping = Stopping(driver.attempts, 60, print, seen)
+    stopping = Stopping(driver.attempts, seen)
     seen.placed("a", "n1")
     stopping.stop_all()  # asked by Tune again and again
     there.clear()

@@ -45,10 +45,10 @@ def test_nothing_listens_beyond_loopback(places: int) -> None:
 
 
 def test_every_trial_ends_and_the_sweep_goes_on(faults: Sweep) -> None:
-    assert faults.handout.error == ""
+    assert faults.queue.error == ""
     names = {seed: name for name, seed in SEEDS.items()}
     limit = "its process died (attempt 2; resources.max_failures is 1)"
-    memory = "out of memory, alone on its device too: MemoryError: no room"
+    memory = "out of memory even alone on its device: MemoryError: no room"
     ends = {names[seed]: (trial.status, trial.reason) for seed, trial in faults.trials.items()}
     assert ends == {
         "nothing": ("complete", ""),
@@ -87,7 +87,7 @@ def test_what_does_not_fit_into_memory_is_tried_again_alone_in_a_new_process(
             others += faults.attempts(trial)
     assert alone["pid"] not in {other["pid"] for other in others}
     assert not [o for o in others if o["begin"] < alone["end"] and alone["begin"] < o["end"]]
-    assert any("alone this time" in line for line in faults.lines(fault))
+    assert any("so it runs alone" in line for line in faults.lines(fault))
 
 
 def test_a_warning_of_the_trainer_is_said_without_the_folder(faults: Sweep) -> None:

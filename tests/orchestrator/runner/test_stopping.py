@@ -23,7 +23,7 @@ DRIVER = """
 import gc
 import sys
 from rich.console import Console
-from tests.support.attempts import handout, make_spec
+from tests.support.attempts import make_spec, open_attempts, open_queue
 from orchestrator import runner
 from orchestrator.progress import PlainProgress
 from pathlib import Path
@@ -32,8 +32,8 @@ spec = make_spec("slow", "slow too", epochs=9)
 with runner.cluster(spec.resources, None) as places:
     for run in (1, 2):
         try:
-            runner.run(spec, handout(spec, Path(sys.argv[1])), None, places,
-                       PlainProgress(Console()), lambda name: None, "tests.support.faulty:train")
+            queue = open_queue(spec, Path(sys.argv[1]))
+            runner.run(open_attempts(spec, queue, PlainProgress(Console())), places)
         except KeyboardInterrupt:
             print("interrupted", run, flush=True)
         gc.collect()  # Tune's actors go with the frames that were interrupted
@@ -111,7 +111,7 @@ def test_the_first_signal_waits_for_commits_and_the_second_leaves_at_once(tmp_pa
         wait_for(" epoch 1/", 2)
         family += psutil.Process(driver.pid).children(recursive=True)
         os.killpg(driver.pid, signal.SIGINT)
-        promise = "2 trials may commit their epoch, at most 60 s; a second signal leaves at once"
+        promise = "2 trials may commit their epoch within 60 s; a second signal stops at once"
         wait_for(f"stopping: {promise}")
         (sweep / "go-2").touch()
         wait_for("interrupted 1")

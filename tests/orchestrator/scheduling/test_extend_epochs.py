@@ -79,8 +79,8 @@ def test_a_trial_that_goes_on_ends_like_one_that_had_so_many_epochs_from_the_sta
 
     found = extend(long, ledger, ledger.trials(), identify)
     assert list(found.lines()) == [
-        "1 trials go on behind the epochs they have",
-        "1 trials begin anew: annealed: alpha falls from 1 to 0.2 over all epochs",
+        "1 trials resume after the epochs they have",
+        "1 trials start again from epoch 1: annealed: alpha falls from 1 to 0.2 over all epochs",
     ]
     assert not extend(long, ledger, ledger.trials(), identify).any  # nothing is left to do
 
@@ -111,7 +111,7 @@ def test_an_extension_that_was_killed_is_completed(tmp_path: Path, cache: Path) 
     (directory / "epochs" / "002.json").unlink()
     for name in (directory / "checkpoints" / "002").iterdir():
         name.unlink()
-    assert extend(long, ledger, ledger.trials(), identify).going_on == 1
+    assert extend(long, ledger, ledger.trials(), identify).resumed == 1
     records, notes = TrialDirectory(longer.path).resume_point()
     assert len(records) == 2 and not notes
 

@@ -29,7 +29,8 @@ def make_spec(**changes: Any) -> SweepSpec:
 
 
 def halving(out: Path, name: str = "s", **changes: Any) -> Halving:
-    found = rebuilt(make_spec(**changes), Ledger(out, name))
+    ledger = Ledger(out, name)
+    found = rebuilt(make_spec(**changes), ledger, ledger.trials())
     assert found is not None
     return found
 
@@ -198,7 +199,7 @@ def test_a_trial_that_the_killed_driver_had_to_stop_is_ended_as_pruned(tmp_path:
 
 
 def test_no_scheduler_has_no_rungs(tmp_path: Path) -> None:
-    assert rebuilt(make_spec(scheduler={"name": "none"}), Ledger(tmp_path, "s")) is None
+    assert rebuilt(make_spec(scheduler={"name": "none"}), Ledger(tmp_path, "s"), []) is None
 
 
 def test_searched_epochs_have_rungs_up_to_the_longest_trial(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.support.searches import (
     finish,
     make_spec,
     next_job,
-    open_handout,
+    open_queue,
     states,
     told,
     train,
@@ -27,34 +27,34 @@ ONE_SEED = {"seeds": [1]}
 
 @pytest.mark.parametrize("algorithm", ["tpe", "nsga2", "random"])
 def test_every_configuration_is_begun_once_and_told(tmp_path: Path, algorithm: str) -> None:
-    handout = open_handout(tmp_path, make_spec(search={"algorithm": algorithm, "num_trials": 15}))
-    assert handout.planned == 30
-    jobs = finish(handout)
-    assert states(handout) == {"complete": 15}
-    assert len({job.trial_id for job in jobs}) == len(jobs) == handout.done == handout.planned == 30
+    queue = open_queue(tmp_path, make_spec(search={"algorithm": algorithm, "num_trials": 15}))
+    assert queue.planned == 30
+    jobs = finish(queue)
+    assert states(queue) == {"complete": 15}
+    assert len({job.trial_id for job in jobs}) == len(jobs) == queue.done == queue.planned == 30
     assert {job.config.seed for job in jobs} == {1, 2}
     assert len({job.identity["config_id"] for job in jobs}) == 15
-    assert handout.trial_ids == [job.trial_id for job in jobs]
+    assert queue.trial_ids == [job.trial_id for job in jobs]
 
 
 def test_a_repeat_does_not_use_up_the_budget(tmp_path: Path) -> None:
     space = {key: SPACE[key] for key in ("sampler", "B")}  # five configurations
     said: list[str] = []
     spec = make_spec(space=space, search={"num_trials": 5, **ONE_SEED})
-    handout = open_handout(tmp_path, spec, say=said.append)
-    assert len(finish(handout)) == 5
-    assert states(handout) == {"complete": 5} and said == []
-    assert told(handout)["FAIL"] > 0, "no repeat came: the test shows nothing"
+    queue = open_queue(tmp_path, spec, say=said.append)
+    assert len(finish(queue)) == 5
+    assert states(queue) == {"complete": 5} and said == []
+    assert told(queue)["FAIL"] > 0, "no repeat came: the test shows nothing"
 
 
 def test_an_exhausted_space_ends_the_sweep_and_is_said_once(tmp_path: Path) -> None:
     spec = make_spec(space={"sampler": SPACE["sampler"]}, search={"num_trials": 12})
     for _ in range(2):  # the second run finds the same
         said: list[str] = []
-        handout = open_handout(tmp_path, spec, say=said.append)
-        finish(handout)
-        assert handout.done == handout.planned == 6  # three samplers, two seeds
-        assert not handout.has_next() and not handout.has_next()
+        queue = open_queue(tmp_path, spec, say=said.append)
+        finish(queue)
+        assert queue.done == queue.planned == 6  # three samplers, two seeds
+        assert not queue.has_next() and not queue.has_next()
         (line,) = said
         assert "the space has no more than 3 configurations" in line and "(12)" in line
 
@@ -62,25 +62,25 @@ def test_an_exhausted_space_ends_the_sweep_and_is_said_once(tmp_path: Path) -> N
 def test_an_entry_like_one_that_runs_is_not_begun_again(tmp_path: Path) -> None:
     enqueue = [{"sampler": "round_robin"}, {"sampler": "round_robin"}, {"sampler": "annealed"}]
     search = {"algorithm": "list", **ONE_SEED, "num_trials": 3}
-    handout = open_handout(tmp_path, make_spec(enqueue=enqueue, search=search, space={}))
-    assert [job.config.sampler for job in finish(handout)] == ["round_robin", "annealed"]
-    assert handout.planned == 2
+    queue = open_queue(tmp_path, make_spec(enqueue=enqueue, search=search, space={}))
+    assert [job.config.sampler for job in finish(queue)] == ["round_robin", "annealed"]
+    assert queue.planned == 2
 
 
 def test_a_suggestion_is_worth_the_mean_over_its_seeds(tmp_path: Path) -> None:
     search = {"num_trials": 1, "objectives": {"minutes_per_epoch": "min", "dev_score": "max"}}
-    handout = open_handout(tmp_path, make_spec(search=search))
+    queue = open_queue(tmp_path, make_spec(search=search))
     trial_ids = []
     for score in (0.4, 0.6):
-        assert handout.ended_suggestions() == []
-        job = next_job(handout)
-        train(handout, job, score=score)
-        handout.ended(job.trial_id)
+        assert queue.ended_suggestions() == []
+        job = next_job(queue)
+        train(queue, job, score=score)
+        queue.ended(job.trial_id)
         trial_ids.append(job.trial_id)
-    (ended,) = handout.ended_suggestions()
+    (ended,) = queue.ended_suggestions()
     assert ended.values == pytest.approx((0.1, 0.5))
     assert (ended.key, list(ended.trial_ids)) == ("p0", trial_ids)
-    (trial,) = handout.suggestions.series[0].study.trials
+    (trial,) = queue.suggestions.series[0].study.trials
     assert trial.values == pytest.approx([0.1, 0.5])
 
 
@@ -99,71 +99,71 @@ def test_a_suggestion_is_told_how_its_trials_ended(
 ) -> None:
     search = {"num_trials": 1, "objectives": dict.fromkeys(objectives, "max")}
     spec = make_spec(search=search)
-    handout = open_handout(tmp_path, spec)
+    queue = open_queue(tmp_path, spec)
     for end in ends:
-        job = next_job(handout)
-        train(handout, job, status=end)
-        handout.ended(job.trial_id)
+        job = next_job(queue)
+        train(queue, job, status=end)
+        queue.ended(job.trial_id)
     words = {"failed": "FAIL", "pruned": "PRUNED", "complete": "COMPLETE"}
-    for each in (handout, open_handout(tmp_path, spec)):
+    for each in (queue, open_queue(tmp_path, spec)):
         assert states(each) == {state: 1} and told(each) == {words[state]: 1}
 
 
 def test_a_score_that_is_not_a_number_fails_and_leaves_nothing_running(tmp_path: Path) -> None:
-    handout = open_handout(tmp_path, make_spec(search={"num_trials": 1, **ONE_SEED}))
-    job = next_job(handout)
-    begin(handout, job, epochs=0)
-    handout.ledger.close(job.trial_id, "complete", "")  # without a summary nothing is known
-    handout.ended(job.trial_id)
-    assert states(handout) == {"failed": 1} and told(handout) == {"FAIL": 1}
+    queue = open_queue(tmp_path, make_spec(search={"num_trials": 1, **ONE_SEED}))
+    job = next_job(queue)
+    begin(queue, job, epochs=0)
+    queue.ledger.close(job.trial_id, "complete", "")  # without a summary nothing is known
+    queue.ended(job.trial_id)
+    assert states(queue) == {"failed": 1} and told(queue) == {"FAIL": 1}
 
 
 def test_a_spent_budget_begins_nothing_new_but_finishes_all_seeds(tmp_path: Path) -> None:
     answers = iter([True, False])
-    handout = open_handout(tmp_path, make_spec(), may_ask=lambda: next(answers))
-    assert [job.config.seed for job in finish(handout)] == [1, 2]
-    assert states(handout) == {"complete": 1}
+    queue = open_queue(tmp_path, make_spec(), may_ask=lambda: next(answers))
+    assert [job.config.seed for job in finish(queue)] == [1, 2]
+    assert states(queue) == {"complete": 1}
 
 
 def test_a_stopped_handout_gives_out_nothing_more(tmp_path: Path) -> None:
-    handout = open_handout(tmp_path, make_spec())
-    job = next_job(handout)
-    handout.stop()
-    assert handout.stopping and handout.next() is None and not handout.has_next()
-    train(handout, job)
-    handout.ended(job.trial_id)
-    assert handout.done == 1
+    queue = open_queue(tmp_path, make_spec())
+    job = next_job(queue)
+    queue.stop()
+    assert queue.stopping and queue.next() is None and not queue.has_next()
+    train(queue, job)
+    queue.ended(job.trial_id)
+    assert queue.done == 1
 
 
 def test_a_lost_attempt_is_repeated_at_once_and_not_for_ever(tmp_path: Path) -> None:
-    handout = open_handout(tmp_path, make_spec(resources={"max_failures": 2}))
-    job = next_job(handout)
+    queue = open_queue(tmp_path, make_spec(resources={"max_failures": 2}))
+    job = next_job(queue)
     for _ in range(2):
-        assert handout.lost(job.trial_id, "its node died") is None
-        assert next_job(handout) == job
-    reason = handout.lost(job.trial_id, "its node died")
+        assert queue.lost(job.trial_id, "its node died") is None
+        assert next_job(queue) == job
+    reason = queue.lost(job.trial_id, "its node died")
     assert reason == "its node died (attempt 3; resources.max_failures is 2)"
-    trial = handout.ledger.trial(job.trial_id)
+    trial = queue.ledger.trial(job.trial_id)
     assert trial is not None, "a trial that died before its first word is not in the ledger"
     assert (trial.status, trial.reason) == ("failed", reason)
-    assert handout.done == 1 and next_job(handout) != job
-    train(handout, job)
-    assert open_handout(tmp_path, handout.spec).done == 1
+    assert queue.done == 1 and next_job(queue) != job
+    train(queue, job)
+    assert open_queue(tmp_path, queue.spec).done == 1
 
 
 def test_a_trial_out_of_memory_is_tried_once_more_alone(tmp_path: Path) -> None:
-    handout = open_handout(tmp_path, make_spec(search={"num_trials": 1}))
-    first, second = next_job(handout), next_job(handout)
-    assert handout.out_of_memory(first.trial_id, "24 GiB") is None
-    alone = next_job(handout)
+    queue = open_queue(tmp_path, make_spec(search={"num_trials": 1}))
+    first, second = next_job(queue), next_job(queue)
+    assert queue.out_of_memory(first.trial_id, "24 GiB") is None
+    alone = next_job(queue)
     assert alone.alone and alone.trial_id == first.trial_id and not first.alone
-    assert handout.lost(alone.trial_id, "its process died") is None
-    assert next_job(handout).alone, "what could not run beside others was tried so again"
-    reason = handout.out_of_memory(alone.trial_id, "24 GiB")
+    assert queue.lost(alone.trial_id, "its process died") is None
+    assert next_job(queue).alone, "what could not run beside others was tried so again"
+    reason = queue.out_of_memory(alone.trial_id, "24 GiB")
     assert reason is not None and reason.startswith("out of memory") and "24 GiB" in reason
-    train(handout, second)
-    handout.ended(second.trial_id)
-    assert states(handout) == {"failed": 1}
+    train(queue, second)
+    queue.ended(second.trial_id)
+    assert states(queue) == {"failed": 1}
 
 
 def test_a_trial_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
@@ -174,12 +174,12 @@ def test_a_trial_that_cannot_be_read_fails_alone(tmp_path: Path) -> None:
             return super().trial(trial_id)
 
     spec = make_spec(search={"num_trials": 2, **ONE_SEED})
-    handout = open_handout(tmp_path, spec, ledger=Broken(tmp_path, "s"))
-    jobs = [next_job(handout), next_job(handout)]
+    queue = open_queue(tmp_path, spec, ledger=Broken(tmp_path, "s"))
+    jobs = [next_job(queue), next_job(queue)]
     for job in jobs:
-        train(handout, job)
-        handout.ended(job.trial_id)
-    assert states(handout) == {"failed": 1, "complete": 1} and handout.done == 2
+        train(queue, job)
+        queue.ended(job.trial_id)
+    assert states(queue) == {"failed": 1, "complete": 1} and queue.done == 2
 
 
 def test_every_ended_trial_is_read_once(tmp_path: Path) -> None:
@@ -196,15 +196,15 @@ def test_every_ended_trial_is_read_once(tmp_path: Path) -> None:
 
     spec = make_spec()
     ledger = Counted(tmp_path, "s")
-    handout = open_handout(tmp_path, spec, ledger=ledger)
-    while (job := handout.next()) is not None:
+    queue = open_queue(tmp_path, spec, ledger=ledger)
+    while (job := queue.next()) is not None:
         opened = reads["directories"]
-        handout.planned, handout.done, handout.begun  # noqa: B018
+        queue.planned, queue.done, queue.begun  # noqa: B018
         assert reads["directories"] == opened
-        directory = TrialDirectory(handout.ledger.path(job.trial_id))
+        directory = TrialDirectory(queue.ledger.path(job.trial_id))
         directory.write_config({"config": job.config.to_dict(), **job.identity})
         directory.commit(epoch(1, 0.5, 0.1, False), {})
         directory.write_end("complete", "", {"dev_score": 0.5})
-        handout.ended(job.trial_id)
+        queue.ended(job.trial_id)
     del reads["directories"]
-    assert reads == dict.fromkeys(handout.trial_ids, 1)
+    assert reads == dict.fromkeys(queue.trial_ids, 1)

@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState
 
 from orchestrator.search import JOURNAL, Ended, PersistentStudy
-from tests.support.searches import SPACE, begin, finish, make_spec, open_handout, train
+from tests.support.searches import SPACE, begin, finish, make_spec, open_queue, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 
@@ -24,21 +24,21 @@ TWO = {"dev_score": "max", "minutes_per_epoch": "min"}
 
 @pytest.fixture(scope="module")
 def ended(tmp_path_factory: pytest.TempPathFactory) -> list[Ended]:
-    """Twelve suggestions of a real handout: complete ones, a pruned one, a failed one."""
+    """Twelve suggestions of a real trial queue: complete ones, a pruned one, a failed one."""
     enqueue = [
         {"sampler": "arrp", "B": 99, "batch_size": SPACE["batch_size"]["choices"][1]},
         {"sampler": "round_robin", "B": 64},
     ]
     spec = make_spec(search={"num_trials": 12}, enqueue=enqueue)
-    handout = open_handout(tmp_path_factory.mktemp("ended"), spec)
+    queue = open_queue(tmp_path_factory.mktemp("ended"), spec)
     for number in range(24):
-        job = handout.next()
+        job = queue.next()
         assert job is not None
         status = {6: "pruned", 9: "failed"}.get(number, "complete")
-        begin(handout, job, score=number / 30)
-        train(handout, job, status=status, score=number / 30)
-        handout.ended(job.trial_id)
-    return handout.ended_suggestions()
+        begin(queue, job, score=number / 30)
+        train(queue, job, status=status, score=number / 30)
+        queue.ended(job.trial_id)
+    return queue.ended_suggestions()
 
 
 @pytest.fixture(params=["journal", "sqlite"])
@@ -65,24 +65,24 @@ def keys(uri: str, name: str = "s") -> list[str]:
 
 
 @pytest.fixture
-def pictures() -> Iterator[Any]:
-    made: list[PersistentStudy] = []
+def open_study() -> Iterator[Any]:
+    opened: list[PersistentStudy] = []
 
     def make(uri: str, sweep_id: str = "id", directions: dict[str, str] = ONE) -> PersistentStudy:
-        made.append(PersistentStudy(uri, "s", sweep_id, directions))
-        return made[-1]
+        opened.append(PersistentStudy(uri, "s", sweep_id, directions))
+        return opened[-1]
 
     yield make
-    for picture in made:
-        picture.close()
+    for study in opened:
+        study.close()
 
 
 def test_every_ended_suggestion_stands_in_it_once(
-    uri: str, ended: list[Ended], pictures: Any
+    uri: str, ended: list[Ended], open_study: Any
 ) -> None:
-    """Also after a crash between two adds, and with two pictures one after the other."""
-    pictures(uri).update(ended[:5])
-    second = pictures(uri)
+    """Also after a crash between two adds, and with two connections one after the other."""
+    open_study(uri).update(ended[:5])
+    second = open_study(uri)
     second.update(ended[:4])
     assert keys(uri) == [each.key for each in ended[:5]]
     for count in (5, 7, 7, 12):
@@ -90,8 +90,8 @@ def test_every_ended_suggestion_stands_in_it_once(
         assert keys(uri) == [each.key for each in ended[: max(5, count)]]
 
 
-def test_it_shows_what_optuna_can_show(uri: str, ended: list[Ended], pictures: Any) -> None:
-    pictures(uri).update(ended)
+def test_it_shows_what_optuna_can_show(uri: str, ended: list[Ended], open_study: Any) -> None:
+    open_study(uri).update(ended)
     study = load(uri)
     assert study.direction.name == "MAXIMIZE" and study.metric_names == ["dev_score"]
     states = [trial.state for trial in study.trials]
@@ -111,27 +111,27 @@ def test_it_shows_what_optuna_can_show(uri: str, ended: list[Ended], pictures: A
     assert set(importances) == {"sampler", "batch_size"}
 
 
-def test_several_objectives_are_shown(uri: str, ended: list[Ended], pictures: Any) -> None:
+def test_several_objectives_are_shown(uri: str, ended: list[Ended], open_study: Any) -> None:
     two = [replace(e, values=(*e.values, 1.0) if e.values else ()) for e in ended]
-    pictures(uri, directions=TWO).update(two)
+    open_study(uri, directions=TWO).update(two)
     assert [direction.name for direction in load(uri).directions] == ["MAXIMIZE", "MINIMIZE"]
     assert load(uri).trials[1].values == pytest.approx(two[1].values)
 
 
 def test_a_study_with_other_objectives_is_drawn_anew(
-    uri: str, ended: list[Ended], pictures: Any
+    uri: str, ended: list[Ended], open_study: Any
 ) -> None:
-    pictures(uri, directions=TWO).update([])
-    pictures(uri).update(ended)
+    open_study(uri, directions=TWO).update([])
+    open_study(uri).update(ended)
     assert keys(uri) == [each.key for each in ended]
 
 
 def test_a_sweep_of_the_same_name_has_a_study_of_its_own(
-    uri: str, ended: list[Ended], pictures: Any
+    uri: str, ended: list[Ended], open_study: Any
 ) -> None:
-    pictures(uri, "first").update(ended[:2])
+    open_study(uri, "first").update(ended[:2])
     for _ in range(2):
-        pictures(uri, "0123456789").update(ended[:3])
+        open_study(uri, "0123456789").update(ended[:3])
     assert len(keys(uri)) == 2 and len(keys(uri, "s-01234567")) == 3
     optuna.create_study(study_name="t", storage=storage(uri))  # killed before it said whose it is
     PersistentStudy(uri, "t", "id", ONE).update(ended[:1])
@@ -139,14 +139,14 @@ def test_a_sweep_of_the_same_name_has_a_study_of_its_own(
 
 
 def test_what_ended_otherwise_than_the_study_says_is_drawn_anew(
-    uri: str, ended: list[Ended], pictures: Any
+    uri: str, ended: list[Ended], open_study: Any
 ) -> None:
     """Another seed was added, or a directory was deleted and its trial trained again."""
-    pictures(uri).update(ended)
+    open_study(uri).update(ended)
     changed = [replace(ended[0], trial_ids=(*ended[0].trial_ids, "third")), *ended[1:3]]
-    picture = pictures(uri)
-    picture.update(changed[:1])
-    picture.update(changed)
+    study = open_study(uri)
+    study.update(changed[:1])
+    study.update(changed)
     found = load(uri).trials
     assert [trial.user_attrs["trial_ids"] for trial in found] == [
         list(e.trial_ids) for e in changed
@@ -154,21 +154,21 @@ def test_what_ended_otherwise_than_the_study_says_is_drawn_anew(
 
 
 def test_a_suggestion_that_was_added_twice_is_noticed(
-    uri: str, ended: list[Ended], pictures: Any
+    uri: str, ended: list[Ended], open_study: Any
 ) -> None:
-    pictures(uri).update(ended)
+    open_study(uri).update(ended)
     study = load(uri)
     study.add_trial(study.trials[0])  # what a lost answer of a database makes of a second try
-    picture = pictures(uri)
-    picture.update(ended)
+    study = open_study(uri)
+    study.update(ended)
     assert sorted(keys(uri)) == sorted(each.key for each in ended)
 
 
 def test_a_storage_that_fails_in_the_middle_is_caught_up_later(
-    ended: list[Ended], pictures: Any, tmp_path: Path
+    ended: list[Ended], open_study: Any, tmp_path: Path
 ) -> None:
-    picture = pictures(f"sqlite:///{tmp_path}/studies.db")
-    picture.update(ended[:3])
+    study = open_study(f"sqlite:///{tmp_path}/studies.db")
+    study.update(ended[:3])
     with sqlite3.connect(tmp_path / "studies.db") as connection:
         connection.execute(
             "create trigger full before insert on trials when (select count(*) from trials) > 6"
@@ -176,46 +176,46 @@ def test_a_storage_that_fails_in_the_middle_is_caught_up_later(
         )
     for _ in range(2):
         with pytest.raises(Exception, match="disk full"):
-            picture.update(ended)
-    assert keys(picture.uri) == [each.key for each in ended[:7]]
+            study.update(ended)
+    assert keys(study.uri) == [each.key for each in ended[:7]]
     with sqlite3.connect(tmp_path / "studies.db") as connection:
         connection.execute("drop trigger full")
-    pictures(picture.uri).update(ended[:9])  # what the database took was not known
-    picture.update(ended)
-    assert keys(picture.uri) == [each.key for each in ended]
+    open_study(study.uri).update(ended[:9])  # what the database took was not known
+    study.update(ended)
+    assert keys(study.uri) == [each.key for each in ended]
 
 
 def test_a_database_that_is_not_there_yet_is_asked_again(
-    ended: list[Ended], pictures: Any, tmp_path: Path
+    ended: list[Ended], open_study: Any, tmp_path: Path
 ) -> None:
-    picture = pictures(f"sqlite:///{tmp_path}/later/studies.db")
+    study = open_study(f"sqlite:///{tmp_path}/later/studies.db")
     with pytest.raises(Exception, match="unable to open database"):
-        picture.update(ended[:2])
+        study.update(ended[:2])
     (tmp_path / "later").mkdir()
-    picture.update(ended)
-    assert len(keys(picture.uri)) == 12
+    study.update(ended)
+    assert len(keys(study.uri)) == 12
 
 
 def test_nothing_is_asked_of_the_storage_when_nothing_changed(
-    ended: list[Ended], pictures: Any, tmp_path: Path
+    ended: list[Ended], open_study: Any, tmp_path: Path
 ) -> None:
     many = [replace(ended[1], key=f"p{n}") for n in range(40)]
-    picture = pictures(f"sqlite:///{tmp_path}/studies.db")
-    picture.update(many)
+    study = open_study(f"sqlite:///{tmp_path}/studies.db")
+    study.update(many)
     with sqlite3.connect(tmp_path / "studies.db") as connection:
         connection.execute("drop table trials")
     begin = time.perf_counter()
     for _ in range(1000):
-        picture.update(many)
+        study.update(many)
     assert time.perf_counter() - begin < 0.5
 
 
 @pytest.mark.parametrize("damage", ["torn", "garbage", "no study", "lock", "dead lock"])
 def test_a_damaged_journal_does_not_break_it_for_ever(
-    damage: str, ended: list[Ended], pictures: Any, tmp_path: Path
+    damage: str, ended: list[Ended], open_study: Any, tmp_path: Path
 ) -> None:
     path = tmp_path / JOURNAL
-    pictures(f"journal:{path}").update(ended[:6])
+    open_study(f"journal:{path}").update(ended[:6])
     lines = path.read_bytes().splitlines(keepends=True)
     if damage == "torn":
         path.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
@@ -228,16 +228,18 @@ def test_a_damaged_journal_does_not_break_it_for_ever(
         if damage == "dead lock":
             path.unlink()
     begin = time.monotonic()
-    pictures(f"journal:{path}").update(ended)
+    open_study(f"journal:{path}").update(ended)
     assert time.monotonic() - begin < 10, "Optuna waits 30 s for a lock that nobody holds"
     assert keys(f"journal:{path}") == [each.key for each in ended]
 
 
-def test_a_sweep_without_an_end_yet_has_its_study(uri: str, pictures: Any, tmp_path: Path) -> None:
-    handout = open_handout(tmp_path, make_spec(search={"num_trials": 1}))
-    picture = pictures(uri)
-    picture.update(handout.ended_suggestions())
+def test_a_sweep_without_an_end_yet_has_its_study(
+    uri: str, open_study: Any, tmp_path: Path
+) -> None:
+    queue = open_queue(tmp_path, make_spec(search={"num_trials": 1}))
+    study = open_study(uri)
+    study.update(queue.ended_suggestions())
     assert load(uri).trials == [] and load(uri).user_attrs == {"sweep_id": "id"}
-    finish(handout)
-    picture.update(handout.ended_suggestions())
+    finish(queue)
+    study.update(queue.ended_suggestions())
     assert keys(uri) == ["p0"]

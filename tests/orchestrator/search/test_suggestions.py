@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.search import Outcome, Suggestion, Suggestions
 from orchestrator.spec import dry_run, load_spec
-from tests.support.searches import SMOOTH, SPACE, bowl, finish, make_spec, open_handout, told
+from tests.support.searches import SMOOTH, SPACE, bowl, finish, make_spec, open_queue, told
 from trainer.config import ConfigError
 
 ALGORITHMS = ["tpe", "nsga2", "random"]
@@ -46,7 +46,7 @@ def test_a_dimension_is_suggested_only_where_its_condition_holds(algorithm: str)
 
 def test_enqueued_configs_come_first_with_keys_and_values_the_space_lacks(tmp_path: Path) -> None:
     enqueue = [{"sampler": "arrp", "B": 99, "dropout": 0.2}, {"sampler": "proportional"}]
-    jobs = finish(open_handout(tmp_path, make_spec(enqueue=enqueue)))
+    jobs = finish(open_queue(tmp_path, make_spec(enqueue=enqueue)))
     first, third = jobs[0].config, jobs[2].config
     assert (first.sampler, first.B, first.dropout) == ("arrp", 99, 0.2)
     assert 0.1 <= first.lambda_ <= 1.0
@@ -63,9 +63,9 @@ def test_what_an_entry_says_is_kept_where_the_search_would_not_have_asked() -> N
 def test_a_list_tries_its_entries_and_nothing_else(tmp_path: Path) -> None:
     enqueue = [{"sampler": "arrp"}, {"sampler": "round_robin"}]
     search = {"algorithm": "list", "seeds": [1], "num_trials": 2}
-    handout = open_handout(tmp_path, make_spec(enqueue=enqueue, search=search, space={}))
-    assert handout.planned == 2
-    assert [job.config.sampler for job in finish(handout)] == ["arrp", "round_robin"]
+    queue = open_queue(tmp_path, make_spec(enqueue=enqueue, search=search, space={}))
+    assert queue.planned == 2
+    assert [job.config.sampler for job in finish(queue)] == ["arrp", "round_robin"]
 
 
 def test_a_random_proposal_hangs_on_its_key_alone() -> None:
@@ -202,10 +202,10 @@ def test_a_search_that_is_sure_of_its_best_still_tries_the_others(tmp_path: Path
         "attention_dropout": {"choices": [k / 10 for k in range(6)]},
     }
     spec = make_spec(space=space, search={"algorithm": "tpe", "num_trials": 34, "seeds": [1]})
-    handout = open_handout(tmp_path, spec)
-    jobs = finish(handout, lambda config: 0.9 - config.dropout - config.attention_dropout)
+    queue = open_queue(tmp_path, spec)
+    jobs = finish(queue, lambda config: 0.9 - config.dropout - config.attention_dropout)
     assert len(jobs) == 34
-    assert told(handout)["FAIL"] > 0
+    assert told(queue)["FAIL"] > 0
 
 
 def test_every_choice_has_the_same_budget_with_its_entries_and_they_take_turns(
@@ -215,9 +215,9 @@ def test_every_choice_has_the_same_budget_with_its_entries_and_they_take_turns(
     space = SPACE | {"dropout": SMOOTH["dropout"]}
     search = {"algorithm": "tpe", "num_trials": 4, "seeds": [1], "per": "sampler"}
     spec = make_spec(space=space, search=search, enqueue=enqueue)
-    handout = open_handout(tmp_path, spec)
-    assert handout.planned == 12
-    jobs = finish(handout)
+    queue = open_queue(tmp_path, spec)
+    assert queue.planned == 12
+    jobs = finish(queue)
     keys = [job.identity["suggestion"]["key"] for job in jobs]
     assert Counter(job.config.sampler for job in jobs) == dict.fromkeys(
         SPACE["sampler"]["choices"], 4
@@ -226,7 +226,7 @@ def test_every_choice_has_the_same_budget_with_its_entries_and_they_take_turns(
         "e0", "e1", "round_robin/p0", "annealed/p0", "round_robin/p1", "annealed/p1",
     ]  # fmt: skip
     assert [key.partition("/")[0] for key in keys[6:]] == 2 * SPACE["sampler"]["choices"]
-    studies = handout.suggestions.series
+    studies = queue.suggestions.series
     assert [len(series.study.trials) for series in studies] == [4, 4, 4]
     assert all("sampler" not in t.params for series in studies for t in series.study.trials)
 
@@ -234,11 +234,11 @@ def test_every_choice_has_the_same_budget_with_its_entries_and_they_take_turns(
 def test_a_choice_whose_space_is_exhausted_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     said: list[str] = []
     search = {"num_trials": 6, "seeds": [1], "per": "sampler"}
-    handout = open_handout(tmp_path, make_spec(search=search), say=said.append)
-    jobs = finish(handout)
+    queue = open_queue(tmp_path, make_spec(search=search), say=said.append)
+    jobs = finish(queue)
     counts = Counter(job.config.sampler for job in jobs)
     assert counts == {"round_robin": 2, "annealed": 4, "arrp": 6}
-    assert handout.planned == 12 and len(said) == 2
+    assert queue.planned == 12 and len(said) == 2
     assert "with sampler = round_robin the space has no more than 2 configurations" in said[0]
 
 
@@ -248,10 +248,10 @@ def test_with_per_a_dimension_of_one_choice_is_searched_where_it_acts(
 ) -> None:
     space = {key: SPACE[key] for key in ("sampler", "lambda")} | SMOOTH
     search = {"algorithm": algorithm, "num_trials": 12, "seeds": [1], "per": "sampler"}
-    handout = open_handout(tmp_path, make_spec(space=space, search=search))
-    finish(handout, bowl)
+    queue = open_queue(tmp_path, make_spec(space=space, search=search))
+    finish(queue, bowl)
     wanted = {"round_robin": SMOOTH.keys(), "arrp": {"lambda", *SMOOTH}}
-    for series in handout.suggestions.series:
+    for series in queue.suggestions.series:
         if series.name in wanted:
             assert all(t.params.keys() == wanted[series.name] for t in series.study.trials)
 

@@ -12,19 +12,14 @@ import pytest
 from mlflow import MlflowClient
 
 from orchestrator.compare.configurations import compare
+from orchestrator.database_urls import resolve_uri, without_password
 from orchestrator.ledger import Ledger
-from orchestrator.tracking import (
-    MlflowProjection,
-    SweepDescription,
-    mlflow_views,
-    resolve_uri,
-    without_password,
-)
+from orchestrator.tracking import MlflowProjection, SweepDescription, mlflow_views
 from orchestrator.tracking.background import BackgroundProjection
 from tests.support.ledgers import epoch, write_trial
 
 URI = "sqlite:///mlflow.db"
-PICTURE = SweepDescription("s", "Is it so?")
+DESCRIPTION = SweepDescription("s", "Is it so?")
 
 
 def runs(out: Path) -> tuple[MlflowClient, Any, dict[str, Any]]:
@@ -39,8 +34,10 @@ def runs(out: Path) -> tuple[MlflowClient, Any, dict[str, Any]]:
     return client, parent, by_id
 
 
-def projection(out: Path, uri: str = URI, picture: SweepDescription = PICTURE) -> MlflowProjection:
-    return MlflowProjection(uri, out, picture, Ledger(out, "s"))
+def projection(
+    out: Path, uri: str = URI, description: SweepDescription = DESCRIPTION
+) -> MlflowProjection:
+    return MlflowProjection(uri, description, Ledger(out, "s"))
 
 
 def sync(out: Path) -> None:
@@ -78,8 +75,8 @@ def test_a_run_is_called_what_orch_compare_calls_its_configuration(out: Path) ->
         write_trial(out / "s", [0.4], sampler="arrp", B=64, dropout=d, seed=2, **{"lambda": 0.5})
         for d in (0.1, 0.2)
     ]
-    picture = SweepDescription("s", varied=("sampler", "B", "lambda", "dropout"))
-    projection(out, picture=picture).finish("FINISHED", names)
+    description = SweepDescription("s", varied=("sampler", "B", "lambda", "dropout"))
+    projection(out, description=description).finish("FINISHED", names)
     labels = {t: row.label for row in compare(Ledger(out, "s").trials()).rows for t in row.trials}
     children = runs(out)[2]
     for name in names:
@@ -127,12 +124,12 @@ def test_each_run_names_its_data_sets_once(out: Path) -> None:
 
 def test_the_experiments_page_has_a_view_of_what_varies(out: Path) -> None:
     write_trial(out / "s", [0.4], status=None)
-    picture = SweepDescription(
+    description = SweepDescription(
         "s", "Is it so?", varied=("sampler", "B"), common=("sampler",),
         task_metrics=("dev/sst_accuracy",),
     )  # fmt: skip
     for _ in range(2):
-        projection(out, picture=picture).finish("FINISHED", [])
+        projection(out, description=description).finish("FINISHED", [])
     tags = MlflowClient(resolve_uri(URI, out)).get_experiment_by_name("s").tags
     view = json.loads(tags[f"mlflow.sharedViewState.{mlflow_views.VIEW}"])
     assert {"params.`B`", "metrics.`dev/score`"} <= set(view["selectedColumns"])
@@ -205,13 +202,13 @@ def _dying(method: Any, left: list[int]) -> Any:
 def test_an_outage_is_said_once_and_caught_up(out: Path) -> None:
     name = write_trial(out / "s", [0.4, 0.5])
     said: list[str] = []
-    tracker = BackgroundProjection(projection(out, "http://127.0.0.1:9"), said.append)
+    background = BackgroundProjection(projection(out, "http://127.0.0.1:9"), said.append)
     started = time.monotonic()
-    tracker.start()
-    tracker.changed(name)
+    background.start()
+    background.changed(name)
     assert time.monotonic() - started < 0.5  # nobody waits for MLflow
-    assert not tracker.close("FINISHED", [name])
-    assert len(said) == 1 and "http://127.0.0.1:9" in said[0] and "caught up" in said[0]
+    assert not background.close("FINISHED", [name])
+    assert len(said) == 1 and "http://127.0.0.1:9" in said[0] and "catches up" in said[0]
     sync(out)
     assert runs(out)[2][name].info.status == "FINISHED"
 
@@ -219,9 +216,11 @@ def test_an_outage_is_said_once_and_caught_up(out: Path) -> None:
 def test_a_folder_that_cannot_be_used_is_named(out: Path) -> None:
     (out / "file").write_text("")
     said: list[str] = []
-    tracker = BackgroundProjection(projection(out, f"sqlite:///{out}/file/mlflow.db"), said.append)
-    tracker.start()
-    assert not tracker.close("FINISHED", [])
+    background = BackgroundProjection(
+        projection(out, f"sqlite:///{out}/file/mlflow.db"), said.append
+    )
+    background.start()
+    assert not background.close("FINISHED", [])
     assert len(said) == 1 and f"cannot use {out}/file" in said[0], said
 
 
@@ -230,9 +229,9 @@ def test_the_tracker_projects_while_the_sweep_runs(out: Path) -> None:
     said: list[str] = []
     seen = threading.Event()
     drawn = projection(out)
-    tracker = BackgroundProjection(drawn, said.append)
-    tracker.start()
-    tracker.changed(name)
+    background = BackgroundProjection(drawn, said.append)
+    background.start()
+    background.changed(name)
     for _ in range(100):
         trials = drawn._runs.trials if drawn._runs else {}
         if name in trials and trials[name].status == "RUNNING":
@@ -241,7 +240,7 @@ def test_the_tracker_projects_while_the_sweep_runs(out: Path) -> None:
         time.sleep(0.1)
     assert seen.is_set()
     Ledger(out, "s").close(name, "pruned", "stopped")
-    assert tracker.close("FINISHED", [name]) and said == []
+    assert background.close("FINISHED", [name]) and said == []
     assert runs(out)[2][name].info.status == "KILLED"
 
 
@@ -254,8 +253,8 @@ def test_a_relative_database_lies_in_the_folder_of_the_sweeps(tmp_path: Path) ->
 def test_a_sweep_that_was_begun_anew_leaves_the_earlier_ones_runs_alone(out: Path) -> None:
     name = write_trial(out / "s", [0.4])
     for sweep_id in ("one", "two", "two"):
-        picture = SweepDescription("s", sweep_id=sweep_id)
-        projection(out, picture=picture).finish("FINISHED", [name])
+        description = SweepDescription("s", sweep_id=sweep_id)
+        projection(out, description=description).finish("FINISHED", [name])
     client = MlflowClient(resolve_uri(URI, out))
     experiment = client.get_experiment_by_name("s")
     found = client.search_runs([experiment.experiment_id])

@@ -16,12 +16,14 @@ import pytest
 import yaml
 from mlflow import MlflowClient
 
+from orchestrator.database_urls import resolve_uri
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import FOLDER
-from orchestrator.tracking import MlflowProjection, SweepArtifacts, SweepDescription, resolve_uri
+from orchestrator.spec import TrackingSpec
+from orchestrator.tracking import MlflowProjection, SweepArtifacts, SweepDescription
 from orchestrator.tracking.projections import sync
 from orchestrator.tracking.served_model import _load_pyfunc
-from orchestrator.tracking.sweep_artifacts import exhibits
+from orchestrator.tracking.sweep_artifacts import artifacts_of
 from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
 from tests.support.servers import MlflowServer, running
@@ -241,14 +243,14 @@ def show(
     said: list[str] = []
     ledger = Ledger(out, "s")
     projection = MlflowProjection(
-        uri, out, SweepDescription("s", "Is it so?"), ledger, exhibits=make, patient=patient,
+        uri, SweepDescription("s", "Is it so?"), ledger, artifacts=make, patient=patient,
         say=said.append,
     )  # fmt: skip
     projection.finish(status, ledger.trial_ids())
     return projection, said
 
 
-def test_exhibits_are_logged_again_only_if_they_changed(
+def test_artifacts_are_logged_again_only_if_they_changed(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_trial(out / "s", [0.4])
@@ -278,7 +280,7 @@ def test_the_reports_frontier_is_shown_where_minutes_compare(
             made = world.predictions(np.random.default_rng([seed, number]), 0.7)
             write_predicted(tmp_path / "s", world, made, sampler=sampler, seed=seed,
                             minutes=1.0 + number)  # fmt: skip
-    report = exhibits(Ledger(tmp_path, "s"), True, lambda: None)
+    report = artifacts_of(Ledger(tmp_path, "s"), TrackingSpec(), lambda: None)
     assert report.problem == "" and b"<svg" in report.files["frontier.svg"]
 
 
@@ -349,7 +351,7 @@ def _lost(*args: object, **kwargs: object) -> None:
     raise ConnectionError
 
 
-def test_exhibits_that_cannot_be_made_are_said_once_and_cost_no_run(out: Path) -> None:
+def test_artifacts_that_cannot_be_made_are_said_once_and_cost_no_run(out: Path) -> None:
     name = write_trial(out / "s", [0.4])
     _, said = show(out, lambda progress: 1 / 0)  # type: ignore[arg-type, return-value]
     assert len(said) == 1 and "division by zero" in said[0]
@@ -359,7 +361,7 @@ def test_exhibits_that_cannot_be_made_are_said_once_and_cost_no_run(out: Path) -
     }  # fmt: skip
 
 
-def test_an_interrupted_sweep_does_not_wait_for_its_exhibits_but_sync_makes_them(
+def test_an_interrupted_sweep_does_not_wait_for_its_artifacts_but_sync_makes_them(
     out: Path,
 ) -> None:
     write_trial(out / "s", [0.4], status=None)
@@ -375,10 +377,10 @@ def test_an_interrupted_sweep_does_not_wait_for_its_exhibits_but_sync_makes_them
     assert asked == [True]
 
 
-def test_making_exhibits_and_their_report_counts_as_progress(out: Path) -> None:
+def test_making_artifacts_and_their_report_counts_as_progress(out: Path) -> None:
     write_trial(out / "s", [0.4, 0.5])
     counted: list[bool] = []
-    exhibits(Ledger(out, "s"), True, lambda: counted.append(True))
+    artifacts_of(Ledger(out, "s"), TrackingSpec(), lambda: counted.append(True))
     assert len(counted) >= 2
 
 
