@@ -77,7 +77,7 @@ def submit_sweep(
     if status and stop:
         raise UserError("--status and --stop: choose one of them")
     spec = load_spec(file, profile, overrides or ())
-    from orchestrator.job_package import submission
+    from orchestrator.job_package import SweepSource, submission
     from orchestrator.runner.jobs import Jobs
 
     jobs = Jobs(address, insecure)
@@ -90,9 +90,8 @@ def submit_sweep(
         else:
             if out is None:
                 raise UserError("--out: name a folder that all nodes share, or a URI (s3://...)")
-            package = submission(
-                spec, file, profile, overrides or [], out, variables or [], insecure=insecure
-            )
+            source = SweepSource(file, profile, overrides or [])
+            package = submission(spec, source, out, variables or [], insecure=insecure)
             job = _submitted(jobs, package)
             code = _followed(jobs, job, not no_follow, as_json)
     raise typer.Exit(code)

@@ -252,7 +252,7 @@ class TrialQueue:
 
     def _end(self, suggestion: Suggestion, outcomes: dict[str, Outcome | None]) -> None:
         known = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
-        self._ended.append(self.suggestions.tell(suggestion, known))
+        self._ended.append(self.suggestions.end(suggestion, known))
 
     def _fail(self, job: Job, reason: str) -> str:
         try:

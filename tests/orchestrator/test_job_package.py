@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 from orchestrator import job_package as submissions
 from orchestrator.cli import COMMANDS, app
 from orchestrator.errors import SweepError, UserError
-from orchestrator.job_package import LEAVING_S, submission
+from orchestrator.job_package import LEAVING_S, SweepSource, submission
 from orchestrator.runner import auth_token, job_server, jobs
 from orchestrator.runner.jobs import JobError, Jobs
 from orchestrator.spec import load_spec
@@ -76,7 +76,7 @@ def submit(server: FakeJobServer, *options: str) -> Result:
 
 
 def made(file: str, out: str = "/shared", *variables: str, **environment: str) -> Any:
-    return submission(load_spec(file), file, None, [], out, variables, environment)
+    return submission(load_spec(file), SweepSource(file), out, variables, environment)
 
 
 class Following(threading.Thread):
@@ -165,7 +165,7 @@ def test_an_encoder_in_a_relative_folder_travels(sweep: Any, tmp_path: Path) -> 
     ("base", "says"),
     [
         ({"data": {"source": "cs224n", "root": "data"}}, "data/ids-sst-train.csv"),
-        ({"encoder": "../bert"}, "lies outside of this folder"),
+        ({"encoder": "../bert"}, "is outside the current folder"),
         ({"encoder": "bert"}, "a job takes"),
     ],
     ids=["missing", "outside", "too large"],
@@ -185,7 +185,7 @@ def test_what_cannot_travel_is_named(
     ("out", "says"),
     [
         ("sweeps", "an absolute path that all nodes share"),
-        ("s3://key:hidden@bucket/x", "had a password written out"),
+        ("s3://key:hidden@bucket/x", "contains a password"),
     ],
 )
 def test_out_must_be_a_place_for_all_nodes(out: str, says: str, sweep: Any) -> None:
@@ -195,7 +195,9 @@ def test_out_must_be_a_place_for_all_nodes(out: str, says: str, sweep: Any) -> N
     assert made(sweep(), "s3://bucket/x").out == "s3://bucket/x"
 
 
-@pytest.mark.parametrize(("name", "says"), [("NOT_SET", "is not set"), ("A=hidden", "alone")])
+@pytest.mark.parametrize(
+    ("name", "says"), [("NOT_SET", "is not set"), ("A=hidden", "give only the name")]
+)
 def test_a_variable_is_named_and_set(name: str, says: str, sweep: Any) -> None:
     with pytest.raises(SweepError, match=says) as raised:
         made(sweep(), "/shared", name)

@@ -11,6 +11,12 @@ from trainer.config import TrainConfig
 from trainer.storage.trial_directory import TrialDirectory
 
 BASE: dict[str, Any] = {"data": {"source": "synthetic"}, "encoder": "tiny", "epochs": 2}
+#: What a trial records besides its config, with defaults. `computed_in` is the precision in its
+#: config.json, which has none if this is empty.
+RECORDED: dict[str, Any] = {
+    "minutes": 1.0, "contended": False, "device": "cpu: test", "computed_in": "",
+    "fingerprint": "f",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -56,31 +62,17 @@ def write_trial(
     *,
     status: str | None = "complete",
     reason: str = "",
-    minutes: float = 1.0,
-    contended: bool | None = False,
-    device: str = "cpu: test",
-    computed_in: str = "",
-    **config: Any,
+    **options: Any,
 ) -> str:
-    """A trial below `sweep` with one epoch a score; returns its id.  No status: unfinished.
+    """Write a trial below `sweep` with one epoch per score; return its id.
 
-    `computed_in`: the precision that its config.json records; none if it is empty.
+    Args:
+        status: None for an unfinished trial.
+        options: those of RECORDED, and keys of the config.
     """
-    train_config = TrainConfig.from_dict(BASE | config)
-    name = trial_id(train_config, "f")
-    directory = TrialDirectory(str(sweep / "trials" / name))
-    directory.write_config(
-        {
-            "config": train_config.to_dict(),
-            "canonical": train_config.canonical(),
-            "fingerprint": "f",
-            "trial_id": name,
-            "config_id": config_id(train_config, "f"),
-            "device": device,
-            **({"precision": computed_in} if computed_in else {}),
-        }
-    )
-    records = [epoch(n, score, minutes, contended) for n, score in enumerate(scores, 1)]
+    directory, recorded = write_config(sweep, options)
+    minutes = recorded["minutes"]
+    records = [epoch(n, score, minutes, recorded["contended"]) for n, score in enumerate(scores, 1)]
     for record in records:
         directory.commit(record, {})
     if status is not None:
@@ -89,4 +81,26 @@ def write_trial(
             "minutes_per_epoch": minutes,
         } if records else {}  # fmt: skip
         directory.write_end(status, reason, summary)
-    return name
+    return Path(directory.path).name
+
+
+def write_config(sweep: Path, options: dict[str, Any]) -> tuple[TrialDirectory, dict[str, Any]]:
+    """Make a trial directory with its config.json; return it and the values of RECORDED."""
+    recorded = {key: options.get(key, default) for key, default in RECORDED.items()}
+    config = {key: value for key, value in options.items() if key not in RECORDED}
+    train_config = TrainConfig.from_dict(BASE | config)
+    fingerprint, precision = recorded["fingerprint"], recorded["computed_in"]
+    name = trial_id(train_config, fingerprint)
+    directory = TrialDirectory(str(sweep / "trials" / name))
+    directory.write_config(
+        {
+            "config": train_config.to_dict(),
+            "canonical": train_config.canonical(),
+            "fingerprint": fingerprint,
+            "trial_id": name,
+            "config_id": config_id(train_config, fingerprint),
+            "device": recorded["device"],
+            **({"precision": precision} if precision else {}),
+        }
+    )
+    return directory, recorded

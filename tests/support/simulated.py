@@ -14,13 +14,12 @@ from scipy import stats
 
 from orchestrator.compare.statistics.bootstrap import Draws, Seeds, resampled_metrics
 from orchestrator.compare.statistics.dev_predictions import DevSet
-from orchestrator.ledger.trial_id import config_id, trial_id
-from tests.support.ledgers import BASE, epoch
+from tests.support.ledgers import epoch, write_config
 from trainer.config import TrainConfig
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall
 from trainer.loop.task_metrics import metric_of
-from trainer.storage.trial_directory import TrialDirectory, predictions_name
+from trainer.storage.trial_directory import predictions_name
 
 Predictions = dict[str, np.ndarray]
 
@@ -103,26 +102,19 @@ def experiment(
 
 def write_predicted(
     sweep: Path, world: World, predictions: Predictions, *,
-    minutes: float = 1.0, contended: bool | None = False, status: str = "complete",
-    epochs: int = 1, fingerprint: str = "f", device: str = "cpu: test", **config: Any,
+    status: str = "complete", epochs: int = 1, **options: Any,
 ) -> str:  # fmt: skip
-    """Write a trial with these predictions after its last epoch; return its id."""
-    train_config = TrainConfig.from_dict(BASE | {"epochs": epochs} | config)
-    name = trial_id(train_config, fingerprint)
-    directory = TrialDirectory(str(sweep / "trials" / name))
-    directory.write_config(
-        {
-            "config": train_config.to_dict(),
-            "fingerprint": fingerprint,
-            "trial_id": name,
-            "config_id": config_id(train_config, fingerprint),
-            "device": device,
-        }
-    )
-    tasks = [task for task in train_config.task_list if task.name in predictions]
+    """Write a trial with these predictions after its last epoch; return its id.
+
+    `options`: as in `write_trial`.
+    """
+    directory, recorded = write_config(sweep, options | {"epochs": epochs})
+    config = TrainConfig.from_dict((directory.config() or {})["config"])
+    tasks = [task for task in config.task_list if task.name in predictions]
     metrics = {t.name: metric(t, predictions[t.name], world.labels[t.name]) for t in tasks}
     for number in range(1, epochs + 1):
-        record = epoch(number, 0.0, minutes, contended) | overall(metrics, tasks)
+        record = epoch(number, 0.0, recorded["minutes"], recorded["contended"])
+        record |= overall(metrics, tasks)
         part = record["tasks"]["sst"]
         record["tasks"] = {
             t.name: {**part, "dev_metric": metrics[t.name], "metric": t.metric} for t in tasks
@@ -132,7 +124,7 @@ def write_predicted(
             files[predictions_name(number)] = predictions_file(world, predictions)
         directory.commit(record, files)
     directory.write_end(status, "", {"dev_score": record["dev_score"], "epochs": epochs})
-    return name
+    return Path(directory.path).name
 
 
 def predictions_file(world: World, predictions: Predictions) -> bytes:
