@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from trainer.combiners import registry as combiners
 from trainer.config import TrainConfig
@@ -23,7 +22,6 @@ from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.step import Stepper
 from trainer.model.freezing import frozen_segments
-from trainer.model.packing import Packed
 from trainer.samplers import Epoch, Phase, Step, split_steps
 from trainer.samplers import registry as samplers
 from trainer.samplers.epoch_phases import phases_of
@@ -155,7 +153,7 @@ class Run:
             self.smart.after_update()
             self.clock.step.end("optimizer")
             for place, loss, output, labels in zip(
-                layout.places, result.losses, result.outputs, result.labels, strict=True
+                layout.places, result.losses, result.outputs, inputs.labels, strict=True
             ):
                 metrics.add(step[place], loss, output, labels)
             if result.gramian is not None:
@@ -165,11 +163,6 @@ class Run:
     def on_stream(self) -> contextlib.AbstractContextManager[Any]:
         """The stream of the steps.  CUDA cannot capture a graph on the default stream."""
         return contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
-
-    def forward(self, task: str, packed: Packed) -> Tensor:
-        """The model under the trial's precision."""
-        output: Tensor = self.model(task, packed)
-        return output
 
     def evaluate(self, split: str) -> dict[str, Predictions]:
         """Predictions of every task that has this split."""
@@ -181,7 +174,6 @@ class Run:
                 batch_size=self.config.eval_batch_size,
                 device=self.device,
                 align=self.stepper.align,
-                forward=self.forward,
             )
             for name, part in self.splits(split).items()
         }

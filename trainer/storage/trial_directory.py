@@ -158,7 +158,7 @@ class TrialDirectory:
         those returned are deleted, and so is what a writer that was killed left half-written.
         Every note is also logged as a warning.
         """
-        self.folder.clear_halves()
+        self.folder.delete_partial_files()
         records, wrong = self.history()
         notes = [_given_up(len(records) + 1, wrong)] if wrong else []
         while records and (broken := self._broken(records[-1])):
