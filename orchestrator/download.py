@@ -81,7 +81,7 @@ def fetch(
 ) -> dict[str, str]:
     """Download files into `folder`; returns file -> `present` or `fetched`.
 
-    Raises `FetchError` for the first file that fails.  Earlier files stay, and another call resumes.
+    Raises `FetchError` for the first file that fails.  Earlier files stay; another call resumes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     outcome = {}

@@ -52,8 +52,8 @@ class Probed:
     """What a step needed.  Sizes are in bytes.
 
     `peak` is what a trial takes from its device: on a GPU everything that its process holds there,
-    with CUDA's context (`allocated` is the part of tensors); on the CPU its resident set.  `free` is
-    what is free for trials on the fullest of the `devices` devices.
+    with CUDA's context (`allocated` is the part of tensors); on the CPU its resident set.  `free`
+    is what is free for trials on the fullest of the `devices` devices.
     """
 
     device: str

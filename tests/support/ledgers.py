@@ -50,6 +50,10 @@ def epoch(number: int, score: float, minutes: float, contended: bool | None) -> 
     }
 
 
+#: Argument of `write_trial` -> key of config.json beside the config.
+IDENTITY = {"at_device": "device", "computed_in": "precision"}
+
+
 def write_trial(
     sweep: Path,
     scores: list[float],
@@ -58,14 +62,15 @@ def write_trial(
     reason: str = "",
     minutes: float = 1.0,
     contended: bool | None = False,
-    device: str = "cpu: test",
-    computed_in: str = "",
     **config: Any,
 ) -> str:
-    """A trial below `sweep` with one epoch a score; returns its id.  No status: unfinished.
+    """A trial below `sweep` with an epoch for each score; returns its id.
 
-    `computed_in`: the precision that its config.json records; none if it is empty.
+    Args:
+        status: None for an unfinished trial.
+        config: its config, and the keys of `IDENTITY`.
     """
+    identity = {key: config.pop(key) for key in IDENTITY if key in config}
     train_config = TrainConfig.from_dict(BASE | config)
     name = trial_id(train_config, "f")
     directory = TrialDirectory(str(sweep / "trials" / name))
@@ -76,8 +81,8 @@ def write_trial(
             "fingerprint": "f",
             "trial_id": name,
             "config_id": config_id(train_config, "f"),
-            "device": device,
-            **({"precision": computed_in} if computed_in else {}),
+            "device": "cpu: test",
+            **{IDENTITY[key]: value for key, value in identity.items()},
         }
     )
     records = [epoch(n, score, minutes, contended) for n, score in enumerate(scores, 1)]

@@ -103,10 +103,16 @@ def experiment(
 def write_predicted(
     sweep: Path, world: World, predictions: Predictions, *,
     minutes: float = 1.0, contended: bool | None = False, status: str = "complete",
-    epochs: int = 1, fingerprint: str = "f", device: str = "cpu: test", **config: Any,
+    **config: Any,
 ) -> str:  # fmt: skip
-    """A trial with these predictions behind its last epoch; returns its id."""
-    train_config = TrainConfig.from_dict(BASE | {"epochs": epochs} | config)
+    """A trial with these predictions after its last epoch; returns its id.
+
+    `fingerprint` and `at_device` in `config` are keys of config.json beside the config.
+    """
+    fingerprint = config.pop("fingerprint", "f")
+    device = config.pop("at_device", "cpu: test")
+    train_config = TrainConfig.from_dict(BASE | {"epochs": 1} | config)
+    epochs = train_config.epochs
     name = trial_id(train_config, fingerprint)
     directory = TrialDirectory(str(sweep / "trials" / name))
     directory.write_config(

@@ -1,1 +1,1 @@
-"""Where trials are kept: folders on a disk or an object store, and the trial directory in them."""
+"""Storage of trials: folders on a disk or an object store, and the trial directory in them."""

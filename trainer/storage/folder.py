@@ -1,7 +1,7 @@
-"""Folders for what must not be lost: a path, or a URI of an object store (`s3://bucket/prefix`).
+"""Folders for data that must not be lost: a path, or an object store's URI (`s3://bucket/prefix`).
 
-A file is there whole or not at all: it is written under a temporary name and renamed, on an object
-store by one put.
+A file is complete or not there: it is written under a temporary name and renamed, or on an object
+store written by one put.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from pathlib import Path
 
 
 class StoreError(RuntimeError):
-    """A place that cannot be read or written as asked; the text says where and why."""
+    """A place cannot be read or written; the text says where and why."""
 
 
 class OutOfSpace(StoreError):
-    """Too little space: `needed` and `free` in bytes (`free` None where it is not known)."""
+    """Too little disk space.  `needed` and `free` are in bytes; `free` is None if unknown."""
 
     def __init__(self, where: str, needed: int, free: int | None):
         super().__init__(where, needed, free)
@@ -29,19 +29,19 @@ class OutOfSpace(StoreError):
 
 
 class Folder(ABC):
-    """One folder, which need not exist yet.  Names may have several parts (`epochs/001.json`).
+    """A folder, which need not exist yet.  Names can have several parts (`epochs/001.json`).
 
-    Raises `StoreError` if a remote store does not answer or refuses, and for a name that leads
-    out of the folder; a local filesystem's own errors are `OSError`.
+    Methods raise `StoreError` if a remote store does not answer or refuses, and for a name that
+    leads out of the folder.  Errors of a local filesystem are `OSError`.
     """
 
     def __init__(self, path: str):
-        #: As it was given: what `open_folder` takes and what people are shown.
+        #: As given: what `open_folder` takes and what messages show.
         self.path = path
 
     @property
     def local(self) -> Path | None:
-        """Where it lies on this machine's filesystem; None on a remote store."""
+        """Its path on this machine; None for a remote store."""
         return None
 
     @property
@@ -52,7 +52,7 @@ class Folder(ABC):
     @property
     @abstractmethod
     def parent(self) -> Folder:
-        """The folder that it lies in."""
+        """The folder that contains this one."""
 
     @abstractmethod
     def child(self, name: str) -> Folder:
@@ -60,12 +60,12 @@ class Folder(ABC):
 
     @abstractmethod
     def write(self, name: str, content: bytes) -> str:
-        """Write a file whole or not at all; returns its sha256.  Raises `OutOfSpace`."""
+        """Write a file completely or not at all; returns its sha256.  Raises `OutOfSpace`."""
 
     def link(self, name: str, other: Folder) -> None:
-        """Have another folder's file too, under the same name, if it is there.
+        """Add a file of another folder under the same name, if it exists.
 
-        Files are written once, so one copy may lie in both.
+        Local folders share one copy by a hard link, because files are written only once.
         """
         source = other.local
         if self.local is None or source is None:
@@ -80,7 +80,7 @@ class Folder(ABC):
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
-        """A file's content, or None if there is none."""
+        """A file's content; None if it does not exist."""
 
     @abstractmethod
     def has(self, name: str) -> bool:
@@ -88,7 +88,7 @@ class Folder(ABC):
 
     @abstractmethod
     def names(self, name: str = "") -> list[str]:
-        """What lies in the folder (or the one below it), sorted; empty if it is not there."""
+        """The sorted content of this folder or of one below it; empty if it does not exist."""
 
     @abstractmethod
     def folders(self) -> list[str]:
@@ -96,16 +96,15 @@ class Folder(ABC):
 
     @abstractmethod
     def delete(self, name: str) -> None:
-        """Delete a file, or a folder with everything in it, if it is there."""
+        """Delete a file, or a folder with everything in it, if it exists."""
 
     @abstractmethod
     def clear_halves(self) -> None:
-        """Delete what writers that were killed left half-written, here and below; nobody may be
-        writing."""
+        """Delete incomplete files of killed writers, here and below.  Nobody may be writing."""
 
     @abstractmethod
     def free(self) -> int | None:
-        """Bytes that can be written here; None where nobody knows."""
+        """Free bytes; None if unknown."""
 
     def _within(self, name: str) -> str:
         if not is_inside(name):
@@ -114,12 +113,12 @@ class Folder(ABC):
 
 
 def is_uri(place: str) -> bool:
-    """Whether `place` is a URI and not a path."""
+    """Whether `place` is a URI, not a path."""
     return "://" in place
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative name stays below the folder that it is looked up in."""
+    """Whether a relative name stays below its folder."""
     parts = name.split("/")
     return not ("" in parts or "." in parts or ".." in parts or "\0" in name or "\\" in name)
 

@@ -1,10 +1,10 @@
-"""Folders on an object store, through pyarrow: any URI that it knows, `s3://bucket/prefix` first.
+"""Folders on an object store through pyarrow, at any of its URIs, such as `s3://bucket/prefix`.
 
 A URI's options are pyarrow's (`?endpoint_override=...&scheme=http&region=...`).  Credentials come
-from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `~/.aws`), and
-`AWS_MAX_ATTEMPTS` (default 4) bounds how often a request to S3 is tried.  A store that has answered
-before and does not now is waited for, `ORCH_STORE_PATIENCE` seconds (default 60); one that has
-never answered is an error at once: its address may be wrong.
+from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `~/.aws`).  `AWS_MAX_ATTEMPTS`
+(default 4) limits how often a request to S3 is tried.  If a store has answered before, we wait for
+it up to `ORCH_STORE_PATIENCE` seconds (default 60).  If it has never answered, its address may be
+wrong, and that is an error at once.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 5
 _PATIENCE_S, _PAUSE_S = 60.0, 1.0
-#: Stores that have answered, as `_store` calls them.
+#: Stores that have answered, by `_store`.
 _reached: set[str] = set()
-#: Words in what a store answers that is away or overloaded.
+#: Words in the errors of a store that is away or overloaded.
 _PASSING = (
     "NETWORK_CONNECTION",
     "SERVICE_UNAVAILABLE",
@@ -40,7 +40,7 @@ _PASSING = (
     "HTTP status 50",
 )
 _CREDENTIALS = "credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws"
-#: Words in what an object store answers -> what it means and what to do.
+#: Words in an object store's errors -> their meaning and what to do.
 _REASONS = {
     "NO_SUCH_BUCKET": "there is no such bucket; create it first",
     "ACCESS_DENIED": f"access is denied; {_CREDENTIALS}",
@@ -50,13 +50,15 @@ _REASONS = {
 }
 
 
-@functools.lru_cache(maxsize=64)  # finding out a bucket's region costs a request
+@functools.lru_cache(maxsize=64)  # opening sends a request for the bucket's region
 def open_remote(uri: str) -> RemoteFolder:
-    """The folder at a URI.  Raises `StoreError` if pyarrow can make nothing of it."""
+    """The folder at a URI.  Raises `StoreError` if pyarrow cannot open it."""
     scheme, _, rest = uri.partition("://")
     user, at, place = rest.partition("@")
     if at and ":" in user:
-        raise StoreError(f"{scheme}://{place}: no passwords in the address; {_CREDENTIALS}")
+        raise StoreError(
+            f"{scheme}://{place}: the address must not contain a password; {_CREDENTIALS}"
+        )
     base, mark, options = uri.partition("?")
     if not rest.partition("?")[0].strip("/"):
         raise StoreError(f"{uri}: names no bucket; for example s3://bucket/sweeps")
@@ -71,7 +73,7 @@ def open_remote(uri: str) -> RemoteFolder:
 
 
 def expect(uri: str) -> None:
-    """Somebody has reached this store: when it does not answer now, it is waited for."""
+    """This store is known to have answered: wait for it if it does not."""
     _reached.add(_store(uri))
 
 
@@ -115,15 +117,15 @@ class RemoteFolder(Folder):
 
     def has(self, name: str) -> bool:
         target = self._target(name)
-        found = self._ask(lambda: self._filesystem.get_file_info(target))
-        return bool(found.type != fs.FileType.NotFound)
+        info = self._ask(lambda: self._filesystem.get_file_info(target))
+        return bool(info.type != fs.FileType.NotFound)
 
     def names(self, name: str = "") -> list[str]:
         return sorted(info.base_name for info in self._list(name))
 
     def folders(self) -> list[str]:
-        found = self._list("")
-        return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+        listed = self._list("")
+        return sorted(info.base_name for info in listed if info.type == fs.FileType.Directory)
 
     def delete(self, name: str) -> None:
         target = self._target(name)
@@ -138,7 +140,7 @@ class RemoteFolder(Folder):
         self._ask(remove)
 
     def clear_halves(self) -> None:
-        """There are none: a put is whole."""
+        """There are none: a put is complete."""
 
     def free(self) -> int | None:
         return None
@@ -157,7 +159,7 @@ class RemoteFolder(Folder):
             stream.write(content)
             stream.close()
         except BaseException:
-            # A stream can only be closed, which puts what it holds: not the whole, perhaps.
+            # Closing the stream is the only way to end it; it may put an incomplete file.
             with contextlib.suppress(OSError, ValueError):
                 stream.close()
                 self._filesystem.delete_file(target)
@@ -165,39 +167,39 @@ class RemoteFolder(Folder):
 
     def _ask(self, action: Callable[[], T]) -> T:
         try:
-            found = _patiently(self.path, action)
+            answer = _patiently(self.path, action)
         except OSError as error:
             raise StoreError(f"{self.path}: {_reason(error)}") from error
         expect(self.path)
-        return found
+        return answer
 
 
 def _patiently(uri: str, action: Callable[[], T]) -> T:
-    """Do it again while a store that has answered before does not; in the end its `OSError`.
+    """Repeat an action while a store does not answer that has answered before.
 
-    Every action here may be done twice: a file is put whole, and what is gone may be deleted.
+    Raises its `OSError` in the end.  All actions here can be repeated safely.
     """
     store, begun = _store(uri), time.monotonic()
     failed = False
     while True:
         try:
-            found = action()
+            answer = action()
         except OSError as error:
             waited = time.monotonic() - begun
             passing = any(word in str(error) for word in _PASSING)
             if not passing or store not in _reached or waited + _PAUSE_S > _patience():
-                _reached.discard(store)  # waited for once, not again by every request to come
+                _reached.discard(store)  # so that later requests do not wait again
                 raise
             failed = True
             time.sleep(_PAUSE_S)
             continue
-        if failed:  # only now: a log that is kept in this store waits for it too
+        if failed:  # not earlier, because the log may be in this store, too
             logger.info("%s: the store was away for %.0f s", uri, time.monotonic() - begun)
-        return found
+        return answer
 
 
 def _store(uri: str) -> str:
-    """The part of a URI that says which store it is: everything but the path in the bucket."""
+    """The part of a URI that identifies its store: everything except the path in the bucket."""
     base, _, options = uri.partition("?")
     scheme, _, rest = base.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}?{options}"
@@ -209,9 +211,9 @@ def _patience() -> float:
 
 
 def _patient(filesystem: Any) -> Any:
-    """The same S3 with what a URI cannot say: bounded retries, and one put for a small file.
+    """The same S3 with settings that a URI cannot have: bounded retries, one put per small file.
 
-    What a URI gives repeats failed connections only, and a busy server's 503 would end a trial.
+    By default only failed connections are retried, so that a busy server's 503 would end a trial.
     """
     attempts = os.environ.get("AWS_MAX_ATTEMPTS", "")
     retry = fs.AwsStandardS3RetryStrategy(max_attempts=int(attempts) if attempts.isdigit() else 4)
@@ -227,6 +229,6 @@ def _patient(filesystem: Any) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    said = str(error).partition("\n")[0]
-    meant = next((reason for word, reason in _REASONS.items() if word in said), "")
-    return f"{meant} ({said})" if meant else said
+    message = str(error).partition("\n")[0]
+    meaning = next((reason for word, reason in _REASONS.items() if word in message), "")
+    return f"{meaning} ({message})" if meaning else message

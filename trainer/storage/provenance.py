@@ -1,4 +1,4 @@
-"""On what and with what a trial ran: versions, git commit, device."""
+"""Provenance of a trial: versions, git commit, device."""
 
 from __future__ import annotations
 
@@ -38,20 +38,17 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str:
-    """Commit of the checkout this package lies in, `-dirty` if changed; empty if unknown."""
-    folder = Path(__file__).parent
-    command = [
-        "git",
-        "-C",
-        str(folder),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    """The commit of this package's checkout, with `-dirty` if changed; empty if unknown."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+        answer = subprocess.run(
+            command,
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return answer.stdout.strip()

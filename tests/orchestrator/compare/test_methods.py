@@ -130,7 +130,7 @@ def test_encoders_compare_where_they_are_what_is_asked_for(tmp_path: Path) -> No
 def test_minutes_compare_on_one_device_alone(tmp_path: Path) -> None:
     write_trial(tmp_path, [0.5], sampler="arrp")
     write_trial(tmp_path, [0.5], sampler="annealed", contended=True)
-    write_trial(tmp_path, [0.5], sampler="cycle", device="cuda: other")
+    write_trial(tmp_path, [0.5], sampler="cycle", at_device="cuda: other")
     methods = grouped(tmp_path)
     one, shared, other = (methods[f"{n}+pcgrad"].trials for n in ("arrp", "annealed", "cycle"))
     assert why_not_comparable(one) == ""
