@@ -158,7 +158,7 @@ class Jobs:
                         raise
             except ConnectionLost:
                 if not lost:
-                    say(f"lost the connection to {self.address}; the job goes on, waiting for it")
+                    say(f"lost the connection to {self.address}, but not the job; waiting")
                 lost = True
                 time.sleep(_RETRY_S)
                 continue
