@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT))
 
 from orchestrator.compare.compare_methods import compare_methods  # noqa: E402
 from orchestrator.compare.configurations import compare  # noqa: E402
-from orchestrator.compare.options import Question  # noqa: E402
+from orchestrator.compare.options import ComparisonOptions  # noqa: E402
 from orchestrator.compare.statistics.bootstrap import Seeds  # noqa: E402
 from orchestrator.compare.statistics.hypothesis_tests import p_different, p_equivalent  # noqa: E402
 from orchestrator.ledger import Ledger  # noqa: E402
@@ -100,7 +100,7 @@ def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
         ledger = Ledger(folder, "s")
         trials = ledger.trials()
         comparison = compare_methods(
-            ledger, trials, compare(trials), Question(seed=seed, replicates=1000)
+            ledger, trials, compare(trials), ComparisonOptions(seed=seed, replicates=1000)
         )
     assert comparison is not None
     naive = {standing.method: standing.naive for standing in comparison.standings}

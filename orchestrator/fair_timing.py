@@ -14,7 +14,8 @@ import torch
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.labels import method_of
-from orchestrator.ledger.timing_sessions import FOLDER, Session, TimedConfig, TimedRound
+from orchestrator.ledger.timed_rounds import TimedConfig, TimedRound
+from orchestrator.ledger.timing_sessions import FOLDER, Session
 from orchestrator.ledger.trial_id import config_id
 from trainer.combiners import registry as combiners
 from trainer.combiners.base import CombinerError
@@ -32,7 +33,7 @@ from trainer.storage.provenance import describe_run
 
 @dataclass(frozen=True)
 class Choice:
-    """A configuration, as one of its trials was run: its data, encoder, precision, threads."""
+    """A configuration as one of its trials ran: with its data, encoder, precision and threads."""
 
     config_id: str
     label: str
@@ -42,16 +43,16 @@ class Choice:
 
 
 def choose(trials: Sequence[TrialRecord], top: int = 1) -> list[list[TrialRecord]]:
-    """The trials of the `top` best complete configurations of each method (sampler, combiner and
-    frozen set), best method first.
+    """The trials of the `top` best complete configurations of each method, best method first.
 
-    Best is the highest mean dev_score over seeds among those with most seeds.
+    A method is a sampler, combiner and frozen set. Its best configuration is the one with the
+    highest mean dev_score over seeds, among those with most seeds.
     """
     methods: dict[str, dict[str, list[TrialRecord]]] = {}
     for trial in trials:
         if trial.status == "complete" and trial.records:
-            found = methods.setdefault(method_of(trial.train_config), {})
-            found.setdefault(_config_id(trial), []).append(trial)
+            configurations = methods.setdefault(method_of(trial.train_config), {})
+            configurations.setdefault(_config_id(trial), []).append(trial)
     chosen = [sorted(groups.values(), key=_rank, reverse=True)[:top] for groups in methods.values()]
     return [group for groups in sorted(chosen, key=lambda g: -_score(g[0])) for group in groups]
 
@@ -83,30 +84,30 @@ def ready(
     device: str | None = None,
     surgery: bool = False,
 ) -> list[Choice]:
-    """The configurations of groups of trials, with everything that can be wrong checked.
+    """The configurations of groups of trials, after all checks.
 
     Args:
-        data: where the data lie today (`root`, `cache`); other keys are the trials'.
+        data: where the data are today (`root`, `cache`); other keys are the trials'.
         threads: instead of the trials'.
         device: `cpu` or `cuda` instead of the trials'.
-        surgery: add each configuration's twin with the plain sum, where surgery acts.
+        surgery: add each configuration's twin with the plain sum, where that differs.
     """
     by_id = {_config_id(group[0]): group for group in groups}
     try:
-        found = {key: _as_it_ran(group, data, threads, device) for key, group in by_id.items()}
-        _check_alike(found.values())
+        choices = {key: _as_it_ran(group, data, threads, device) for key, group in by_id.items()}
+        _check_alike(choices.values())
         if surgery:
             for key, group in by_id.items():
-                _add_twin(found, found[key], group[0])
+                _add_twin(choices, choices[key], group[0])
     except (ConfigError, DataError, EncoderError, CombinerError, FreezeError, OSError) as error:
         raise UserError(str(error)) from error
-    return list(found.values())
+    return list(choices.values())
 
 
 def _as_it_ran(
     group: Sequence[TrialRecord], data: Mapping[str, Any], threads: int | None, device: str | None
 ) -> Choice:
-    """The group's first trial, on the kind of device and in the threads and precision it had."""
+    """The configuration of a group with its first trial's device kind, threads and precision."""
     trial = group[0]
     kind = str(trial.identity.get("device", "")).partition(":")[0]
     recorded = {
@@ -129,7 +130,7 @@ def _as_it_ran(
 
 
 def _check_precision(config: TrainConfig, trial: TrialRecord) -> None:
-    """Minutes of emulated bf16 are not those of the trial."""
+    """Emulated bf16 would take other minutes than the trial's."""
     try:
         resolve_precision(config.precision, choose_device(config.device))
     except PrecisionError as error:
@@ -140,27 +141,27 @@ def _check_precision(config: TrainConfig, trial: TrialRecord) -> None:
 
 
 def _check_alike(choices: Iterable[Choice]) -> None:
-    """Minutes compare on one kind of device, in one number of threads."""
+    """Check that all have one kind of device and one number of threads."""
     for key, option in (("device", "--device cpu or cuda"), ("threads", "--threads N")):
-        found = {str(getattr(each.config, key)): each.trial_ids[0] for each in choices}
-        if len(found) > 1:
-            those = ", ".join(f"{value} ({trial})" for value, trial in found.items())
+        trials = {str(getattr(each.config, key)): each.trial_ids[0] for each in choices}
+        if len(trials) > 1:
+            values = ", ".join(f"{value} ({trial})" for value, trial in trials.items())
             raise UserError(
-                f"{key}: the trials had different ones: {those}; their times do not compare; "
+                f"{key}: the trials had different ones: {values}; their times do not compare; "
                 f"choose with {option}"
             )
 
 
-def _add_twin(found: dict[str, Choice], choice: Choice, trial: TrialRecord) -> None:
-    """The same configuration with the plain sum, where that is another one."""
+def _add_twin(choices: dict[str, Choice], choice: Choice, trial: TrialRecord) -> None:
+    """Add the same configuration with the plain sum, unless it needs no surgery."""
     config = choice.config
     if not combiners.build(config).needs_gramian:
         return
     recorded = replace(trial.train_config, combiner="sum", record_conflicts=False)
     identity = config_id(recorded, trial.identity["fingerprint"])
     twin = replace(config, combiner="sum", record_conflicts=False)
-    made = found.setdefault(identity, Choice(identity, method_of(twin), [], twin))
-    made.without_surgery_of.append(choice.config_id)
+    timed = choices.setdefault(identity, Choice(identity, method_of(twin), [], twin))
+    timed.without_surgery_of.append(choice.config_id)
 
 
 def time_in_turn(
@@ -172,21 +173,21 @@ def time_in_turn(
     *,
     patience_s: float = 0.0,
 ) -> tuple[str, Session]:
-    """Time the configurations and write the session; returns the file and what it says.
+    """Time the configurations and write the session; return the file's path and the session.
 
-    A round during which something else used the device is taken again when it is quiet, or
-    `patience_s` later: `rounds` times at most over all rounds.  The file is written behind the
-    last round: a session that is broken off leaves nothing.
+    If something else used the device during a round, the round is repeated when the device is
+    quiet, or after `patience_s`. There are at most `rounds` repetitions in all. The file is written
+    after the last round, so an interrupted session writes nothing.
     """
     started = datetime.now(UTC)
-    begun = time.monotonic()
-    taken: list[TimedRound] = []
+    start = time.monotonic()
+    timed: list[TimedRound] = []
     say(f"building and warming up {len(choices)} configurations")
     try:
         contestants = build({each.config_id: each.config for each in choices}, rounds, steps)
         for each in in_turn(contestants, rounds, rounds, patience_s):
-            taken.append(TimedRound.model_validate(asdict(each)))
-            say(f"{time.monotonic() - begun:6.0f} s  {_line(taken[-1], rounds)}")
+            timed.append(TimedRound.model_validate(asdict(each)))
+            say(f"{time.monotonic() - start:6.0f} s  {_line(timed[-1], rounds)}")
     except (DataError, EncoderError, SamplerError) as error:
         raise UserError(str(error)) from error
     except torch.OutOfMemoryError as error:
@@ -197,7 +198,7 @@ def time_in_turn(
         rounds_wanted=rounds,
         steps=steps,
         configs=[_described(each, contestants[each.config_id]) for each in choices],
-        rounds=taken,
+        rounds=timed,
         **describe_run(next(iter(contestants.values())).device),
     )
     folder, name = ledger.folder.child(FOLDER), f"{session.started_at.replace(':', '-')}.json"
@@ -215,10 +216,10 @@ def _described(choice: Choice, contestant: Contestant) -> TimedConfig:
     )
 
 
-def _line(taken: TimedRound, rounds: int) -> str:
-    load = "" if taken.foreign_load is None else f", foreign load {taken.foreign_load:.0%}"
-    state = {None: "unknown whether alone", True: "contended", False: "alone"}[taken.contended]
-    return f"round {taken.number + 1} of {rounds}: {state}{load}"
+def _line(timed: TimedRound, rounds: int) -> str:
+    load = "" if timed.foreign_load is None else f", foreign load {timed.foreign_load:.0%}"
+    state = {None: "unknown whether alone", True: "contended", False: "alone"}[timed.contended]
+    return f"round {timed.number + 1} of {rounds}: {state}{load}"
 
 
 def _stamp(moment: datetime) -> str:

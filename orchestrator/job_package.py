@@ -110,8 +110,8 @@ def _values(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, s
     for name in names:
         if "=" in name:
             raise SweepError(
-                f"--env {name.partition('=')[0]}=...: give the name only; the value comes from "
-                "your environment, so that no list of processes shows it"
+                f"--env {name.partition('=')[0]}=...: give only the name; the value comes from the "
+                "environment, so that no list of processes shows it"
             )
         if name not in environment:
             raise SweepError(f"--env {name}: the environment variable is not set")

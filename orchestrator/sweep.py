@@ -28,11 +28,11 @@ from orchestrator.preflight.disk_space import check_space
 from orchestrator.preflight.memory_probe import probed
 from orchestrator.preflight.precision import keep, settle, settled_on_hosts, this_machine
 from orchestrator.progress import make_progress, say
-from orchestrator.runner.stopping import terminate_is_interrupt
 from orchestrator.scheduling import successive_halving
 from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.extend_epochs import extend
 from orchestrator.scheduling.trial_queue import TrialQueue
+from orchestrator.signals import terminate_is_interrupt
 from orchestrator.spec import SweepSpec
 from orchestrator.tracking.background import BackgroundProjection
 from orchestrator.tracking.projections import projections_of, varied_keys

@@ -24,9 +24,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 #: The files that take longest come first, so that none of them is left to run alone at the end.
 LONGEST = (
-    "test_sweep", "test_search_spaces", "test_tutorial", "test_interrupts", "test_benchmarks",
-    "test_lint", "test_every_method", "test_damage", "test_cli", "test_stopping", "test_runner",
-    "test_resume",
+    "test_kills", "test_interrupts", "test_tutorial", "test_search_spaces", "test_sweep",
+    "test_lint", "test_damage", "test_tracking_outages", "test_every_method", "test_resume",
+    "test_benchmarks", "test_runner", "test_study", "test_report", "test_sweep_artifacts",
+    "test_stopping", "test_cli", "test_compare_methods",
 )  # fmt: skip
 
 #: The groups of tests.  A test without a marker is in the first group, which `pytest` runs.

@@ -1,7 +1,7 @@
-"""The command `orch`: parse, call, print.  Every command or group of commands has a file here.
+"""The command `orch`: parse, call, print. Every command or group of commands has a file here.
 
 Exit codes: 0 all done, 1 some trials failed, 2 the input is wrong (nothing was started), 130
-interrupted and resumable.  What is slow to import is imported by the commands that need it.
+interrupted and resumable. Modules that are slow to import are imported within the commands.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ app.add_typer(data.data_app, name="data")
 
 
 def main() -> NoReturn:
-    """Run the command.  An error that the user can put right is its message on stderr."""
+    """Run the command. For an error that the user can correct, print only its message."""
     from trainer.config import ConfigError
     from trainer.storage.folder import StoreError
 
@@ -75,7 +75,7 @@ def main() -> NoReturn:
     except (ConfigError, StoreError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # `orch ls | head`: nobody reads on, and the exit must not write either
+    except BrokenPipeError:  # as in `orch ls | head`: nothing may be written at exit either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:

@@ -1,45 +1,47 @@
-"""`orch compare`: which way of training is better, by how much, how sure that is."""
+"""`orch compare`: which way of training is better, by how much, and how certain that is."""
 
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.comparison_options import takes_question
+from orchestrator.cli.comparison_options import takes_comparison_options
 from orchestrator.cli.terminal import Json, Out, Patience, Sweep, console, print_json
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.compare.compare_sweep import SweepComparison
     from orchestrator.compare.configurations import Comparison
+    from orchestrator.ledger import Ledger, TrialRecord
 
 FORMATS = ("table", "json", "csv", "md", "latex")
 
 
-@takes_question
+@takes_comparison_options
 def compare_trials(
     name: Sweep,
     *,
-    question: Question,
+    options: ComparisonOptions,
     layout: Annotated[
         str, typer.Option("--format", metavar="F", help="table, json, csv, md or latex.")
     ] = "table",
     out: Out = "sweeps",
     published: Annotated[
-        bool, typer.Option("--published", help="Our figures beside the paper's.")
+        bool, typer.Option("--published", help="Show our figures beside the paper's.")
     ] = False,
     why: Annotated[
-        bool, typer.Option("--why", help="Conflicts, single tasks, utilisation, importances too.")
+        bool, typer.Option("--why", help="Add conflicts, single tasks, utilisation, importances.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare methods on the dev set; the first line answers ARRP against annealed PCGrad.
+    """Compare methods on the dev set. The first line compares ARRP with annealed PCGrad.
 
-    Each method's configuration is chosen without the examples that score it; intervals come from
-    a bootstrap over dev examples and seeds.  docs/reference/comparison.md explains every figure.
+    Each method's configuration is chosen without the examples that score it. Intervals come from
+    a bootstrap over dev examples and seeds. docs/reference/comparison.md explains every number.
     """
     layout = "json" if as_json else layout
     if layout not in FORMATS:
@@ -56,29 +58,29 @@ def compare_trials(
         if published:
             print_published(ledger, chosen.trials, compare(chosen.trials), layout == "json")
             return
-        compared = compare_sweep(ledger, chosen, question, tell)
+        compared = compare_sweep(ledger, chosen, options, tell)
     _print(compared, layout, why)
 
 
 def _print(compared: SweepComparison, layout: str, why: bool) -> None:
     from orchestrator.compare.output import formats, tables
 
-    by_method = compared.methods
+    comparison = compared.methods
     if layout == "json":
-        print_json(compared.rows.to_dict() | (by_method.to_dict() if by_method else {}))
-    elif by_method is None or layout == "table":
+        print_json(compared.rows.to_dict() | (comparison.to_dict() if comparison else {}))
+    elif comparison is None or layout == "table":
         print(compared.answer)
-        for sheet in tables.sheets(by_method, why) if by_method else ():
-            console().print(formats.rich_table(sheet))
+        for table in tables.all_tables(comparison, why) if comparison else ():
+            console().print(formats.rich_table(table))
             print()
         _print_rows(compared.rows)
         for note in compared.notes:
             print(note)
     elif layout == "csv":
-        print(formats.comma_separated(by_method), end="", flush=True)
+        print(formats.comma_separated(comparison), end="", flush=True)
     else:
         write = {"md": formats.markdown, "latex": formats.latex}[layout]
-        print(write(by_method, why), end="", flush=True)
+        print(write(comparison, why), end="", flush=True)
 
 
 def print_comparison(comparison: Comparison) -> None:
@@ -91,18 +93,21 @@ def _print_rows(comparison: Comparison) -> None:
     from orchestrator.compare.output import configuration_table, formats
 
     if comparison.rows:
-        sheet = configuration_table.configurations_sheet(comparison)
-        console().print(formats.rich_table(sheet))
+        table = configuration_table.configurations_table(comparison)
+        console().print(formats.rich_table(table))
     print("\n".join(configuration_table.footnotes(comparison)), flush=True)
 
 
-def print_published(ledger: Any, trials: Any, comparison: Any, as_json: bool) -> None:
+def print_published(
+    ledger: Ledger, trials: Sequence[TrialRecord], comparison: Comparison, as_json: bool
+) -> None:
     """A paper's figures beside ours."""
-    from orchestrator.compare import published
+    from orchestrator.compare.output.formats import rich_table
+    from orchestrator.compare.published import published_table, side_by_side
 
-    rows, source = published.side_by_side(ledger, trials, comparison)
+    rows, source = side_by_side(ledger, trials, comparison)
     if as_json:
         print_json({"source": source, "rows": rows})
         return
     print(f"{source} beside our means over seeds")
-    console().print(published.table(rows))
+    console().print(rich_table(published_table(rows)))

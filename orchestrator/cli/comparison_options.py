@@ -9,69 +9,66 @@ from typing import Annotated, Any
 
 import typer
 
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
 
 
-def question_of(
+def comparison_options(
     *,
     baseline: Annotated[
         str,
         typer.Option(
-            "--baseline", metavar="METHOD", help="Compare with this one (annealed+pcgrad)."
+            "--baseline", metavar="METHOD", help="Compare with this method (annealed+pcgrad)."
         ),
-    ] = Question.baseline,
+    ] = ComparisonOptions.baseline,
     methods: Annotated[
         str,
         typer.Option(
             "--methods",
             metavar="METHOD[,METHOD]",
-            help="Compare these alone (or all that begin so) with the baseline.",
+            help="Compare only these methods, or those that begin so, with the baseline.",
         ),
     ] = "",
     metric: Annotated[
         str, typer.Option("--metric", metavar="M", help="dev_score, dev_mean or a task's name.")
-    ] = Question.metric,
+    ] = ComparisonOptions.metric,
     by: Annotated[
         str,
         typer.Option(
             "--by",
             metavar="KEY[,KEY]",
-            help="What makes a method, instead of sampler, combiner and frozen set.",
+            help="Group trials by these keys, instead of sampler, combiner and frozen set.",
         ),
     ] = "",
     margin: Annotated[
         float,
         typer.Option(
-            "--margin", metavar="X", help="A difference that does not matter, of the metric."
+            "--margin", metavar="X", help="Differences of the metric up to this do not matter."
         ),
-    ] = Question.margin,
+    ] = ComparisonOptions.margin,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, help="Seed of halves and resampling.")
-    ] = Question.seed,
-) -> Question:
-    """The options, checked as far as no trial is needed."""
+        int, typer.Option("--seed", min=0, help="Seed for halving and resampling.")
+    ] = ComparisonOptions.seed,
+) -> ComparisonOptions:
+    """Check the options as far as possible without trials."""
     if not 0 < margin < 1:
         raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
-    return Question(
-        metric=metric, by=_listed(by), baseline=baseline, methods=_listed(methods), margin=margin,
-        seed=seed,
-    )  # fmt: skip
+    return ComparisonOptions(metric, _listed(by), baseline, _listed(methods), margin, seed)
 
 
-def takes_question(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of `question_of` in the place of its parameter `question`."""
-    options = inspect.signature(question_of, eval_str=True).parameters
+def takes_comparison_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace a command's parameter `options` by the parameters of `comparison_options`."""
+    declared = inspect.signature(comparison_options, eval_str=True).parameters
     own = inspect.signature(command, eval_str=True).parameters
 
     @functools.wraps(command)
-    def with_options(**given: Any) -> None:
-        chosen = {name: given.pop(name) for name in options}
-        command(**given, question=question_of(**chosen))
+    def with_options(**arguments: Any) -> None:
+        chosen = {name: arguments.pop(name) for name in declared}
+        command(**arguments, options=comparison_options(**chosen))
 
     shown: list[inspect.Parameter] = []
     for name, parameter in own.items():
-        shown += options.values() if name == "question" else [parameter]
+        shown += declared.values() if name == "options" else [parameter]
     with_options.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
     return with_options
 

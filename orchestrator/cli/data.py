@@ -1,4 +1,4 @@
-"""`orch data`: fetch, prepare and look at the sentences."""
+"""`orch data`: fetch, prepare and inspect the sentences."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.cli.terminal import File, Json, Overrides, Profile, console, p
 from orchestrator.errors import UserError
 
 data_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Get the data and look at them."
+    no_args_is_help=True, rich_markup_mode=None, help="Get the data and inspect them."
 )
 
 
@@ -21,8 +21,8 @@ data_app = typer.Typer(
 def stats(
     file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
 ) -> None:
-    """Rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
-    from orchestrator.ledger import listing
+    """Show rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
+    from orchestrator.cli.tables import stats_table
     from orchestrator.spec import load_spec
     from trainer.data import corpus
     from trainer.model.pretrained import EncoderError
@@ -30,26 +30,26 @@ def stats(
     spec = load_spec(file, profile, overrides or ())
     try:
         config = spec.config_for({}, spec.search.seeds[0])
-        corpus.fingerprint(config)  # missing files are named before an encoder is looked for
-        found = corpus.stats(config)
+        corpus.fingerprint(config)  # reports missing files before it looks for an encoder
+        numbers = corpus.stats(config)
     except (corpus.DataError, EncoderError) as error:
         raise UserError(str(error)) from error
     if as_json:
-        print_json(found)
+        print_json(numbers)
     else:
-        console().print(listing.stats_table(found))
+        console().print(stats_table(numbers))
 
 
 @data_app.command(epilog="Example: orch data fetch --to data")
 def fetch(
-    to: Annotated[str, typer.Option(metavar="DIR", help="Where the files go.")] = "data",
+    to: Annotated[str, typer.Option(metavar="DIR", help="The folder for the files.")] = "data",
     only: Annotated[
-        list[str] | None, typer.Option("--only", metavar="FILE", help="Just this file.")
+        list[str] | None, typer.Option("--only", metavar="FILE", help="Only this file; repeatable.")
     ] = None,
-    base: Annotated[str, typer.Option(help="Another address of the folder (a mirror).")] = "",
+    base: Annotated[str, typer.Option(help="The address of a mirror.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Download the course's files, each verified; run it again after a broken download."""
+    """Download the course's files and verify each one. Run it again if a download breaks off."""
     from orchestrator import download as fetching
 
     unknown = [name for name in only or [] if name not in fetching.BLOBS]
@@ -77,13 +77,13 @@ def fetch(
 @data_app.command(epilog="Example: orch data prepare ~/minbert/data --to data")
 def prepare(
     source: Annotated[str, typer.Argument(metavar="DIR", help="A folder with the course's files.")],
-    to: Annotated[str, typer.Option(metavar="DIR", help="Where the files go.")] = "data",
+    to: Annotated[str, typer.Option(metavar="DIR", help="The folder for the files.")] = "data",
     yelp: Annotated[
         str, typer.Option(metavar="FILE", help="Yelp's review file, for the auxiliary task.")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Take over files that you have, each read and checked first."""
+    """Copy files that you already have, after reading and checking each one."""
     from orchestrator import download as fetching
     from trainer.data.readers import DataError
 

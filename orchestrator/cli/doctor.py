@@ -1,4 +1,4 @@
-"""`orch doctor`: whether a sweep could run here, or on a cluster."""
+"""`orch doctor`: checks whether a sweep could run here, or on a cluster."""
 
 from __future__ import annotations
 
@@ -27,35 +27,35 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 def examine_machine(
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="A sweep file: look at its needs too.")
+        str | None, typer.Argument(metavar="[FILE]", help="A sweep file; also check what it needs.")
     ] = None,
     profile: Profile = None,
     overrides: Overrides = None,
     out: Out = "sweeps",
     address: Annotated[
-        str | None, typer.Option(metavar="A", help="Look at every node of this Ray cluster too.")
+        str | None, typer.Option(metavar="A", help="Also check every node of this Ray cluster.")
     ] = None,
     insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
-    """Look at versions, devices, disks, data, databases and nodes; exit 1 if a sweep would fail."""
+    """Check versions, devices, disks, data, databases and nodes; exit 1 if a sweep would fail."""
     from orchestrator.doctor import examine
     from orchestrator.spec import load_spec
 
     spec = load_spec(file, profile, overrides or ()) if file else None
-    found = []
+    findings = []
     for finding in examine(spec, out, address, insecure):
-        found.append(finding)
+        findings.append(finding)
         if not as_json:
             _print(finding)
+    failed = any(finding.level == "error" for finding in findings)
     if as_json:
-        good = not any(finding.level == "error" for finding in found)
-        print_json({"ok": good, "findings": [asdict(finding) for finding in found]})
-    raise typer.Exit(any(finding.level == "error" for finding in found))
+        print_json({"ok": not failed, "findings": [asdict(finding) for finding in findings]})
+    raise typer.Exit(failed)
 
 
 def _print(finding: Finding) -> None:
-    """A line as soon as it is known: a cluster takes its time."""
+    """Print a finding as soon as it is known, because a cluster takes a while."""
     where = f"{finding.what} on {finding.node}" if finding.node else finding.what
     line = Text.assemble(
         (f"{finding.level:<8}", _STYLES[finding.level]), f"{where:<12} {finding.found}"

@@ -1,4 +1,4 @@
-"""`orch pack`: a sweep as one small file, to publish beside what was concluded from it."""
+"""`orch pack`: a sweep as one small file, to publish with its conclusions."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def pack_sweep(
     out: Out = "sweeps",
     as_json: Json = False,
 ) -> None:
-    """Pack what a sweep's comparison is made of into one file, without its sentences.
+    """Pack what a sweep's comparison needs into one file, without any sentences.
 
-    Whoever unpacks it (tar xf FILE) has a folder that orch compare, time --last, show and report
-    read: the same trials, the same figures.
+    Unpack it with `tar xf FILE`. orch compare, time --last, show and report read that folder and
+    give the same numbers.
     """
     from orchestrator.ledger.archive import MAGIC, pack
     from orchestrator.ledger.listing import find_sweep
@@ -35,13 +35,11 @@ def pack_sweep(
     if path.is_dir():
         raise UserError(f"--output {path}: is a folder")
     if path.exists() and path.read_bytes()[: len(MAGIC)] != MAGIC:
-        raise UserError(f"--output {path}: another file stands there; name a new one")
+        raise UserError(f"--output {path}: exists and is not a packed sweep; name another file")
     with Patience(f"packing {ledger.name}"):
         packed = pack(ledger)
         if not packed.trials:
-            raise UserError(
-                f"{ledger.name}: no trial that can be read, so there is nothing to pack"
-            )
+            raise UserError(f"{ledger.name}: no trial can be read, so there is nothing to pack")
         path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, packed.content)
     size = len(packed.content)

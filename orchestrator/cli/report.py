@@ -1,4 +1,4 @@
-"""`orch report`: the comparison, its figures and single trials' errors as one HTML file."""
+"""`orch report`: the comparison, its figures and the errors of single trials as one HTML file."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.comparison_options import takes_question
+from orchestrator.cli.comparison_options import takes_comparison_options
 from orchestrator.cli.terminal import Json, Out, Patience, Sweep, print_json
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
 
-#: Stands near the beginning of every report.
+#: Every report has this near its beginning.
 _MARK = b'<meta name="generator" content="orch report">'
 
 
-@takes_question
+@takes_comparison_options
 def report_sweep(
     name: Sweep,
     output: Annotated[
@@ -32,22 +32,22 @@ def report_sweep(
         typer.Option(
             "--trial",
             metavar="ID",
-            help="Draw this trial's predictions (the best method's median); repeatable.",
+            help="Show this trial's predictions; repeatable (a median trial of the best method).",
         ),
     ] = None,
     figures: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="Write every figure there too, as SVG and PNG."),
+        typer.Option(metavar="DIR", help="Also write every figure there, as SVG and PNG."),
     ] = None,
     *,
-    question: Question,
+    options: ComparisonOptions,
     out: Out = "sweeps",
     as_json: Json = False,
 ) -> None:
     """Write a sweep's report: one HTML file that needs nothing else.
 
-    The answer, tables, frontier, learning curves, reasons, single trials' errors, environment and
-    commands.  docs/guide/report.md explains every part.
+    It has the answer, tables, frontier, learning curves, reasons, errors of single trials,
+    environment and commands. docs/guide/report.md explains every part.
     """
     from orchestrator.ledger.listing import find_sweep
 
@@ -57,43 +57,44 @@ def report_sweep(
     shown = _named(ledger, trials or [])
     from orchestrator import report
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
+    from trainer.storage.folder import in_words
 
     with Patience("reading trials") as tell:
         chosen = trials_of(ledger)
         for trial, reason in chosen.unreadable.items():
             print(f"{trial} cannot be read: {reason}", file=sys.stderr)
-        compared = compare_sweep(ledger, chosen, question, tell)
-        made = report.make(ledger, question, shown, tell, compared=compared)
-        size = report.write_report(made, to)
+        compared = compare_sweep(ledger, chosen, options, tell)
+        content = report.make(ledger, options, shown, tell, compared=compared)
+        size = report.write_report(content, to)
         if folder is not None:
-            tell(f"writing {2 * len(made.figures)} files to {folder}")
-            report.write_figures(made, folder)
+            tell(f"writing {2 * len(content.figures)} files to {folder}")
+            report.write_figures(content, folder)
     if as_json:
-        told = {"path": str(to), "bytes": size, "figures": list(made.figures)}
-        print_json(told | {"trials": made.trials, "answer": made.answer})
+        written = {"path": str(to), "bytes": size, "figures": list(content.figures)}
+        print_json(written | {"trials": content.trials, "answer": content.answer})
         return
-    print(made.answer)
-    print(f"{to}: {_size(size)}, {len(made.figures)} figures")
+    print(content.answer)
+    print(f"{to}: {in_words(size)}, {len(content.figures)} figures")
     if folder is not None:
         print(f"{folder}: every figure as SVG and PNG")
 
 
 def _checked_output(name: str) -> Path:
-    """Where the report may be written: into a folder that is there, over a report at most."""
+    """The path to write to, in an existing folder; only an older report may be overwritten."""
     to = Path(name).expanduser()
     if to.is_dir():
         raise UserError(f"-o {name}: is a folder; name a file in it")
     if not to.parent.is_dir():
-        raise UserError(f"-o {name}: the folder {to.parent} is not there")
+        raise UserError(f"-o {name}: the folder {to.parent} does not exist")
     if to.exists():
         if not to.is_file():
-            raise UserError(f"-o {name}: is no plain file")
+            raise UserError(f"-o {name}: is not a plain file")
         with to.open("rb") as stream:
             beginning = stream.read(1024)
         if beginning and _MARK not in beginning:
-            raise UserError(f"-o {name}: is there and no report; name another file")
+            raise UserError(f"-o {name}: exists and is not a report; name another file")
     if not os.access(to.parent, os.W_OK):
-        raise UserError(f"-o {name}: nothing can be written to {to.parent}")
+        raise UserError(f"-o {name}: cannot write to {to.parent}")
     return to
 
 
@@ -102,20 +103,16 @@ def _checked_folder(name: str) -> Path:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"--figures {name}: is not a folder")
     if not folder.absolute().parent.is_dir():
-        raise UserError(f"--figures {name}: the folder {folder.parent} is not there")
+        raise UserError(f"--figures {name}: the folder {folder.parent} does not exist")
     return folder
 
 
 def _named(ledger: Ledger, names: list[str]) -> list[TrialRecord]:
-    """The trials that the ids or their beginnings name, each once."""
+    """The trials with these ids or beginnings of ids, each once."""
     from orchestrator.ledger import listing
 
     try:
-        found = [listing.find_trial(ledger, name) for name in names]
+        trials = [listing.find_trial(ledger, name) for name in names]
     except UserError as error:
         raise UserError(f"--trial: {error}") from error
-    return list({trial.trial_id: trial for trial in found}.values())
-
-
-def _size(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
+    return list({trial.trial_id: trial for trial in trials}.values())

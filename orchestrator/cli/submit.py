@@ -1,12 +1,11 @@
-"""`orch submit`: a sweep as a job of a Ray cluster."""
+"""`orch submit`: run a sweep as a job of a Ray cluster."""
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +21,7 @@ from orchestrator.cli.terminal import (
     say,
 )
 from orchestrator.errors import UserError
+from orchestrator.signals import terminate_is_interrupt
 
 if TYPE_CHECKING:
     from orchestrator.job_package import Submission
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
 
 
-#: Exit codes that are the sweep's own words (orchestrator.cli).
-_OURS = (0, 1, 2, 130)
+#: Exit codes of `orch sweep` (orchestrator.cli).
+_SWEEP_CODES = (0, 1, 2, 130)
 
 
 def submit_sweep(
@@ -38,7 +38,7 @@ def submit_sweep(
     address: Annotated[
         str,
         typer.Option(
-            metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="Job server: http://HEAD:8265."
+            metavar="URL", envvar="RAY_API_SERVER_ADDRESS", help="The job server, http://HEAD:8265."
         ),
     ],
     out: Annotated[
@@ -49,75 +49,73 @@ def submit_sweep(
     overrides: Overrides = None,
     variables: Annotated[
         list[str] | None,
-        typer.Option("--env", metavar="NAME", help="Pass this variable's value on; repeatable."),
+        typer.Option(
+            "--env", metavar="NAME", help="Pass this environment variable on; repeatable."
+        ),
     ] = None,
     no_follow: Annotated[
         bool, typer.Option("--no-follow", help="Return without following the log.")
     ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="Show the sweep's jobs, submit none.")
+        bool, typer.Option("--status", help="Show the sweep's jobs without submitting one.")
     ] = False,
     stop: Annotated[
-        bool, typer.Option("--stop", help="Stop the sweep's job; its trials commit their epoch.")
+        bool,
+        typer.Option("--stop", help="Stop the sweep's job; its trials may commit their epoch."),
     ] = False,
     insecure: Insecure = False,
     as_json: Json = False,
 ) -> None:
-    """Run `orch sweep FILE` on a cluster's head and follow its log; again after anything.
+    """Run `orch sweep FILE` on a cluster's head and follow its log.
 
-    A job of this sweep that runs already is followed instead.  Ctrl-C leaves the job alone.
-    The exit code is the sweep's; 130 if the job was stopped or you have left.
+    If a job of this sweep already runs, no other one is submitted, and the command follows it.
+    Ctrl-C leaves the job running. Run the same command again after any interruption. The exit code
+    is that of the sweep, or 130 if the job was stopped or you have left.
     """
     from orchestrator.spec import load_spec
 
     if status and stop:
         raise UserError("--status and --stop: choose one of them")
     spec = load_spec(file, profile, overrides or ())
+    from orchestrator.job_package import SweepSource, submission
     from orchestrator.runner.jobs import Jobs
 
     jobs = Jobs(address, insecure)
-    with _sigterm_is_ctrl_c():
+    with terminate_is_interrupt():
         if status:
             _show(jobs, spec.name, out, as_json)
             return
         if stop:
             code = _stop(jobs, spec, out, not no_follow, as_json)
         else:
-            made = _made(spec, file, profile, overrides or [], out, variables or [], insecure)
-            job = _submitted(jobs, made)
+            if out is None:
+                raise UserError("--out: name a folder that all nodes share, or a URI (s3://...)")
+            source = SweepSource(file, profile, overrides or [])
+            package = submission(spec, source, out, variables or [], insecure=insecure)
+            job = _submitted(jobs, package)
             code = _followed(jobs, job, not no_follow, as_json)
     raise typer.Exit(code)
 
 
-def _made(
-    spec: SweepSpec, file: str, profile: str | None, overrides: list[str], out: str | None,
-    variables: list[str], insecure: bool,
-) -> Submission:  # fmt: skip
-    from orchestrator.job_package import SweepSource, submission
-
-    if out is None:
-        raise UserError("--out: name a folder that all nodes share, or a URI (s3://...)")
-    source = SweepSource(file, profile, overrides)
-    return submission(spec, source, out, variables, insecure=insecure)
-
-
-def _submitted(jobs: Jobs, made: Submission) -> Job:
-    """The job of this sweep, begun now unless it runs already."""
+def _submitted(jobs: Jobs, package: Submission) -> Job:
+    """The job of this sweep, which is started unless it already runs."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        made.write(folder)
-        job, attached = jobs.submit(made.sweep, made.out, made.entrypoint, folder, made.environment)
+        package.write(folder)
+        job, attached = jobs.submit(
+            package.sweep, package.out, package.entrypoint, folder, package.environment
+        )
     if attached:
-        say(f"{job.submission_id} of this sweep runs already, begun {job.started_at}")
-        if job.entrypoint != made.entrypoint:
-            say("its options differ from these: --stop it first if these are meant")
+        say(f"{job.submission_id} of this sweep already runs, since {job.started_at}")
+        if job.entrypoint != package.entrypoint:
+            say("its options differ from yours; to use yours, stop it first with --stop")
     else:
         say(f"submitted {job.submission_id} to {jobs.address}")
     return job
 
 
 def _followed(jobs: Jobs, job: Job, follow: bool, as_json: bool) -> int:
-    """Follow a job to its end; returns the exit code."""
+    """Follow a job to its end; return the exit code."""
     from orchestrator.runner.jobs import JobError
 
     if not follow:
@@ -128,39 +126,39 @@ def _followed(jobs: Jobs, job: Job, follow: bool, as_json: bool) -> int:
         job = jobs.follow(job.submission_id, _writer(as_json), say)
     except KeyboardInterrupt:
         say(
-            f"left {job.submission_id}, which goes on: the same command follows it again, "
-            "with --stop it ends"
+            f"left {job.submission_id}, which keeps running; the same command follows it again, "
+            "and --stop ends it"
         )
         return 130
-    except JobError as error:  # the head was started anew, say: nothing is wrong with the input
-        say(f"failed: {error}; run the same command again to go on with the sweep")
+    except JobError as error:  # for example, the head was restarted: the input is not wrong
+        say(f"failed: {error}; run the same command again to resume the sweep")
         return 1
     if as_json:
         print_json(job.to_dict())
     if job.status == "STOPPED":
-        say(f"{job.submission_id} was stopped; the same command goes on with the sweep")
+        say(f"{job.submission_id} was stopped; the same command resumes the sweep")
         return 130
-    if job.exit_code in _OURS:
+    if job.exit_code in _SWEEP_CODES:
         return job.exit_code
     say(f"failed: {job.submission_id}: {_reason(job)}")
     return 1
 
 
 def _stop(jobs: Jobs, spec: SweepSpec, out: str | None, follow: bool, as_json: bool) -> int:
-    """Stop what runs of a sweep, and wait for its end."""
+    """Stop a sweep's job and wait for its end."""
     running = [job for job in jobs.of_sweep(spec.name, out) if not job.ended]
     if len(running) > 1:
         places = ", ".join(f"--out {job.out}" for job in running)
-        raise UserError(f"{len(running)} jobs of {spec.name} run; choose one: {places}")
+        raise UserError(f"{len(running)} jobs of {spec.name} are running; choose one: {places}")
     if not running:
-        say(f"no job of {spec.name} runs at {jobs.address}")
+        say(f"no job of {spec.name} is running at {jobs.address}")
         if as_json:
             print_json(None)
         return 0
     job = running[0]
     behind = len(jobs.log(job.submission_id))
     jobs.stop(job.submission_id)
-    say(f"asked {job.submission_id} to stop; the trials that run may commit their epoch")
+    say(f"asked {job.submission_id} to stop; running trials may commit their epoch")
     if follow:
         try:
             job = jobs.follow(job.submission_id, _writer(as_json), say, behind=behind)
@@ -174,23 +172,23 @@ def _stop(jobs: Jobs, spec: SweepSpec, out: str | None, follow: bool, as_json: b
 
 
 def _show(jobs: Jobs, name: str, out: str | None, as_json: bool) -> None:
-    found = jobs.of_sweep(name, out)
+    listed = jobs.of_sweep(name, out)
     if as_json:
-        print_json([job.to_dict() for job in found])
+        print_json([job.to_dict() for job in listed])
         return
-    if not found:
+    if not listed:
         print(f"no job of {name} at {jobs.address}")
-    for job in found:
+    for job in listed:
         end = f" to {job.ended_at}" if job.ended_at else ""
         code = f", exit code {job.exit_code}" if job.exit_code is not None else ""
-        begun = f" {job.started_at}{end}" if job.started_at else ""
-        print(f"{job.submission_id}: {job.status}{begun}{code}, --out {job.out}")
-        if job.ended and job.status == "FAILED" and job.exit_code not in _OURS:
+        since = f" {job.started_at}{end}" if job.started_at else ""
+        print(f"{job.submission_id}: {job.status}{since}{code}, --out {job.out}")
+        if job.ended and job.status == "FAILED" and job.exit_code not in _SWEEP_CODES:
             print(f"  {_reason(job)}")
 
 
 def _reason(job: Job) -> str:
-    """Why a job has failed that no sweep has ended with words of its own."""
+    """Why a job failed, if not by an exit code of `orch sweep`."""
     if job.exit_code == 127:
         return "the head has no command `orch`: install the project there"
     if job.exit_code is not None and job.exit_code < 0:
@@ -199,17 +197,8 @@ def _reason(job: Job) -> str:
     return lines[-1] if lines and job.exit_code is None else f"exit code {job.exit_code}"
 
 
-@contextlib.contextmanager
-def _sigterm_is_ctrl_c() -> Iterator[None]:
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def _writer(as_json: bool) -> Callable[[str], None]:
-    """Where the job's log goes: stdout, unless our own answer stands there."""
+    """Writes the job's log: to stdout, unless that is for our own JSON."""
     stream = sys.stderr if as_json else sys.stdout
 
     def write(text: str) -> None:

@@ -1,4 +1,4 @@
-"""`orch sweep`: train what a sweep lacks."""
+"""`orch sweep`: train the missing trials of a sweep."""
 
 from __future__ import annotations
 
@@ -34,18 +34,19 @@ def sweep(
         str | None, typer.Option(metavar="A", help="Join this Ray cluster instead of starting one.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Print the trials, start none.")
+        bool, typer.Option("--dry-run", help="Print the trials without starting any.")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Set an earlier sweep of this name aside, begin anew.")
+        bool,
+        typer.Option("--fresh", help="Move an earlier sweep of this name aside and start over."),
     ] = False,
     insecure: Insecure = False,
     probe: Annotated[
-        bool, typer.Option("--probe", help="Measure first how many trials fit this machine.")
+        bool, typer.Option("--probe", help="First measure how many trials fit this machine.")
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Train every trial of a sweep that is not finished yet; run it again after anything."""
+    """Train every trial of a sweep that is not finished. Run it again after any interruption."""
     from orchestrator.spec import load_spec
 
     spec = load_spec(file, profile, overrides or ())
@@ -61,7 +62,7 @@ def sweep(
 
     options = RunOptions(address, fresh, insecure, probe)
     outcome = run_sweep(spec, out, console(stderr=as_json), options)
-    if outcome.interrupted:  # it is leaving already; what comes now must not change how
+    if outcome.interrupted:  # a further signal must not change the exit code
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
     ledger = Ledger(out, spec.name)
@@ -70,7 +71,7 @@ def sweep(
     except StoreError:
         if not outcome.error:
             raise
-        trials = []  # the store was lost, and that is said below
+        trials = []  # the store was lost, which is reported below
     comparison = compare(trials)
     if as_json:
         print_json(
@@ -93,7 +94,7 @@ def sweep(
     if outcome.error:
         print(f"failed: {outcome.error}", file=sys.stderr)
     if outcome.interrupted:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
     raise typer.Exit(outcome.exit_code)
 
 
@@ -104,7 +105,7 @@ def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:
 
 
 def _on_this_host(spec: SweepSpec, out: str | None) -> str:
-    """Precision and device of the sweep's trials here, or why they are refused."""
+    """Precision and device of the sweep's trials on this host, or why they are refused."""
     from orchestrator.preflight.precision import preview, this_machine
     from trainer.loop.device import PrecisionError
 

@@ -1,4 +1,4 @@
-"""`orch validate` and `orch schema`: sweep files before anything runs."""
+"""`orch validate` and `orch schema`: check sweep files before anything runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def validate(
     file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
 ) -> None:
-    """Check a sweep file, and each of its profiles if none is named; report every mistake."""
+    """Check a sweep file and, without --profile, each of its profiles; report every mistake."""
     from orchestrator.spec import dry_run, load_spec, profile_names
     from trainer.config import ConfigError
 

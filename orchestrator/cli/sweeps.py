@@ -1,4 +1,4 @@
-"""`orch ls`, `orch show` and `orch sync`: the sweeps that are there."""
+"""`orch ls`, `orch show` and `orch sync`: existing sweeps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ from orchestrator.cli.terminal import Json, Out, Sweep, console, print_json, say
 
 def list_sweeps(out: Out = "sweeps", as_json: Json = False) -> None:
     """List the sweeps of a folder."""
+    from orchestrator.cli import tables
     from orchestrator.ledger import listing
 
     ledgers = [listing.find_sweep(name, out) for name in listing.sweep_names(out)]
-    found = [listing.sweep_summary(ledger, ledger.read()) for ledger in ledgers]
+    summaries = [listing.sweep_summary(ledger, ledger.read()) for ledger in ledgers]
     if as_json:
-        print_json(found)
-    elif found:
-        console().print(listing.sweeps_table(found))
+        print_json(summaries)
+    elif summaries:
+        console().print(tables.sweeps_table(summaries))
     else:
         print(f"no sweep in {out}")
 
@@ -31,6 +32,7 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show a sweep's trials, or one trial's config, epochs and the end of its log."""
+    from orchestrator.cli import tables
     from orchestrator.ledger import listing
     from orchestrator.ledger.trial_log import last_log
 
@@ -42,34 +44,34 @@ def show(
             print_json({**summary, "trials": rows, "spec": listing.resolved_spec(ledger)})
             return
         print(f"{summary['name']}: {summary['question']}\n{summary['folder']}")
-        console().print(listing.trials_table(rows))
+        console().print(tables.trials_table(rows))
         return
-    found = listing.find_trial(ledger, trial)
-    log = last_log(ledger.directory(found.trial_id))
+    record = listing.find_trial(ledger, trial)
+    log = last_log(ledger.directory(record.trial_id))
     if as_json:
-        print_json({**listing.trial_details(found), "log": log})
+        print_json({**listing.trial_details(record), "log": log})
         return
-    print(f"{found.trial_id}: {found.status}" + (f" ({found.reason})" if found.reason else ""))
-    print(found.path)
-    print("config: " + json.dumps(found.config, sort_keys=True))
-    console().print(listing.epochs_table(found))
-    if found.records:
-        print(f"every number of epoch {found.records[-1]['epoch']}:")
-        console().print(listing.numbers_table(found))
-    if log and found.status != "complete":
-        print(listing.log_tail(log))
+    print(f"{record.trial_id}: {record.status}" + (f" ({record.reason})" if record.reason else ""))
+    print(record.path)
+    print("config: " + json.dumps(record.config, sort_keys=True))
+    console().print(tables.epochs_table(record))
+    if record.records:
+        print(f"every number of epoch {record.records[-1]['epoch']}:")
+        console().print(tables.numbers_table(record))
+    if log and record.status != "complete":
+        print(tables.log_tail(log))
 
 
 def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
-    """Bring MLflow's and Optuna's pictures of a sweep up to date with its trial directories."""
+    """Rebuild what MLflow and Optuna show of a sweep from its trial directories."""
     from orchestrator.ledger import listing
     from orchestrator.ledger.sweep_lock import SweepLock
     from orchestrator.tracking import projections
 
     ledger = listing.find_sweep(name, out)
     with SweepLock(ledger.folder):  # a running sweep does this itself
-        count, drawn = projections.sync(ledger, listing.resolved_spec(ledger), say)
+        count, names = projections.sync(ledger, listing.resolved_spec(ledger), say)
     if as_json:
-        print_json({"name": ledger.name, "trials": count, "pictures": drawn})
+        print_json({"name": ledger.name, "trials": count, "pictures": names})
     else:
-        print(f"{ledger.name}: {count} trials in " + " and ".join(drawn))
+        print(f"{ledger.name}: {count} trials in " + " and ".join(names))

@@ -1,4 +1,4 @@
-"""What every command shares: its arguments, the user's mistakes, printing."""
+"""What the commands share: arguments and printing."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-#: Seconds until a command that is still at work says at what.
+#: Seconds after which a command reports what it is doing.
 _PATIENCE = 1.0
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file.")]
 Sweep = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name, or its folder.")]
 Profile = Annotated[
-    str | None, typer.Option("--profile", metavar="P", help="Lay this profile over the file.")
+    str | None, typer.Option("--profile", metavar="P", help="Apply this profile of the file.")
 ]
 Overrides = Annotated[
     list[str] | None,
@@ -33,7 +33,9 @@ Out = Annotated[
 ]
 Insecure = Annotated[
     bool,
-    typer.Option("--insecure", help="Join a cluster that asks for no token: it runs any code."),
+    typer.Option(
+        "--insecure", help="Join a cluster that asks for no token. It runs anyone's code."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -43,18 +45,18 @@ def print_json(value: Any) -> None:
 
 
 def say(text: str) -> None:
-    """A line beside the command's answer."""
+    """Print a line besides the command's answer."""
     print(text, file=sys.stderr, flush=True)
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console as wide as the terminal; wide enough for every table where there is none."""
-    made = Console(stderr=stderr)
-    return made if made.is_terminal else Console(stderr=stderr, width=200)
+    """A console as wide as the terminal, or wide enough for every table if there is none."""
+    terminal = Console(stderr=stderr)
+    return terminal if terminal.is_terminal else Console(stderr=stderr, width=200)
 
 
 class Patience:
-    """Says on stderr what is being done, once it takes longer than a second."""
+    """Reports on stderr what is being done, once it takes longer than a second."""
 
     def __init__(self, text: str):
         self._text = text

@@ -1,4 +1,4 @@
-"""`orch ui`: MLflow's page on a sweep's database, and optuna-dashboard beside it."""
+"""`orch ui`: MLflow's page for a sweep's database, and optuna-dashboard."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
 
-#: Seconds that a server has to end by itself.
+#: Seconds that a server has to end before it is killed.
 _GRACE_S = 10
 _PAUSE_S = 0.3
 
 
 def show_pages(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A sweep; its tracking is shown.")
-    ] = None,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The sweep to show.")] = None,
     out: Out = "sweeps",
     port: Annotated[int, typer.Option(min=1, max=65535, help="MLflow's port on 127.0.0.1.")] = 5000,
     study_port: Annotated[
         int, typer.Option(min=1, max=65535, help="optuna-dashboard's port on 127.0.0.1.")
     ] = 8080,
 ) -> None:
-    """Start MLflow's page on the database that the sweeps are tracked in; Ctrl-C ends it.
+    """Start MLflow's page for the database in which the sweeps are tracked; Ctrl-C ends it.
 
-    With a sweep's NAME, its own page is named, and if optuna-dashboard is installed
-    (`pip install '.[dashboard]'`) it shows the sweep's study.  docs/guide/tracking.md has pictures.
+    With a sweep's NAME, the address of its own page is printed. If optuna-dashboard is installed
+    (`pip install '.[dashboard]'`), it shows the sweep's study. docs/guide/tracking.md has
+    screenshots.
     """
     from orchestrator.database_urls import UnsetVariable, expanded, without_password
     from orchestrator.ledger.listing import find_sweep
@@ -50,7 +49,8 @@ def show_pages(
     if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
         raise UserError(f"{uri}: no such database yet; run a sweep, or orch sync NAME")
     try:
-        told = {"MLFLOW_BACKEND_STORE_URI": expanded(uri)}  # a process list shows arguments
+        # Not an argument, because a list of processes would show a password in it.
+        environment = {"MLFLOW_BACKEND_STORE_URI": expanded(uri)}
         study = expanded(study)
     except UnsetVariable as error:
         raise UserError(f"{shown}: {error}") from error
@@ -64,15 +64,16 @@ def show_pages(
         lines.append(f"MLflow on {_page(server, uri, ledger)}, reading {shown}")
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
-        told |= {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-        commands["MLflow"] = command, told
+        environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
+        environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
+        commands["MLflow"] = command, environment
     if study and importlib.util.find_spec("optuna_dashboard") is None:
         lines.append("optuna-dashboard is not installed: pip install '.[dashboard]'")
-    elif study and not _is_there(study):
+    elif study and not _exists(study):
         lines.append("optuna-dashboard: no study yet; run a sweep, or orch sync NAME")
     elif study:
         if "MLflow" in commands and study_port == port:
-            raise UserError(f"--study-port {study_port}: is MLflow's; name another one")
+            raise UserError(f"--study-port {study_port}: MLflow uses this port; choose another one")
         _check_free(study_port, "--study-port")
         lines.append(f"optuna-dashboard on http://127.0.0.1:{study_port}")
         command = [sys.executable, "-m", "orchestrator.search.dashboard", str(study_port)]
@@ -82,8 +83,8 @@ def show_pages(
         raise typer.Exit(_serve(commands))
 
 
-def _is_there(study: str) -> bool:
-    """Whether a study's file is there, if it is one: to look must not make it."""
+def _exists(study: str) -> bool:
+    """Whether a study's file exists, if it has one; opening the study would create the file."""
     kind, _, path = study.partition(":")
     if kind not in ("journal", "sqlite"):
         return True
@@ -91,55 +92,55 @@ def _is_there(study: str) -> bool:
 
 
 def _page(server: str, uri: str, ledger: Ledger | None) -> str:
-    """The sweep's own page on a server, or the server's first one."""
+    """The address of the sweep's page on a server, or of the server's first page."""
     from orchestrator.tracking import experiment_id, mlflow_views
     from orchestrator.tracking.background import root_cause
 
     if ledger is None:
         return server
     try:
-        found = experiment_id(uri, ledger.name)
-    except Exception as error:  # whatever the database raises; MLflow may be told more of it
-        print(f"{ledger.name}: its page is not known: {root_cause(error)}", file=sys.stderr)
+        experiment = experiment_id(uri, ledger.name)
+    except Exception as error:  # whatever the database raises; MLflow itself may still start
+        print(f"{ledger.name}: cannot find its page: {root_cause(error)}", file=sys.stderr)
         return server
-    return server if found is None else mlflow_views.address(server, found)
+    return server if experiment is None else mlflow_views.address(server, experiment)
 
 
 def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
-    """Run servers until Ctrl-C or until one of them ends; returns the exit code.
+    """Run servers until Ctrl-C or until one of them ends; return the exit code.
 
-    Each has a process group of its own: Ctrl-C reaches this process alone, which ends them all,
-    their workers too.
+    Each server has its own process group. So Ctrl-C reaches only this process, which then ends all
+    servers with their workers.
     """
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed sends the second
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal sends SIGHUP
         signal.signal(number, interrupt)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
-        for name, (command, told) in commands.items():
+        for name, (command, environment) in commands.items():
             running[name] = subprocess.Popen(
-                command, env={**os.environ, **told}, start_new_session=True
+                command, env={**os.environ, **environment}, start_new_session=True
             )
         while True:
             for name, process in running.items():
                 code = process.poll()
                 if code is not None:
-                    print(f"{name} ended by itself (exit code {code})", file=sys.stderr)
+                    print(f"{name} ended unexpectedly (exit code {code})", file=sys.stderr)
                     return 1
             time.sleep(_PAUSE_S)
     except KeyboardInterrupt:
         return 0
     finally:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, signal.SIG_IGN)  # one signal more must not leave one behind
+            signal.signal(number, signal.SIG_IGN)  # a further signal must not interrupt this
         _end(running.values())
 
 
 def _end(processes: Collection[subprocess.Popen[bytes]]) -> None:
-    """Ask each group to end, and kill what does not."""
+    """Ask each process group to end, and kill those that do not."""
     for process in processes:
         _signal_group(process, signal.SIGTERM)
     for process in processes:
@@ -167,7 +168,7 @@ def _check_free(port: int, option: str) -> None:
 
 
 def _places(ledger: Ledger | None, out: str) -> tuple[str, str]:
-    """MLflow's address of a sweep, or of the folder, and its study's (empty: none to be shown)."""
+    """The addresses of MLflow and of the study for a sweep; without a sweep, only MLflow's."""
     from orchestrator.database_urls import resolve_uri
     from orchestrator.ledger import listing, local_place
     from orchestrator.spec import TrackingSpec
@@ -177,7 +178,7 @@ def _places(ledger: Ledger | None, out: str) -> tuple[str, str]:
     plain = TrackingSpec()
     if ledger is None:
         return resolve_uri(plain.uri, local_place(open_folder(out))), ""
-    told = listing.resolved_spec(ledger).get("tracking")
-    tracking = told if isinstance(told, dict) else {}
+    tracking = listing.resolved_spec(ledger).get("tracking")
+    tracking = tracking if isinstance(tracking, dict) else {}
     uri = resolve_uri(str(tracking.get("uri", plain.uri)), ledger.local_out)
     return uri, study_uri(str(tracking.get("study", plain.study)), ledger)

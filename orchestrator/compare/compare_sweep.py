@@ -1,4 +1,4 @@
-"""Which trials of a sweep are compared, and their comparison: for `compare` and `report`."""
+"""The trials of a sweep that are compared, and their comparison."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.compare.configurations import Comparison, compare
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 
 if TYPE_CHECKING:
     from orchestrator.compare.results import MethodComparison
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepTrials:
-    """The trials of the sweep's number of epochs.
+    """The trials that have the sweep's number of epochs.
 
     Attributes:
-        left_out: how many trials of another number there are, from before an extension.
+        left_out: how many trials have another number, from before the sweep was extended.
         unreadable: trial id -> why it cannot be read.
     """
 
@@ -30,7 +30,7 @@ class SweepTrials:
 
 @dataclass(frozen=True)
 class SweepComparison:
-    """`rows` are all configurations, `methods` is None without a complete trial."""
+    """`rows` has all configurations; `methods` is None without a complete trial."""
 
     chosen: SweepTrials
     rows: Comparison
@@ -38,24 +38,24 @@ class SweepComparison:
 
     @property
     def answer(self) -> str:
-        """The question's answer in one sentence."""
+        """The answer in one sentence."""
         return self.methods.answer if self.methods else self.rows.answer
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of the methods' figures must know."""
-        found = list(self.methods.notes) if self.methods else []
+        """What a reader of the methods' numbers must know."""
+        notes = list(self.methods.notes) if self.methods else []
         if self.methods and self.methods.frontier_problem:
-            found.append(f"No frontier of score against minutes: {self.methods.frontier_problem}.")
+            notes.append(f"No frontier of score against minutes: {self.methods.frontier_problem}.")
         if self.chosen.left_out:
-            found.append(
-                f"{self.chosen.left_out} trials of another number of epochs were left out."
+            notes.append(
+                f"{self.chosen.left_out} trials with another number of epochs were left out."
             )
-        return found
+        return notes
 
 
 def trials_of(ledger: Ledger) -> SweepTrials:
-    """Read a sweep's trials and choose those that are compared."""
+    """Read a sweep's trials and choose those to compare."""
     from pydantic import ValidationError
 
     from orchestrator.ledger import listing
@@ -65,7 +65,7 @@ def trials_of(ledger: Ledger) -> SweepTrials:
     reading = ledger.read()
     try:
         spec = SweepSpec.model_validate(listing.resolved_spec(ledger)).to_dict()
-    except ValidationError:  # nothing says how many epochs there should be
+    except ValidationError:  # the right number of epochs is unknown
         return SweepTrials(reading.trials, 0, reading.unreadable)
     trials = current(spec, reading.trials)
     return SweepTrials(trials, len(reading.trials) - len(trials), reading.unreadable)
@@ -74,16 +74,19 @@ def trials_of(ledger: Ledger) -> SweepTrials:
 def compare_sweep(
     ledger: Ledger,
     chosen: SweepTrials,
-    question: Question,
+    options: ComparisonOptions,
     tell: Callable[[str], None] = lambda text: None,
 ) -> SweepComparison:
     """Compare the configurations and the methods of these trials.
 
-    Raises `UserError` for a baseline, metric or key that is not there.
+    Args:
+        tell: is called with what is being done.
+
+    Raises `UserError` for a baseline, metric or key that does not exist.
     """
     from orchestrator.compare.compare_methods import compare_methods
 
     rows = compare(chosen.trials)
     return SweepComparison(
-        chosen, rows, compare_methods(ledger, chosen.trials, rows, question, tell)
+        chosen, rows, compare_methods(ledger, chosen.trials, rows, options, tell)
     )

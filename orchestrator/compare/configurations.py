@@ -1,7 +1,7 @@
-"""Configurations of a sweep side by side: mean and spread over seeds, and the question's answer.
+"""Configurations of a sweep side by side: mean and spread over seeds, and the answer.
 
-Only complete trials are ranked; pruned, failed and unfinished ones are counted.  Scores are those
-of the last epoch, not of the best one, which would be chosen on the same dev sentences.
+Only complete trials are ranked. Pruned, failed and unfinished ones are counted. Scores are those of
+the last epoch. The best epoch would be chosen on the same dev sentences that score it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from trainer.metrics import Place, dotted, of_trial
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
 
-#: What must be the same wherever scores are compared.
+#: What must be equal wherever scores are compared.
 BASIS: dict[str, Callable[[TrialRecord], str]] = {
     "tasks": lambda trial: ", ".join(trial.config["tasks"]),
     "data": lambda trial: str(trial.identity.get("fingerprint")),
@@ -30,8 +30,11 @@ BASIS: dict[str, Callable[[TrialRecord], str]] = {
 
 
 def precision_of_auto(trial: TrialRecord) -> str:
-    """What `precision: auto` became; empty, so that it compares with all, where a trial's config
-    names its precision: to compare those is the sweep's own question."""
+    """What `precision: auto` became.
+
+    It is empty, and so compares with everything, if the trial's config names its precision: then
+    the sweep itself asks to compare precisions.
+    """
     if trial.config["precision"] != "auto":
         return ""
     return str(trial.identity.get("precision") or "")
@@ -39,7 +42,7 @@ def precision_of_auto(trial: TrialRecord) -> str:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean and sample standard deviation over seeds; no standard deviation from a single one."""
+    """Mean and sample standard deviation over seeds; a single seed has no standard deviation."""
 
     mean: float
     sd: float | None
@@ -49,11 +52,11 @@ class Spread:
         if len(values) == 1:
             return cls(float(values[0]), None)
         mean = _mean(values)
-        # statistics.stdev is exact and takes 30 times as long: a second for 10,000 trials.
+        # statistics.stdev is exact but 30 times as slow: a second for 10,000 trials.
         return cls(mean, math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)))
 
     def text(self, digits: int) -> str:
-        """Mean ± standard deviation; of whole numbers the mean alone."""
+        """Mean ± standard deviation; without digits, the mean alone."""
         spread = "" if self.sd is None or not digits else f" ±{self.sd:.{digits}f}"
         return f"{self.mean:,.{digits}f}{spread}"
 
@@ -63,10 +66,9 @@ class Row:
     """One configuration with its complete trials.
 
     Attributes:
-        metrics: what each task's metric is called.
-        contended: whether something else ran on the device meanwhile; None where a trial does
-            not know.
-        records: of each trial, its epochs' records.
+        metrics: the name of each task's metric.
+        contended: whether something else ran on the device meanwhile; None if unknown for a trial.
+        records: the records of each trial's epochs.
     """
 
     config_id: str
@@ -89,13 +91,13 @@ class Row:
 
     @cached_property
     def numbers(self) -> dict[Place, Spread]:
-        """Every number of the records: mean and spread over the trials that have it."""
+        """Mean and spread of every number in the records, over the trials that have it."""
         of_trials = [of_trial(records) for records in self.records]
         places = dict.fromkeys(place for numbers in of_trials for place in numbers)
         return {p: Spread.of([each[p] for each in of_trials if p in each]) for p in places}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `numbers` by their dotted names."""
+        """Plain JSON values; `numbers` are keyed by dotted names."""
         plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "records"}
         named = {dotted(place): spread for place, spread in self.numbers.items()}
         return {key: _plain(value) for key, value in {**plain, "numbers": named}.items()}
@@ -103,7 +105,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answer in one sentence, its numbers, the rows by falling dev_score, trials by status."""
+    """The answer in one sentence with its numbers, rows by falling dev_score, trials by status."""
 
     answer: str
     difference: dict[str, Any]
@@ -115,9 +117,9 @@ class Comparison:
 
 
 def compare(trials: Iterable[TrialRecord]) -> Comparison:
-    """Group a ledger's trials by configuration and rank them."""
+    """Group trials by configuration and rank the configurations."""
     trials = list(trials)
-    groups: dict[str, dict[str, list[TrialRecord]]] = {}  # by configuration, then by precision
+    groups: dict[str, dict[str, list[TrialRecord]]] = {}  # by config id, then by precision
     for trial in trials:
         if trial.status == "complete" and trial.records:
             parts = groups.setdefault(str(trial.identity["config_id"]), {})
@@ -164,40 +166,40 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """`statistics.fmean`, without the second that its questions take for 10,000 trials."""
+    """`statistics.fmean` without its checks, which take a second for 10,000 trials."""
     return math.fsum(values) / len(values)
 
 
 def _answer(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
-    """ARRP against annealed PCGrad: each one's best configuration, or why it cannot be said."""
-    question = "ARRP against annealed PCGrad"
+    """The best configurations of ARRP and annealed PCGrad compared, or why they cannot be."""
+    title = "ARRP against annealed PCGrad"
     arrp = _best([r for r in rows if r.sampler == "arrp" and r.combiner == "pcgrad"])
     annealed = _best([r for r in rows if r.sampler == "annealed" and r.combiner == "pcgrad"])
     missing = [name for name, row in (("arrp", arrp), ("annealed", annealed)) if row is None]
-    if arrp is None and annealed is None and rows:  # a sweep with another question
+    if arrp is None and annealed is None and rows:  # a sweep that asks another question
         best = rows[0]
         return (
             f"Best: {best.label}, dev_score {best.dev_score.text(4)} ({_seeds(best)}).",
             {"best": best.config_id},
         )
     if arrp is None or annealed is None:
-        return f"{question}: cannot be said, no complete trial of {' and '.join(missing)}.", {}
+        return f"{title}: cannot be compared, no complete trial of {' and '.join(missing)}.", {}
     apart = [key for key in BASIS if len({arrp.basis[key], annealed.basis[key]} - {""}) > 1]
     if apart:
-        return f"{question}: cannot be said, they have different {' and '.join(apart)}.", {}
+        return f"{title}: cannot be compared, they have different {' and '.join(apart)}.", {}
     score = arrp.dev_score.mean - annealed.dev_score.mean
     error = _standard_error(arrp, annealed)
     ratio, reason = _minutes_ratio(arrp, annealed)
     if error is None:
         counts = f"{_seeds(arrp)} of arrp, {_seeds(annealed)} of annealed"
-        spread = f" (one seed has no spread: {counts}; whether it is luck cannot be said)"
+        spread = f" (one seed has no spread: {counts}; this may be luck)"
     else:
         spread = f" ±{error:.4f} (standard error; {_seeds(arrp)} and {_seeds(annealed)})"
     time = reason if ratio is None else f"at {ratio:.2f} times its minutes per epoch"
     answer = (
-        f"{question}: dev_score {arrp.dev_score.mean:.4f} against {annealed.dev_score.mean:.4f}, "
+        f"{title}: dev_score {arrp.dev_score.mean:.4f} against {annealed.dev_score.mean:.4f}, "
         f"{score:+.4f}{spread}, {time}. "
-        f"Compared: {arrp.label} | {annealed.label}, each the best of its kind."
+        f"Compared: {arrp.label} | {annealed.label}, the best configuration of each."
     )
     return answer, {
         "arrp": arrp.config_id,
@@ -210,7 +212,7 @@ def _answer(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
 
 
 def _best(rows: Sequence[Row]) -> Row | None:
-    """The highest score among those with most seeds: one lucky seed does not win over three."""
+    """The highest score among those with most seeds, so that one lucky seed does not beat three."""
     most = max((len(row.seeds) for row in rows), default=0)
     return next((row for row in rows if len(row.seeds) == most), None)
 
@@ -220,7 +222,7 @@ def _seeds(row: Row) -> str:
 
 
 def _standard_error(one: Row, other: Row) -> float | None:
-    """Of the difference of two means whose variances may differ (Welch)."""
+    """The standard error of the difference of two means whose variances may differ (Welch)."""
     if one.dev_score.sd is None or other.dev_score.sd is None:
         return None
     return math.sqrt(
@@ -229,7 +231,7 @@ def _standard_error(one: Row, other: Row) -> float | None:
 
 
 def _minutes_ratio(one: Row, other: Row) -> tuple[float | None, str]:
-    """Minutes of `one` by those of `other`, or the reason why they cannot be compared."""
+    """Minutes of `one` divided by those of `other`, or the reason why they do not compare."""
     contended = one.contended, other.contended
     problem = minutes_problem(
         contended, one.devices + other.devices, one.threads + other.threads
@@ -242,11 +244,11 @@ def _minutes_ratio(one: Row, other: Row) -> tuple[float | None, str]:
 def minutes_problem(
     contended: Iterable[bool | None], devices: Iterable[str], threads: Iterable[str]
 ) -> str:
-    """Why minutes of trials do not compare, given what these say; empty if they do."""
-    found = set(contended)
-    if True in found:
+    """Why minutes of trials do not compare; empty if they do."""
+    contention = set(contended)
+    if True in contention:
         return "contended: something else ran on the same device"
-    if None in found:
+    if None in contention:
         return "unknown whether the device was shared"
     if len(set(devices)) > 1:
         return "measured on different devices"

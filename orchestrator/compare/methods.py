@@ -1,4 +1,4 @@
-"""Methods: trials grouped by how they were trained, and what keeps two groups from comparison."""
+"""Methods: trials grouped by how they were trained, and whether two groups can be compared."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from trainer.config import TrainConfig, field_at, fields_of
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
 
-#: The question that this project asks, and its default baseline.
+#: The method that this project asks about, and the default baseline.
 ARRP, ANNEALED = "arrp+pcgrad", "annealed+pcgrad"
-#: What `--by` may keep apart.
+#: Keys of BASIS that `--by` may separate.
 _SEPARABLE = ("encoder", "epochs")
 
 
@@ -41,16 +41,16 @@ class Configuration:
         return math.fsum(scores) / len(scores)
 
     def minutes(self, seed: int) -> float:
-        """Minutes of training an epoch, mean over the epochs."""
+        """Minutes of training per epoch, the mean over epochs."""
         records = self.trials[seed].records
         return math.fsum(record["minutes_per_epoch"] for record in records) / len(records)
 
 
 @dataclass(eq=False)
 class Method:
-    """A way of training: all configurations that were tried of it.
+    """A way of training with all configurations that were tried.
 
-    `counts` are its trials by status, those that were pruned or failed included.
+    `counts` are all its trials by status, also the pruned and failed ones.
     """
 
     name: str
@@ -59,9 +59,9 @@ class Method:
 
     @cached_property
     def seeds(self) -> list[int]:
-        """The seeds that most of its configurations with most seeds have.
+        """The largest set of seeds that configurations have; of several, the most frequent one.
 
-        One lucky seed of a configuration does not stand against three of another.
+        So one lucky seed of a configuration does not compete with three seeds of another.
         """
         sets = Counter(tuple(sorted(each.trials)) for each in self.configurations)
         most = max((len(seeds) for seeds in sets), default=0)
@@ -70,10 +70,10 @@ class Method:
 
     @cached_property
     def candidates(self) -> list[Configuration]:
-        """Configurations that have all of these seeds, in the neutral order of their ids."""
+        """The configurations that have all of these seeds, sorted by id, which favours none."""
         wanted = set(self.seeds)
-        found = [each for each in self.configurations if wanted <= each.trials.keys()]
-        return sorted(found, key=lambda each: each.config_id)
+        complete = [each for each in self.configurations if wanted <= each.trials.keys()]
+        return sorted(complete, key=lambda each: each.config_id)
 
     @property
     def trials(self) -> list[TrialRecord]:
@@ -81,14 +81,14 @@ class Method:
 
     @cached_property
     def dev_tasks(self) -> list[str]:
-        """The tasks that all complete trials have a dev metric of."""
+        """The tasks for which all complete trials have a dev metric."""
         scored = [trial.records[-1]["tasks"] for trial in self.trials]
         names = self.trials[0].config["tasks"] if scored else ()
         return [name for name in names if all("dev_metric" in t.get(name, {}) for t in scored)]
 
     @cached_property
     def basis(self) -> dict[str, set[str]]:
-        """What its trials say of everything that must be the same wherever scores compare."""
+        """The values that its trials have for each key of BASIS."""
         return {key: set(map(value_of, self.trials)) - {""} for key, value_of in BASIS.items()}
 
 
@@ -105,9 +105,9 @@ def metric_of(record: Mapping[str, Any], metric: str) -> float:
 
 
 def group(trials: Iterable[TrialRecord], by: Sequence[str] = ()) -> list[Method]:
-    """Methods in order of their names: sampler + combiner + frozen set, or the values of `by`.
+    """Methods sorted by name: sampler + combiner + frozen set, or the values of the keys `by`.
 
-    A key that does not act in a trial has the value `-`.  Raises `UserError` for an unknown key.
+    A key that has no effect in a trial has the value `-`. Raises `UserError` for an unknown key.
     """
     for key in by:
         if field_at(key) is None:
@@ -147,20 +147,21 @@ def _value(canonical: Mapping[str, Any], key: str) -> str:
 
 
 def union(methods: Sequence[Method], name: str) -> Method | None:
-    """All frozen sets of one sampler and combiner as one method; None if there are not several."""
+    """All frozen sets of a sampler and combiner as one method; None if there are fewer than two."""
     parts = [m for m in methods if m.name == name or m.name.startswith(f"{name}+freeze-")]
     parts = [m for m in parts if m.configurations]
     if len(parts) < 2:
         return None
-    found = Method(f"{name}, any freeze", [c for m in parts for c in m.configurations])
-    for part in parts:
-        found.counts.update(part.counts)
-    return found
+    counts = sum((part.counts for part in parts), Counter[str]())
+    return Method(f"{name}, any freeze", [c for m in parts for c in m.configurations], counts)
 
 
 def find_baseline(methods: Sequence[Method], name: str) -> Method:
-    """The method of that name, or that alone begins with it; without one annealed PCGrad, else the
-    first with a complete trial.  Raises `UserError`."""
+    """The method with this name, or the only one whose name begins with it.
+
+    Without a name it is annealed PCGrad, or else the first method with a complete trial.
+    Raises `UserError`.
+    """
     named = {method.name: method for method in methods}
     if name:
         begun = [method for method in methods if method.name.startswith(name)]
@@ -169,35 +170,35 @@ def find_baseline(methods: Sequence[Method], name: str) -> Method:
         if len(begun) == 1:
             return begun[0]
         known = ", ".join(method.name for method in begun or methods)
-        which = f"begins {len(begun)} methods" if begun else "no such method"
-        raise UserError(f"--baseline {name}: {which}; allowed: {known or 'none is there'}")
+        reason = f"{len(begun)} methods begin so" if begun else "no such method"
+        raise UserError(f"--baseline {name}: {reason}; allowed: {known or 'none'}")
     if ANNEALED in named and named[ANNEALED].configurations:
         return named[ANNEALED]
     return next((method for method in methods if method.configurations), methods[0])
 
 
 def named(methods: Sequence[Method], names: Sequence[str], baseline: Method) -> list[Method]:
-    """The baseline and the methods of these names, or that begin with them; all without names.
+    """The baseline and the methods whose names are or begin with `names`; without names, all.
 
-    Raises `UserError` for a name that no method has.
+    Raises `UserError` for a name that fits no method.
     """
     if not names:
         return list(methods)
     known = {method.name for method in methods}
-    found = {baseline.name}
+    chosen = {baseline.name}
     for name in names:
         begun = {name} if name in known else {each for each in known if each.startswith(name)}
         if not begun:
             allowed = ", ".join(sorted(known))
             raise UserError(f"--methods {name}: no such method; allowed: {allowed}")
-        found |= begun
-    return [method for method in methods if method.name in found]
+        chosen |= begun
+    return [method for method in methods if method.name in chosen]
 
 
 def why_apart(one: Method, other: Method, by: Sequence[str] = ()) -> str:
     """Why scores of two methods (or of one method's trials) do not compare; empty if they do.
 
-    An encoder or a number of epochs may differ where the methods were told apart `by` it.
+    Encoders or numbers of epochs may differ between methods that are separated `by` that key.
     """
     for key, first in one.basis.items():
         second = other.basis[key]
@@ -205,6 +206,6 @@ def why_apart(one: Method, other: Method, by: Sequence[str] = ()) -> str:
         if len(first | second) < 2 or free:
             continue
         shown = "" if key == "data" else f" ({' | '.join(sorted(first | second))})"
-        hint = f"; --by {key} keeps them apart" if key in _SEPARABLE and key not in by else ""
+        hint = f"; --by {key} separates them" if key in _SEPARABLE and key not in by else ""
         return f"different {key}{shown}{hint}"
     return ""

@@ -1,4 +1,4 @@
-"""What a comparison is asked; light, so that a wrong option is told before anything is loaded."""
+"""The options of a comparison. They load nothing, so that a wrong option is reported at once."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Question:
-    """What is compared: `metric` decides, `margin` is how much of it does not matter.
+class ComparisonOptions:
+    """What is compared, and how.
 
-    `methods`: only those that these begin, beside the baseline; empty for all.
+    Attributes:
+        metric: the metric that the answer is about.
+        by: the keys whose values make a method; by default sampler, combiner and frozen set.
+        methods: names or beginnings of names; empty for all. The baseline always takes part.
+        margin: a difference of the metric up to this size does not matter.
     """
 
     metric: str = "dev_score"

@@ -6,13 +6,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
-from rich.table import Table
 
+from orchestrator.compare.output.tables import Cell, TableData
 from orchestrator.errors import UserError
 from orchestrator.ledger.listing import resolved_spec
 from orchestrator.ledger.trial_id import config_id
 from orchestrator.spec.models import PublishedRow, SweepSpec
 from trainer.config import ConfigError
+from trainer.metrics import EPOCH
 
 if TYPE_CHECKING:
     from orchestrator.compare.configurations import Comparison, Row
@@ -23,17 +24,19 @@ _FIGURES = (*_TASKS, "dev_score", "dev_mean", "minutes_per_epoch")
 
 
 class NotPublished(UserError):
-    """A sweep that quotes no figures; the text says what to do."""
+    """The sweep quotes no figures."""
 
 
 def side_by_side(
     ledger: Ledger, trials: Iterable[TrialRecord], comparison: Comparison
 ) -> tuple[list[dict[str, Any]], str]:
-    """One mapping a published row: `method`, `published` and `ours` (figure -> number or None),
-    `seeds`; and where the figures come from.
+    """One mapping per published row, and the source of the figures.
 
-    `trials` are the ledger's, of which `comparison` was made.  A row is matched with the entry of
-    `enqueue` at its place, a profile's smaller B included.
+    A mapping has `method`, `published` and `ours` (figure -> number or None), and `seeds`. Row n is
+    compared with the nth entry of `enqueue`, even where a profile gives that a smaller B.
+
+    Args:
+        trials: those that `comparison` was made from.
     """
     try:
         spec = SweepSpec.model_validate(resolved_spec(ledger))
@@ -46,13 +49,13 @@ def side_by_side(
         raise NotPublished(f"sweep {spec.name} quotes no published figures (key `published`)")
     # Entries with different tasks read different data.
     fingerprints = {str(trial.identity.get("fingerprint")) for trial in trials}
-    found = {row.config_id: row for row in comparison.rows}
+    by_id = {row.config_id: row for row in comparison.rows}
     rows = []
     for index, published in enumerate(spec.published.rows):
         ours = None
         if index < len(configs):
             ids = (config_id(configs[index], fingerprint) for fingerprint in fingerprints)
-            ours = next((found[name] for name in ids if name in found), None)
+            ours = next((by_id[name] for name in ids if name in by_id), None)
         rows.append(_pair(published, ours))
     return rows, spec.published.source
 
@@ -72,26 +75,28 @@ def _pair(published: PublishedRow, ours: Row | None) -> dict[str, Any]:
     }
 
 
-def table(rows: list[dict[str, Any]]) -> Table:
-    """Each figure as published | ours; columns that no row has are left out."""
-    shown = [k for k in _FIGURES if any(r["published"][k] is not None for r in rows)]
-    made = Table(box=None, pad_edge=False)
-    made.add_column("method")
-    for key in shown:
-        made.add_column(f"{key}\npublished", justify="right")
-        made.add_column("\nours", justify="right", style="bold")
-    for row in rows:
+def published_table(pairs: list[dict[str, Any]]) -> TableData:
+    """Each figure, published beside ours; without the figures that no published row has."""
+    shown = [key for key in _FIGURES if any(pair["published"][key] is not None for pair in pairs)]
+    headings = [EPOCH[key].compare if key in EPOCH else key for key in shown]
+    data = TableData(
+        ["method", *(f"{name}\n{whose}" for name in headings for whose in ("published", "ours"))]
+    )
+    for pair in pairs:
         cells = []
         for key in shown:
-            digits = 2 if key == "minutes_per_epoch" else 3
-            mark = "*" if key == "minutes_per_epoch" and row["contended"] else ""
-            cells += [
-                _number(row["published"][key], digits),
-                _number(row["ours"][key], digits, mark),
-            ]
-        made.add_row(row["method"], *cells)
-    return made
+            minutes = key == "minutes_per_epoch"
+            digits, mark = (
+                (2, {True: "*", None: "?"}.get(pair["contended"], "")) if minutes else (3, "")
+            )
+            ours = pair["ours"][key]
+            cells.append(Cell(_number(pair["published"][key], digits)))
+            cells.append(
+                Cell(_number(ours, digits) + (mark if ours is not None else ""), bool(mark))
+            )
+        data.add(pair["method"], *cells)
+    return data
 
 
-def _number(value: float | None, digits: int, mark: str = "") -> str:
-    return "-" if value is None else f"{value:.{digits}f}{mark}"
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"

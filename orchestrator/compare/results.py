@@ -1,15 +1,14 @@
-"""The figures of a comparison, as `orch compare` shows them and the report draws them."""
+"""The numbers of a comparison, which `orch compare` prints and the report shows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.diagnostics import conflicts
 from orchestrator.compare.diagnostics.importance import importances
 from orchestrator.compare.methods import Method, why_apart
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.best_of_k import BestOfK
 from orchestrator.compare.statistics.hypothesis_tests import Difference
 from orchestrator.compare.statistics.pareto_frontier import Point
@@ -31,11 +30,17 @@ class Estimate:
 
 @dataclass
 class Standing:
-    """One method by itself.
+    """One method alone.
 
-    `scores` are honest: by configurations that were chosen without what scores them.  `naive` is
-    the best configuration's score on the dev set that chose it, `optimism` what that adds.
-    `problem` says why there are no honest scores.
+    Attributes:
+        naive: the best configuration's score on the dev set on which it was chosen.
+        scores: honest scores: of configurations that were chosen without what scores them.
+        optimism: naive score minus honest score.
+        chosen: config id -> how often it was chosen.
+        configuration: label of the configuration that was chosen most often.
+        read: how many configurations' predictions were read.
+        not_read: how many more could have been chosen.
+        problem: why there are no honest scores.
     """
 
     method: str
@@ -46,7 +51,6 @@ class Standing:
     best_config_id: str = ""
     scores: dict[str, Estimate] = field(default_factory=dict)
     optimism: float | None = None
-    #: Config id -> how often it was chosen; the label of the one that was most often.
     chosen: dict[str, float] = field(default_factory=dict)
     configuration: str = ""
     read: int = 0
@@ -60,16 +64,23 @@ class Standing:
 class Contrast:
     """A method against the baseline.
 
-    `p_different` and `p_equivalent` are Holm's.  `problem` says why nothing is claimed of the
-    scores, `speed_problem` of the minutes.  `speed_up` comes from `orch time`; `apart` is what the
-    trials took, each by itself, which claims nothing.
+    Attributes:
+        scores: the compared metric of method and baseline, with the paired seeds.
+        p_different: corrected by Holm's method, as is `p_equivalent`.
+        speed_up: from `orch time`.
+        to_same_score: speed-up to the score that both reach in the end.
+        epochs_to_same_score: epochs that method and baseline need to it, means over seeds.
+        speed_problem: why no speed-up is claimed.
+        apart: the ratio of the trials' own minutes, which supports no claim.
+        dominates: probability of being better in fewer minutes.
+        dominated: probability of being worse in more minutes.
+        problem: why the scores are not compared.
     """
 
     method: str
     baseline: str
     seeds: list[int] = field(default_factory=list)
     dropped_seeds: list[int] = field(default_factory=list)
-    #: The metric in question of both, with these seeds.
     scores: dict[str, float] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
     p_different: float | None = None
@@ -78,13 +89,10 @@ class Contrast:
     sentence: str = ""
     seeds_needed: int | None = None
     speed_up: SpeedUp | None = None
-    #: The same to the score that both have at the end, and how many epochs the method and the
-    #: baseline need to it, means over seeds.
     to_same_score: SpeedUp | None = None
     epochs_to_same_score: tuple[float, float] | None = None
     speed_problem: str = ""
     apart: SpeedUp | None = None
-    #: Better and in fewer minutes; worse and in more.
     dominates: float | None = None
     dominated: float | None = None
     problem: str = ""
@@ -92,10 +100,16 @@ class Contrast:
 
 @dataclass
 class MethodComparison:
-    """All of it; `answer` is the question's answer in one sentence."""
+    """The whole comparison of methods.
+
+    Attributes:
+        answer: one sentence.
+        timed: whether the frontier's minutes come from `orch time`.
+        methods: all methods of the sweep, compared or not.
+    """
 
     answer: str
-    question: Question
+    options: ComparisonOptions
     baseline: str
     metrics: list[str]
     standings: list[Standing]
@@ -103,71 +117,64 @@ class MethodComparison:
     best_of_k: list[BestOfK]
     frontier: list[Point]
     frontier_problem: str
-    #: Whether the frontier's minutes are a timing session's.
     timed: bool
     notes: list[str]
-    #: All of the sweep's, compared or not.
     methods: list[Method]
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, the reasons (`why`) included."""
-        plain: dict[str, Any] = {
+        """Plain JSON values, including the diagnostics under `why`."""
+        return {
             "answer": self.answer,
-            **{k: v for k, v in vars(self.question).items() if k != "methods"},
+            **{k: _plain(v) for k, v in vars(self.options).items() if k != "methods"},
             "baseline": self.baseline,
-            "methods": self.standings,
-            "contrasts": self.contrasts,
-            "best_of_k": self.best_of_k,
-            "frontier": self.frontier,
+            "methods": _plain(self.standings),
+            "contrasts": _plain(self.contrasts),
+            "best_of_k": _plain(self.best_of_k),
+            "frontier": _plain(self.frontier),
             "frontier_problem": self.frontier_problem,
             "notes": self.notes,
+            "why": self.diagnostics(),
         }
-        return {key: _plain(value) for key, value in plain.items()} | {"why": self.why()}
 
     def scored(self) -> list[Method]:
-        """The compared methods that have the metric in question."""
-        compared = {made.method for made in self.standings}
-        return [method for method in self._scored() if method.name in compared]
+        """The compared methods whose trials have the compared metric."""
+        compared = {standing.method for standing in self.standings}
+        return [method for method in self._all_scored() if method.name in compared]
 
-    def _scored(self) -> list[Method]:
-        metric = self.question.metric
-        tried = [method for method in self.methods if method.candidates]
-        return [m for m in tried if metric in OVERALL or metric in m.dev_tasks]
+    def _all_scored(self) -> list[Method]:
+        metric = self.options.metric
+        complete = [method for method in self.methods if method.candidates]
+        return [m for m in complete if metric in OVERALL or metric in m.dev_tasks]
 
-    def why(self) -> dict[str, list[conflicts.Row]]:
-        """Plain rows: `conflicts`, `utilisation`, `against_single_task`, `importances`, and
-        `progress` of each method's best configuration."""
-        tried = self.scored()
-        shown: dict[str, TrialRecord] = {}
-        names: dict[str, str] = {}
-        for method in tried:
-            for trial in conflicts.best(method, self.question.metric).trials.values():
-                shown.setdefault(trial.trial_id, trial)
-                names.setdefault(trial.trial_id, method.name)
-        return {
-            "conflicts": conflicts.conflicts(tried),
-            "utilisation": conflicts.utilisation(tried),
-            # The task alone need not be compared itself.
-            "against_single_task": [
-                row
-                for row in conflicts.against_single_task(self._scored(), self.question.metric)
-                if row["method"] in {method.name for method in tried}
-            ],
-            "importances": importances(self._alike(tried), self.question.metric),
-            "progress": conflicts.progress(shown.values(), names),
-        }
+    def diagnostics(self) -> dict[str, list[conflicts.Row]]:
+        """Why methods differ, as plain rows.
 
-    def _alike(self, tried: Sequence[Method]) -> list[Method]:
-        """Those whose scores compare with the baseline's."""
+        The keys are `conflicts`, `utilisation`, `against_single_task`, `importances`, and
+        `progress` of each method's best configuration.
+        """
+        metric, scored = self.options.metric, self.scored()
+        names = {method.name for method in scored}
+        best: dict[str, tuple[str, TrialRecord]] = {}
+        for method in scored:
+            for trial in conflicts.best(method, metric).trials.values():
+                best.setdefault(trial.trial_id, (method.name, trial))
         baseline = next(method for method in self.methods if method.name == self.baseline)
-        return [m for m in tried if not why_apart(m, baseline, self.question.by)]
+        comparable = [m for m in scored if not why_apart(m, baseline, self.options.by)]
+        # A method of a single task serves as a reference even if it is not compared itself.
+        against_single_task = conflicts.against_single_task(self._all_scored(), metric)
+        return {
+            "conflicts": conflicts.conflicts(scored),
+            "utilisation": conflicts.utilisation(scored),
+            "against_single_task": [row for row in against_single_task if row["method"] in names],
+            "importances": importances(comparable, metric),
+            "progress": conflicts.progress(best.values()),
+        }
 
 
 def _plain(value: Any) -> Any:
+    """Dataclasses as mappings."""
     if hasattr(value, "__dataclass_fields__"):
-        return {k: _plain(v) for k, v in asdict(value).items()}
-    if isinstance(value, Mapping):
-        return {k: _plain(v) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    return value
+        value = vars(value)
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

@@ -1,6 +1,6 @@
-"""`orch doctor`: whether a sweep could run here, or on a cluster, before one is started.
+"""`orch doctor` checks whether a sweep could run here, or on a cluster, before one is started.
 
-Each finding is one line: how bad, what was looked at, what was found, and what to do about it.
+Each finding is one line: how serious it is, what was checked, what was found, and what to do.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ __all__ = ["Finding", "examine"]
 def examine(
     spec: SweepSpec | None, out: str, address: str | None, insecure: bool = False
 ) -> Iterator[Finding]:
-    """Look at everything that a sweep needs; raises nothing of what it finds.
+    """Check everything that a sweep needs; problems become findings, not exceptions.
 
     Args:
-        spec: the sweep; none: what every sweep needs.
+        spec: the sweep; without one, only what every sweep needs is checked.
         out: the folder of all sweeps, a path or a URI.
-        address: of a Ray cluster, whose nodes are looked at too.
-        insecure: join a cluster that asks for no token.
+        address: address of a Ray cluster whose nodes are checked too.
+        insecure: also join a cluster that asks for no token.
     """
     place = out if is_uri(out) else str(Path(out).expanduser().resolve())
     yield from local_findings(spec, place, address)

@@ -1,4 +1,4 @@
-"""Whether MLflow's and Optuna's databases answer and have the tables of today's versions."""
+"""Checks that the databases of MLflow and Optuna answer and have the current tables."""
 
 from __future__ import annotations
 
@@ -18,16 +18,13 @@ if TYPE_CHECKING:
 
 
 def database_findings(spec: SweepSpec, out: str) -> Iterator[Finding]:
-    """Of MLflow's runs and of Optuna's study, each where the sweep file says.
-
-    Nothing is made or changed there.
-    """
+    """Check the databases of MLflow's runs and Optuna's study; nothing there is changed."""
     here = "." if is_uri(out) else out
     uri = resolve_uri(spec.tracking.uri, here)
     yield _finding("mlflow", uri, tracking_health, "mlflow db upgrade")
     study = spec.tracking.study
     if study == "none":
-        yield ok("optuna", "no picture of the study is kept")
+        yield ok("optuna", "the study is not kept")
     elif study == "journal":
         yield ok("optuna", "a file beside the trials")
     else:
@@ -38,15 +35,15 @@ def database_findings(spec: SweepSpec, out: str) -> Iterator[Finding]:
 def _finding(what: str, uri: str, health: Callable[[str], Health], upgrade: str) -> Finding:
     shown = without_password(uri)
     try:
-        found = health(expanded(uri))
+        state = health(expanded(uri))
     except UnsetVariable as problem:
         return error(what, f"{shown}: {problem}", "set it to the database's password")
     except Exception as problem:  # whatever the database's client raises
-        remedy = "start it, or correct its address and password; a sweep trains without it"
+        remedy = "start it, or correct its address and password; a sweep also trains without it"
         return error(what, f"{shown} does not answer: {root_cause(problem)}", remedy)
-    if found.empty:
-        return ok(what, f"{shown}, to be made by the first sweep")
-    if found.current != found.wanted:
-        text = f"{shown} has the tables of version {found.current}, not {found.wanted}"
+    if state.empty:
+        return ok(what, f"{shown}, which the first sweep creates")
+    if state.current != state.wanted:
+        text = f"{shown} has the tables of version {state.current}, not {state.wanted}"
         return error(what, text, f"back it up, then {upgrade} '{shown}'")
-    return ok(what, f"{shown} answers" + (f", tables {found.current}" if found.current else ""))
+    return ok(what, f"{shown} answers" + (f", tables {state.current}" if state.current else ""))

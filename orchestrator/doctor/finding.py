@@ -10,7 +10,7 @@ Level = Literal["ok", "warning", "error"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was looked at and found; `remedy` says what to do, `node` where (empty: here)."""
+    """What was checked, what was found and what to do; `node` is empty for this machine."""
 
     level: Level
     what: str

@@ -1,4 +1,4 @@
-"""What a sweep reads: its sentences and its encoders."""
+"""Checks what a sweep reads: sentences and encoders."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from trainer.model.pretrained import PACKAGED, EncoderError, find_checkpoint
 
 
 def input_findings(spec: SweepSpec) -> Iterator[Finding]:
-    """Whether every file is there; nothing is downloaded or tokenised."""
+    """Check that every file exists; nothing is downloaded or tokenised."""
     try:
         configs = list(examples(spec))
     except ConfigError as problem:
-        yield error("sweep file", str(problem), "orch validate names every mistake")
+        yield error("sweep file", str(problem), "orch validate reports every mistake")
         return
     identify, roots, problems = identifier(), dict[str, None](), dict[str, None]()
     for config in configs:
@@ -40,7 +40,7 @@ def input_findings(spec: SweepSpec) -> Iterator[Finding]:
 
 
 def encoder_finding(name: str) -> Finding:
-    """Whether an encoder is here, or can be fetched by the first sweep that wants it."""
+    """Whether an encoder is here, or can be downloaded by the first sweep that needs it."""
     local = name in PRESETS or name in PACKAGED or Path(name).expanduser().is_dir()
     if local or name.startswith((".", "/", "~")) or name.count("/") > 1:
         try:
@@ -52,17 +52,17 @@ def encoder_finding(name: str) -> Finding:
         return ok("encoder", name)
     if importlib.util.find_spec("huggingface_hub") is None:
         remedy = "pip install -c constraints.txt -e '.[hub]'"
-        return error("encoder", f"{name}: needs the Hub's client", remedy)
+        return error("encoder", f"{name}: needs the package huggingface-hub", remedy)
     from huggingface_hub import try_to_load_from_cache
 
     if isinstance(try_to_load_from_cache(name, "config.json"), str):
         return ok("encoder", f"{name}, in the Hub's cache")
-    remedy = "let the first sweep download it, or fetch it now where there is no network later"
+    remedy = "the first sweep downloads it; download it now if there is no network later"
     return warning("encoder", f"{name} is not in the Hub's cache", remedy)
 
 
 def data_of(config: dict[str, object]) -> str:
-    """The fingerprint of the data that a node finds under a config's paths, or what is missing."""
+    """The fingerprint of the data under a config's paths, or what is missing."""
     from trainer.data.corpus import fingerprint
 
     try:

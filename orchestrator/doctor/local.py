@@ -1,4 +1,4 @@
-"""This machine, as far as a sweep on it is concerned: its parts, its folder, what listens."""
+"""Checks this machine: hardware, packages, output folder, security, listening programs."""
 
 from __future__ import annotations
 
@@ -21,30 +21,38 @@ from orchestrator.runner import auth_token
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
 
-#: How the programs are called that run code or show results to whoever reaches them.
-_OURS = ("raylet", "gcs_server", "ray::", "ray/dashboard", "ray/_private", "mlflow", "optuna-dash")
+#: Names of programs that run code or show results for anyone who can connect to them.
+_PROGRAMS = (
+    "raylet",
+    "gcs_server",
+    "ray::",
+    "ray/dashboard",
+    "ray/_private",
+    "mlflow",
+    "optuna-dash",
+)
 _SHOWN = 4
 
 
 def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Iterator[Finding]:
-    """What this machine has, and what it lacks for a sweep that trains here (no `address`)."""
+    """Check this machine; without `address`, also whether the sweep can train here."""
     yield from machine_findings(describe(cache_folder(spec)))
     try:
         folder = check_out(out)
         yield disk_finding("out", out, folder.free(), "--out")
     except SweepError as problem:
-        yield error("out", str(problem), "choose a folder that can be written with --out")
+        yield error("out", str(problem), "choose a writable folder with --out")
     if address is not None:
         return
     if spec is not None:
         yield from _room(spec)
         yield from precision_findings(spec, out, [this_machine(spec)])
     if auth_token.is_asked_for():
-        yield ok("token", "Ray on this machine is given one of its own by every sweep")
+        yield ok("token", "every sweep gives its own Ray on this machine a token")
     else:
         yield warning(
             "token",
-            "RAY_AUTH_MODE turns it off: every user of this machine can run code as you",
+            "RAY_AUTH_MODE turns it off, so every user of this machine can run code as you",
             "unset RAY_AUTH_MODE",
         )
     yield listening_finding(psutil.process_iter())
@@ -57,15 +65,15 @@ def cache_folder(spec: SweepSpec | None) -> str:
 
 
 def listening_finding(processes: Iterable[psutil.Process]) -> Finding:
-    """Ray, MLflow and dashboards of this user that answer to other machines."""
-    found = sorted({text for process in processes for text in _open_ports(process)})
-    if not found:
+    """Check for Ray, MLflow and dashboards of this user that answer to other machines."""
+    ports = sorted({text for process in processes for text in _open_ports(process)})
+    if not ports:
         return ok("listening", "nothing beyond loopback")
-    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    more = f" and {len(ports) - _SHOWN} more" if len(ports) > _SHOWN else ""
     return warning(
         "listening",
-        f"beyond loopback: {', '.join(found[:_SHOWN])}{more}",
-        "end what is not meant to be reached; what is needs a token or a password",
+        f"beyond loopback: {', '.join(ports[:_SHOWN])}{more}",
+        "end what nobody should reach; protect the rest with a token or a password",
     )
 
 
@@ -77,8 +85,7 @@ def _room(spec: SweepSpec) -> Iterator[Finding]:
         yield error("resources", str(problem), "use a machine with a GPU")
         return
     at_once = min(wanted.max_concurrent, max(1, wanted.places(cpus, torch.cuda.device_count())))
-    found = f"{at_once} of at most {wanted.max_concurrent} trials at once"
-    yield ok("resources", found)
+    yield ok("resources", f"{at_once} of at most {wanted.max_concurrent} trials at once")
 
 
 def _open_ports(process: psutil.Process) -> Iterator[str]:
@@ -86,10 +93,10 @@ def _open_ports(process: psutil.Process) -> Iterator[str]:
         if process.uids().real != os.getuid():
             return
         line = " ".join(process.cmdline())
-        if not any(name in line for name in _OURS):
+        if not any(name in line for name in _PROGRAMS):
             return
         connections = process.net_connections("inet")
-    except psutil.Error:  # it has just ended
+    except psutil.Error:  # the process has just ended
         return
     for connection in connections:
         host = connection.laddr.ip if connection.laddr else ""

@@ -1,4 +1,4 @@
-"""What a machine is, in plain values: a node of a cluster tells the driver the same."""
+"""Describes a machine in plain values, which a cluster's node can send, and checks it."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from trainer.storage.open import open_folder
 
 DISTRIBUTION = "orch-mtl"
 _CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
-#: Shown where all is well.
+#: Packages that are shown if all is well.
 _SHOWN = ("torch", "ray", "optuna", "mlflow")
 _MEMORY_BYTES = 2 * 10**9  # torch and Ray's daemons, and a small trial
 _DISK_BYTES = 2 * 10**9
-#: Ray's object store is about half as large; without room in /dev/shm it goes to a disk.
+#: Ray's object store needs about half of this; without room in /dev/shm it uses a disk.
 _SHM_BYTES = 160 * 10**6
 
 
 def describe(cache: str) -> dict[str, Any]:
-    """This machine: sizes in bytes, `cpus` as many as this process may use.
+    """Describe this machine; sizes are in bytes, `cpus` are those that this process may use.
 
     Args:
         cache: folder of the tokenised corpora.
@@ -48,7 +48,7 @@ def describe(cache: str) -> dict[str, Any]:
 
 
 def floors() -> dict[str, Requirement]:
-    """Package -> what the project asks of it; empty if the project is not installed."""
+    """Package -> the required version; empty if the project is not installed."""
     try:
         lines = importlib.metadata.requires(DISTRIBUTION) or []
     except importlib.metadata.PackageNotFoundError:
@@ -58,24 +58,24 @@ def floors() -> dict[str, Requirement]:
 
 
 def machine_findings(machine: dict[str, Any], node: str = "") -> Iterator[Finding]:
-    """What is wrong with a machine, or that nothing is."""
+    """Check a machine."""
     yield from _package_findings(machine, node)
     cpus, memory = machine["cpus"], machine["memory"]
-    yield ok("cpu", f"{cpus} usable" if cpus > 1 else "1 usable", node=node)
-    found = f"{in_words(machine['memory_free'])} of {in_words(memory)} free"
+    yield ok("cpu", f"{cpus} usable", node=node)
+    free = f"{in_words(machine['memory_free'])} of {in_words(memory)} free"
     if machine["memory_free"] < _MEMORY_BYTES:
-        yield warning("memory", found, "end other programs, or run fewer trials at once", node=node)
+        yield warning("memory", free, "end other programs, or run fewer trials at once", node=node)
     else:
-        yield ok("memory", found, node=node)
+        yield ok("memory", free, node=node)
     gpus = [f"{gpu['name']} with {in_words(gpu['memory'])}" for gpu in machine["gpus"]]
     yield ok("gpu", ", ".join(gpus) or "none", node=node)
     yield disk_finding("cache", machine["cache"], machine["cache_free"], "data.cache", node)
     shm = machine["shm_free"]
     if shm is not None:
-        found = f"{in_words(shm)} free in /dev/shm"
+        free = f"{in_words(shm)} free in /dev/shm"
         remedy = "give a container more: --shm-size=1g"
         enough = shm >= _SHM_BYTES
-        yield ok("shm", found, node=node) if enough else warning("shm", found, remedy, node=node)
+        yield ok("shm", free, node=node) if enough else warning("shm", free, remedy, node=node)
 
 
 def _package_findings(machine: dict[str, Any], node: str) -> Iterator[Finding]:
@@ -89,7 +89,7 @@ def _package_findings(machine: dict[str, Any], node: str) -> Iterator[Finding]:
             other.append(f"{name} {version} (tested with {tested[name]})")
     remedy = "pip install -c constraints.txt -e ."
     if not wanted:
-        found = f"{DISTRIBUTION} is not installed, so that nothing says what it needs"
+        found = f"{DISTRIBUTION} is not installed, so its requirements are unknown"
         yield warning("packages", found, remedy, node=node)
     if wrong:
         yield error("packages", ", ".join(wrong), remedy, node=node)
@@ -101,12 +101,12 @@ def _package_findings(machine: dict[str, Any], node: str) -> Iterator[Finding]:
 
 
 def disk_finding(what: str, place: str, free: int | None, option: str, node: str = "") -> Finding:
-    """Whether a folder that `option` names has room."""
+    """Check the free space of the folder that `option` sets."""
     if free is None:
-        return ok(what, f"{place}, free space not known", node=node)
+        return ok(what, f"{place}, free space unknown", node=node)
     found = f"{place}, {in_words(free)} free"
     if free < _DISK_BYTES:
-        return warning(what, found, f"free some, or choose another {option}", node=node)
+        return warning(what, found, f"free some space, or choose another {option}", node=node)
     return ok(what, found, node=node)
 
 
@@ -118,7 +118,7 @@ def _version(name: str) -> str:
 
 
 def _tested() -> dict[str, str]:
-    """Package -> the version in constraints.txt; empty where that file did not come along."""
+    """Package -> the version in constraints.txt; empty if that file was not installed."""
     try:
         lines = _CONSTRAINTS.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -127,7 +127,7 @@ def _tested() -> dict[str, str]:
 
 
 def _cpus() -> int:
-    """Of those that this process may use, as many as its container is given time for."""
+    """The CPUs that this process may use, limited by its container's CPU time."""
     cpus = len(psutil.Process().cpu_affinity()) if psutil.LINUX else os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -143,5 +143,5 @@ def _memory() -> int:
 
 
 def _gpus() -> list[dict[str, Any]]:
-    found = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
-    return [{"name": each.name, "memory": each.total_memory} for each in found]
+    gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
+    return [{"name": gpu.name, "memory": gpu.total_memory} for gpu in gpus]

@@ -1,4 +1,4 @@
-"""Which precision a sweep would use, and why; or why it would be refused."""
+"""The precision that a sweep would use and why, or why it would be refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHAT = "precision"
 def precision_findings(
     spec: SweepSpec, out: str, hardware: Sequence[Hardware]
 ) -> Iterator[Finding]:
-    """Of everything that the sweep's trials would compute on; with the device beside it."""
+    """Check the precision on the hardware of the sweep's trials."""
     try:
         text = preview(spec, out, hardware)
     except PrecisionError as problem:

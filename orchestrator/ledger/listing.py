@@ -1,27 +1,19 @@
-"""Tables of the reading commands: sweeps of a folder, trials of a sweep, epochs of a trial."""
+"""Sweeps of a folder, trials of a sweep, details of a trial: the data of the reading commands."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from orchestrator.errors import UserError
-from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord, printable
+from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
 from orchestrator.ledger.labels import labels
 from orchestrator.spec.yaml_lines import YamlError, read
-from trainer.metrics import EPOCH, PHASE, TASK, Field, Kind, Place, dotted, field_at, numbers
 from trainer.storage.folder import is_inside, is_uri
 from trainer.storage.open import open_folder
-
-#: How many lines of a trial's log `orch show` prints; `--json` has all.
-LOG_LINES = 15
 
 
 def find_sweep(name: str, out: str) -> Ledger:
@@ -85,15 +77,6 @@ def sweep_summary(ledger: Ledger, reading: Reading) -> dict[str, Any]:
     }
 
 
-def sweeps_table(summaries: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("sweep", "trials", ">best dev_score", "question")
-    for row in summaries:
-        counts = ", ".join(f"{n} {status}" for status, n in row["trials"].items()) or "none"
-        best = _number(row["best_dev_score"], 4)
-        table.add_row(row["name"], counts, best, Text(row["question"]))
-    return table
-
-
 def find_trial(ledger: Ledger, name: str) -> TrialRecord:
     """The trial with this id, or the only one whose id starts with it."""
     ids = ledger.trial_ids()
@@ -140,144 +123,13 @@ def trial_summary(trial: TrialRecord) -> dict[str, Any]:
     }
 
 
-def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table(
-        *("trial", "configuration", ">seed", "status", ">epochs", ">dev_score", ">min/epoch"),
-        "reason",
-    )
-    for row in trials:
-        table.add_row(
-            row["trial_id"],
-            Text(row["configuration"]),
-            _shown(row["seed"]),
-            row["status"],
-            f"{row['epochs']}/{_shown(row['epochs_wanted'])}",
-            _number(row["dev_score"], 4),
-            _number(row["minutes_per_epoch"], 3),
-            Text(str(row["reason"]).partition("\n")[0]),
-        )
-    return table
-
-
 def trial_details(trial: TrialRecord) -> dict[str, Any]:
     """Everything in a trial's directory, as plain JSON values."""
     details: dict[str, Any] = json_value(asdict(trial))
     return details
 
 
-def log_tail(lines: Sequence[str]) -> str:
-    """The last lines of a trial's log, without control characters."""
-    kept = [printable(line) for line in lines[-LOG_LINES:]]
-    return f"last {len(kept)} lines of its log:\n" + "\n".join(f"  {line}" for line in kept)
-
-
-def epochs_table(trial: TrialRecord) -> Table:
-    """A row for each epoch, with the columns from `trainer.metrics`."""
-    columns = _shown_fields(trial)
-    table = _table(">epoch", *(f">{heading}" for heading in columns))
-    for record in trial.records:
-        values = numbers(record)
-        cells = []
-        for place, field in columns.values():
-            doubtful = field.is_speed and place in values and record.get("contended")
-            cells.append(_number(values.get(place), field.digits) + ("*" if doubtful else ""))
-        table.add_row(str(record["epoch"]), *cells)
-    return table
-
-
-def _shown_fields(trial: TrialRecord) -> dict[str, tuple[Place, Field]]:
-    """The columns of `epochs_table` by heading, in the order of `trainer.metrics`."""
-    tasks = trial.records[-1]["tasks"] if trial.records else {}
-    columns: dict[str, tuple[Place, Field]] = {}
-    for field in EPOCH.values():
-        if field.show:
-            columns[field.show] = (field.name,), field
-        if field.kind is not Kind.TASKS:
-            continue
-        for inner in TASK.values():
-            for task, values in tasks.items():
-                if inner.show and inner.name in values:
-                    heading = inner.show.format(task=task)
-                    columns[heading] = (field.name, task, inner.name), inner
-    return columns
-
-
-def numbers_table(trial: TrialRecord) -> Table:
-    """A row for each number of a trial's last epoch, with columns for the epoch, its tasks and its
-    phases."""
-    lines: dict[str, dict[str, str]] = {}
-    units: dict[str, str] = {}
-    columns = ["epoch"]
-    for place, value in numbers(trial.records[-1]).items():
-        column, name = "epoch", dotted(place)
-        if place[0] in ("tasks", "phases"):
-            column, name = f"{place[0].removesuffix('s')} {place[1]}", dotted(place[2:])
-        if column not in columns:
-            columns.append(column)
-        lines.setdefault(name, {})[column] = _rounded(value)
-        if field := field_at(place):
-            units[name] = field.unit
-    columns = sorted(columns, key=lambda column: column.startswith("phase "))  # tasks first
-    listed = list(dict.fromkeys([*EPOCH, *TASK, *PHASE]))
-    table = _table("number", "unit", *(f">{column}" for column in columns))
-    for name in sorted(lines, key=lambda n: _position(n.partition(".")[0], listed)):
-        cells = (lines[name].get(column, "") for column in columns)
-        table.add_row(Text(name), units.get(name, ""), *cells)
-    return table
-
-
-def _position(name: str, listed: Sequence[str]) -> tuple[int, str]:
-    """Sort key: the listed numbers in their order, then the others by name."""
-    return (listed.index(name) if name in listed else len(listed)), name
-
-
-def stats_table(stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
-    """A row for each task and split: rows, dropped and noted ones, labels, lengths in tokens."""
-    table = _table("task", "split", ">rows", "dropped", "noted", "labels", ">mean", ">p95", ">max")
-    for task, splits in stats.items():
-        for split, values in splits.items():
-            table.add_row(
-                task,
-                split,
-                f"{values['rows']:,}",
-                _counts(values.get("dropped", {}), "none"),
-                _counts(values.get("noted", {}), "none"),
-                _counts(values["labels"], "-"),
-                *(str(values["tokens"][key]) for key in ("mean", "p95", "max")),
-            )
-    return table
-
-
 def json_value(value: Any) -> Any:
     """The value as plain JSON: NaN and infinities become null, keys become text."""
     text = json.dumps(value, default=str)
     return json.loads(text, parse_constant=lambda name: None)
-
-
-def _shown(value: Any) -> str:
-    return "-" if value is None else str(value)
-
-
-def _counts(counts: Mapping[str, int], nothing: str) -> str:
-    return ", ".join(f"{key}: {count}" for key, count in counts.items()) or nothing
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:,.{digits}f}"
-
-
-def _rounded(value: float) -> str:
-    """A whole number if it is one or large, else four digits."""
-    whole = isinstance(value, int) or abs(value) >= 1000
-    return f"{value:,.0f}" if whole else f"{value:.4g}"
-
-
-def _table(*columns: str) -> Table:
-    """A table with these columns; a leading `>` aligns a column to the right."""
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(
-            column.removeprefix(">"), justify="right" if right else "left", overflow="fold"
-        )
-    return table

@@ -10,13 +10,15 @@ from __future__ import annotations
 import logging
 import math
 import statistics
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from orchestrator.ledger.timed_rounds import Measured, TimedConfig, TimedRound, TimedStretch
 from orchestrator.ledger.timing_intervals import Interval, mean_interval
 
 if TYPE_CHECKING:
@@ -27,51 +29,6 @@ logger = logging.getLogger("orchestrator")
 FOLDER = "timings"
 #: Fewer quiet rounds are too few for an interval.
 MIN_ROUNDS = 5
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
-
-
-class TimedPhase(_Model):
-    """A phase's updates and examples per epoch, on average over the trial's epochs."""
-
-    name: str
-    updates: float = Field(gt=0)
-    examples: float = Field(gt=0)
-
-
-class TimedConfig(_Model):
-    """A configuration of the session.
-
-    `without_surgery_of`: the session added this configuration, with the plain sum as its combiner,
-    to measure what the combiners of these configurations cost.  It differs in nothing else.
-    """
-
-    config_id: str
-    label: str
-    trial_ids: list[str]
-    precision: str
-    phases: list[TimedPhase] = Field(min_length=1)
-    without_surgery_of: list[str] = Field(default_factory=list)
-
-
-class TimedStretch(_Model):
-    """`trainer.step_timing.Stretch`."""
-
-    phase: str
-    steps: int = Field(ge=1)
-    seconds: float = Field(gt=0)
-    parts: dict[str, float]
-
-
-class TimedRound(_Model):
-    """`trainer.step_timing.Round`; its turns by config id."""
-
-    number: int
-    contended: bool | None
-    foreign_load: float | None
-    turns: dict[str, list[TimedStretch]]
 
 
 @dataclass(frozen=True)
@@ -94,7 +51,7 @@ class Minutes:
         return self.parts["surgery"] / math.fsum(self.parts.values())
 
 
-class Session(_Model):
+class Session(Measured):
     """A timing session's file."""
 
     format: Literal[1] = 1
@@ -139,6 +96,17 @@ class Session(_Model):
 
     def config(self, config_id: str) -> TimedConfig:
         return next(each for each in self.configs if each.config_id == config_id)
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """What each configuration is called: its label, with its id where two have the same."""
+        labels = Counter(each.label for each in self.configs)
+        return {
+            each.config_id: each.label
+            if labels[each.label] == 1
+            else f"{each.label} {each.config_id}"
+            for each in self.configs
+        }
 
     def minutes(self, config_id: str) -> Minutes:
         """From the quiet rounds; from all rounds if nothing can be claimed (`problem`)."""

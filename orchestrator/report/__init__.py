@@ -1,6 +1,6 @@
 """The report of a sweep: one HTML file that needs nothing else, and its figures as files.
 
-It is drawn from the ledger alone; the same trials and the same question give the same file.
+It depends on the ledger alone: the same trials and the same options give the same file.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, trials_of
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from trainer.storage.local_folder import write_whole
 
 if TYPE_CHECKING:
@@ -23,8 +23,12 @@ __all__ = ["Report", "make", "write_figures", "write_report"]
 
 @dataclass(frozen=True)
 class Report:
-    """`html`: the page; `figures`: key -> figure, each with `svg()` and `png()`; `trials`: the ids
-    of those whose predictions are drawn."""
+    """A page and its figures.
+
+    Attributes:
+        figures: key -> figure, each with `svg()` and `png()`.
+        trials: the ids of the trials whose predictions are shown.
+    """
 
     html: str
     figures: dict[str, Figure]
@@ -34,42 +38,41 @@ class Report:
 
 def make(
     ledger: Ledger,
-    question: Question | None = None,
+    options: ComparisonOptions | None = None,
     trials: Sequence[TrialRecord] = (),
     tell: Callable[[str], None] = lambda text: None,
     *,
     compared: SweepComparison | None = None,
 ) -> Report:
-    """Draw a sweep's report; nothing is written.
+    """Make a sweep's report; nothing is written.
 
     Args:
-        trials: those whose predictions are drawn; none: one that stands for the best method.
-        tell: is told what is being done.
-        compared: the sweep's comparison by this question, where there is one already.
+        trials: those whose predictions are shown; by default one that represents the best method.
+        tell: is called with what is being done.
+        compared: the sweep's comparison with these options, if there is one already.
 
-    Raises `UserError` for a baseline, metric or key that is not there.
+    Raises `UserError` for a baseline, metric or key that does not exist.
     """
     from orchestrator.report.document import document
     from orchestrator.report.page import page
 
-    question = question or Question()
-    compared = compared or compare_sweep(ledger, trials_of(ledger), question, tell)
-    made = document(ledger, compared, question, trials, tell)
+    options = options or ComparisonOptions()
+    compared = compared or compare_sweep(ledger, trials_of(ledger), options, tell)
+    content = document(ledger, compared, options, trials, tell)
     tell("writing the page")
-    figures = [figure for section in made.sections for figure in section.figures()]
-    drawn = [part.trial_id for part in made.trials]
-    return Report(page(made), {figure.key: figure for figure in figures}, made.answer, drawn)
+    figures = {figure.key: figure for section in content.sections for figure in section.figures()}
+    return Report(page(content), figures, content.answer, [t.trial_id for t in content.trials])
 
 
 def write_report(report: Report, to: Path) -> int:
-    """Write the page, whole or not at all; returns its size in bytes.  Raises `OSError`."""
+    """Write the page, whole or not at all; return its size in bytes. Raises `OSError`."""
     content = report.html.encode(errors="replace")
     write_whole(to, content)
     return len(content)
 
 
 def write_figures(report: Report, folder: Path) -> list[Path]:
-    """Write every figure as SVG and PNG; returns their paths.  Raises `OSError`."""
+    """Write every figure as SVG and PNG; return the paths. Raises `OSError`."""
     written = []
     for key, figure in report.figures.items():
         for ending, content in (

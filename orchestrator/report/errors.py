@@ -1,4 +1,4 @@
-"""Where one trained model errs: what its dev predictions and its analysis.json say."""
+"""The errors of one trained model, from its dev predictions and its analysis.json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FILE = "analysis.json"
 
 
 class WorstError(BaseModel):
-    """One of the gravest errors; `text` is its sentence or its two, empty if unknown."""
+    """One of the largest errors; `text` holds one or two sentences, none if unknown."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -31,7 +31,7 @@ class WorstError(BaseModel):
 
 
 class Analysis(BaseModel):
-    """What `trainer.loop.error_analysis` wrote about a task, as far as it is read here."""
+    """The part that the report reads of what `trainer.loop.error_analysis` writes about a task."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -44,8 +44,8 @@ class TaskErrors:
     """One task's dev predictions of one trial; labels and predictions are (n,).
 
     Attributes:
-        label_share: of each class in the training set; None where that is not known.
-        text_problem: why the worst errors have no text; empty if they have.
+        label_share: the share of each class in the training set; None if unknown.
+        text_problem: why the worst errors have no text; empty if they have it.
     """
 
     task: Task
@@ -63,13 +63,13 @@ class TaskErrors:
         """(classes, classes) counts; row: true label, column: prediction (P0, Figures 2 and 3)."""
         counts = np.zeros((self.classes, self.classes), dtype=np.int64)
         pairs = self.labels.astype(int), self.predictions.astype(int)
-        known = [(found >= 0) & (found < self.classes) for found in pairs]
+        known = [(classes >= 0) & (classes < self.classes) for classes in pairs]
         there = known[0] & known[1]
         np.add.at(counts, (pairs[0][there], pairs[1][there]), 1)
         return counts
 
     def distances(self) -> dict[str, np.ndarray]:
-        """Group by L1 distance of prediction and label -> which examples (n,) (P0, Figure 4)."""
+        """Group by L1 distance of prediction and label -> mask of examples (n,) (P0, Figure 4)."""
         edges = list(DISTANCES.values())
         groups = np.searchsorted(edges, np.abs(self.predictions - self.labels))
         return {name: groups == number for number, name in enumerate(DISTANCES)}
@@ -83,7 +83,7 @@ class TaskErrors:
 
 @dataclass(frozen=True)
 class TrialErrors:
-    """All tasks of a trial's newest epoch; `problem` says why there are none."""
+    """The errors in all tasks of a trial's newest epoch; `problem` says why there are none."""
 
     trial: TrialRecord
     tasks: list[TaskErrors]
@@ -91,7 +91,7 @@ class TrialErrors:
 
 
 def read_errors(ledger: Ledger, trial: TrialRecord) -> TrialErrors:
-    """What the predictions of a trial's newest epoch say."""
+    """Read the predictions of a trial's newest epoch."""
     if not trial.records:
         return TrialErrors(trial, [], "it has no epoch")
     try:
@@ -99,25 +99,25 @@ def read_errors(ledger: Ledger, trial: TrialRecord) -> TrialErrors:
     except PredictionsError as error:
         return TrialErrors(trial, [], str(error))
     analyses, problem = _analyses(ledger, trial)
-    found = []
+    tasks = []
     for task in trial.train_config.task_list:
         if task.name not in columns:
             continue  # an auxiliary task without a dev set
         ids, labels, predictions = _numbers(columns[task.name])
         if not len(labels):
             continue
-        told = analyses.get(task.name, Analysis())
-        worst = told.worst or _worst(ids, labels, predictions)
-        none = "" if told.worst or not worst else problem or f"{_FILE} names none of {task.name}"
-        shares = told.label_share
+        analysis = analyses.get(task.name, Analysis())
+        worst = analysis.worst or _worst(ids, labels, predictions)
+        no_text = "" if analysis.worst or not worst else problem or f"{_FILE} lacks {task.name}"
+        shares = analysis.label_share
         if task.integer_labels and len(shares or []) != int(task.label_bounds[1]) + 1:
             shares = None
-        found.append(TaskErrors(task, labels, predictions, shares, worst, none))
-    return TrialErrors(trial, found, "" if found else "it predicts no task")
+        tasks.append(TaskErrors(task, labels, predictions, shares, worst, no_text))
+    return TrialErrors(trial, tasks, "" if tasks else "it predicts no task")
 
 
 def _numbers(columns: dict[str, Any]) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Ids, labels and predictions of the examples where both are numbers."""
+    """Ids, labels and predictions of the examples where label and prediction are numbers."""
     labels, predictions = (columns[key].to_numpy() for key in ("label", "prediction"))
     there = np.isfinite(labels) & np.isfinite(predictions)
     ids = [str(name) for name, is_there in zip(columns["id"].to_pylist(), there, strict=True)
@@ -126,7 +126,7 @@ def _numbers(columns: dict[str, Any]) -> tuple[list[str], np.ndarray, np.ndarray
 
 
 def _worst(ids: list[str], labels: np.ndarray, predictions: np.ndarray) -> list[WorstError]:
-    """Wrong examples by falling distance, without their text."""
+    """Wrong examples, the largest distance first, without their text."""
     distance = np.abs(predictions - labels)
     order = np.argsort(-distance, kind="stable")[:WORST]
     return [
@@ -137,7 +137,7 @@ def _worst(ids: list[str], labels: np.ndarray, predictions: np.ndarray) -> list[
 
 
 def _analyses(ledger: Ledger, trial: TrialRecord) -> tuple[dict[str, Analysis], str]:
-    """Task -> its analysis, or why there is none."""
+    """Task -> its analysis, and why there is none."""
     if trial.status != "complete":
         return {}, f"only a complete trial has {_FILE}, and this one is {trial.status}"
     try:

@@ -1,4 +1,4 @@
-"""A figure with what a reader needs beside it, as SVG for a page, as SVG and PNG files."""
+"""A figure with its title and caption, as SVG for a page and as SVG and PNG files."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import html
 import io
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from matplotlib.figure import Figure as Canvas
 
 from orchestrator.report import style
 
-#: Dots an inch of files and of points that are drawn as pixels.
+#: Resolution of PNG files and of points that are drawn as pixels.
 DPI = 200
 _NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _UNSAFE = re.compile(r"[^\w.-]")
@@ -19,11 +20,12 @@ _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
 _SIZE = re.compile(r'(<svg\b[^>]*?) width="[^"]*"|(<svg\b[^>]*?) height="[^"]*"')
 _ID = re.compile(r'\bid="([^"]+)"')
 _REFERENCE = re.compile(r'(xlink:href="#|url\(#)')
+#: Our colours -> the CSS colours of the page's theme.
 _THEME = {
-    "ink": "currentColor",
-    "soft": "var(--soft)",
-    "grid": "var(--grid)",
-    "paper": "var(--figure)",
+    style.INK: "currentColor",
+    style.SOFT: "var(--soft)",
+    style.GRID: "var(--grid)",
+    style.PAPER: "var(--figure)",
 }
 
 
@@ -32,53 +34,53 @@ class Figure:
     """One figure.
 
     Attributes:
-        key: its file's name without ending, and its id in a page; what neither may hold becomes _.
-        alt: what is drawn, for who cannot see it.
-        caption: what to see in it.
-        drawn: matplotlib's figure, drawn within `style.styled`.
+        key: its file name without the ending, and its id in a page. Characters that neither
+            allows become `_`.
+        alt: the description for readers who cannot see it.
+        caption: what to look for.
+        canvas: matplotlib's figure, drawn within `style.axes`.
     """
 
     key: str
     title: str
     alt: str
     caption: str
-    drawn: Canvas
+    canvas: Canvas
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", _UNSAFE.sub("_", self.key))
 
     def svg(self) -> str:
-        """A file of its own: the same figure gives the same text."""
+        """An SVG file; the same figure gives the same text."""
         sink = io.StringIO()
-        with style.styled(self.key):
-            self._lay_out()
-            self.drawn.savefig(sink, format="svg", metadata=_NO_DATE, dpi=DPI)
+        self._save(sink, "svg", _NO_DATE)
         return _METADATA.sub("", sink.getvalue())
 
-    def _lay_out(self) -> None:
-        """Place everything once: left to itself, matplotlib draws twice for every file."""
-        engine = self.drawn.get_layout_engine()
-        if engine is not None:
-            engine.execute(self.drawn)
-            self.drawn.set_layout_engine("none")
+    def png(self) -> bytes:
+        sink = io.BytesIO()
+        self._save(sink, "png", {"Software": None})
+        return sink.getvalue()
+
+    def _save(self, sink: Any, kind: str, metadata: dict[str, Any]) -> None:
+        with style.styled(self.key):
+            # We run the layout once: matplotlib would run it twice for every file.
+            if engine := self.canvas.get_layout_engine():
+                engine.execute(self.canvas)
+                self.canvas.set_layout_engine("none")
+            self.canvas.savefig(sink, format=kind, metadata=metadata, dpi=DPI)
 
     def inline(self) -> str:
-        """For a page: colours of its theme, ids that no other figure of the page has."""
+        """An SVG element for a page: in the colours of its theme, with ids unique in the page."""
         text = self.svg()
         text = text[text.index("<svg") :]
         for _ in range(2):
-            text = _SIZE.sub(lambda found: found[1] or found[2], text, count=1)
-        text = _ID.sub(lambda found: f'id="{self.key}.{found[1]}"', text)
-        text = _REFERENCE.sub(lambda found: f"{found[1]}{self.key}.", text)
-        width = round(self.drawn.get_figwidth() * 96)
+            text = _SIZE.sub(lambda match: match[1] or match[2], text, count=1)
+        text = _ID.sub(lambda match: f'id="{self.key}.{match[1]}"', text)
+        text = _REFERENCE.sub(lambda match: f"{match[1]}{self.key}.", text)
+        width = round(self.canvas.get_figwidth() * 96)
         label = html.escape(self.alt, quote=True)
         opening = f'<svg role="img" aria-label="{label}" style="max-width: {width}px"'
-        return style.themed(text.replace("<svg", opening, 1), _THEME)
-
-    def png(self) -> bytes:
-        """Pixels, 200 an inch."""
-        sink = io.BytesIO()
-        with style.styled(self.key):
-            self._lay_out()
-            self.drawn.savefig(sink, format="png", dpi=DPI, metadata={"Software": None})
-        return sink.getvalue()
+        text = text.replace("<svg", opening, 1)
+        for colour, css in _THEME.items():
+            text = text.replace(colour, css)
+        return text

@@ -1,137 +1,136 @@
-"""Methods against each other: scores and differences with their intervals, and every task's."""
+"""The sections on methods: their scores with intervals, and their differences to the baseline."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from orchestrator.compare.output import sentences, tables
+from matplotlib.axes import Axes
+
+from orchestrator.compare.output import tables
+from orchestrator.compare.output.sentences import interval
 from orchestrator.compare.results import Contrast, MethodComparison, Standing
 from orchestrator.report import style
 from orchestrator.report.figure import Figure
-from orchestrator.report.parts import Figures, Missing, Section, Table, Text
+from orchestrator.report.parts import Figures, Missing, Part, Section, Table, Text
 from orchestrator.report.style import Look
 
-#: Of methods in one figure; the tables have all.
+#: Methods in one figure; the tables show all.
 MOST = 12
 
 
-def sections(found: MethodComparison, looks: Mapping[str, Look]) -> list[Section]:
-    """Each method by itself; each one against the baseline."""
-    return [_standings(found, looks), _contrasts(found, looks)]
+def sections(comparison: MethodComparison, looks: Mapping[str, Look]) -> list[Section]:
+    """Each method alone; each method against the baseline."""
+    baseline = comparison.baseline
+    return [
+        Section("methods", "Methods", list(_standings(comparison, looks))),
+        Section("against-the-baseline", f"Against {baseline}", list(_contrasts(comparison, looks))),
+    ]
 
 
-def _standings(found: MethodComparison, looks: Mapping[str, Look]) -> Section:
-    metric = found.question.metric
-    section = Section("methods", "Methods")
-    honest = [made for made in found.standings if made.scores]
+def methods_of(rows: Iterable[Mapping[str, Any]], looks: Mapping[str, Look]) -> list[str]:
+    """The methods that have rows, in the order of `looks`."""
+    there = {row["method"] for row in rows}
+    return [name for name in looks if name in there]
+
+
+def _standings(comparison: MethodComparison, looks: Mapping[str, Look]) -> Iterable[Part]:
+    metric = comparison.options.metric
+    honest = [standing for standing in comparison.standings if standing.scores]
     if honest:
-        others = [name for name in found.metrics if name != metric]
-        drawn = [_scores(honest[:MOST], name, looks, name == metric) for name in (metric, *others)]
-        section.parts.append(Figures(drawn))
+        names = [metric, *(name for name in comparison.metrics if name != metric)]
+        yield Figures([_scores(honest[:MOST], name, looks, name == metric) for name in names])
         if len(honest) > MOST:
-            section.parts.append(
-                Text(f"The figures show the best {MOST} of {len(honest)} methods.")
-            )
+            yield Text(f"The figures show the best {MOST} of {len(honest)} methods.")
     else:
-        section.parts.append(
-            Missing("No figure of scores with intervals: no method has an honest score.")
-        )
-    section.parts.append(
-        Table.of(
-            tables.methods_sheet(found),
-            "Every method by falling score. The score is that of configurations chosen without "
-            "what scores them; optimism is what choosing on the same examples would add; grey "
-            "minutes (*) must not be compared.",
-        )
+        yield Missing("No figure of scores with intervals: no method has an honest score.")
+    yield Table(
+        "Every method by falling score. A score comes from configurations that were chosen "
+        "without the examples and the seed that score them. Optimism is what choosing on the same "
+        "examples would add. Grey minutes (*) must not be compared.",
+        tables.methods_table(comparison),
     )
-    return section
 
 
-def _contrasts(found: MethodComparison, looks: Mapping[str, Look]) -> Section:
-    metric = found.question.metric
-    section = Section("against-the-baseline", f"Against {found.baseline}")
-    told = [made for made in found.contrasts if metric in made.differences]
-    told.sort(key=lambda made: -made.differences[metric].value)
-    if not found.contrasts:
-        section.parts.append(
-            Missing(f"There is nothing to compare with {found.baseline}: no other method.")
-        )
-        return section
-    if told:
-        section.parts.append(Figures([_differences(found, told[:MOST], looks)]))
-        if len(told) > MOST:
-            section.parts.append(Text(f"The figure shows the best {MOST} of {len(told)} methods."))
+def _contrasts(comparison: MethodComparison, looks: Mapping[str, Look]) -> Iterable[Part]:
+    metric, baseline = comparison.options.metric, comparison.baseline
+    if not comparison.contrasts:
+        yield Missing(f"There is nothing to compare with {baseline}: no other method.")
+        return
+    comparable = [each for each in comparison.contrasts if metric in each.differences]
+    comparable.sort(key=lambda each: -each.differences[metric].value)
+    if comparable:
+        yield Figures([_differences(comparison, comparable[:MOST], looks)])
+        if len(comparable) > MOST:
+            yield Text(f"The figure shows the best {MOST} of {len(comparable)} methods.")
     else:
-        reasons = "; ".join(f"{made.method}: {made.problem}" for made in found.contrasts)
-        section.parts.append(Missing(f"No difference can be drawn. {reasons}."))
-    section.parts.append(
-        Table.of(
-            tables.verdicts_sheet(found),
-            f"Each method against {found.baseline}: difference of {metric} with its 95 % interval, "
-            f"p-values (Holm's) of being different and of being comparable within "
-            f"{found.question.margin:g}, and the verdict.",
-        )
+        reasons = "; ".join(f"{each.method}: {each.problem}" for each in comparison.contrasts)
+        yield Missing(f"No difference can be shown. {reasons}.")
+    yield Table(
+        f"Each method against {baseline}: the difference of {metric} with its 95 % interval, the "
+        "p-values (corrected by Holm's method) of being different and of being comparable within "
+        f"{comparison.options.margin:g}, and the verdict.",
+        tables.verdicts_table(comparison),
     )
-    others = tables.differences_sheet(found)
+    others = tables.differences_table(comparison)
     if others.rows and len(others.columns) > 1:
-        section.parts.append(
-            Table.of(others, "Differences of the other metrics; each interval is its own 95 %.")
+        yield Table(
+            "Differences of the other metrics. Each 95 % interval stands alone: it is not "
+            "corrected for the number of comparisons.",
+            others,
         )
-    return section
 
 
 def _scores(
     standings: Sequence[Standing], metric: str, looks: Mapping[str, Look], first: bool
 ) -> Figure:
-    ranked = sorted(standings, key=lambda made: -made.scores[metric].value)
-    names = [made.method for made in ranked]
-    with style.styled():
-        drawn, axes = style.axes(style.height_of_rows(len(ranked)))
-        for place, made in zip(style.rows_of_names(axes, names), ranked, strict=True):
-            score = made.scores[metric]
-            axes.plot([score.low, score.high], [place, place], color=looks[made.method].colour)
-            axes.plot(score.value, place, **looks[made.method].point_options())
+    ranked = sorted(standings, key=lambda standing: -standing.scores[metric].value)
+    scores = {standing.method: standing.scores[metric] for standing in ranked}
+    with style.axes(style.height_of_rows(len(scores))) as (canvas, axes):
+        _draw_intervals(axes, scores, looks)
         axes.set_xlabel(f"{metric}, honest, with 95 % interval")
-        axes.margins(x=0.06)
-    best, caution = ranked[0], ""
-    if first:
-        caution = (
-            " Intervals that overlap may still belong to a clear difference: the same examples and "
-            "seeds are in both."
-        )
-    told = "; ".join(f"{m.method} {sentences.interval(m.scores[metric], 4, '')}" for m in ranked)
+    texts = [f"{method} {interval(score, 4, '')}" for method, score in scores.items()]
+    best, score = next(iter(scores.items()))
+    caution = (
+        " Intervals that overlap may still belong to a clear difference, because both methods were "
+        "scored on the same examples and seeds."
+    )
     return Figure(
         f"scores-{metric}",
         f"{metric} of every method",
-        f"{metric} of {len(ranked)} methods with 95 % intervals: {told}.",
-        f"Highest: {best.method}, {sentences.interval(best.scores[metric], 4, '')}.{caution}",
-        drawn,
+        f"{metric} of {len(scores)} methods with 95 % intervals: {'; '.join(texts)}.",
+        f"Highest: {best}, {interval(score, 4, '')}.{caution if first else ''}",
+        canvas,
     )
 
 
 def _differences(
-    found: MethodComparison, told: Sequence[Contrast], looks: Mapping[str, Look]
+    comparison: MethodComparison, contrasts: Sequence[Contrast], looks: Mapping[str, Look]
 ) -> Figure:
-    metric, margin = found.question.metric, found.question.margin
-    with style.styled():
-        drawn, axes = style.axes(style.height_of_rows(len(told)) + 0.1)
+    metric, margin = comparison.options.metric, comparison.options.margin
+    baseline = comparison.baseline
+    differences = {each.method: each.differences[metric] for each in contrasts}
+    with style.axes(style.height_of_rows(len(differences)) + 0.1) as (canvas, axes):
         axes.axvspan(-margin, margin, color=style.GRID, zorder=0, label=f"within ±{margin:g}")
         axes.axvline(0, color=style.INK, linewidth=0.8)
-        names = [made.method for made in told]
-        for place, made in zip(style.rows_of_names(axes, names), told, strict=True):
-            d, look = made.differences[metric], looks[made.method]
-            axes.plot([d.low, d.high], [place, place], color=look.colour)
-            axes.plot(d.value, place, **look.point_options())
-        axes.set_xlabel(f"{metric} less that of {style.shortened(found.baseline, 30)}")
-        axes.margins(x=0.06)
-        style.with_legend(drawn, axes)
-    texts = (f"{m.method} {sentences.interval(m.differences[metric], 4)}" for m in told)
+        _draw_intervals(axes, differences, looks)
+        axes.set_xlabel(f"{metric} minus that of {style.shortened(baseline, 30)}")
+    texts = (f"{method} {interval(each, 4)}" for method, each in differences.items())
     return Figure(
         "differences",
-        f"Difference of {metric} to {found.baseline}",
-        f"Differences of {metric} to {found.baseline} with 95 % intervals: {'; '.join(texts)}.",
-        "An interval right of the line is better, left of it worse; one that lies in the band is "
-        f"comparable: differences within ±{margin:g} do not matter. One that crosses both says "
-        "nothing yet.",
-        drawn,
+        f"Difference of {metric} to {baseline}",
+        f"Differences of {metric} to {baseline} with 95 % intervals: {'; '.join(texts)}.",
+        "A method whose interval lies right of the line is better, left of it worse. An interval "
+        f"within the band is comparable: differences up to ±{margin:g} do not matter. An interval "
+        "that crosses both is too wide to decide.",
+        canvas,
     )
+
+
+def _draw_intervals(axes: Axes, estimates: Mapping[str, Any], looks: Mapping[str, Look]) -> None:
+    """One row per method with its value and interval."""
+    places = style.rows_of_names(axes, list(estimates))
+    for place, (method, estimate) in zip(places, estimates.items(), strict=True):
+        axes.plot([estimate.low, estimate.high], [place, place], color=looks[method].colour)
+        axes.plot(estimate.value, place, **looks[method].point_options())
+    axes.margins(x=0.06)

@@ -1,4 +1,4 @@
-"""A report as one HTML page that needs nothing else: no network, no script."""
+"""A report as one HTML page that needs neither network nor script."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from orchestrator.report.document import Document
 
 
 def page(document: Document) -> str:
-    """The page's text.  Whatever comes from data, names or sweep files is escaped."""
+    """The page's HTML. Everything that comes from data, names or sweep files is escaped."""
     environment = Environment(
         loader=PackageLoader("orchestrator.report", ""),
         autoescape=True,
@@ -19,7 +19,7 @@ def page(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Our own, and figures that escape their texts themselves; nothing else is taken as it is.
+    # Only our own CSS and the figures, which escape their texts themselves, are not escaped.
     css = Markup(resources.files("orchestrator.report").joinpath("page.css").read_text("utf-8"))
     drawn = {
         figure.key: Markup(figure.inline())

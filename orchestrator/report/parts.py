@@ -1,15 +1,12 @@
-"""What a report consists of, before it is written as a page."""
+"""The parts of a report, before they become a page."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from orchestrator.compare.output.tables import Cell, Sheet
+from orchestrator.compare.output.tables import TableData
 from orchestrator.report.figure import Figure
-
-__all__ = ["Cell", "Code", "Figures", "Heading", "Missing", "Part", "Section", "Table", "Text"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +19,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Missing:
-    """What cannot be shown, and why: a sentence in its place."""
+    """A sentence that says what cannot be shown, and why."""
 
     text: str
     kind: ClassVar[str] = "missing"
@@ -30,7 +27,7 @@ class Missing:
 
 @dataclass(frozen=True)
 class Heading:
-    """Begins a part of a section; `key` is its id."""
+    """The title of the parts that follow; `key` is its id in the page."""
 
     text: str
     key: str
@@ -39,7 +36,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Code:
-    """What is typed or read by a machine."""
+    """Commands or a file."""
 
     text: str
     label: str
@@ -48,7 +45,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Figures:
-    """Figures that belong together, side by side where there is room."""
+    """Figures that belong together, side by side where the page is wide enough."""
 
     figures: list[Figure]
     kind: ClassVar[str] = "figures"
@@ -56,31 +53,9 @@ class Figures:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; `words` are the columns that hold words, the others hold figures."""
-
     caption: str
-    columns: list[str]
-    rows: list[list[Cell]]
-    words: frozenset[int] = frozenset({0})
+    data: TableData
     kind: ClassVar[str] = "table"
-
-    @classmethod
-    def of(cls, sheet: Sheet, caption: str) -> Table:
-        """A sheet of `orch compare`."""
-        words = frozenset(n for n in range(len(sheet.columns)) if sheet.is_text(n))
-        return cls(caption, sheet.columns, sheet.rows, words)
-
-    @classmethod
-    def plain(
-        cls,
-        caption: str,
-        columns: Sequence[str],
-        rows: Sequence[Sequence[str]],
-        words: Sequence[int] = (0,),
-    ) -> Table:
-        """Nothing in it grey."""
-        cells = [[Cell(text) for text in row] for row in rows]
-        return cls(caption, list(columns), cells, frozenset(words))
 
 
 Part = Text | Missing | Heading | Code | Figures | Table
@@ -88,7 +63,7 @@ Part = Text | Missing | Heading | Code | Figures | Table
 
 @dataclass
 class Section:
-    """A section with its title; `key` is its id."""
+    """A section of the page; `key` is its id."""
 
     key: str
     title: str

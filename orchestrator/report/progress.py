@@ -1,72 +1,81 @@
-"""Learning curves of each method's best configuration: three x axes, and every task by itself."""
+"""Learning curves of each method's best configuration: over three x axes, and task by task."""
 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 from orchestrator.compare.diagnostics.conflicts import Row
 from orchestrator.report import style
 from orchestrator.report.figure import Figure
-from orchestrator.report.methods import MOST
-from orchestrator.report.parts import Figures, Heading, Missing, Section, Text
+from orchestrator.report.methods import MOST, methods_of
+from orchestrator.report.parts import Figures, Heading, Missing, Part, Section, Text
 from orchestrator.report.style import Look
 
-#: A row's key -> what stands at the axis.
+#: A row's key -> the label of the axis.
 AXES = {
     "minutes": "minutes of training so far",
     "updates": "updates so far",
     "examples": "examples so far",
 }
+_CAPTIONS = {
+    "minutes": "What counts in the end: which method is higher after the same minutes of training. "
+    "The minutes are those of the trials.",
+    "updates": "The same curves by optimiser steps. An update of several tasks costs more than an "
+    "update of one task.",
+    "examples": "The same curves by sentences seen: which method learns most from the same data.",
+    "epoch": "The task's dev metric after every epoch. Each sampler defines how long its epoch is.",
+}
 
 
 def section(
-    rows: Sequence[Row],
-    metrics: Sequence[str],
-    minutes_problem: str,
-    looks: Mapping[str, Look],
+    rows: Sequence[Row], metrics: Sequence[str], minutes_problem: str, looks: Mapping[str, Look]
 ) -> Section:
-    """How the best configurations got where they are.
+    """How the best configurations reached their scores.
 
     Args:
-        rows: `progress` of `MethodComparison.why()`.
-        metrics: the one in question, then the tasks.
+        rows: `progress` of `MethodComparison.diagnostics()`.
+        metrics: the compared metric, then the tasks.
         minutes_problem: why the rows' minutes do not compare; empty if they do.
     """
-    metric, tasks = metrics[0], metrics[1:]
-    made = Section("learning-curves", "Learning curves")
-    methods = [name for name in looks if any(row["method"] == name for row in rows)]
+    parts = list(_parts(rows, metrics, minutes_problem, looks))
+    return Section("learning-curves", "Learning curves", parts)
+
+
+def _parts(
+    rows: Sequence[Row], metrics: Sequence[str], minutes_problem: str, looks: Mapping[str, Look]
+) -> Iterable[Part]:
+    methods = methods_of(rows, looks)
     shown = {name: [row for row in rows if row["method"] == name] for name in methods[:MOST]}
     if not shown:
-        made.parts.append(Missing("No learning curve: no complete trial."))
-        return made
-    text = "Each method's best configuration: the mean over its seeds, and their range as a band."
-    if len(methods) > MOST:
-        text += f" The best {MOST} of {len(methods)} methods."
-    made.parts.append(Text(text))
-    if all(row["epoch"] == 1 for found in shown.values() for row in found):
-        made.parts.append(Missing("One epoch: points, no curves."))
-    made.parts.append(
-        Figures([_curve(shown, metric, x, looks, minutes_problem) for x in AXES])
-    )  # fmt: skip
+        yield Missing("No learning curve: no complete trial.")
+        return
+    more = f" The best {MOST} of {len(methods)} methods." if len(methods) > MOST else ""
+    yield Text(
+        "Each method's best configuration: the line is the mean over its seeds, the band their "
+        f"range.{more}"
+    )
+    if all(row["epoch"] == 1 for method in shown.values() for row in method):
+        yield Missing("One epoch: points, no curves.")
+    metric, *tasks = metrics
+    problems = {"minutes": minutes_problem}
+    yield Figures([_curves(shown, metric, x, looks, problems.get(x, "")) for x in AXES])
     if tasks:
-        made.parts.append(Heading("Every task", "learning-curves-tasks"))
-        made.parts.append(Figures([_curve(shown, task, "epoch", looks) for task in tasks]))
-    return made
+        yield Heading("Every task", "learning-curves-tasks")
+        yield Figures([_curves(shown, task, "epoch", looks) for task in tasks])
 
 
-def _curve(
+def _curves(
     shown: Mapping[str, Sequence[Row]],
     metric: str,
     x: str,
     looks: Mapping[str, Look],
-    minutes_problem: str = "",
+    problem: str = "",
 ) -> Figure:
-    problem = minutes_problem if x == "minutes" else ""
+    """`problem`: why minutes do not compare; the curves are then grey."""
+    label = AXES.get(x, x)
     ends = []
-    with style.styled():
-        drawn, axes = style.axes(3.0)
+    with style.axes(3.0) as (canvas, axes):
         for name, rows in shown.items():
             points = _by_epoch(rows, x, metric)
             if not points:
@@ -74,59 +83,36 @@ def _curve(
             xs, means, lows, highs = (list(column) for column in zip(*points, strict=True))
             options = looks[name].line_options(grey=bool(problem))
             axes.plot(xs, means, label=name, markevery=max(1, len(xs) // 8), **options)
-            if any(low < high for low, high in zip(lows, highs, strict=True)):
-                axes.fill_between(
-                    xs, lows, highs, color=options["color"], alpha=0.13, linewidth=0
-                )  # fmt: skip
+            if lows != highs:
+                axes.fill_between(xs, lows, highs, color=options["color"], alpha=0.13, linewidth=0)
             ends.append(f"{name} {means[-1]:.4f} at {xs[-1]:,.4g}")
-        label = AXES.get(x, x)
-        if problem:
-            axes.set_xlabel(
-                f"{label}, not comparable:\n{style.wrapped(problem)}", color=style.SOFT
-            )  # fmt: skip
-        else:
-            axes.set_xlabel(label)
+        style.label_minutes(axes, label, problem)
         if x == "epoch":
-            style.whole_numbers(axes)
+            style.label_epochs(axes)
         axes.set_ylabel(metric)
-        style.with_legend(drawn, axes)
-    grey = (
-        f" Grey, because the minutes do not compare: {problem}." if problem else ""
-    )  # fmt: skip
+    grey = f" Grey, because the minutes do not compare: {problem}." if problem else ""
     return Figure(
         f"progress-{metric}-{x}",
         f"{metric} by {label}",
         f"{metric} by {label} of {len(ends)} methods; last points: {'; '.join(ends)}.",
         _CAPTIONS[x] + grey,
-        drawn,
+        canvas,
     )
 
 
-_CAPTIONS = {
-    "minutes": "What counts in the end: who is higher at the same minutes of training. "
-    "They are the trials' own.",
-    "updates": "The same curves by optimiser steps: an update of several tasks costs more than one "
-    "of a single task.",
-    "examples": "The same curves by sentences seen: who learns most from the same data.",
-    "epoch": "The task's dev metric behind every epoch, each an epoch as its sampler defines it.",
-}
-
-
 def _by_epoch(rows: Sequence[Row], x: str, metric: str) -> list[tuple[float, float, float, float]]:
-    """x, mean, lowest and highest of the seeds, for epochs that all seeds have."""
-    epochs: dict[int, list[Row]] = {}
+    """x, mean, lowest and highest score over the seeds, for the epochs that all seeds have."""
+    epochs: dict[int, list[tuple[float, float]]] = {}
     for row in rows:
-        if _value(row, metric) is not None:
-            epochs.setdefault(row["epoch"], []).append(row)
-    seeds = max((len(found) for found in epochs.values()), default=0)
+        score = row.get(metric, row["tasks"].get(metric))
+        if score is not None:
+            epochs.setdefault(row["epoch"], []).append((row[x], float(score)))
+    seeds = max(map(len, epochs.values()), default=0)
     points = []
-    for _, found in sorted(epochs.items()):
-        if len(found) == seeds:
-            values = [float(_value(row, metric)) for row in found]
-            mean_x = statistics.fmean(row[x] for row in found)
-            points.append((mean_x, statistics.fmean(values), min(values), max(values)))
+    for _, pairs in sorted(epochs.items()):
+        if len(pairs) == seeds:
+            xs, scores = zip(*pairs, strict=True)
+            points.append(
+                (statistics.fmean(xs), statistics.fmean(scores), min(scores), max(scores))
+            )
     return points
-
-
-def _value(row: Row, metric: str) -> Any:
-    return row.get(metric) if metric in row else row["tasks"].get(metric)

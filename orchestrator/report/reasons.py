@@ -1,16 +1,18 @@
-"""Why methods differ: conflicts, cosines, surgery's cost, utilisation, single tasks, parameters."""
+"""The section on why methods differ: conflicts, surgery's cost, utilisation, single tasks, keys."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.axes import Axes
 
 from orchestrator.compare.diagnostics.conflicts import Row
 from orchestrator.compare.output import tables
 from orchestrator.report import style, surgery
 from orchestrator.report.figure import Figure
-from orchestrator.report.methods import MOST
+from orchestrator.report.methods import MOST, methods_of
 from orchestrator.report.parts import Figures, Heading, Missing, Part, Section, Table
 from orchestrator.report.style import Look
 
@@ -18,209 +20,209 @@ if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
     from orchestrator.ledger.timing_sessions import Session
 
-#: Pairs of tasks whose cosines are drawn: all of five tasks.
+#: Pairs of tasks whose cosines are shown: all pairs of five tasks.
 _MOST_PAIRS = 10
 _MOST_PARAMETERS = 12
 
 
 def section(
-    why: Mapping[str, Sequence[Row]],
+    diagnostics: Mapping[str, Sequence[Row]],
     sessions: Sequence[Session],
     shown: Mapping[str, Sequence[TrialRecord]],
     looks: Mapping[str, Look],
 ) -> Section:
-    """`why`: `MethodComparison.why()`; `shown`: method -> trials of its best configuration."""
-    made = Section("why", "Why methods differ")
+    """Why methods differ.
+
+    Args:
+        diagnostics: `MethodComparison.diagnostics()`.
+        shown: method -> trials of its best configuration.
+    """
+    result = Section("why", "Why methods differ")
     for title, parts in {
-        "Conflicting gradients": _conflicts(why["conflicts"], looks),
+        "Conflicting gradients": _conflicts(diagnostics["conflicts"], looks),
         "The cost of surgery": surgery.parts(sessions, shown),
-        "Utilisation": _utilisation(why["utilisation"], looks),
-        "Against single tasks": _single_tasks(why["against_single_task"], looks),
-        "Importance of parameters": _importances(why["importances"]),
+        "Utilisation": _utilisation(diagnostics["utilisation"], looks),
+        "Against single tasks": _single_tasks(diagnostics["against_single_task"], looks),
+        "Importance of parameters": _importances(diagnostics["importances"]),
     }.items():
         key = "why-" + title.lower().replace(" ", "-")
-        made.parts += [Heading(title, key), *parts]
-    return made
+        result.parts += [Heading(title, key), *parts]
+    return result
 
 
 def _conflicts(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Part]:
     whole = [row for row in rows if row["phase"] == ""]
-    methods = [name for name in looks if any(row["method"] == name for row in whole)][:MOST]
+    methods = methods_of(whole, looks)[:MOST]
     if not methods:
         yield Missing(
-            "No trial kept the gradients of its tasks apart (single tasks, plain sums), so that no "
-            "conflict was measured."
+            "No conflict was measured: no trial kept the gradients of its tasks separate (single "
+            "tasks and plain sums do not)."
         )
         return
+    by_method = {name: [row for row in whole if row["method"] == name] for name in methods}
     pairs = sorted({pair for row in whole for pair in row["cosines"]})
+    shares = {
+        name: [(row["epoch"], row["conflict_share"]) for row in found]
+        for name, found in by_method.items()
+    }
     figures = [
-        _over_epochs(
-            "conflicts", "share of conflicting pairs", whole, methods, looks,
-            lambda row: row["conflict_share"],
+        _by_epoch(
+            "conflicts", "share of conflicting pairs", shares, looks,
             "How often two tasks' gradients in a step point against each other (negative cosine).",
         )
     ]  # fmt: skip
     for pair in pairs[:_MOST_PAIRS]:
         one, _, other = pair.partition("|")
+        cosines = {
+            name: [(row["epoch"], row["cosines"].get(pair)) for row in found]
+            for name, found in by_method.items()
+        }
         figures.append(
-            _over_epochs(
-                f"cosine-{one}-{other}", f"cosine of {one} and {other}", whole, methods, looks,
-                lambda row, pair=pair: row["cosines"].get(pair),
-                "Mean cosine of the two tasks' gradients in a step; below 0 they conflict.",
+            _by_epoch(
+                f"cosine-{one}-{other}", f"cosine of {one} and {other}", cosines, looks,
+                "Mean cosine of the two tasks' gradients in a step. Below 0 they conflict.",
             )
         )  # fmt: skip
     yield Figures(figures)
-    yield Table.of(
-        tables.conflicts_sheet(whole),
-        "How often the gradients of two tasks conflict in a step, and the mean cosine behind it: "
-        "means over epochs and trials.",
+    yield Table(
+        "How often the gradients of two tasks conflict in a step, with the mean cosine in "
+        "brackets. Both are means over epochs and trials.",
+        tables.conflicts_table(whole),
     )
     if len(pairs) > _MOST_PAIRS:
         yield Missing(f"{len(pairs) - _MOST_PAIRS} more pairs of tasks are in orch compare --json.")
 
 
-def _over_epochs(
-    key: str, what: str, rows: Sequence[Row], methods: Sequence[str], looks: Mapping[str, Look],
-    value: object, caption: str,
-) -> Figure:  # fmt: skip
-    assert callable(value)
-    told = []
-    with style.styled():
-        drawn, axes = style.axes(2.7)
-        for name in methods:
-            points = [
-                (row["epoch"], value(row))
-                for row in rows
-                if row["method"] == name and value(row) is not None
-            ]
+def _by_epoch(
+    key: str,
+    what: str,
+    curves: Mapping[str, Sequence[tuple[int, float | None]]],
+    looks: Mapping[str, Look],
+    caption: str,
+) -> Figure:
+    """`curves`: method -> epoch and value; an epoch without a value has no point."""
+    texts = []
+    with style.axes(2.7) as (canvas, axes):
+        for name, curve in curves.items():
+            points = [(epoch, value) for epoch, value in curve if value is not None]
             if points:
                 xs, ys = zip(*points, strict=True)
                 axes.plot(xs, ys, label=name, **looks[name].line_options())
-                told.append(f"{name} {ys[0]:.3f} to {ys[-1]:.3f}")
+                texts.append(f"{name} {ys[0]:.3f} to {ys[-1]:.3f}")
         if key == "conflicts":
-            axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1)  # markers keep their heads
+            axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1)  # room for the highest markers
         else:
             axes.axhline(0, color=style.INK, linewidth=0.8)
-        style.whole_numbers(axes)
-        axes.set_xlabel("epoch")
+        style.label_epochs(axes)
         axes.set_ylabel(what)
-        style.with_legend(drawn, axes)
     title = what[0].upper() + what[1:]
-    alt = f"{title} by epoch, first to last: {'; '.join(told)}."
-    return Figure(key, title, alt, f"{caption} Means over all complete trials of a method.", drawn)
+    alt = f"{title} by epoch, first to last: {'; '.join(texts)}."
+    return Figure(key, title, alt, f"{caption} Means over all complete trials of a method.", canvas)
 
 
 def _utilisation(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Part]:
     known = [row for row in rows if row["utilisation"] is not None]
-    methods = [name for name in looks if any(row["method"] == name for row in known)][:MOST]
+    methods = methods_of(known, looks)[:MOST]
     if not methods:
         yield Missing("The trials did not record which share of each training set an epoch saw.")
         return
     tasks = list(dict.fromkeys(row["task"] for row in known))
-    of_task = style.looks(tasks)
-    mean = {
-        (name, task): statistics.fmean(found)
+    percent = {
+        (name, task): 100 * statistics.fmean(values)
         for name in methods
         for task in tasks
-        if (found := [r["utilisation"] for r in known if (r["method"], r["task"]) == (name, task)])
+        if (values := [r["utilisation"] for r in known if (r["method"], r["task"]) == (name, task)])
     }
-    with style.styled():
-        drawn, axes = style.axes(style.height_of_rows(len(methods)))
-        places = dict(zip(methods, style.rows_of_names(axes, methods), strict=True))
-        for task in tasks:
-            there = [name for name in methods if (name, task) in mean]
-            axes.plot(
-                [100 * mean[name, task] for name in there], [places[name] for name in there],
-                label=task, clip_on=False, **of_task[task].point_options(),
-            )  # fmt: skip
+    with style.axes(style.height_of_rows(len(methods))) as (canvas, axes):
+        _draw_tasks(axes, methods, tasks, percent, clip_on=False)
         axes.set_xlim(-2, 102)
         axes.set_xlabel("% of the training set seen in an epoch")
-        style.with_legend(drawn, axes)
-    told = "; ".join(f"{name}: {task} {100 * v:.1f} %" for (name, task), v in mean.items())
-    yield Figures(
-        [
-            Figure(
-                "utilisation",
-                "Share of each training set that an epoch sees",
-                f"Share of each training set that an epoch sees. {told}.",
-                "What a method leaves unused of the large tasks (P0, Table 1). Means over epochs "
-                "and complete trials.",
-                drawn,
-            )
-        ]
+    texts = "; ".join(f"{name}: {task} {value:.1f} %" for (name, task), value in percent.items())
+    figure = Figure(
+        "utilisation",
+        "Share of each training set that an epoch sees",
+        f"Share of each training set that an epoch sees. {texts}.",
+        "What a method leaves unused of the large tasks (P0, Table 1). Means over epochs and "
+        "complete trials.",
+        canvas,
     )
+    yield Figures([figure])
 
 
 def _single_tasks(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Part]:
     if not rows:
         yield Missing(
             "No difference to single tasks: the sweep has no complete single_task trials, or no "
-            "others."
+            "other ones."
         )
         return
-    methods = [name for name in looks if any(row["method"] == name for row in rows)][:MOST]
+    methods = methods_of(rows, looks)[:MOST]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
-    of_task = style.looks(tasks)
-    with style.styled():
-        drawn, axes = style.axes(style.height_of_rows(len(methods)))
-        places = dict(zip(methods, style.rows_of_names(axes, methods), strict=True))
+    differences = {(row["method"], row["task"]): row["difference"] for row in rows}
+    with style.axes(style.height_of_rows(len(methods))) as (canvas, axes):
         axes.axvline(0, color=style.INK, linewidth=0.8)
-        for task in tasks:
-            some = [row for row in rows if row["task"] == task and row["method"] in places]
-            axes.plot(
-                [row["difference"] for row in some], [places[row["method"]] for row in some],
-                label=task, **of_task[task].point_options(),
-            )  # fmt: skip
-        axes.set_xlabel("metric less that of the task alone")
-        style.with_legend(drawn, axes)
-    told = "; ".join(f"{r['method']}: {r['task']} {r['difference']:+.4f}" for r in rows)
-    yield Figures(
-        [
-            Figure(
-                "against-single-tasks",
-                "Every task against the task alone",
-                f"Each task's dev metric less that of a model for this task alone. {told}.",
-                "Right of the line the other tasks helped, left of it they did harm. Best "
-                "configurations, means over seeds on the whole dev set.",
-                drawn,
-            )
-        ]
+        _draw_tasks(axes, methods, tasks, differences)
+        axes.set_xlabel("metric minus that of the task alone")
+    texts = "; ".join(f"{name}: {task} {v:+.4f}" for (name, task), v in differences.items())
+    figure = Figure(
+        "against-single-tasks",
+        "Every task against the task alone",
+        f"Each task's dev metric minus that of a model for this task alone. {texts}.",
+        "Right of the line the other tasks helped, left of it they did harm. Best configurations, "
+        "means over seeds on the whole dev set.",
+        canvas,
     )
-    cells = [
-        [r["method"], r["task"], f"{r['metric']:.4f}", f"{r['single_task']:.4f}",
-         f"{r['difference']:+.4f}"]
-        for r in rows
-    ]  # fmt: skip
-    columns = ["method", "task", "metric", "task alone", "difference"]
-    yield Table.plain("Every task against the task alone.", columns, cells, words=(0, 1))
+    yield Figures([figure])
+    data = tables.TableData(["method", "task", "metric", "task alone", "difference"])
+    for row in rows:
+        numbers = f"{row['metric']:.4f}", f"{row['single_task']:.4f}", f"{row['difference']:+.4f}"
+        data.add(row["method"], row["task"], *numbers)
+    yield Table("Every task against the task alone.", data)
+
+
+def _draw_tasks(
+    axes: Axes,
+    methods: Sequence[str],
+    tasks: Sequence[str],
+    values: Mapping[tuple[str, str], float],
+    **options: Any,
+) -> None:
+    """One row per method with a point per task; `values` are by method and task."""
+    places = dict(zip(methods, style.rows_of_names(axes, methods), strict=True))
+    for task, look in style.looks(tasks).items():
+        there = [name for name in methods if (name, task) in values]
+        axes.plot(
+            [values[name, task] for name in there], [places[name] for name in there], label=task,
+            **look.point_options() | options,
+        )  # fmt: skip
 
 
 def _importances(rows: Sequence[Row]) -> Iterable[Part]:
     if not rows:
         yield Missing(
-            "Importance of parameters cannot be said: fewer than 20 configurations were tried to "
-            "the end, or nothing tells the best of them apart."
+            "The importance of parameters cannot be estimated: fewer than 20 configurations were "
+            "trained to the end, or nothing distinguishes the best of them."
         )
         return
     figures = []
     for target in dict.fromkeys(row["target"] for row in rows):
-        some = [row for row in rows if row["target"] == target]
-        some = sorted(some, key=lambda row: -row["importance"])[:_MOST_PARAMETERS]
-        with style.styled():
-            drawn, axes = style.axes(style.height_of_rows(len(some)))
-            places = style.rows_of_names(axes, [row["parameter"] for row in some])
-            axes.barh(places, [row["importance"] for row in some], 0.42, color=style.PALETTE[0])
+        ranked = sorted(
+            (row for row in rows if row["target"] == target), key=lambda row: -row["importance"]
+        )[:_MOST_PARAMETERS]
+        with style.axes(style.height_of_rows(len(ranked))) as (canvas, axes):
+            places = style.rows_of_names(axes, [row["parameter"] for row in ranked])
+            axes.barh(places, [row["importance"] for row in ranked], 0.42, color=style.PALETTE[0])
             axes.set_xlabel(f"importance for {target}")
-        told = "; ".join(f"{row['parameter']} {row['importance']:.2f}" for row in some)
+        texts = "; ".join(f"{row['parameter']} {row['importance']:.2f}" for row in ranked)
         figures.append(
             Figure(
                 f"importance-{target}",
                 f"Importance for {target}",
-                f"Importance of the searched parameters for {target}: {told}.",
+                f"Importance of the searched parameters for {target}: {texts}.",
                 "How much a parameter's values among the best tenth of the configurations (at "
-                "least five) differ from those among all: where tries differ, not what "
-                "a parameter causes.",
-                drawn,
+                "least five) differ from its values among all of them. This shows where tries "
+                "differ, not what a parameter causes.",
+                canvas,
             )
         )
     yield Figures(figures)

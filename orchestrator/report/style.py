@@ -1,6 +1,7 @@
-"""How figures look: colours that colour-blind readers tell apart, markers and lines for grey paper.
+"""How figures look: colours for colour-blind readers, markers and line styles for grey paper.
 
-Ink, grid and paper have colours of their own, so that a page can exchange them for its theme's.
+Ink, grid and paper have colours that nothing else uses, so that a page can replace them with the
+colours of its theme.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,14 +22,14 @@ from matplotlib.ticker import MaxNLocator
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "h", "p", "*")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
-#: What must not be relied on: contended minutes above all.
+#: For numbers that must not be relied on, such as contended minutes.
 GREY = "#85858c"
 INK, SOFT, GRID, PAPER = "#1c1c1f", "#55555d", "#d8d8dc", "#fefefe"
-#: Inches.  Text of 10 points stays readable where a phone shows the figure at four fifths.
+#: Inches.  A phone shows the figure at four fifths of this; text of 10 points stays readable.
 WIDTH = 4.8
-#: Of text that stands in a figure, in characters.
+#: The longest line of text in a figure, in characters.
 LINE = 52
-#: A legend's line, and what an entry's mark takes of it, in characters.
+#: The width of a legend and of an entry's mark, in characters.
 _LEGEND, _HANDLE = 66, 10
 #: More points than this are drawn as pixels.
 MANY_POINTS = 400
@@ -36,7 +37,7 @@ MANY_POINTS = 400
 _RC: Any = {
     "font.size": 10,
     "font.family": "sans-serif",
-    # The next ones are as wide as the first one, with which the figure was laid out.
+    # The layout uses the first font; the others are about as wide.
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
     "svg.fonttype": "none",
     "text.parse_math": False,  # a name may hold a $
@@ -75,11 +76,11 @@ class Look:
     line: Any
 
     def line_options(self, grey: bool = False) -> dict[str, Any]:
-        """Of `Axes.plot`."""
+        """Options of `Axes.plot` for a line."""
         return self.point_options(grey) | {"linestyle": self.line}
 
     def point_options(self, grey: bool = False) -> dict[str, Any]:
-        """Of `Axes.plot` without a line."""
+        """Options of `Axes.plot` for points without a line."""
         return {
             "color": GREY if grey else self.colour,
             "marker": self.marker,
@@ -89,7 +90,7 @@ class Look:
 
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """One look a name: colours come back after six, with other markers and lines."""
+    """One look per name. Colours repeat after six names, with other markers and lines."""
     return {
         name: Look(
             PALETTE[n % len(PALETTE)],
@@ -102,32 +103,36 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 @contextlib.contextmanager
 def styled(salt: str = "") -> Iterator[None]:
-    """Everything that draws or writes a figure stands in this; `salt` makes its ids."""
+    """Everything that draws or saves a figure runs within this; ids are derived from `salt`."""
     with matplotlib.rc_context(_RC | {"svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 
 
 def canvas(height: float) -> Canvas:
-    """An empty figure, inches."""
+    """An empty figure, `height` inches high."""
     return Canvas(figsize=(WIDTH, height), layout="constrained")
 
 
-def axes(height: float) -> tuple[Canvas, Axes]:
-    """An empty figure with one pair of axes."""
-    made = canvas(height)
-    return made, made.add_subplot()
+@contextlib.contextmanager
+def axes(height: float) -> Iterator[tuple[Canvas, Axes]]:
+    """A new figure with one pair of axes; on leaving, its legend is added."""
+    with styled():
+        drawing = canvas(height)
+        axes = drawing.add_subplot()
+        yield drawing, axes
+        _add_legend(drawing, axes)
 
 
-def with_legend(made: Canvas, of: Axes) -> None:
-    """A legend below the axes in as many columns as fit; the figure grows by its lines."""
-    handles, names = of.get_legend_handles_labels()
+def _add_legend(drawing: Canvas, axes: Axes) -> None:
+    """Add a legend below the axes in as many columns as fit; the figure grows by its lines."""
+    handles, names = axes.get_legend_handles_labels()
     if not names:
         return
     columns = max(1, min(len(names), _LEGEND // (max(map(len, names)) + _HANDLE)))
     lines = -(-len(names) // columns)
-    made.set_figheight(made.get_figheight() + 0.205 * lines)
-    made.legend(
+    drawing.set_figheight(drawing.get_figheight() + 0.205 * lines)
+    drawing.legend(
         handles, [shortened(name) for name in names], loc="outside lower center", ncols=columns
     )
 
@@ -142,35 +147,39 @@ def wrapped(text: str) -> str:
     return "\n".join(textwrap.wrap(text, LINE))
 
 
-def whole_numbers(of: Axes) -> None:
-    """Epochs have no halves."""
-    of.xaxis.set_major_locator(MaxNLocator(integer=True))
+def label_minutes(axes: Axes, label: str, problem: str) -> None:
+    """Label the x axis; `problem` says why its minutes do not compare, empty if they do."""
+    if problem:
+        axes.set_xlabel(f"{label}, not comparable:\n{wrapped(problem)}", color=SOFT)
+    else:
+        axes.set_xlabel(label)
 
 
-def rows_of_names(of: Axes, names: Sequence[str]) -> list[float]:
-    """Prepare for one row a name, the first on top, each name above its row (long ones have the
-    whole width); returns the rows' places on the y axis."""
-    of.set_ylim(-0.6, len(names) - 0.1)
-    of.set_yticks([])
-    of.grid(False, axis="y")
-    of.spines["left"].set_visible(False)
+def label_epochs(axes: Axes) -> None:
+    """Label the x axis with whole epochs."""
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlabel("epoch")
+
+
+def rows_of_names(axes: Axes, names: Sequence[str]) -> list[float]:
+    """Prepare one row per name, the first on top; return the rows' places on the y axis.
+
+    Each name stands above its row, where long names have the whole width.
+    """
+    axes.set_ylim(-0.6, len(names) - 0.1)
+    axes.set_yticks([])
+    axes.grid(False, axis="y")
+    axes.spines["left"].set_visible(False)
     places = [float(len(names) - 1 - number) for number in range(len(names))]
     for place, name in zip(places, names, strict=True):
-        of.text(
-            0.0, place + 0.28, shortened(name), transform=of.get_yaxis_transform(),
+        axes.text(
+            0.0, place + 0.28, shortened(name), transform=axes.get_yaxis_transform(),
             va="bottom", fontsize=9.5,
         )  # fmt: skip
-        of.axhline(place, color=GRID, linewidth=0.6, zorder=0)
+        axes.axhline(place, color=GRID, linewidth=0.6, zorder=0)
     return places
 
 
 def height_of_rows(count: int) -> float:
-    """Inches for so many rows of `rows_of_names`."""
+    """The height in inches for `rows_of_names`."""
     return 0.8 + 0.46 * count
-
-
-def themed(svg: str, theme: Mapping[str, str]) -> str:
-    """An SVG whose ink, grid and paper are a theme's (any CSS colour)."""
-    for plain, name in ((INK, "ink"), (SOFT, "soft"), (GRID, "grid"), (PAPER, "paper")):
-        svg = svg.replace(plain, theme[name])
-    return svg

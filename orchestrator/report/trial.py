@@ -1,4 +1,4 @@
-"""The papers' figures of one trial: confusion, similarity, bias, worst errors, its own curves."""
+"""The papers' figures of one trial: confusion, similarity, bias, worst errors, its curves."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from orchestrator.compare.diagnostics.conflicts import Row
+from orchestrator.compare.output.tables import TableData
 from orchestrator.report import style
 from orchestrator.report.errors import TaskErrors, TrialErrors
 from orchestrator.report.figure import Figure
 from orchestrator.report.parts import Figures, Heading, Missing, Part, Table, Text
 
-#: Classes of a confusion matrix whose cells hold their figures.
+#: A confusion matrix of more classes has no numbers in its cells.
 _MOST_WRITTEN = 10
 _SHOWN_ERRORS = 10
 _CLASS_NAMES = {
@@ -23,36 +24,35 @@ _CLASS_NAMES = {
 }
 
 
-def parts(found: TrialErrors, label: str) -> Iterable[Part]:
-    """One trial's part of the report; `label`: its configuration."""
-    trial = found.trial
+def parts(errors: TrialErrors, label: str) -> Iterable[Part]:
+    """One trial's part of the report; `label` names its configuration."""
+    trial = errors.trial
     yield Heading(trial.trial_id, f"trial-{trial.trial_id}")
     last = trial.records[-1] if trial.records else None
     score = f", dev_score {last['dev_score']:.4f} after epoch {last['epoch']}" if last else ""
     yield Text(f"{label}, seed {trial.config['seed']}, {trial.status}{score}.")
     if len(trial.records) == 1:
         yield Missing("One epoch: its learning curves are points.")
-    if found.problem:
-        yield Missing(f"No figure of its predictions: {found.problem}.")
-    told = {each.task.name: each for each in found.tasks}
+    if errors.problem:
+        yield Missing(f"No figure of its predictions: {errors.problem}.")
+    by_task = {each.task.name: each for each in errors.tasks}
     for task in trial.config["tasks"]:
         figures = []
         if last and "dev_metric" in last["tasks"].get(task, {}):
             figures.append(_curve(trial.trial_id, trial.records, task))
-        if task in told:
-            figures += _figures(trial.trial_id, told[task])
+        if task in by_task:
+            figures += _figures(trial.trial_id, by_task[task])
         if figures:
             yield Figures(figures)
-        if task in told:
-            yield from _worst(told[task])
+        if task in by_task:
+            yield from _worst(by_task[task])
 
 
 def _curve(trial_id: str, records: Sequence[Row], task: str) -> Figure:
-    """Train and dev metric by epoch: what separates them was learnt by heart."""
+    """Training and dev metric by epoch; the gap between them is what was memorised."""
     ends = []
     name = records[-1]["tasks"][task].get("metric", "metric")
-    with style.styled():
-        drawn, axes = style.axes(2.6)
+    with style.axes(2.6) as (canvas, axes):
         for (key, shown), look in zip(
             (("train_metric", "training batches"), ("dev_metric", "dev set")),
             style.looks(("train", "dev")).values(),
@@ -66,17 +66,15 @@ def _curve(trial_id: str, records: Sequence[Row], task: str) -> Figure:
             if points:
                 axes.plot(*zip(*points, strict=True), label=shown, **look.line_options())
                 ends.append(f"{shown} {points[-1][1]:.4f}")
-        style.whole_numbers(axes)
-        axes.set_xlabel("epoch")
+        style.label_epochs(axes)
         axes.set_ylabel(f"{task} {name}")
-        style.with_legend(drawn, axes)
     return Figure(
         f"{trial_id}-{task}-epochs",
         f"{task}: training and dev {name}",
         f"{task} {name} by epoch, last: {', '.join(ends)}.",
-        "Training batches as they were seen, dropout on. Where the two part, the model learns its "
-        "training set by heart.",
-        drawn,
+        "Training batches were scored as they were seen, with dropout on. Where the two curves "
+        "separate, the model memorises its training set.",
+        canvas,
     )
 
 
@@ -90,7 +88,7 @@ def _figures(trial_id: str, each: TaskErrors) -> Iterable[Figure]:
 
 
 def _confusion(trial_id: str, each: TaskErrors) -> Figure:
-    """Rows normalised to 1, the training set's labels beside them (P0, Figures 2 and 3)."""
+    """Rows that sum to 1, beside the shares of the labels (P0, Figures 2 and 3)."""
     counts, name = each.confusion(), each.task.name
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
@@ -102,8 +100,8 @@ def _confusion(trial_id: str, each: TaskErrors) -> Figure:
     if label_share is None:
         label_share, source = (totals[:, 0] / max(1, totals.sum())).tolist(), "dev set"
     with style.styled():
-        drawn = style.canvas(1.3 + min(3.4, 0.45 * each.classes + 0.4))
-        matrix, bars = drawn.subplots(1, 2, width_ratios=(3, 1.3))
+        canvas = style.canvas(1.3 + min(3.4, 0.45 * each.classes + 0.4))
+        matrix, bars = canvas.subplots(1, 2, width_ratios=(3, 1.3))
         _matrix(matrix, shares, classes)
         places = np.arange(each.classes)
         bars.barh(places, [100 * s for s in label_share], color=style.PALETTE[0], height=0.6)
@@ -113,28 +111,31 @@ def _confusion(trial_id: str, each: TaskErrors) -> Figure:
         bars.set_xlabel(f"% of labels,\n{source}")
         matrix.set_ylabel("true label")
         matrix.set_xlabel("predicted label")
-    told = "; ".join(
+    texts = "; ".join(
         f"{label}: {int(totals[n, 0])} examples, {shares[n, n]:.0%} right, "
         f"{share:.0%} of the {source}"
         for n, (label, share) in enumerate(zip(classes, label_share, strict=True))
     )
-    note = "" if source == "training set" else (
-        " The training set's labels are not known here (no analysis.json), the dev set's are shown."
-    )  # fmt: skip
+    note = (
+        ""
+        if source == "training set"
+        else " The labels of the training set are unknown (no analysis.json), so the dev set's are "
+        "shown."
+    )
     return Figure(
         f"{trial_id}-{name}-confusion",
         f"{name}: confusion of labels, beside how frequent they are",
-        f"Confusion matrix of {name}, {int(counts.sum())} dev examples. {told}.",
-        "Each row sums to 1: what was predicted of examples with this label. Right ones lie on the "
-        f"diagonal. The bars are the labels' shares of the {source}: frequent labels draw "
-        f"predictions to them.{note}",
-        drawn,
+        f"Confusion matrix of {name}, {int(counts.sum())} dev examples. {texts}.",
+        "Each row sums to 1 and shows what was predicted for examples with this label. Correct "
+        f"predictions lie on the diagonal. The bars are the labels' shares of the {source}: models "
+        f"tend to predict frequent labels.{note}",
+        canvas,
     )
 
 
 def _matrix(axes: Axes, shares: np.ndarray, classes: Sequence[str]) -> None:
     count = len(classes)
-    # cividis reads the same with every kind of colour vision, and in grey.
+    # cividis looks the same with every kind of colour vision, and in grey.
     axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
     axes.grid(False)
     every = max(1, count // _MOST_WRITTEN)
@@ -151,8 +152,7 @@ def _matrix(axes: Axes, shares: np.ndarray, classes: Sequence[str]) -> None:
 def _scatter(trial_id: str, each: TaskErrors) -> Figure:
     """True against predicted similarity, grouped by L1 distance (P0, Figure 4)."""
     name, groups = each.task.name, each.distances()
-    with style.styled():
-        drawn, axes = style.axes(3.6)
+    with style.axes(3.6) as (canvas, axes):
         low, high = each.task.label_range
         axes.plot([low, high], [low, high], color=style.INK, linewidth=0.8)
         for (group, chosen), look in zip(groups.items(), style.looks(groups).values(), strict=True):
@@ -165,26 +165,24 @@ def _scatter(trial_id: str, each: TaskErrors) -> Figure:
                 )  # fmt: skip
         axes.set_xlabel(f"true {each.task.label}")
         axes.set_ylabel(f"predicted {each.task.label}")
-        style.with_legend(drawn, axes)
-    told = ", ".join(f"{group} {chosen.mean():.1%}" for group, chosen in groups.items())
+    texts = ", ".join(f"{group} {chosen.mean():.1%}" for group, chosen in groups.items())
     return Figure(
         f"{trial_id}-{name}-similarity",
         f"{name}: true against predicted {each.task.label}",
-        f"{len(each.labels)} dev examples of {name} by distance from the truth: {told}.",
-        "Grouped by distance from the truth: close to 0.5, near to 1, far to 2, opposite beyond. "
-        "On the line a prediction is right.",
-        drawn,
+        f"{len(each.labels)} dev examples of {name} by distance from the truth: {texts}.",
+        "Grouped by distance from the truth: close is up to 0.5, near up to 1, far up to 2, "
+        "opposite beyond that. A prediction on the line is exact.",
+        canvas,
     )
 
 
 def _bias(trial_id: str, each: TaskErrors) -> Figure:
-    """Under- against over-predictions; of a yes-or-no task the false negatives and positives."""
+    """Under- against over-predictions; for two classes, false negatives and false positives."""
     name, (below, right, above) = each.task.name, each.bias()
     binary = each.task.integer_labels and each.classes == 2
     words = ("false negatives", "false positives") if binary else ("under", "over")
     total, wrong = below + right + above, below + above
-    with style.styled():
-        drawn, axes = style.axes(1.45)
+    with style.axes(1.45) as (canvas, axes):
         left = 0.0
         pieces = ((words[0], below, style.PALETTE[0], "//"), ("right", right, style.GRID, ""),
                   (words[1], above, style.PALETTE[4], "xx"))  # fmt: skip
@@ -200,7 +198,6 @@ def _bias(trial_id: str, each: TaskErrors) -> Figure:
         axes.grid(False, axis="y")
         axes.spines["left"].set_visible(False)
         axes.set_xlabel(f"% of {total:,} dev examples")
-        style.with_legend(drawn, axes)
     of_errors = (
         f"{below / wrong:.0%} {words[0]}, {above / wrong:.0%} {words[1]}" if wrong else "none"
     )
@@ -208,31 +205,27 @@ def _bias(trial_id: str, each: TaskErrors) -> Figure:
         f"{trial_id}-{name}-bias",
         f"{name}: {words[0]} against {words[1]}" + ("" if binary else "-predictions"),
         f"{total} dev examples of {name}: {below} {words[0]}, {right} right, {above} {words[1]}.",
-        f"Of its errors: {of_errors}. An even split is an unbiased model.",
-        drawn,
+        f"Of its errors: {of_errors}. The errors of an unbiased model are split evenly.",
+        canvas,
     )
 
 
 def _worst(each: TaskErrors) -> Iterable[Part]:
     name = each.task.name
     if not each.worst:
-        yield Text(f"{name}: every dev example is right.")
+        yield Text(f"{name}: every dev example is predicted correctly.")
         return
     if each.text_problem:
-        yield Missing(f"{name}: the worst errors by id, without their text: {each.text_problem}.")
+        yield Missing(
+            f"{name}: the worst errors are listed by id, without their text: {each.text_problem}."
+        )
     digits = 0 if each.task.integer_labels else 2
-    with_text = not each.text_problem
-    rows = [
-        [
-            *(["\n".join(error.text) or "-"] if with_text else []),
-            f"{error.label:.{digits}f}",
-            f"{error.prediction:.{digits}f}",
-            error.id,
-        ]
-        for error in each.worst[:_SHOWN_ERRORS]
-    ]
-    columns = [*(["text"] if with_text else []), "true", "predicted", "id"]
-    yield Table.plain(
-        f"{name}: the {len(rows)} gravest errors.", columns, rows, words=(0, len(columns) - 1)
-        if with_text else (2,),
-    )  # fmt: skip
+    numbers = ["true", "predicted"]
+    data = TableData(["id", *numbers] if each.text_problem else ["text", *numbers, "id"])
+    for error in each.worst[:_SHOWN_ERRORS]:
+        numbers = [f"{error.label:.{digits}f}", f"{error.prediction:.{digits}f}"]
+        if each.text_problem:
+            data.add(error.id, *numbers)
+        else:
+            data.add("\n".join(error.text) or "-", *numbers, error.id)
+    yield Table(f"{name}: the {len(data.rows)} largest errors.", data)

@@ -18,7 +18,7 @@ from ray.exceptions import AuthenticationError
 
 from orchestrator.errors import UserError, first_line
 from orchestrator.runner import auth_token, local_ray, nodes
-from orchestrator.runner.stopping import handled
+from orchestrator.signals import handled
 
 if TYPE_CHECKING:
     from orchestrator.spec import ResourcesSpec

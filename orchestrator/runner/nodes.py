@@ -136,7 +136,7 @@ def differences(name: str, theirs: Mapping[str, str], ours: Mapping[str, str]) -
 
 
 class Witness:
-    """An actor that answers questions on one node, if possible in the driver's working folder."""
+    """An actor that answers questions on one node, if possible in the driver's directory."""
 
     def __init__(self, cwd: str):
         import os

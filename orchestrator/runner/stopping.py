@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -14,8 +13,8 @@ from ray import tune
 
 from orchestrator.runner.attempts import Attempts
 from orchestrator.runner.draining import Draining
+from orchestrator.signals import handled
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)  # `ray job stop` sends SIGTERM
 #: Signals within so many seconds count as one: `timeout` signals a process and then its group.
 _SAME_S = 0.3
 #: If trials wait and none runs, we look at Ray's nodes every so many seconds.
@@ -112,25 +111,3 @@ class Stopping(tune.Stopper):
             yield
         if self.signals:
             raise KeyboardInterrupt
-
-
-def terminate_is_interrupt() -> contextlib.AbstractContextManager[None]:
-    """For a while SIGTERM raises KeyboardInterrupt, as SIGINT does."""
-    return handled(signal.default_int_handler, [signal.SIGTERM])
-
-
-@contextlib.contextmanager
-def handled(
-    handler: Callable[[int, FrameType | None], Any] | signal.Handlers,
-    signals: Iterable[signal.Signals] = _SIGNALS,
-) -> Iterator[None]:
-    """Handle these signals by `handler` for a while; does nothing outside the main thread."""
-    previous = {}
-    with contextlib.suppress(ValueError):
-        for number in signals:
-            previous[number] = signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, before in previous.items():
-            signal.signal(number, before)

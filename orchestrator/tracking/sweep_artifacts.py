@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, trials_of
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.ledger import RESOLVED, STATUSES, Ledger, TrialRecord
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking import SweepArtifacts
@@ -34,7 +34,7 @@ def artifacts_of(
     """
     chosen = trials_of(ledger)
     progress()
-    compared = compare_sweep(ledger, chosen, Question(), lambda text: progress())
+    compared = compare_sweep(ledger, chosen, ComparisonOptions(), lambda text: progress())
     best = _best(chosen.trials)
     files = {"sweep.yaml": ledger.folder.read(RESOLVED) or b"", **_tables(compared)}
     of_trials = {trial.trial_id: _of_trial(ledger, trial) for trial in _shown(compared)}

@@ -117,7 +117,7 @@ def test_a_sweep_on_a_head(head: Head, tmp_path: Path) -> None:
             relay.start()
             wait(lambda: " again" in output.read_text(), "the connection does not come back")
             attached = orch(head, tmp_path, "--no-follow")
-            assert "orch-s-1 of this sweep runs already" in attached.stderr
+            assert "orch-s-1 of this sweep already runs" in attached.stderr
             stopped = orch(head, tmp_path, "--stop")
             assert stopped.returncode == 0, stopped.stderr
             assert "orch-s-1: STOPPED" in stopped.stderr

@@ -17,7 +17,7 @@ from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is i
 from tests.support.drivers import SMALL_NODE, SWEEP, Driver, trials
 from tests.support.paths import ROOT
 
-pytestmark = pytest.mark.all_faults
+pytestmark = pytest.mark.exhaustive(reason="a cluster of nodes of two kinds, and a sweep on it")
 Start = Callable[..., Driver]
 #: Loaded by every process of a node: what its devices multiply natively.
 _KIND = """

@@ -247,8 +247,8 @@ def test_an_interrupt_that_python_swallowed_ends_the_next_round() -> None:
     ("arguments", "message"),
     [
         (["--trials", "cycle"], "no trial 'cycle'"),
-        (["--baseline", "cycle"], "--baseline cycle: is none of those that are timed: "),
-        (["--top", "2", "--baseline", "round_robin+pcgrad"], "names several: "),
+        (["--baseline", "cycle"], "--baseline cycle: not among the timed configurations: "),
+        (["--top", "2", "--baseline", "round_robin+pcgrad"], "fits several: "),
         (["--device", "gpu"], "device: unknown value 'gpu'"),
         (["--device", "cuda"], "device: there is no CUDA device here"),
     ],

@@ -196,7 +196,7 @@ def test_out_must_be_a_place_for_all_nodes(out: str, says: str, sweep: Any) -> N
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("NOT_SET", "is not set"), ("A=hidden", "give the name only")]
+    ("name", "says"), [("NOT_SET", "is not set"), ("A=hidden", "give only the name")]
 )
 def test_a_variable_is_named_and_set(name: str, says: str, sweep: Any) -> None:
     with pytest.raises(SweepError, match=says) as raised:
@@ -230,7 +230,7 @@ def test_a_job_that_runs_is_followed_and_no_second_one_begun(
     assert result.exit_code == 0
     assert len(server.jobs) == 2
     assert "as before" in result.output
-    assert f"{name} of this sweep runs already" in result.output
+    assert f"{name} of this sweep already runs" in result.output
     assert "its options differ" in result.output
 
 
@@ -245,7 +245,7 @@ def test_a_number_that_was_taken_meanwhile_is_no_error(server: FakeJobServer, sw
     other = server.add(2)
     server.unlisted = 1
     result = submit(server, "--no-follow")
-    assert f"{other} of this sweep runs already" in result.output
+    assert f"{other} of this sweep already runs" in result.output
 
 
 # How it ends
@@ -261,7 +261,7 @@ def test_a_number_that_was_taken_meanwhile_is_no_error(server: FakeJobServer, sw
         ("FAILED", 127, 1, "has no command `orch`"),
         ("FAILED", -9, 1, "ended by SIGKILL"),
         ("FAILED", None, 1, "no such package"),
-        ("STOPPED", None, 130, "was stopped; the same command goes on"),
+        ("STOPPED", None, 130, "was stopped; the same command resumes"),
     ],
 )
 def test_the_exit_code_is_the_sweeps(
@@ -283,7 +283,7 @@ def test_ctrl_c_leaves_the_job_alone(
     server.when_followed = lambda: os.kill(os.getpid(), number)
     result = submit(server)
     assert result.exit_code == 130
-    assert f"left {name}, which goes on" in result.output
+    assert f"left {name}, which keeps running" in result.output
     assert server.jobs[name]["status"] == "RUNNING"
     assert not any(request.endswith("/stop") for request in server.requests)
 
@@ -303,7 +303,7 @@ def test_stop_waits_for_the_end_and_shows_what_comes_from_now_on(
 def test_stop_without_a_job_stops_nothing(server: FakeJobServer, sweep: Any) -> None:
     server.end(server.add(1), "SUCCEEDED", 0)
     result = submit(server, "--stop")
-    assert (result.exit_code, "no job of s runs" in result.output) == (0, True)
+    assert (result.exit_code, "no job of s is running" in result.output) == (0, True)
 
 
 def test_stop_asks_which_of_two(server: FakeJobServer, sweep: Any) -> None:

@@ -1,8 +1,7 @@
-"""Two simulated methods with what `orch compare` finds of them."""
+"""Two simulated methods, and what `orch compare` finds out about them."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import numpy as np
 
 from orchestrator.compare.compare_methods import compare_methods
 from orchestrator.compare.configurations import compare
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.results import Contrast, MethodComparison
 from orchestrator.ledger import Ledger
 from tests.support.simulated import World, write_predicted
@@ -19,24 +18,24 @@ RNG = np.random.default_rng
 SEEDS = (1, 2, 3, 4, 5)
 
 
-def compared(folder: Path, **question: Any) -> MethodComparison:
+def compared(folder: Path, **options: Any) -> MethodComparison:
     ledger = Ledger(folder.parent, folder.name)
     trials = ledger.trials()
-    found = compare_methods(ledger, trials, compare(trials), replace(Question(), **question))
-    assert found is not None
-    return found
+    comparison = compare_methods(ledger, trials, compare(trials), ComparisonOptions(**options))
+    assert comparison is not None
+    return comparison
 
 
-def contrast(found: MethodComparison, method: str) -> Contrast:
-    (made,) = [each for each in found.contrasts if each.method == method]
-    return made
+def contrast(comparison: MethodComparison, method: str) -> Contrast:
+    (only,) = [each for each in comparison.contrasts if each.method == method]
+    return only
 
 
 def write_pair(
     folder: Path, skills: tuple[float, float], seeds: tuple[int, ...] = SEEDS, *,
     noise: float = 0.02, annealed: dict[str, Any] | None = None, **arrp: Any,
 ) -> World:  # fmt: skip
-    """Annealed and ARRP of these skills; ARRP in a third of the minutes."""
+    """Write trials of annealed and ARRP with these skills; ARRP takes a third of the minutes."""
     rng = RNG(0)
     world = World.of(rng, noise, sst=600, qqp=1500, sts=400)
     for seed in seeds:
@@ -44,7 +43,7 @@ def write_pair(
             folder, world, world.predictions(rng, skills[0]), sampler="annealed", seed=seed,
             minutes=3.0, **(annealed or {}),
         )  # fmt: skip
-        made = world.predictions(rng, skills[1])
+        predictions = world.predictions(rng, skills[1])
         options = {"minutes": 1.0 + seed / 1000} | arrp
-        write_predicted(folder, world, made, sampler="arrp", seed=seed, **options)
+        write_predicted(folder, world, predictions, sampler="arrp", seed=seed, **options)
     return world

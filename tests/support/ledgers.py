@@ -11,6 +11,12 @@ from trainer.config import TrainConfig
 from trainer.storage.trial_directory import TrialDirectory
 
 BASE: dict[str, Any] = {"data": {"source": "synthetic"}, "encoder": "tiny", "epochs": 2}
+#: What a trial records besides its config, with defaults. `computed_in` is the precision in its
+#: config.json, which has none if this is empty.
+RECORDED: dict[str, Any] = {
+    "minutes": 1.0, "contended": False, "device": "cpu: test", "computed_in": "",
+    "fingerprint": "f",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,42 +56,23 @@ def epoch(number: int, score: float, minutes: float, contended: bool | None) -> 
     }
 
 
-#: Argument of `write_trial` -> key of config.json beside the config.
-IDENTITY = {"at_device": "device", "computed_in": "precision"}
-
-
 def write_trial(
     sweep: Path,
     scores: list[float],
     *,
     status: str | None = "complete",
     reason: str = "",
-    minutes: float = 1.0,
-    contended: bool | None = False,
-    **config: Any,
+    **options: Any,
 ) -> str:
-    """A trial below `sweep` with an epoch for each score; returns its id.
+    """Write a trial below `sweep` with one epoch per score; return its id.
 
     Args:
         status: None for an unfinished trial.
-        config: its config, and the keys of `IDENTITY`.
+        options: those of RECORDED, and keys of the config.
     """
-    identity = {key: config.pop(key) for key in IDENTITY if key in config}
-    train_config = TrainConfig.from_dict(BASE | config)
-    name = trial_id(train_config, "f")
-    directory = TrialDirectory(str(sweep / "trials" / name))
-    directory.write_config(
-        {
-            "config": train_config.to_dict(),
-            "canonical": train_config.canonical(),
-            "fingerprint": "f",
-            "trial_id": name,
-            "config_id": config_id(train_config, "f"),
-            "device": "cpu: test",
-            **{IDENTITY[key]: value for key, value in identity.items()},
-        }
-    )
-    records = [epoch(n, score, minutes, contended) for n, score in enumerate(scores, 1)]
+    directory, recorded = write_config(sweep, options)
+    minutes = recorded["minutes"]
+    records = [epoch(n, score, minutes, recorded["contended"]) for n, score in enumerate(scores, 1)]
     for record in records:
         directory.commit(record, {})
     if status is not None:
@@ -94,4 +81,26 @@ def write_trial(
             "minutes_per_epoch": minutes,
         } if records else {}  # fmt: skip
         directory.write_end(status, reason, summary)
-    return name
+    return Path(directory.path).name
+
+
+def write_config(sweep: Path, options: dict[str, Any]) -> tuple[TrialDirectory, dict[str, Any]]:
+    """Make a trial directory with its config.json; return it and the values of RECORDED."""
+    recorded = {key: options.get(key, default) for key, default in RECORDED.items()}
+    config = {key: value for key, value in options.items() if key not in RECORDED}
+    train_config = TrainConfig.from_dict(BASE | config)
+    fingerprint, precision = recorded["fingerprint"], recorded["computed_in"]
+    name = trial_id(train_config, fingerprint)
+    directory = TrialDirectory(str(sweep / "trials" / name))
+    directory.write_config(
+        {
+            "config": train_config.to_dict(),
+            "canonical": train_config.canonical(),
+            "fingerprint": fingerprint,
+            "trial_id": name,
+            "config_id": config_id(train_config, fingerprint),
+            "device": recorded["device"],
+            **({"precision": precision} if precision else {}),
+        }
+    )
+    return directory, recorded

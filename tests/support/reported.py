@@ -1,4 +1,4 @@
-"""A sweep whose report has every part: made without training, and as hostile as names can be."""
+"""A sweep whose report has every part, made without training and with hostile names."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def world(rng: np.random.Generator, size: int = 200) -> Labelled:
 
 
 def analysis(made: Labelled) -> dict[str, Any]:
-    """analysis.json with the text of one error a task."""
+    """analysis.json with the text of one error per task."""
     wrong = {"id": "x-1", "text": [HOSTILE, "another sentence"], "label": 1.0, "prediction": 0.0}
     shares = {"sst": [0.1, 0.2, 0.4, 0.2, 0.1], "qqp": [0.6, 0.4], "cfimdb": [0.5, 0.5]}
     return {
@@ -53,7 +53,7 @@ def write_sweep(
     folder: Path, *, seeds: tuple[int, ...] = (1, 2, 3), epochs: int = 3,
     contended: bool | None = False,
 ) -> Ledger:  # fmt: skip
-    """Annealed, two configurations of ARRP and every task alone; one pruned, one failed."""
+    """Annealed, two configurations of ARRP, tasks alone, a pruned and a failed trial."""
     rng = np.random.default_rng(0)
     made = world(rng)
     tried: list[dict[str, Any]] = [
@@ -93,7 +93,7 @@ def write_sweep(
 
 
 def _spread(trial: Path, seed: int) -> None:
-    """Epochs before the last one score less, so that curves rise; gradients have cosines."""
+    """Lower the scores of earlier epochs, so that curves rise; add cosines of gradients."""
     paths = sorted((trial / "epochs").glob("*.json"))
     for place, path in enumerate(paths, 1):
         record = json.loads(path.read_text())

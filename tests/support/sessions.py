@@ -16,7 +16,7 @@ ABOUT: dict[str, Any] = {
 
 
 def made_up(seconds: dict[str, Any], contended: Any = False, **changes: Any) -> Session:
-    """A session of one-phase configurations whose step took so many seconds in each round."""
+    """A session of configurations with one phase; `seconds` are those of a step in each round."""
     count = len(next(iter(seconds.values())))
     marks = contended if isinstance(contended, list) else [contended] * count
     phase = {"name": "main", "updates": 60.0, "examples": 480.0}

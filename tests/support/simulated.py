@@ -1,4 +1,4 @@
-"""Trials with dev predictions whose truth is known: nothing is trained."""
+"""Trials with simulated dev predictions of known skill; nothing is trained."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from scipy import stats
 
 from orchestrator.compare.statistics.bootstrap import Draws, Seeds, resampled_metrics
 from orchestrator.compare.statistics.dev_predictions import DevSet
-from orchestrator.ledger.trial_id import config_id, trial_id
-from tests.support.ledgers import BASE, epoch
+from tests.support.ledgers import epoch, write_config
 from trainer.config import TrainConfig
 from trainer.config.tasks import TASKS
 from trainer.loop.evaluation import metric, overall
 from trainer.loop.task_metrics import metric_of
-from trainer.storage.trial_directory import TrialDirectory, predictions_name
+from trainer.storage.trial_directory import predictions_name
 
 Predictions = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class World:
-    """Dev sets whose examples are more or less hard, for all models alike.
+    """Dev sets with a difficulty for each example that is the same for all models.
 
-    A model is right about an example of difficulty u in 0..1 if u + `noise` z < skill; for sts
-    the noise of its predictions falls with skill.
+    A model predicts an example of difficulty u in 0..1 correctly if u + `noise` z < skill. For sts
+    the noise of its predictions decreases with skill.
     """
 
     hard: Predictions
@@ -49,18 +48,18 @@ class World:
 
     def predictions(self, rng: np.random.Generator, skill: float) -> Predictions:
         """What one trained model predicts."""
-        found = {}
+        predictions = {}
         for name, labels in self.labels.items():
             own = self.noise * rng.standard_normal(len(labels))
             if name == "sts":
                 shared = stats.norm.ppf(self.hard[name])
-                found[name] = labels + 4 * (1 - skill) * (shared + own)
+                predictions[name] = labels + 4 * (1 - skill) * (shared + own)
             else:
-                found[name] = np.where(self.hard[name] + own < skill, labels, 1 - labels)
-        return found
+                predictions[name] = np.where(self.hard[name] + own < skill, labels, 1 - labels)
+        return predictions
 
     def as_seen_by(self, rng: np.random.Generator, taste: float) -> World:
-        """The same examples to a method that finds others hard, whatever the seed."""
+        """The same examples for a method that finds other examples hard, with every seed."""
         hard = {name: u + taste * rng.standard_normal(len(u)) for name, u in self.hard.items()}
         return replace(self, hard=hard)
 
@@ -70,21 +69,22 @@ class World:
         return float(np.mean(stats.norm.cdf((skill - hard) / self.noise)))
 
     def dev_set(self, trials: dict[str, Predictions]) -> DevSet:
-        """The dev set as read, without files."""
+        """The dev set as if read from files."""
         tasks = [TASKS[name] for name in self.labels]
-        made = {
-            name: [metric_of(t).outcomes(found[t.name], self.labels[t.name]) for t in tasks]
-            for name, found in trials.items()
+        outcomes = {
+            name: [metric_of(t).outcomes(predictions[t.name], self.labels[t.name]) for t in tasks]
+            for name, predictions in trials.items()
         }
-        return DevSet(tasks, list(self.labels.values()), made)
+        return DevSet(tasks, list(self.labels.values()), outcomes)
 
 
 def experiment(
     rng: np.random.Generator, skills: tuple[float, float], count: int, spread: float, taste: float
 ) -> Draws:
-    """One experiment: two methods, `count` seeds each; the difference in sst's accuracy.
+    """One experiment with two methods and `count` seeds each: the difference in accuracy on sst.
 
-    Skills differ between seeds by `spread`, and each method has its own hard examples.
+    Skills differ between seeds with standard deviation `spread`. `taste` makes other examples hard
+    for each method.
     """
     world = World.of(rng, sst=200, qqp=4, sts=20)
     trials = {}
@@ -95,39 +95,26 @@ def experiment(
     dev = replace(world, labels={"sst": world.labels["sst"]}).dev_set(trials)
     ids = list(trials)
     scores = dev.metrics(ids)[:, 0].reshape(2, count)
-    drawn = resampled_metrics(dev, ids, 400, rng)[:, :, 0].reshape(400, 2, count)
+    resampled = resampled_metrics(dev, ids, 400, rng)[:, :, 0].reshape(400, 2, count)
     seeds = Seeds(range(count), 400, rng)
-    return seeds.draws(range(count), scores[0] - scores[1], drawn[:, 0] - drawn[:, 1])
+    return seeds.draws(range(count), scores[0] - scores[1], resampled[:, 0] - resampled[:, 1])
 
 
 def write_predicted(
     sweep: Path, world: World, predictions: Predictions, *,
-    minutes: float = 1.0, contended: bool | None = False, status: str = "complete",
-    **config: Any,
+    status: str = "complete", epochs: int = 1, **options: Any,
 ) -> str:  # fmt: skip
-    """A trial with these predictions after its last epoch; returns its id.
+    """Write a trial with these predictions after its last epoch; return its id.
 
-    `fingerprint` and `at_device` in `config` are keys of config.json beside the config.
+    `options`: as in `write_trial`.
     """
-    fingerprint = config.pop("fingerprint", "f")
-    device = config.pop("at_device", "cpu: test")
-    train_config = TrainConfig.from_dict(BASE | {"epochs": 1} | config)
-    epochs = train_config.epochs
-    name = trial_id(train_config, fingerprint)
-    directory = TrialDirectory(str(sweep / "trials" / name))
-    directory.write_config(
-        {
-            "config": train_config.to_dict(),
-            "fingerprint": fingerprint,
-            "trial_id": name,
-            "config_id": config_id(train_config, fingerprint),
-            "device": device,
-        }
-    )
-    tasks = [task for task in train_config.task_list if task.name in predictions]
+    directory, recorded = write_config(sweep, options | {"epochs": epochs})
+    config = TrainConfig.from_dict((directory.config() or {})["config"])
+    tasks = [task for task in config.task_list if task.name in predictions]
     metrics = {t.name: metric(t, predictions[t.name], world.labels[t.name]) for t in tasks}
     for number in range(1, epochs + 1):
-        record = epoch(number, 0.0, minutes, contended) | overall(metrics, tasks)
+        record = epoch(number, 0.0, recorded["minutes"], recorded["contended"])
+        record |= overall(metrics, tasks)
         part = record["tasks"]["sst"]
         record["tasks"] = {
             t.name: {**part, "dev_metric": metrics[t.name], "metric": t.metric} for t in tasks
@@ -137,18 +124,18 @@ def write_predicted(
             files[predictions_name(number)] = predictions_file(world, predictions)
         directory.commit(record, files)
     directory.write_end(status, "", {"dev_score": record["dev_score"], "epochs": epochs})
-    return name
+    return Path(directory.path).name
 
 
 def predictions_file(world: World, predictions: Predictions) -> bytes:
     """The columns of `trainer.loop.evaluation.predictions_file`."""
     columns: dict[str, Any] = {"task": [], "id": [], "label": [], "prediction": [], "score": []}
-    for name, made in predictions.items():
-        columns["task"] += [name] * len(made)
-        columns["id"] += [f"{name}-{number}" for number in range(len(made))]
+    for name, values in predictions.items():
+        columns["task"] += [name] * len(values)
+        columns["id"] += [f"{name}-{number}" for number in range(len(values))]
         columns["label"] += world.labels[name].tolist()
-        columns["prediction"] += made.tolist()
-        columns["score"] += made.tolist()
+        columns["prediction"] += values.tolist()
+        columns["score"] += values.tolist()
     columns["task"] = pa.array(columns["task"]).dictionary_encode()
     sink = io.BytesIO()
     pq.write_table(pa.table(columns), sink)

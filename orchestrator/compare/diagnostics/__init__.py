@@ -1,1 +1,1 @@
-"""Why methods differ: conflicts between tasks, important parameters, tasks not learned."""
+"""Why methods differ: conflicts between tasks, important parameters, unlearned tasks."""

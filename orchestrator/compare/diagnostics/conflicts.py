@@ -1,4 +1,4 @@
-"""Why methods differ, in numbers: conflicts, utilisation, single tasks, progress.  Plain rows."""
+"""Why methods differ, as plain rows: conflicts, utilisation, single tasks, progress."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ Row = dict[str, Any]
 
 
 def conflicts(methods: Iterable[Method]) -> list[Row]:
-    """Per method and epoch: `conflict_share` of task pairs with opposed gradients, `conflicts`
-    (that share) and `cosines` by pair, means over its complete trials; and the same by `phase`
-    where trials record that.
+    """How often the gradients of tasks conflict, by method, epoch and phase.
 
-    `phase` is empty for the whole epoch.  Epochs without gradients kept apart have no row.
+    `conflict_share` is the share of task pairs whose gradients point against each other.
+    `conflicts` is that share by pair, `cosines` the mean cosine by pair. All are means over the
+    method's complete trials. `phase` is empty for the whole epoch. An epoch in which gradients
+    were not kept separate has no row.
     """
-    found: list[Row] = []
+    rows: list[Row] = []
     for method in methods:
         for epoch, records in _by_epoch(method.trials):
             parts: dict[str, list[Mapping[str, Any]]] = {"": records}
@@ -30,25 +31,37 @@ def conflicts(methods: Iterable[Method]) -> list[Row]:
                 for phase in record.get("phases", ()):
                     parts.setdefault(str(phase.get("name", "")), []).append(phase)
             for phase, measured in parts.items():
-                shares = _there(measured, "conflict_share")
+                shares = _known(measured, "conflict_share")
                 if not shares:
                     continue
-                row: Row = {"method": method.name, "epoch": epoch, "phase": phase}
-                row |= {"trials": len(shares), "conflict_share": _mean(shares)}
-                found.append(row | {k: _by_pair(measured, k) for k in ("conflicts", "cosines")})
-    return found
+                rows.append(
+                    {
+                        "method": method.name,
+                        "epoch": epoch,
+                        "phase": phase,
+                        "trials": len(shares),
+                        "conflict_share": _mean(shares),
+                        "conflicts": _by_pair(measured, "conflicts"),
+                        "cosines": _by_pair(measured, "cosines"),
+                    }
+                )
+    return rows
 
 
 def utilisation(methods: Iterable[Method]) -> list[Row]:
-    """Per method, task and epoch: the share of its training set that the epoch saw (P0, Table 1),
-    and how many examples it drew; means over the complete trials."""
+    """The share of each task's training set that an epoch saw (P0, Table 1), by method.
+
+    `examples` counts what the epoch drew. Both are means over the complete trials.
+    """
     return [
         {
             "method": method.name,
             "epoch": epoch,
             "task": task,
-            "utilisation": _mean(_there(_inner(_inner(records, "tasks"), task), "utilisation")),
-            "examples": _mean(_there(_inner(_inner(records, "tasks"), task), "examples")),
+            **{
+                key: _mean(_known(_inner(_inner(records, "tasks"), task), key))
+                for key in ("utilisation", "examples")
+            },
         }
         for method in methods
         for epoch, records in _by_epoch(method.trials)
@@ -57,10 +70,10 @@ def utilisation(methods: Iterable[Method]) -> list[Row]:
 
 
 def against_single_task(methods: Iterable[Method], metric: str) -> list[Row]:
-    """Per method and task: its best configuration's metric less that of the task alone.
+    """The metric of each method's best configuration minus that of the task alone, by task.
 
-    The task alone is the best configuration of `single_task` on it; both are means over seeds on
-    the whole dev set.  Empty without such a baseline.
+    The task alone is the best configuration of `single_task` on it. Both are means over seeds on
+    the whole dev set. Without such a configuration there is no row.
     """
     methods = [method for method in methods if method.candidates]
     alone: dict[str, tuple[str, float]] = {}
@@ -71,7 +84,7 @@ def against_single_task(methods: Iterable[Method], metric: str) -> list[Row]:
             top = best(method, task).mean(task, method.seeds)
             if task not in alone or top > alone[task][1]:
                 alone[task] = method.name, top
-    found: list[Row] = []
+    rows: list[Row] = []
     for method in methods:
         shown = best(method, metric)
         if shown.config.sampler == "single_task":
@@ -79,29 +92,37 @@ def against_single_task(methods: Iterable[Method], metric: str) -> list[Row]:
         for task in set(alone) & set(method.dev_tasks):
             value = shown.mean(task, method.seeds)
             baseline, single = alone[task]
-            row: Row = {"method": method.name, "config_id": shown.config_id, "task": task}
-            row |= {"metric": value, "baseline": baseline, "single_task": single}
-            found.append(row | {"difference": value - single})
-    return sorted(found, key=lambda row: (row["method"], row["task"]))
+            rows.append(
+                {
+                    "method": method.name,
+                    "config_id": shown.config_id,
+                    "task": task,
+                    "metric": value,
+                    "baseline": baseline,
+                    "single_task": single,
+                    "difference": value - single,
+                }
+            )
+    return sorted(rows, key=lambda row: (row["method"], row["task"]))
 
 
-def progress(trials: Iterable[TrialRecord], methods: Mapping[str, str]) -> list[Row]:
-    """Per trial and epoch: scores against minutes of training, updates and examples so far.
+def progress(trials: Iterable[tuple[str, TrialRecord]]) -> list[Row]:
+    """Scores against the minutes of training, updates and examples so far, by trial and epoch.
 
     Args:
-        methods: trial id -> the name of its method.
+        trials: each with the name of its method.
     """
-    found = []
-    for trial in trials:
+    rows = []
+    for method, trial in trials:
         so_far = {"minutes": 0.0, "updates": 0, "examples": 0}
         for record in trial.records:
             so_far["minutes"] += record["minutes_per_epoch"]
             so_far["updates"] += record.get("updates") or 0
             so_far["examples"] += record["examples"]
             tasks = record["tasks"].items()
-            found.append(
+            rows.append(
                 {
-                    "method": methods[trial.trial_id],
+                    "method": method,
                     "config_id": trial.identity["config_id"],
                     "trial_id": trial.trial_id,
                     "seed": trial.config["seed"],
@@ -113,33 +134,33 @@ def progress(trials: Iterable[TrialRecord], methods: Mapping[str, str]) -> list[
                     "tasks": {n: v["dev_metric"] for n, v in tasks if "dev_metric" in v},
                 }
             )
-    return found
+    return rows
 
 
 def best(method: Method, metric: str) -> Configuration:
-    """The configuration that looks best on the whole dev set."""
+    """The configuration with the best mean over seeds on the whole dev set."""
     return max(method.candidates, key=lambda each: each.mean(metric, method.seeds))
 
 
 def _by_epoch(trials: Sequence[TrialRecord]) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:
-    """The records of every epoch, trials with fewer epochs left out where they have none."""
+    """Every epoch with the records of all trials that have it."""
     for records in itertools.zip_longest(*(trial.records for trial in trials)):
-        there = [record for record in records if record is not None]
-        yield there[0]["epoch"], there
+        known = [record for record in records if record is not None]
+        yield known[0]["epoch"], known
 
 
 def _by_pair(measured: Sequence[Mapping[str, Any]], key: str) -> dict[str, float | None]:
-    """The mean of every pair of tasks over the records that have it."""
+    """The mean by pair of tasks over the records that have the pair."""
     values = _inner(measured, key)
     pairs = sorted({pair for each in values for pair in each})
-    return {pair: _mean(_there(values, pair)) for pair in pairs}
+    return {pair: _mean(_known(values, pair)) for pair in pairs}
 
 
 def _inner(values: Iterable[Mapping[str, Any]], key: str) -> list[Mapping[str, Any]]:
     return [value.get(key) or {} for value in values]
 
 
-def _there(values: Iterable[Mapping[str, Any]], key: str) -> list[float]:
+def _known(values: Iterable[Mapping[str, Any]], key: str) -> list[float]:
     return [value[key] for value in values if value.get(key) is not None]
 
 

@@ -1,4 +1,4 @@
-"""Which parameters decide about the score, and which about the minutes.  Plain rows."""
+"""Which parameters matter for the score, and which for the minutes, as plain rows."""
 
 from __future__ import annotations
 
@@ -13,41 +13,40 @@ from orchestrator.ledger.labels import flatten
 if TYPE_CHECKING:
     from orchestrator.compare.diagnostics.conflicts import Row
 
-#: What differs between configurations and is no parameter.
-_APART = ("seed", "data.", "tasks")
+#: Keys that differ between configurations but are not parameters.
+_NO_PARAMETERS = ("seed", "data.", "tasks")
 
 
 def importances(methods: Iterable[Method], metric: str) -> list[Row]:
-    """Per `target` (the metric in question, `minutes_per_epoch`) and `parameter` its `importance`,
-    which add up to 1 over a target, among so many `configurations`.
+    """The `importance` of every `parameter` for a `target`: `metric`, or `minutes_per_epoch`.
 
-    How much a parameter's values among the best tenth of the configurations, at least five, differ
-    from those among all (`orchestrator.search.importance`); with fewer than 20 configurations there
-    are no rows, and none of minutes that do not compare.  Each configuration counts with the mean
-    over its seeds on the whole dev set.
+    It measures how much a parameter's values among the best tenth of the configurations (at least
+    five) differ from those among all (`orchestrator.search.importance`). The importances for a
+    target add up to 1. Each configuration counts with its mean over seeds on the whole dev set.
+    There are no rows for fewer than 20 configurations, nor for minutes that do not compare.
 
     Args:
-        methods: whose scores compare.
+        methods: those whose scores compare.
     """
-    from orchestrator.search import importances as of
+    from orchestrator.search import importances as importance_of
 
     tried = {c.config_id: c for method in methods for c in method.candidates}
     params = [_params(each) for each in tried.values()]
-    found: list[Row] = []
+    rows: list[Row] = []
     targets = [(metric, "max")]
     if not why_not_comparable(t for each in tried.values() for t in each.trials.values()):
         targets.append(("minutes_per_epoch", "min"))
     for target, direction in targets:
         values = [_value(each, target) for each in tried.values()]
-        for name, importance in of(params, values, direction).items():
+        for name, importance in importance_of(params, values, direction).items():
             row: Row = {"target": target, "parameter": name, "importance": importance}
-            found.append(row | {"configurations": len(tried)})
-    return found
+            rows.append(row | {"configurations": len(tried)})
+    return rows
 
 
 def _params(each: Configuration) -> dict[str, Any]:
     flat = dict(flatten(each.config.canonical()))
-    return {key: value for key, value in flat.items() if not key.startswith(_APART)}
+    return {key: value for key, value in flat.items() if not key.startswith(_NO_PARAMETERS)}
 
 
 def _value(each: Configuration, target: str) -> float:

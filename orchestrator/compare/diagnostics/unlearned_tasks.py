@@ -1,17 +1,16 @@
 """Tasks of which nothing was learned, and tasks that training made worse.
 
-Such a score tells a head or a learning rate that does not fit, before it tells anything about
-the ways of training that are compared.
+Such a score points to an unsuitable head or learning rate. It says little about the ways of
+training that are compared.
 """
 
 from __future__ import annotations
 
 import math
+import operator
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from orchestrator.compare.methods import last_metric, metric_of
 from trainer.loop import task_metrics
@@ -20,66 +19,55 @@ if TYPE_CHECKING:
     from orchestrator.compare.statistics.dev_predictions import DevSet
     from orchestrator.compare.statistics.honest_scores import Fit
     from orchestrator.ledger import TrialRecord
-    from trainer.config.tasks import Task
 
-#: A fall counts beyond so many standard errors of a score on so many dev examples.
+#: A fall counts if it exceeds this many standard errors of a score on the dev set.
 _CLEAR = 2.0
 
 
 def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
-    """One line a task and complaint, with the methods that it is about.
+    """One line for each task that some methods did not learn, and one for each that they unlearned.
 
-    Of each method the configuration that was chosen most often, of the tasks those that it trained:
-    whether its mean over seeds is within one standard error of a guess (always the commonest
-    class; no correlation), or every seed ended below its first epoch, on average clearly.
+    We look at each method's configuration that was chosen most often, and at the tasks that it
+    trained. A task is not learned if the mean over seeds is within one standard error of a guess
+    (the most frequent class; no correlation). It is unlearned if every seed ends below its first
+    epoch, and their mean clearly so.
     """
     guessed: dict[str, list[str]] = {}
     fallen: dict[str, list[str]] = {}
     guesses = {}
-    told = set()
+    seen = set()
     for fit in fits:
-        if fit.chosen.config_id in told:  # of a part and of the whole that it belongs to
+        if fit.chosen.config_id in seen:  # a method, and the union that contains it
             continue
-        told.add(fit.chosen.config_id)
+        seen.add(fit.chosen.config_id)
         trials = [fit.chosen.trials[seed] for seed in fit.method.seeds]
         for task, labels in zip(dev.tasks, dev.labels, strict=True):
             if not all(_trained(trial, task.name) for trial in trials):
                 continue
-            guesses[task.name] = guess = _guess(task, labels)
+            metric = task_metrics.metric_of(task)
+            guesses[task.name] = guess = metric.guess(labels)
             first = [metric_of(trial.records[0], task.name) for trial in trials]
             last = [last_metric(trial, task.name) for trial in trials]
             before, after = statistics.fmean(first), statistics.fmean(last)
-            if after <= guess + _error(task, guess, len(labels)):
+            guess_error, error = (
+                math.sqrt(metric.sampling_variance(value, len(labels))) for value in (guess, before)
+            )
+            if after <= guess + guess_error:
                 guessed.setdefault(task.name, []).append(f"{fit.method.name} {after:.3f}")
-            elif _falls(first, last, _CLEAR * _error(task, before, len(labels))):
-                words = f"{fit.method.name} {before:.3f} to {after:.3f}"
-                fallen.setdefault(task.name, []).append(words)
+            elif before - after > _CLEAR * error and all(map(operator.lt, last, first)):
+                fall = f"{fit.method.name} {before:.3f} to {after:.3f}"
+                fallen.setdefault(task.name, []).append(fall)
     return [
         *(
-            f"{name}: no better than a guess ({guesses[name]:.3f}): {', '.join(of)}."
-            for name, of in guessed.items()
+            f"{name}: no better than a guess ({guesses[name]:.3f}): {', '.join(methods)}."
+            for name, methods in guessed.items()
         ),
         *(
-            f"{name}: falls from the first epoch to the last with every seed: {', '.join(of)}."
-            for name, of in fallen.items()
+            f"{name}: falls from the first epoch to the last with every seed: {', '.join(methods)}."
+            for name, methods in fallen.items()
         ),
     ]
 
 
 def _trained(trial: TrialRecord, task: str) -> bool:
     return any(record["tasks"].get(task, {}).get("examples") for record in trial.records)
-
-
-def _guess(task: Task, labels: np.ndarray) -> float:
-    """The metric of a model that knows nothing but the distribution of the dev labels."""
-    return task_metrics.metric_of(task).guess(labels)
-
-
-def _error(task: Task, value: float, size: int) -> float:
-    """The standard error of a metric on so many examples."""
-    return math.sqrt(task_metrics.metric_of(task).sampling_variance(value, size))
-
-
-def _falls(first: Sequence[float], last: Sequence[float], clear: float) -> bool:
-    below = all(after < before for before, after in zip(first, last, strict=True))
-    return below and statistics.fmean(first) - statistics.fmean(last) > clear

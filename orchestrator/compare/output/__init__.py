@@ -1,1 +1,1 @@
-"""A comparison for people: tables, sentences, and the formats they are written in."""
+"""A comparison for people: tables, sentences and formats."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.compare.configurations import Comparison, Row
-from orchestrator.compare.output.tables import Cell, Sheet
+from orchestrator.compare.output.tables import Cell, TableData
 from trainer.config.choices import METRICS
 from trainer.metrics import EPOCH, TASK, Field, Kind, Place
 
@@ -16,26 +16,26 @@ SHOWN = 30
 
 @dataclass(frozen=True)
 class Column:
-    """A column of the table of configurations; `task` is empty where it is of whole epochs."""
+    """A column of the table of configurations; `task` is empty for a number of the whole epoch."""
 
     heading: str
     place: Place
     field: Field
     task: str = ""
 
-    def cell(self, row: Row) -> tuple[str, bool]:
-        """What stands in a row, and whether it must not be relied on."""
+    def cell(self, row: Row) -> Cell:
+        """The cell in a row."""
         spread = row.numbers.get(self.place)
         if spread is None:
-            return "-", False
+            return Cell("-")
         mark = ""
         if self.field.is_speed and row.contended is not False:
             mark = "*" if row.contended else "?"
-        return spread.text(self.field.digits) + mark, bool(mark)
+        return Cell(spread.text(self.field.digits) + mark, grey=bool(mark))
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
-    """The columns that `trainer.metrics` names; those of tasks stand where it has the tasks."""
+    """The columns that `trainer.metrics` names, in its order."""
     metrics = {name: row.metrics[name] for row in rows for name in row.tasks}
     result = []
     for key, entry in EPOCH.items():
@@ -51,34 +51,33 @@ def columns(rows: Sequence[Row]) -> list[Column]:
     return result
 
 
-def configurations_sheet(comparison: Comparison, *, metrics: bool = True) -> Sheet:
-    """The best rows; `metrics`: a task's column says which metric it holds."""
+def configurations_table(comparison: Comparison, *, metrics: bool = True) -> TableData:
+    """The best configurations; with `metrics`, a task's heading also names its metric."""
     shown = columns(comparison.rows)
     headings = [
         column.task if column.field is TASK["dev_metric"] and not metrics else column.heading
         for column in shown
     ]
-    sheet = Sheet(["configuration", "seeds", *headings])
+    table = TableData(["configuration", "seeds", *headings])
     for row in comparison.rows[:SHOWN]:
-        cells = [Cell(text, grey=doubtful) for text, doubtful in (c.cell(row) for c in shown)]
-        sheet.add(row.label, str(len(row.seeds)), *cells)
-    return sheet
+        table.add(row.label, str(len(row.seeds)), *(column.cell(row) for column in shown))
+    return table
 
 
 def footnotes(comparison: Comparison) -> list[str]:
-    """What a reader of the table must know."""
+    """What a reader of the table needs to know."""
     counts = ", ".join(f"{n} {status}" for status, n in comparison.counts.items())
-    notes = [f"Trials: {counts or 'none'}; only complete ones are ranked."]
+    notes = [f"Trials: {counts or 'none'}. Only complete ones are ranked."]
     if len(comparison.rows) > SHOWN:
         notes.append(
-            f"The best {SHOWN} of {len(comparison.rows):,} configurations; --json has all."
+            f"The best {SHOWN} of {len(comparison.rows):,} configurations; --json has all of them."
         )
     if any(len(row.seeds) > 1 for row in comparison.rows):
-        notes.append("± is the standard deviation over seeds; scores are the last epoch's.")
+        notes.append("± is the standard deviation over seeds. Scores are those of the last epoch.")
     if len({row.basis["precision"] for row in comparison.rows} - {""}) > 1:
         notes.append(
             "Trials with precision: auto were computed in different precisions, because hosts of "
-            "two kinds trained them; they are not compared with each other."
+            "two kinds trained them. They are not compared with each other."
         )
     if any(row.contended for row in comparison.rows):
         notes.append("* contended: something else ran on the device; no speed-up is claimed.")

@@ -1,4 +1,4 @@
-"""A comparison written for a terminal, as Markdown, as LaTeX, and as CSV."""
+"""Writes a comparison for a terminal, as Markdown, as LaTeX and as CSV."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.compare.output.tables import Sheet, sheets
+from orchestrator.compare.output.tables import TableData, all_tables
 from orchestrator.compare.results import Contrast, MethodComparison, Standing
 
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
@@ -20,48 +20,48 @@ _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
 }
 
 
-def rich_table(sheet: Sheet) -> Table:
-    """For a terminal."""
+def rich_table(data: TableData) -> Table:
+    """A table for a terminal."""
     table = Table(box=None, pad_edge=False)
-    for number, name in enumerate(sheet.columns):
-        text = sheet.is_text(number)
+    for number, name in enumerate(data.columns):
+        text = data.is_text(number)
         table.add_column(
             name, justify="left" if text else "right", overflow="fold", no_wrap=not text
         )
-    for row in sheet.rows:
+    for row in data.rows:
         table.add_row(*(Text(cell.text, style="dim" if cell.grey else "") for cell in row))
     return table
 
 
 def markdown(comparison: MethodComparison, why: bool = False) -> str:
-    """The answer, the tables (those of `why` methods differ too), the notes."""
+    """The answer, the tables and the notes; `why` adds tables on why methods differ."""
     parts = [f"**{_as_is(comparison.answer)}**"]
-    for sheet in sheets(comparison, why):
-        sides = ["---" if sheet.is_text(n) else "---:" for n in range(len(sheet.columns))]
-        lines = [[_as_is(name) for name in sheet.columns], sides]
-        lines += [[_as_is(cell.text) for cell in row] for row in sheet.rows]
+    for table in all_tables(comparison, why):
+        sides = ["---" if table.is_text(n) else "---:" for n in range(len(table.columns))]
+        lines = [[_as_is(name) for name in table.columns], sides]
+        lines += [[_as_is(cell.text) for cell in row] for row in table.rows]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
     parts.append("\n".join(f"- {_as_is(note)}" for note in comparison.notes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def latex(comparison: MethodComparison, why: bool = False) -> str:
-    """Tabulars (package booktabs), the answer and the notes as comments."""
+    """The tables (package booktabs), with the answer and the notes as comments."""
     parts = [_comment(comparison.answer)]
-    for sheet in sheets(comparison, why):
-        sides = "".join("l" if sheet.is_text(n) else "r" for n in range(len(sheet.columns)))
+    for table in all_tables(comparison, why):
+        sides = "".join("l" if table.is_text(n) else "r" for n in range(len(table.columns)))
         lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
-        lines += [_latex_row(sheet.columns), r"\midrule"]
-        lines += [_latex_row(cell.text for cell in row) for row in sheet.rows]
+        lines += [_latex_row(table.columns), r"\midrule"]
+        lines += [_latex_row(cell.text for cell in row) for row in table.rows]
         parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
     parts += [_comment(note) for note in comparison.notes]
     return "\n".join(parts) + "\n"
 
 
 def comma_separated(comparison: MethodComparison) -> str:
-    """One line a method, numbers in full; the baseline's differences are empty."""
-    against = {made.method: made for made in comparison.contrasts}
-    lines = [_values(comparison, made, against.get(made.method)) for made in comparison.standings]
+    """One line per method, with all digits; the baseline has no differences."""
+    contrasts = {contrast.method: contrast for contrast in comparison.contrasts}
+    lines = [_line(comparison, each, contrasts.get(each.method)) for each in comparison.standings]
     sink = io.StringIO()
     writer = csv.DictWriter(sink, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
@@ -69,45 +69,40 @@ def comma_separated(comparison: MethodComparison) -> str:
     return sink.getvalue()
 
 
-def _values(
-    comparison: MethodComparison, made: Standing, pair: Contrast | None
+def _line(
+    comparison: MethodComparison, standing: Standing, contrast: Contrast | None
 ) -> dict[str, object]:
-    found: dict[str, object] = {
-        "method": made.method,
-        "configurations": made.configurations,
-        "seeds": len(made.seeds),
+    """Column -> value; None is written as an empty field."""
+    line: dict[str, object] = {
+        "method": standing.method,
+        "configurations": standing.configurations,
+        "seeds": len(standing.seeds),
     }
     for name in comparison.metrics:
-        score = made.scores.get(name)
-        found |= {name + end: getattr(score, key, "") for key, end in _ENDS.items()}
-    found |= {"naive": _or_empty(made.naive), "optimism": _or_empty(made.optimism)}
-    found["minutes_per_epoch"] = _or_empty(made.minutes_per_epoch)
-    found["minutes_problem"] = made.minutes_problem
-    found["baseline"] = comparison.baseline if pair else ""
-    found["paired_seeds"] = len(pair.seeds) if pair else ""
+        line |= _interval(name, standing.scores.get(name))
+    for key in ("naive", "optimism", "minutes_per_epoch", "minutes_problem"):
+        line[key] = getattr(standing, key)
+    line["baseline"] = contrast and contrast.baseline
+    line["paired_seeds"] = contrast and len(contrast.seeds)
     for name in comparison.metrics:
-        there = pair.differences.get(name) if pair else None
-        found |= {f"{name}_difference{e}": getattr(there, k, "") for k, e in _ENDS.items()}
+        line |= _interval(f"{name}_difference", contrast and contrast.differences.get(name))
     for key in ("p_different", "p_equivalent", "seeds_needed", "dominates", "dominated"):
-        found[key] = _or_empty(getattr(pair, key, None))
+        line[key] = getattr(contrast, key, None)
     for key in ("speed_up", "to_same_score"):
-        ratio = getattr(pair, key, None)
-        found |= {f"{key}{end}": _or_empty(getattr(ratio, k, None)) for k, end in _ENDS.items()}
-    found["speed_problem"] = pair.speed_problem if pair else ""
-    found["verdict"] = pair.sentence if pair else ""
-    found["problem"] = made.problem
-    return found
+        line |= _interval(key, getattr(contrast, key, None))
+    line["speed_problem"] = contrast and contrast.speed_problem
+    line["verdict"] = contrast and contrast.sentence
+    line["problem"] = standing.problem
+    return line
 
 
-_ENDS = {"value": "", "low": "_low", "high": "_high"}
-
-
-def _or_empty(value: object) -> object:
-    return "" if value is None else value
+def _interval(name: str, estimate: object) -> dict[str, object]:
+    ends = {"value": "", "low": "_low", "high": "_high"}
+    return {name + end: getattr(estimate, key, None) for key, end in ends.items()}
 
 
 def _as_is(text: str) -> str:
-    """Neither the border of a cell nor emphasis nor a list in a list."""
+    """Escape what would be the border of a cell, emphasis or a list."""
     return text.replace("|", "\\|").replace("*", "\\*")
 
 

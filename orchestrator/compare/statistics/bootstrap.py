@@ -1,8 +1,8 @@
 """The bootstrap over dev examples and seeds together, paired over all trials.
 
-Examples are resampled within each task (multinomial weights, the same for all trials).  Seeds are
-too few to be resampled with replacement: the interval of three would cover four times in five.
-Their part is drawn from Student's t instead, with the same draw for all trials of a seed.
+Examples are resampled within each task (multinomial weights, the same for all trials). Seeds are
+too few to resample: an interval from three seeds would cover the truth four times in five. Their
+part is drawn from Student's t instead, with the same draw for all trials of a seed.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 from orchestrator.compare.statistics.dev_predictions import DevSet
 from trainer.loop.task_metrics import metric_of
 
-#: Weights that are held at once.
+#: Weights in memory at once.
 _WEIGHTS = 8_000_000
+#: Probability with which seeds agree so closely by chance that we assume a larger variance.
 _LUCK = 0.05
 
 
@@ -24,34 +25,35 @@ def resampled_metrics(
     dev: DevSet, trial_ids: Sequence[str], replicates: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Metrics (replicates, trials, tasks) of all trials on the same resampled examples."""
-    found = np.empty((replicates, len(trial_ids), len(dev.tasks)))
+    metrics = np.empty((replicates, len(trial_ids), len(dev.tasks)))
     for number, (task, labels) in enumerate(zip(dev.tasks, dev.labels, strict=True)):
-        made = dev.stacked(trial_ids, number)
+        outcomes = dev.stacked(trial_ids, number)  # (trials, n)
         metric = metric_of(task)
         rows = max(1, _WEIGHTS // len(labels))
         for start in range(0, replicates, rows):
-            part = found[start : start + rows, :, number]
+            part = metrics[start : start + rows, :, number]
             weights = multinomial(len(part), len(labels), rng).astype(metric.weight_type)
-            part[:] = metric.weighted(weights, made, labels)
-    return found
+            part[:] = metric.weighted(weights, outcomes, labels)
+    return metrics
 
 
 def multinomial(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """How often each of `size` examples is drawn in `size` draws, (rows, size)."""
-    drawn = rng.integers(0, size, (rows, size))
-    drawn += np.arange(rows)[:, None] * size
-    return np.bincount(drawn.ravel(), minlength=rows * size).reshape(rows, size)
+    draws = rng.integers(0, size, (rows, size))
+    draws += np.arange(rows)[:, None] * size
+    return np.bincount(draws.ravel(), minlength=rows * size).reshape(rows, size)
 
 
 @dataclass(frozen=True)
 class Draws:
-    """A quantity's bootstrap distribution and what its variance is made of.
+    """The bootstrap distribution of a quantity, and the parts of its variance.
 
     Attributes:
         values: (replicates,).
-        seeds: variance of the mean between seeds, examples' chance included; None of one seed.
-        shared: variance over dev examples that all seeds share: it stays, however many there are.
-        count: seeds.
+        seeds: variance of the mean between seeds, which includes the chance of the examples; None
+            for one seed.
+        shared: variance over dev examples that all seeds share; more seeds do not reduce it.
+        count: number of seeds.
     """
 
     values: np.ndarray
@@ -60,19 +62,19 @@ class Draws:
     count: int
 
     def interval(self, confidence: float) -> tuple[float, float]:
-        """Percentiles, the tails alike."""
+        """The percentile interval with equal tails."""
         low, high = np.quantile(self.values, [(1 - confidence) / 2, (1 + confidence) / 2])
         return float(low), float(high)
 
 
 class Seeds:
-    """The seeds' part of the bootstrap: one draw for everything that has these seeds."""
+    """The seeds' part of the bootstrap: one draw per seed for everything that uses it."""
 
     def __init__(self, seeds: Iterable[int], replicates: int, rng: np.random.Generator):
         self.replicates = replicates
         self._place = {seed: number for number, seed in enumerate(sorted(set(seeds)))}
-        # Evenly spread and in pairs of both signs: few seeds' tails are long, and few draws of
-        # them would be lopsided by chance.
+        # The levels are evenly spaced and the draws come in pairs of both signs. With few seeds
+        # the tails are long, and a few independent draws from them would be lopsided by chance.
         half = (replicates + 1) // 2
         normal = rng.standard_normal((half, len(self._place)))
         level = (rng.permutation(half) + 0.5) / half
@@ -83,13 +85,13 @@ class Seeds:
         """The distribution of a mean over seeds.
 
         Args:
-            estimates: (seeds,), a quantity for every seed on the whole dev set.
+            estimates: (seeds,), the quantity of every seed on the whole dev set.
             resampled: (replicates, seeds), the same on resampled examples.
 
-        The variance between seeds holds what seeds do and the examples' chance that each seed has
-        for itself; the resampled examples have that second part too, where it is taken off.  What
-        is left of them, shared by all seeds, and Student's t over the seeds add up (the difference
-        of two such quantities is Behrens' and Fisher's case).
+        The variance between seeds contains the effect of the seeds and the chance of the examples
+        that each seed has alone. The resampled examples contain that second part too, so we
+        subtract it there. The rest, which all seeds share, and Student's t over the seeds add up.
+        (The difference of two such quantities is the Behrens-Fisher problem.)
         """
         from scipy import special  # it takes half a second to load
 
@@ -99,7 +101,7 @@ class Seeds:
         if count == 1:
             return Draws(centre, None, chance, 1)
         own = float((resampled - centre[:, None]).var(0, ddof=1).sum()) / (count * (count - 1))
-        # Seeds agree more closely than by examples' chance in one case of twenty: that is luck.
+        # In one case of twenty, seeds agree more closely than the chance of the examples allows.
         least = own * float(special.chdtri(count - 1, 1 - _LUCK)) / (count - 1)
         between = max(float(estimates.var(ddof=1)) / count, least)
         shared = max(0.0, chance - own)
@@ -108,7 +110,7 @@ class Seeds:
         deviations = estimates - estimates.mean()
         length = float(np.linalg.norm(deviations))
         columns = self._normal[:, [self._place[seed] for seed in seeds]]
-        # Equal seeds have no direction; any one will do.
+        # Equal estimates have no direction; any direction will do.
         direction = deviations / length if length > 0 else np.eye(count)[0]
         normal = columns @ direction
         student = normal * np.sqrt((count - 1) / special.chdtri(count - 1, 1 - self._level))

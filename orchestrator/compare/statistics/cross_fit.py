@@ -1,9 +1,9 @@
-"""Choosing a configuration without the examples, and without the seed, that score it.
+"""Chooses a configuration without the examples, and without the seed, that score it.
 
-The best of many tries on the examples that chose it looks better than it is, and the more tries the
-better it looks.  Here the dev set is halved again and again, the same way for all trials: what was
-chosen on one half is scored on the other, both ways.  A trained model's luck with its seed is seen
-in both halves alike, so that with several seeds the choice looks at the other seeds only.
+The best of many tries looks better than it is on the examples on which it was chosen, and the more
+tries, the better it looks. So we halve the dev set repeatedly, the same way for all trials. What is
+chosen on one half is scored on the other half, in both directions. A model that is lucky with its
+seed is lucky on both halves, so the choice for one seed uses the other seeds only.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class CrossFit:
     """A method's honest metrics.
 
     Attributes:
-        scores: (seeds, tasks), the chosen configurations' metrics where they were not chosen.
-        shares: (seeds, configurations), how often each was chosen; rows add up to 1.
+        scores: (seeds, tasks), the chosen configurations' metrics on the half that did not choose.
+        shares: (seeds, configurations), how often each was chosen; rows sum to 1.
     """
 
     scores: np.ndarray
@@ -36,17 +36,17 @@ class CrossFit:
 
 
 def halves(sizes: Sequence[int], rng: np.random.Generator) -> list[np.ndarray]:
-    """For every task (2 REPEATS, n) weights: first halves, then the rest, in the same order."""
-    found = []
+    """Weights (2 REPEATS, n) for every task: halves, then their complements in the same order."""
+    weights = []
     for size in sizes:
         order = np.argsort(rng.random((REPEATS, size)), axis=1)
         first = order < size // 2
-        found.append(np.concatenate([first, ~first]).astype(np.float64))
-    return found
+        weights.append(np.concatenate([first, ~first]).astype(np.float64))
+    return weights
 
 
 def half_metrics(dev: DevSet, parts: Sequence[np.ndarray], trial_ids: Sequence[str]) -> np.ndarray:
-    """Every trial's metrics on every half: (2 REPEATS, trials, tasks)."""
+    """Every trial's metrics on every half, (2 REPEATS, trials, tasks)."""
     return np.stack(
         [
             metric_of(task).weighted(parts[k], dev.stacked(trial_ids, k), dev.labels[k])
@@ -63,16 +63,16 @@ def cross_fit(
     tasks: Sequence[Task],
     allowed: np.ndarray | None = None,
 ) -> CrossFit:
-    """Choose by the mean of `metric` over seeds on each half, score on the other one.
+    """Choose by the mean of `metric` over seeds on each half, and score on the other half.
 
     Args:
         whole: (configurations, seeds, tasks), metrics on the whole dev set.
-        parts: (2 REPEATS, configurations, seeds, tasks), those of the halves.
-        allowed: (configurations, seeds), which may be chosen to be scored by which seed (all).
+        parts: (2 REPEATS, configurations, seeds, tasks), metrics on the halves.
+        allowed: (configurations, seeds), whether a seed may score a configuration; by default all.
     """
     seeds = whole.shape[1]
-    aim = combine(metric, tasks, parts)
-    # The other seeds' mean; a single seed can only choose for itself.
+    aim = combine(metric, tasks, parts)  # (2 REPEATS, configurations, seeds)
+    # The mean of the other seeds; a single seed has to choose for itself.
     seen = (aim.sum(2, keepdims=True) - aim) / (seeds - 1) if seeds > 1 else aim
     if allowed is not None:
         seen = np.where(allowed, seen, -np.inf)
@@ -80,8 +80,8 @@ def cross_fit(
     half, seed = np.indices(chosen.shape)
     here = parts[half, chosen, seed]
     there = parts[(half + REPEATS) % (2 * REPEATS), chosen, seed]
-    # Half of the advantage on the half that chose: for an accuracy this is the score on the other
-    # half, and where there is no choice it is nothing at all.
+    # We subtract half of the advantage on the half that chose. For an accuracy this gives the score
+    # on the other half; without a choice the mean of what is subtracted is 0.
     scores = (whole[chosen, seed] - (here - there) / 2).mean(0)
     shares = np.stack([np.bincount(column, minlength=len(whole)) for column in chosen.T])
     return CrossFit(scores, shares / len(chosen))

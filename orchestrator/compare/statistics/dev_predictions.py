@@ -1,4 +1,4 @@
-"""Dev examples: what every trial of a comparison made of the same sentences."""
+"""The predictions of every trial of a comparison for the same dev examples."""
 
 from __future__ import annotations
 
@@ -21,27 +21,28 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
 
 _READERS = 8
-#: Dev examples of a task that can be halved.
+#: Fewer dev examples of a task cannot be halved.
 _FEWEST = 4
-#: A metric worked out from predictions may differ so much from the recorded one.
+#: The largest difference between a metric computed from predictions and the recorded one.
 _ROUNDING = 1e-6
 
 
 class PredictionsError(Exception):
-    """Predictions that cannot be used; the text says whose and why."""
+    """Predictions that cannot be used; the text names the trial and the reason."""
 
 
 @dataclass
 class DevSet:
     """The dev examples of every task and the outcomes of trials on them.
 
-    `labels` and every outcome are (n,) arrays in the order of the tasks' examples; an outcome is
-    right or wrong (accuracy) or the centred prediction (Pearson's r).
+    Attributes:
+        labels: (n,) of every task.
+        outcomes: trial id -> (n,) of every task: right or wrong (accuracy), or the centred
+            prediction (Pearson's r).
     """
 
     tasks: list[Task] = field(default_factory=list)
     labels: list[np.ndarray] = field(default_factory=list)
-    #: Trial id -> one outcome a task.
     outcomes: dict[str, list[np.ndarray]] = field(default_factory=dict)
     _ids: list[pa.Array] = field(default_factory=list)
 
@@ -50,7 +51,7 @@ class DevSet:
         return [len(labels) for labels in self.labels]
 
     def read(self, ledger: Ledger, trials: Iterable[TrialRecord]) -> None:
-        """Add the predictions of the trials' last epochs.  Raises `PredictionsError`."""
+        """Add the predictions after the trials' last epochs. Raises `PredictionsError`."""
         wanted = [trial for trial in trials if trial.trial_id not in self.outcomes]
         with ThreadPoolExecutor(_READERS) as readers:
             for trial, columns in zip(
@@ -66,10 +67,8 @@ class DevSet:
         """The whole dev set's metrics (trials, tasks)."""
         return np.stack(
             [
-                metric_of(task).weighted(
-                    np.ones((1, len(labels))), self.stacked(trial_ids, k), labels
-                )[0]
-                for k, (task, labels) in enumerate(zip(self.tasks, self.labels, strict=True))
+                _metric(task, self.stacked(trial_ids, k), self.labels[k])
+                for k, task in enumerate(self.tasks)
             ],
             axis=-1,
         )
@@ -91,27 +90,32 @@ class DevSet:
             self.labels = [columns[name]["label"].to_numpy() for name in names]
             self._ids = [columns[name]["id"] for name in names]
         if [task.name for task in self.tasks] != names:
-            raise PredictionsError(f"{trial.trial_id}: predicts other tasks than the others")
-        made = []
+            raise PredictionsError(f"{trial.trial_id}: predicts other tasks than the other trials")
+        outcomes = []
         for task, labels, ids in zip(self.tasks, self.labels, self._ids, strict=True):
-            mine = columns[task.name]
-            if mine["id"] != ids or not np.array_equal(mine["label"].to_numpy(), labels):
+            own = columns[task.name]
+            if own["id"] != ids or not np.array_equal(own["label"].to_numpy(), labels):
                 raise PredictionsError(f"{trial.trial_id}: other dev examples of {task.name}")
-            made.append(metric_of(task).outcomes(mine["prediction"].to_numpy(), labels))
-            found = metric_of(task).weighted(np.ones((1, len(labels))), made[-1][None], labels)[
-                0, 0
-            ]
-            if not abs(found - last_metric(trial, task.name)) < _ROUNDING:
+            outcomes.append(metric_of(task).outcomes(own["prediction"].to_numpy(), labels))
+            computed = _metric(task, outcomes[-1][None], labels)[0]
+            recorded = last_metric(trial, task.name)
+            if not abs(computed - recorded) < _ROUNDING:
                 raise PredictionsError(
-                    f"{trial.trial_id}: its predictions of {task.name} give {found:.6f}, its "
-                    f"record says {last_metric(trial, task.name):.6f}"
+                    f"{trial.trial_id}: its predictions of {task.name} give {computed:.6f}, its "
+                    f"record says {recorded:.6f}"
                 )
-        self.outcomes[trial.trial_id] = made
+        self.outcomes[trial.trial_id] = outcomes
+
+
+def _metric(task: Task, outcomes: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """The metric (trials,) on the whole dev set, from outcomes (trials, n)."""
+    weighted: np.ndarray = metric_of(task).weighted(np.ones((1, len(labels))), outcomes, labels)
+    return weighted[0]
 
 
 def read_columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]]:
-    """Task -> its columns id, label, prediction of the last epoch.  Raises `PredictionsError`."""
-    import pyarrow as pa  # loads slowly, and not every trial has predictions
+    """Task -> columns id, label and prediction after the last epoch. Raises `PredictionsError`."""
+    import pyarrow as pa  # slow to load, and not every trial has predictions
     import pyarrow.parquet as pq
 
     name = predictions_name(len(trial.records))
@@ -132,13 +136,10 @@ def read_columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]
     table = table.combine_chunks()
     tasks = table["task"].chunk(0).dictionary_encode()
     codes = tasks.indices.to_numpy()
-    found = {}
+    by_task = {}
     for code, task in enumerate(tasks.dictionary.to_pylist()):
         rows = np.flatnonzero(codes == code)
-        part = table.slice(int(rows[0]), len(rows)) if _together(rows) else table.take(rows)
-        found[task] = {key: part[key].combine_chunks() for key in ("id", "label", "prediction")}
-    return found
-
-
-def _together(rows: np.ndarray) -> bool:
-    return bool(rows[-1] - rows[0] + 1 == len(rows))
+        adjacent = rows[-1] - rows[0] + 1 == len(rows)
+        part = table.slice(int(rows[0]), len(rows)) if adjacent else table.take(rows)
+        by_task[task] = {key: part[key].combine_chunks() for key in ("id", "label", "prediction")}
+    return by_task

@@ -1,4 +1,4 @@
-"""How many epochs a method needs to a score: a learning curve read at a height."""
+"""The number of epochs that a method needs to reach a score, from its learning curve."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from orchestrator.compare.methods import Configuration, metric_of
 
 
 def epochs_to(curve: Sequence[float], target: float) -> float:
-    """Epochs until scores after epoch 1, 2, ... first reach `target`; infinity if never.
+    """Epochs until the scores after epoch 1, 2, ... first reach `target`; infinity if they do not.
 
-    Between two epochs the curve is a straight line.  What happens within the first epoch nobody
-    knows: it counts whole.
+    Between two epochs the curve is a straight line. The first epoch counts as a whole, because its
+    course is not recorded.
     """
     for place, score in enumerate(curve):
         if score >= target:
@@ -28,14 +28,16 @@ def epochs_to(curve: Sequence[float], target: float) -> float:
 def epochs_to_same_score(
     one: Configuration, other: Configuration, seeds: Sequence[int], metric: str
 ) -> np.ndarray:
-    """Epochs (seeds, 2) until each of two configurations has the score that both have at the end:
-    with every seed the lower one of their two last scores."""
-    found = []
+    """Epochs (seeds, 2) until each of two configurations reaches a score that both reach.
+
+    For each seed this is the lower one of their two last scores.
+    """
+    epochs = []
     for seed in seeds:
         curves = [
             [metric_of(record, metric) for record in each.trials[seed].records]
             for each in (one, other)
         ]
         target = min(curve[-1] for curve in curves)
-        found.append([epochs_to(curve, target) for curve in curves])
-    return np.array(found)
+        epochs.append([epochs_to(curve, target) for curve in curves])
+    return np.array(epochs)

@@ -1,6 +1,6 @@
-"""What the dev predictions say of each method: honest metrics by seed, and their bootstrap.
+"""Honest metrics of each method by seed, from dev predictions, and their bootstrap.
 
-Predictions are read only of configurations that could be chosen on one half of the dev set.
+Only the predictions of configurations that could be chosen on one half of the dev set are read.
 """
 
 from __future__ import annotations
@@ -20,28 +20,27 @@ from orchestrator.compare.statistics.scores import combine
 from trainer.loop.task_metrics import metric_of
 
 if TYPE_CHECKING:
+    from orchestrator.compare.options import ComparisonOptions
     from orchestrator.ledger import Ledger, TrialRecord
 
-#: At most so many configurations of a method may be chosen to be scored by one seed.
+#: At most this many configurations of a method can be chosen for one seed.
 MOST_READ = 20
-#: A configuration this many standard deviations behind is not chosen on a half of the dev set.
+#: A configuration this many standard deviations below the best cannot be chosen on a half.
 _FAR = 3.0
 
 
 @dataclass
 class Fit:
-    """A method's evidence.
+    """A method's chosen configurations and honest metrics.
 
     Attributes:
-        read: configurations whose predictions were read; `shares` and `whole` are in their order.
-        whole: (configurations, seeds, tasks), metrics on the whole dev set.
-        left_out: how many more might have been chosen than were read.
+        read: configurations whose predictions were read, in the order of `cross.shares`.
+        left_out: how many more could have been chosen.
         resampled: (replicates, seeds, tasks), the honest metrics on resampled examples.
     """
 
     method: Method
     read: list[Configuration]
-    whole: np.ndarray
     cross: CrossFit
     left_out: int
     resampled: np.ndarray
@@ -52,7 +51,7 @@ class Fit:
         return self.read[int(self.cross.shares.sum(0).argmax())]
 
     def used(self) -> list[tuple[int, int]]:
-        """(seed's place, configuration's place) of every trial that scores the method."""
+        """The indices of seed and configuration of every trial that scores the method."""
         return [(int(s), int(c)) for s, c in np.argwhere(self.cross.shares > 0)]
 
     def trials(self, seeds: Sequence[int]) -> list[TrialRecord]:
@@ -61,13 +60,12 @@ class Fit:
         return [self.read[c].trials[own[s]] for s, c in self.used() if own[s] in seeds]
 
     def minutes(self, seeds: Sequence[int]) -> np.ndarray:
-        """Minutes an epoch (seeds,) of what was chosen."""
+        """Minutes per epoch (seeds,) of the chosen configurations."""
         own = self.method.seeds
-        found = dict.fromkeys(seeds, 0.0)
+        minutes = dict.fromkeys(own, 0.0)
         for s, c in self.used():
-            if own[s] in found:
-                found[own[s]] += self.cross.shares[s, c] * self.read[c].minutes(own[s])
-        return np.array([found[seed] for seed in seeds])
+            minutes[own[s]] += self.cross.shares[s, c] * self.read[c].minutes(own[s])
+        return np.array([minutes[seed] for seed in seeds])
 
     def by_seed(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """`scores` (seeds, tasks) and `resampled` (replicates, seeds, tasks) of these seeds."""
@@ -75,58 +73,62 @@ class Fit:
         return self.cross.scores[places], self.resampled[:, places]
 
 
-class Evidence:
-    """Reads, chooses and resamples; `problems` says of which method nothing can be told, and why.
+class HonestScores:
+    """Reads predictions, chooses configurations and resamples dev examples.
+
+    Attributes:
+        fits: by the name of the method.
+        problems: why a method has no fit, by its name.
 
     Args:
-        also: configurations that are wanted beside those that could be chosen; with any, all that
-            were read are resampled (`of_configuration`), not only what scores a method.
+        also: more configurations to read besides those that could be chosen. With any, all that
+            are read are also resampled, for `of_configuration`.
+        tell: is called with what is being done.
     """
 
     def __init__(
         self,
         ledger: Ledger,
         methods: Sequence[Method],
-        metric: str,
+        options: ComparisonOptions,
         *,
-        seed: int,
-        replicates: int,
         also: Sequence[Configuration] = (),
         tell: Callable[[str], None] = lambda text: None,
     ):
         self.dev = DevSet()
-        self.metric = metric
-        self.replicates = replicates
+        self.metric = options.metric
+        self.replicates = replicates = options.replicates
         self.fits: dict[str, Fit] = {}
         self.problems: dict[str, str] = {}
         self._metrics: dict[str, np.ndarray] = {}
         self._resampled: dict[str, np.ndarray] = {}
-        # Streams of their own: a method more or less does not change the others' seeds.
-        dice = np.random.default_rng(seed).spawn(4)
-        self.rng = dice[3]
-        self.seeds = Seeds({s for m in methods for s in m.seeds}, replicates, dice[0])
+        # Separate streams: one method more or less does not change the draws of the seeds.
+        streams = np.random.default_rng(options.seed).spawn(4)
+        self.rng = streams[3]
+        self.seeds = Seeds({s for m in methods for s in m.seeds}, replicates, streams[0])
         wanted = {each.config_id for each in also}
         read = self._read(ledger, methods, wanted, tell)
         if not read:
             return
         tell("choosing configurations")
-        parts = halves(self.dev.sizes, dice[1])
-        for method, rivals in read.items():
-            self._choose(method, rivals, parts)
+        parts = halves(self.dev.sizes, streams[1])
+        for method, candidates in read.items():
+            self._choose(method, candidates, parts)
         count = sum(self.dev.sizes)
-        ids = sorted(self._metrics if wanted else self._needed())
+        scoring = {t.trial_id for f in self.fits.values() for t in f.trials(f.method.seeds)}
+        ids = sorted(self._metrics if wanted else scoring)
         tell(f"resampling {count:,} dev examples of {len(ids)} trials, {replicates:,} times")
-        resampled = resampled_metrics(self.dev, ids, replicates, dice[2])
+        resampled = resampled_metrics(self.dev, ids, replicates, streams[2])
         self._resampled = {name: resampled[:, place] for place, name in enumerate(ids)}
         for fit in self.fits.values():
             fit.resampled = self._mixed(fit)
 
     def score(self, values: np.ndarray, metric: str = "") -> np.ndarray:
-        """(..., tasks) -> (...,) of the metric in question, or of another one."""
+        """(..., tasks) -> (...,) of the compared metric, or of another one."""
         return combine(metric or self.metric, self.dev.tasks, values)
 
     def draws(self, method: str, metric: str) -> tuple[float, Draws]:
-        """A method's honest score and its distribution."""
+        """A method's honest score and its bootstrap distribution."""
         fit = self.fits[method]
         scores = self.score(fit.cross.scores, metric)
         resampled = self.score(fit.resampled, metric)
@@ -135,14 +137,14 @@ class Evidence:
     def contrast(
         self, one: str, other: str, seeds: Sequence[int], metric: str
     ) -> tuple[float, Draws]:
-        """A method's honest score less another's, paired by seed and by resampled example."""
+        """A method's honest score minus another's, paired by seed and by resampled example."""
         (a, a_star), (b, b_star) = (self.fits[name].by_seed(seeds) for name in (one, other))
         scores = self.score(a, metric) - self.score(b, metric)
         resampled = self.score(a_star, metric) - self.score(b_star, metric)
         return float(scores.mean()), self.seeds.draws(seeds, scores, resampled)
 
     def of_configuration(self, each: Configuration, seeds: Sequence[int]) -> tuple[float, Draws]:
-        """A configuration's score on the whole dev set and its distribution."""
+        """A configuration's score on the whole dev set and its bootstrap distribution."""
         ids = [each.trials[seed].trial_id for seed in seeds]
         scores = self.score(np.stack([self._metrics[name] for name in ids]))
         resampled = self.score(np.stack([self._resampled[name] for name in ids], axis=1))
@@ -155,24 +157,27 @@ class Evidence:
         also: set[str],
         tell: Callable[[str], None],
     ) -> dict[Method, Contenders]:
-        """The methods whose predictions could be read."""
-        found = {}
+        """Read the predictions of each method; those that cannot be read become problems."""
+        read = {}
         for method in methods:
             try:
                 if not self.dev.outcomes:
                     self.dev.read(ledger, [next(iter(method.candidates[0].trials.values()))])
-                rivals = contenders(method, self.metric, self._far(method), also)
-                trials = [c.trials[seed] for c in rivals.configurations for seed in method.seeds]
+                near = contenders(method, self.metric, self._far(method), also)
+                trials = [c.trials[seed] for c in near.configurations for seed in method.seeds]
                 tell(f"reading predictions of {len(trials)} trials of {method.name}")
                 self.dev.read(ledger, trials)
-                found[method] = rivals
+                read[method] = near
             except PredictionsError as error:
                 self.problems[method.name] = str(error)
-        return found
+        return read
 
     def _far(self, method: Method) -> float:
-        """How far behind a configuration is out of reach: its score on a half of the examples
-        differs from that on all of them with the standard deviation that a sample has."""
+        """The distance below the best at which a configuration cannot be chosen on a half.
+
+        A score on half of the examples differs from that on all of them with the standard
+        deviation of a sample.
+        """
         trial = method.trials[0]
         variances = []
         for task, size in zip(self.dev.tasks, self.dev.sizes, strict=True):
@@ -181,29 +186,27 @@ class Evidence:
         share = self.score(np.eye(len(variances))) - self.score(np.zeros((1, len(variances))))
         return _FAR * math.sqrt(2 * float(np.square(share) @ variances))
 
-    def _choose(self, method: Method, rivals: Contenders, parts: Sequence[np.ndarray]) -> None:
-        read = rivals.configurations
+    def _choose(self, method: Method, near: Contenders, parts: Sequence[np.ndarray]) -> None:
+        read = near.configurations
         ids = [each.trials[seed].trial_id for each in read for seed in method.seeds]
         shape = len(read), len(method.seeds), len(self.dev.tasks)
         metrics = self.dev.metrics(ids)
         self._metrics.update(zip(ids, metrics, strict=True))
         whole = metrics.reshape(shape)
         on_halves = half_metrics(self.dev, parts, ids).reshape(-1, *shape)
-        cross = cross_fit(whole, on_halves, self.metric, self.dev.tasks, rivals.allowed)
-        self.fits[method.name] = Fit(method, read, whole, cross, rivals.left_out, np.empty(0))
-
-    def _needed(self) -> set[str]:
-        """Trials that score a method."""
-        return {t.trial_id for fit in self.fits.values() for t in fit.trials(fit.method.seeds)}
+        cross = cross_fit(whole, on_halves, self.metric, self.dev.tasks, near.allowed)
+        self.fits[method.name] = Fit(method, read, cross, near.left_out, np.empty(0))
 
     def _mixed(self, fit: Fit) -> np.ndarray:
-        """(replicates, seeds, tasks): the honest metrics, moved by what resampling does to the
-        configurations that were chosen."""
-        found = np.tile(fit.cross.scores, (self.replicates, 1, 1))
+        """The honest metrics (replicates, seeds, tasks) on resampled examples.
+
+        They move by as much as resampling moves the metrics of the chosen configurations.
+        """
+        mixed = np.tile(fit.cross.scores, (self.replicates, 1, 1))
         for s, c in fit.used():
             name = fit.read[c].trials[fit.method.seeds[s]].trial_id
-            found[:, s] += fit.cross.shares[s, c] * (self._resampled[name] - self._metrics[name])
-        return found
+            mixed[:, s] += fit.cross.shares[s, c] * (self._resampled[name] - self._metrics[name])
+        return mixed
 
 
 @dataclass(frozen=True)
@@ -211,8 +214,8 @@ class Contenders:
     """Configurations to read.
 
     Attributes:
-        allowed: (configurations, seeds), which may be chosen to be scored by which seed.
-        left_out: how many more are near enough to be chosen.
+        allowed: (configurations, seeds), whether a configuration may be chosen for a seed.
+        left_out: how many more could be chosen.
     """
 
     configurations: list[Configuration]
@@ -221,8 +224,11 @@ class Contenders:
 
 
 def contenders(method: Method, metric: str, far: float, also: set[str]) -> Contenders:
-    """The best configurations for every seed, less than `far` behind, by the mean of the other
-    seeds (as they are chosen); and those named in `also`, which are not chosen."""
+    """The configurations that can be chosen for a seed: less than `far` below the best one.
+
+    They are ranked by the mean of the other seeds, as in the choice itself. Those named in `also`
+    are read but not chosen.
+    """
     tried, seeds = method.candidates, method.seeds
     scores = np.array([[last_metric(c.trials[seed], metric) for seed in seeds] for c in tried])
     seen = (scores.sum(1, keepdims=True) - scores) / (len(seeds) - 1) if len(seeds) > 1 else scores

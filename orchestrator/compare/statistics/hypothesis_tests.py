@@ -1,4 +1,4 @@
-"""What the draws of a difference allow to say: better, comparable within a margin, or neither."""
+"""Decides from the draws of a difference: better, comparable within a margin, or undecided."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from orchestrator.compare.statistics.bootstrap import Draws
 
 LEVEL = 0.05
 CONFIDENCE = 1 - LEVEL
-#: With which probability the estimated number of seeds would decide.
+#: The probability with which the estimated number of seeds decides.
 POWER = 0.8
 _MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A method's metric less the baseline's, with its 95 % interval."""
+    """A method's metric minus the baseline's, with its 95 % interval."""
 
     metric: str
     value: float
@@ -31,20 +31,22 @@ def difference(metric: str, value: float, draws: Draws) -> Difference:
 
 
 def p_different(draws: np.ndarray) -> float:
-    """Two-sided, from the share of draws beyond 0."""
+    """The two-sided p-value, from the share of draws beyond 0."""
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
     return min(1.0, 2 * (tail + 1) / (len(draws) + 1))
 
 
 def p_equivalent(draws: np.ndarray, margin: float) -> float:
-    """Two one-sided tests (Schuirmann 1987): the larger one against -margin and margin."""
+    """Two one-sided tests against -margin and margin: the larger p-value (Schuirmann 1987)."""
     outside = max(int((draws <= -margin).sum()), int((draws >= margin).sum()))
     return (outside + 1) / (len(draws) + 1)
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """p-values of several tests, adjusted so that one false claim among all of them is as rare as
-    for a single test (Holm 1979)."""
+    """Correct p-values for the number of tests (Holm 1979).
+
+    A false claim among all tests is then as rare as for a single test.
+    """
     order = np.argsort(p)
     scaled = np.asarray(p)[order] * np.arange(len(p), 0, -1)
     adjusted = np.empty(len(p))
@@ -53,8 +55,10 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def outcome(value: float, p_difference: float, p_equivalence: float) -> str:
-    """`equivalent`, `better`, `worse` or `undecided`; a difference within the margin for sure is
-    equivalent, whether it is one or not."""
+    """`equivalent`, `better`, `worse` or `undecided`.
+
+    A difference that is surely within the margin is equivalent, even if it surely exists.
+    """
     if p_equivalence < LEVEL:
         return "equivalent"
     if p_difference < LEVEL:
@@ -63,10 +67,10 @@ def outcome(value: float, p_difference: float, p_equivalence: float) -> str:
 
 
 def seeds_needed(value: float, draws: Draws, margin: float) -> int | None:
-    """About how many seeds decide with a probability of 80 %, if the difference is `value`; None if
-    no number does (the dev set is too small), or a single seed does not tell.
+    """The number of seeds that decides with a probability of 80 % if the difference is `value`.
 
-    With N seeds the standard error is sqrt(seeds' variance / N + what all seeds share).
+    None if no number decides (the dev set is too small), or if there is only one seed to estimate
+    from. With N seeds the standard error is sqrt(variance between seeds / N + shared variance).
     """
     from scipy import special  # it takes half a second to load
 

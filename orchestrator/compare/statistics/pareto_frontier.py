@@ -1,4 +1,4 @@
-"""The Pareto frontier of score against minutes per epoch, and how sure each point is on it."""
+"""The Pareto frontier of score against minutes per epoch, with each point's probability."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.compare.methods import Configuration, Method
-from orchestrator.compare.statistics.honest_scores import Evidence
+from orchestrator.compare.statistics.honest_scores import HonestScores
 from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE
 from orchestrator.compare.statistics.speed_up import FairMinutes
 
@@ -17,9 +17,11 @@ from orchestrator.compare.statistics.speed_up import FairMinutes
 class Point:
     """A configuration with its mean over seeds on the whole dev set.
 
-    `on_frontier`: as measured.  `probability`: the share of bootstrap draws in which no other point
-    has a higher score in fewer minutes.  `knee`: see `knee`.  `score_interval` and
-    `minutes_interval`: 95 %, low and high.
+    Attributes:
+        on_frontier: whether it is on the frontier of the measured values.
+        probability: the share of bootstrap draws in which no other point beats it.
+        knee: whether it is the frontier's `knee`.
+        score_interval: low and high end of the 95 % interval, as for `minutes_interval`.
     """
 
     config_id: str
@@ -37,36 +39,36 @@ class Point:
 def as_measured(
     methods: Sequence[Method], metric: str, minutes: FairMinutes
 ) -> list[Configuration]:
-    """The configurations that no other one beats."""
+    """The configurations that no other one beats, by the measured values."""
     tried = {each.config_id: (each, method) for method in methods for each in method.candidates}
     timed = [tried[name] for name in minutes.values]
     scores = [each.mean(metric, method.seeds) for each, method in timed]
     return [timed[place][0] for place in not_beaten(scores, list(minutes.values.values()))]
 
 
-def points(evidence: Evidence, minutes: FairMinutes, labels: Mapping[str, str]) -> list[Point]:
-    """All configurations whose predictions were read and whose minutes compare, by falling score.
+def points(honest: HonestScores, minutes: FairMinutes, labels: Mapping[str, str]) -> list[Point]:
+    """All configurations with predictions and comparable minutes, by falling score.
 
     Args:
-        labels: config id -> what a reader calls it.
+        labels: config id -> the name for readers.
     """
     read: dict[str, tuple[Configuration, Method]] = {}
-    for fit in evidence.fits.values():  # what is joined of several methods comes last
+    for fit in honest.fits.values():  # a union of several methods comes last
         for each in fit.read:
             read.setdefault(each.config_id, (each, fit.method))
     timed = [pair for name, pair in read.items() if name in minutes.values]
     if not timed:
         return []
-    found = [evidence.of_configuration(each, method.seeds) for each, method in timed]
-    scores = [value for value, _ in found]
+    estimates = [honest.of_configuration(each, method.seeds) for each, method in timed]
+    scores = [value for value, _ in estimates]
     spent = [minutes.values[each.config_id] for each, _ in timed]
-    drawn = [minutes.draws(*pair, evidence.seeds, evidence.rng) for pair in timed]
-    sure = probabilities(
-        np.stack([draws.values for _, draws in found], axis=1), np.stack(drawn, axis=1)
+    minutes_draws = [minutes.draws(*pair, honest.seeds, honest.rng) for pair in timed]
+    probability = probabilities(
+        np.stack([draws.values for _, draws in estimates], axis=1), np.stack(minutes_draws, axis=1)
     )
     ends = not_beaten(scores, spent)
     bend = knee([scores[place] for place in ends], [spent[place] for place in ends])
-    made = [
+    points = [
         Point(
             config_id=each.config_id,
             label=labels.get(each.config_id, each.config_id),
@@ -74,30 +76,32 @@ def points(evidence: Evidence, minutes: FairMinutes, labels: Mapping[str, str]) 
             score=scores[place],
             minutes=spent[place],
             on_frontier=place in ends,
-            probability=float(sure[place]),
+            probability=float(probability[place]),
             knee=bend is not None and ends[bend] == place,
-            score_interval=found[place][1].interval(CONFIDENCE),
-            minutes_interval=minutes.interval(each, drawn[place]),
+            score_interval=estimates[place][1].interval(CONFIDENCE),
+            minutes_interval=minutes.interval(each, minutes_draws[place]),
         )
         for place, (each, method) in enumerate(timed)
     ]
-    return sorted(made, key=lambda point: -point.score)
+    return sorted(points, key=lambda point: -point.score)
 
 
 def not_beaten(scores: Sequence[float], minutes: Sequence[float]) -> list[int]:
-    """Places of the points than which no other one is at least as good in both and better in one,
-    by falling score."""
-    found: list[int] = []
+    """Indices of the points on the frontier, by falling score.
+
+    Another point beats a point if it is at least as good in both values and better in one.
+    """
+    frontier: list[int] = []
     for place in sorted(range(len(scores)), key=lambda i: (-scores[i], minutes[i])):
-        last = found[-1] if found else None
+        last = frontier[-1] if frontier else None
         same = last is not None and (scores[place], minutes[place]) == (scores[last], minutes[last])
         if last is None or minutes[place] < minutes[last] or same:
-            found.append(place)
-    return found
+            frontier.append(place)
+    return frontier
 
 
 def probabilities(scores: np.ndarray, minutes: np.ndarray) -> np.ndarray:
-    """The share of draws (draws, n) in which each point is not beaten, (n,)."""
+    """The share of draws in which no point beats each point, (n,), from (draws, n)."""
     times = np.zeros(scores.shape[1])
     order = np.lexsort((minutes, -scores))
     fastest = np.minimum.accumulate(np.take_along_axis(minutes, order, axis=1), axis=1)
@@ -108,11 +112,11 @@ def probabilities(scores: np.ndarray, minutes: np.ndarray) -> np.ndarray:
 
 
 def knee(scores: Sequence[float], minutes: Sequence[float]) -> int | None:
-    """The place of the knee among the frontier's points; None of fewer than three or where none
-    lies above the chord.
+    """The index of the knee among the frontier's points (Das 1999; Satopaa et al. 2011).
 
-    Both axes are scaled to 0..1 over the frontier; the knee lies farthest above the line between
-    its ends (Das 1999; Satopaa et al. 2011): more minutes bring less from there on.
+    Both axes are scaled to 0..1 over the frontier. The knee is the point farthest above the line
+    between the two ends; after it, more minutes bring less. None if there are fewer than three
+    points or none lies above that line.
     """
     if len(scores) < 3 or np.ptp(scores) == 0 or np.ptp(minutes) == 0:
         return None

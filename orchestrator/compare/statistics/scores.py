@@ -15,7 +15,7 @@ OVERALL = ("dev_score", "dev_mean")
 def combine(metric: str, tasks: Sequence[Task], values: np.ndarray) -> np.ndarray:
     """One score (...,) from the metrics of all tasks (..., tasks).
 
-    A task's name gives its metric; `dev_score` and `dev_mean` average the scored tasks as
+    `metric` is a task's name, or `dev_score` or `dev_mean`, which average the scored tasks as
     `trainer.loop.evaluation.overall` does.
     """
     names = [task.name for task in tasks]
@@ -24,5 +24,5 @@ def combine(metric: str, tasks: Sequence[Task], values: np.ndarray) -> np.ndarra
     scored = [number for number, task in enumerate(tasks) if task.scored]
     halved = [metric == "dev_score" and METRICS[tasks[number].metric].signed for number in scored]
     part = values[..., scored]
-    found: np.ndarray = np.where(halved, (part + 1) / 2, part).mean(-1)
-    return found
+    score: np.ndarray = np.where(halved, (part + 1) / 2, part).mean(-1)
+    return score

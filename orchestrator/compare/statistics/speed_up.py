@@ -1,4 +1,4 @@
-"""Minutes an epoch that may be compared: from a timing session, or from trials that ran alone."""
+"""Minutes per epoch that may be compared: from a timing session, or trials that ran alone."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from orchestrator.ledger.timing_intervals import Interval
     from orchestrator.ledger.timing_sessions import Session
 
-#: Why minutes that trials took by themselves, even alone on the device, make no speed-up.
-NOT_IN_TURN = "the trials' minutes were not taken in turn; orch time does that"
-#: Beyond exp of this is no number.
+#: Why the trials' own minutes support no speed-up, even if each trial was alone on the device.
+NOT_IN_TURN = "the trials did not take turns on the device, as orch time makes them"
+#: exp of more than this overflows.
 _LARGE = 700.0
 
 
 @dataclass(frozen=True)
 class SpeedUp:
-    """How many times as fast as the baseline: its minutes an epoch by the method's.
+    """The baseline's minutes per epoch divided by the method's, with its 95 % interval.
 
-    `low` and `high` are None where one seed's minutes are all there is.
+    `low` and `high` are None if there is only one seed.
     """
 
     value: float
@@ -40,9 +40,9 @@ class SpeedUp:
 
 @dataclass(frozen=True)
 class FairMinutes:
-    """Minutes an epoch by config id that compare with one another, or the `problem` that none do.
+    """Comparable minutes per epoch by config id, or the `problem` that there are none.
 
-    They are a timing session's if one took two of the configurations, else the trials' own.
+    They come from a timing session if one timed two of the configurations, else from the trials.
     """
 
     values: dict[str, float]
@@ -57,7 +57,7 @@ class FairMinutes:
         if self.session is None:
             logs = np.log([each.minutes(seed) for seed in method.seeds])
             return _exp(_without_examples(logs, method.seeds, noise).values)
-        # Only ratios within the session count: the machine's speed is the same for all.
+        # Only ratios within the session count, because the machine's speed is common to all.
         first = next(iter(self.values))
         if each.config_id == first:
             return np.full(noise.replicates, value)
@@ -65,11 +65,11 @@ class FairMinutes:
         return self.values[first] * _exp(_as_wide_as(ratio, rng, noise.replicates))
 
     def interval(self, each: Configuration, draws: np.ndarray) -> tuple[float, float]:
-        """The 95 % interval of a configuration's minutes, of which there are these `draws`."""
+        """The 95 % interval of a configuration's minutes, from its `draws`."""
         if self.session is None:
             return _ends(draws)
-        found = self.session.minutes(each.config_id).minutes  # the draws are of ratios
-        return found.low, found.high
+        minutes = self.session.minutes(each.config_id).minutes  # the draws are of ratios
+        return minutes.low, minutes.high
 
 
 def _ends(draws: np.ndarray) -> tuple[float, float]:
@@ -114,7 +114,7 @@ def fair_minutes(sessions: Sequence[Session], methods: Sequence[Method]) -> Fair
 def ratio_of_trials(
     one: np.ndarray, other: np.ndarray, seeds: Sequence[int], noise: Seeds
 ) -> SpeedUp:
-    """From minutes (seeds,) of a method and of the baseline: the geometric mean over seeds."""
+    """The geometric mean over seeds, from minutes (seeds,) of a method and of the baseline."""
     logs = np.log(other / one)
     value, draws = math.exp(float(logs.mean())), _without_examples(logs, seeds, noise)
     if len(seeds) == 1:
@@ -126,25 +126,28 @@ def ratio_of_trials(
 def speed_up_of_session(
     sessions: Sequence[Session], one: str, other: str, rng: np.random.Generator, replicates: int
 ) -> tuple[SpeedUp, np.ndarray] | None:
-    """From the newest session of `orch time` that took both configurations in turn, alone on the
-    device, with draws (replicates,) of its logarithm."""
+    """The speed-up from the newest quiet session of `orch time` that timed both configurations.
+
+    It comes with draws (replicates,) of its logarithm. None if there is no such session.
+    """
     from orchestrator.ledger.timing_sessions import fair_ratio
 
     ratio = fair_ratio(sessions, other, one)
     if ratio is None:
         return None
-    found = SpeedUp(ratio.value, ratio.low, ratio.high)
-    return found, _as_wide_as(ratio, rng, replicates)
+    draws = _as_wide_as(ratio, rng, replicates)
+    return SpeedUp(ratio.value, ratio.low, ratio.high), draws
 
 
 def to_same_score(
     speed_up: SpeedUp, faster: np.ndarray, epochs: np.ndarray, seeds: Sequence[int], noise: Seeds
 ) -> SpeedUp:
-    """How many times as fast to the same score: by minutes an epoch and by epochs together.
+    """The speed-up to the same score: minutes per epoch and number of epochs together.
 
     Args:
-        speed_up: of an epoch; `faster` are draws (replicates,) of its logarithm.
-        epochs: (seeds, 2), how many the method and the baseline need (`reach`).
+        speed_up: per epoch.
+        faster: draws (replicates,) of its logarithm.
+        epochs: (seeds, 2), how many the method and the baseline need (`epochs_to_same_score`).
     """
     logs = np.log(epochs[:, 1] / epochs[:, 0])
     value = speed_up.value * math.exp(float(logs.mean()))
@@ -154,7 +157,7 @@ def to_same_score(
 
 
 def _without_examples(values: np.ndarray, seeds: Sequence[int], noise: Seeds) -> Draws:
-    """The distribution of a mean over seeds of what no dev example changes."""
+    """The distribution of a mean over seeds of values that do not depend on dev examples."""
     return noise.draws(seeds, values, np.tile(values, (noise.replicates, 1)))
 
 
@@ -166,6 +169,6 @@ def _as_wide_as(ratio: Interval, rng: np.random.Generator, replicates: int) -> n
 
 
 def _exp(logs: np.ndarray) -> np.ndarray:
-    """Of two seeds that differ, the t of one degree of freedom has tails beyond all numbers."""
-    found: np.ndarray = np.exp(np.clip(logs, -_LARGE, _LARGE))
-    return found
+    """exp without overflow: with two seeds, the t distribution has extremely long tails."""
+    values: np.ndarray = np.exp(np.clip(logs, -_LARGE, _LARGE))
+    return values

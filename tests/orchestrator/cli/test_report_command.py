@@ -27,19 +27,19 @@ def test_the_command_writes_the_page_and_every_figure(place: Path) -> None:
     assert len(list((place / "drawn").iterdir())) == 2 * len(told["figures"]) > 0
     before = (place / "s.html").stat().st_mtime_ns  # the next one is written over it
     plain = orch("report", "s", "-o", "s.html", "--trial", told["trials"][0][:8], cwd=place)
-    assert plain.returncode == 0 and "KiB, " in plain.stdout
+    assert plain.returncode == 0 and " kB, " in plain.stdout
     assert (place / "s.html").stat().st_mtime_ns > before
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ("-o nowhere/r.html", "-o nowhere/r.html: the folder nowhere is not there"),
+        ("-o nowhere/r.html", "-o nowhere/r.html: the folder nowhere does not exist"),
         ("-o sweeps", "-o sweeps: is a folder; name a file in it"),
-        ("-o notes.txt", "-o notes.txt: is there and no report; name another file"),
-        ("-o page.html", "-o page.html: is there and no report; name another file"),
+        ("-o notes.txt", "-o notes.txt: exists and is not a report; name another file"),
+        ("-o page.html", "-o page.html: exists and is not a report; name another file"),
         ("--figures notes.txt", "--figures notes.txt: is not a folder"),
-        ("--figures no/where", "--figures no/where: the folder no is not there"),
+        ("--figures no/where", "--figures no/where: the folder no does not exist"),
         ("--trial nothing", "--trial: no trial 'nothing' in s; known: arrp-"),
         ("--baseline x", "--baseline x: no such method; allowed: arrp+pcgrad"),
         ("--margin 2", "--margin 2: must lie between 0 and 1"),

@@ -57,7 +57,7 @@ def test_a_signal_ends_all_servers_and_what_they_started(
 def test_a_server_that_ends_by_itself_is_said_and_ends_the_other(tmp_path: Path) -> None:
     process, log = started(tmp_path, "stays", "dies")
     assert process.wait(60) == 1
-    assert "dies ended by itself (exit code 3)" in log.read_text()
+    assert "dies ended unexpectedly (exit code 3)" in log.read_text()
 
 
 @pytest.fixture

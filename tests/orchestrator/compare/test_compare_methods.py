@@ -52,7 +52,7 @@ def test_noise_decides_nothing_and_says_what_would(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.805), seeds=(1, 2, 3), noise=0.4)
     made = contrast(compared(tmp_path), "arrp+pcgrad")
     assert made.outcome == "undecided"
-    assert made.sentence.startswith("cannot be said with these data (needs ")
+    assert made.sentence.startswith("undecided (needs ")
     assert made.seeds_needed is None or made.seeds_needed > 3
 
 
@@ -64,10 +64,10 @@ def test_minutes_that_were_not_taken_in_turn_are_shown_and_claim_nothing(tmp_pat
     assert made.apart is not None and made.apart.value == pytest.approx(3 / 1.003, rel=1e-4)
     assert made.apart.low is not None and made.apart.high is not None
     assert 2.98 < made.apart.low < made.apart.value < made.apart.high < 3.0
-    (row,) = tables.verdicts_sheet(found).rows
+    (row,) = tables.verdicts_table(found).rows
     assert row[5].grey and row[5].text.startswith("2.99") and row[5].text.endswith("*")
     assert "no speed-up is claimed" in found.answer
-    assert any("in grey" in note for note in found.notes)
+    assert any("Grey ratios" in note for note in found.notes)
 
 
 def test_the_same_question_has_the_same_figures(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_contended_minutes_make_no_speed_up(tmp_path: Path) -> None:
     assert made.speed_up is None and made.dominates is None
     assert "something else ran" in made.speed_problem and made.speed_problem in found.answer
     assert found.frontier == [] and "something else ran" in found.frontier_problem
-    (cell,) = [row[-2] for row in tables.methods_sheet(found).rows if row[0].text[:4] == "arrp"]
+    (cell,) = [row[-2] for row in tables.methods_table(found).rows if row[0].text[:4] == "arrp"]
     assert cell.grey and cell.text.endswith("*")
     assert any("* minutes not comparable (contended" in note for note in found.notes)
 
@@ -123,9 +123,9 @@ def test_a_timing_session_speaks_where_trials_were_contended(tmp_path: Path) -> 
     # One epoch each: to the same score it is as much faster as an epoch is.
     assert made.epochs_to_same_score == (1.0, 1.0) and made.to_same_score is not None
     assert made.to_same_score.value == made.speed_up.value
-    assert "1.99 [1.98, 2.00] times as fast an epoch (1.99 [1.98, 2.00] to" in found.answer
+    assert "1.99 [1.98, 2.00] times as fast per epoch (1.99 [1.98, 2.00] to" in found.answer
     assert made.dominates == pytest.approx(1.0, abs=0.01) and made.dominated == 0.0
-    assert not any("in grey" in note for note in found.notes)
+    assert not any("Grey ratios" in note for note in found.notes)
     assert found.frontier_problem == ""
     assert [point.method for point in found.frontier] == ["arrp+pcgrad", "annealed+pcgrad"]
     assert found.frontier[0].minutes == pytest.approx(2.025)
@@ -139,7 +139,8 @@ def test_one_seed_claims_nothing_over_seeds(tmp_path: Path) -> None:
     assert made.outcome == "" and made.p_different is None and made.seeds_needed is None
     assert "one seed" in made.sentence and "1 seed)" in found.answer
     assert made.differences["dev_score"].low > 0  # that of the dev examples is there
-    assert "One seed: the interval holds the dev examples' uncertainty only." in found.notes
+    note = "One seed: the interval covers only the uncertainty from the dev examples."
+    assert note in found.notes
 
 
 def test_seeds_are_paired_and_the_others_named(tmp_path: Path) -> None:
@@ -148,7 +149,7 @@ def test_seeds_are_paired_and_the_others_named(tmp_path: Path) -> None:
     found = compared(tmp_path)
     made = contrast(found, "arrp+pcgrad")
     assert (made.seeds, made.dropped_seeds) == ([1, 2], [7])
-    assert "arrp+pcgrad: seeds without a partner were dropped: 7." in found.notes
+    assert "arrp+pcgrad: seeds that only one method has are left out: 7." in found.notes
     write_predicted(tmp_path, world, world.predictions(RNG(9), 0.8), sampler="cycle", seed=9)
     assert contrast(compared(tmp_path), "cycle+pcgrad").problem == "no seed in common"
 
@@ -178,7 +179,7 @@ def test_scores_of_other_conditions_are_not_compared(
     found = compared(tmp_path)
     made = contrast(found, "arrp+pcgrad")
     assert made.problem.startswith(reason) and made.differences == {} and made.speed_up is None
-    assert found.answer.startswith(f"ARRP against annealed PCGrad: cannot be said, {reason}")
+    assert found.answer.startswith(f"ARRP against annealed PCGrad: cannot be compared, {reason}")
     (arrp,) = [s for s in found.standings if s.method == "arrp+pcgrad"]
     assert arrp.scores == {} and arrp.naive is None
     assert formats.comma_separated(found) and formats.markdown(found) and formats.latex(found)
@@ -216,7 +217,7 @@ def test_a_method_of_several_encoders_compares_with_nothing(tmp_path: Path) -> N
     for seed in (1, 2):
         write_predicted(tmp_path, world, made, sampler="annealed", seed=seed, encoder="mini")
     found = compared(tmp_path)
-    assert "--by encoder keeps them apart" in contrast(found, "arrp+pcgrad").problem
+    assert "--by encoder separates them" in contrast(found, "arrp+pcgrad").problem
     assert found.answer.startswith("ARRP against annealed PCGrad: ")
     apart = compared(tmp_path, by=("sampler", "encoder"), baseline="sampler=annealed encoder=tiny")
     assert contrast(apart, "sampler=annealed encoder=mini").outcome != ""
@@ -261,7 +262,7 @@ def test_a_question_about_named_methods_pays_for_no_other(tmp_path: Path) -> Non
     assert one.differences["dev_score"].value == other.differences["dev_score"].value
     assert one.p_different is not None and other.p_different is not None
     assert other.p_different < one.p_different
-    why = named.why()
+    why = named.diagnostics()
     assert {row["method"] for row in why["utilisation"]} == {m.method for m in named.standings}
     assert {row["method"] for row in why["against_single_task"]} == {
         row["method"] for row in why["utilisation"]
@@ -334,7 +335,7 @@ def test_the_command_answers_in_its_first_line(tmp_path: Path) -> None:
     assert shown.returncode == 0, shown.stderr
     first = shown.stdout.splitlines()[0]
     assert first.startswith("ARRP against annealed PCGrad: dev_score 0.8")
-    assert "better; no speed-up is claimed (the trials' minutes" in first
+    assert "better; no speed-up is claimed (the trials did not take turns" in first
     for word in ("against annealed+pcgrad", "frontier", "configuration", "optimism"):
         assert word in shown.stdout
     told = json.loads(orch("compare", "s", "--out", str(tmp_path), "--format", "json").stdout)
@@ -367,5 +368,5 @@ def test_trials_of_another_number_of_epochs_are_left_out(tmp_path: Path) -> None
     )
     (tmp_path / "s" / "sweep.yaml").write_text("name: s\nbase: {epochs: 1}\n")
     shown = orch("compare", "s", "--out", str(tmp_path))
-    assert "1 trials of another number of epochs were left out." in shown.stdout
+    assert "1 trials with another number of epochs were left out." in shown.stdout
     assert "different epochs" not in shown.stdout

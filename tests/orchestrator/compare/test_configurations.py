@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from orchestrator.compare.configurations import Comparison, compare
-from orchestrator.compare.output.configuration_table import configurations_sheet, footnotes
+from orchestrator.compare.output.configuration_table import configurations_table, footnotes
 from orchestrator.compare.output.formats import rich_table
 from orchestrator.ledger import Ledger
 from tests.support.ledgers import write_trial
@@ -21,7 +21,7 @@ def compared(folder: Path) -> Comparison:
 
 def rendered(comparison: Comparison) -> str:
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(rich_table(configurations_sheet(comparison)))
+    console.print(rich_table(configurations_table(comparison)))
     return console.export_text()
 
 
@@ -105,7 +105,7 @@ def test_without_a_finished_trial_of_either_nothing_is_claimed(tmp_path: Path) -
     write_trial(tmp_path, [0.5], sampler="arrp")
     write_trial(tmp_path, [0.5], sampler="annealed", combiner="sum")  # not PCGrad
     result = compared(tmp_path)
-    assert "cannot be said, no complete trial of annealed" in result.answer
+    assert "cannot be compared, no complete trial of annealed" in result.answer
     assert result.difference == {}
 
 

@@ -95,7 +95,7 @@ def test_the_baseline_is_annealed_pcgrad_or_the_one_that_is_named(tmp_path: Path
     assert find_baseline(methods, "").name == "annealed+pcgrad"
     assert find_baseline(methods, "round").name == "round_robin+pcgrad"
     assert find_baseline(methods[1:], "").name == "arrp+pcgrad"
-    with pytest.raises(UserError, match="begins 2 methods; allowed: annealed"):
+    with pytest.raises(UserError, match="2 methods begin so; allowed: annealed"):
         find_baseline(methods, "a")
     with pytest.raises(UserError, match="no such method"):
         find_baseline(methods, "cycle")
@@ -104,7 +104,7 @@ def test_the_baseline_is_annealed_pcgrad_or_the_one_that_is_named(tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"encoder": "mini"}, "different encoder (mini | tiny); --by encoder keeps them apart"),
+        ({"encoder": "mini"}, "different encoder (mini | tiny); --by encoder separates them"),
         ({"epochs": 3}, "different epochs (2 | 3)"),
         ({"tasks": ["sst", "qqp"]}, "different tasks (sst, qqp | sst, qqp, sts)"),
     ],
@@ -130,7 +130,7 @@ def test_encoders_compare_where_they_are_what_is_asked_for(tmp_path: Path) -> No
 def test_minutes_compare_on_one_device_alone(tmp_path: Path) -> None:
     write_trial(tmp_path, [0.5], sampler="arrp")
     write_trial(tmp_path, [0.5], sampler="annealed", contended=True)
-    write_trial(tmp_path, [0.5], sampler="cycle", at_device="cuda: other")
+    write_trial(tmp_path, [0.5], sampler="cycle", device="cuda: other")
     methods = grouped(tmp_path)
     one, shared, other = (methods[f"{n}+pcgrad"].trials for n in ("arrp", "annealed", "cycle"))
     assert why_not_comparable(one) == ""

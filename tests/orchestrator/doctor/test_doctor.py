@@ -125,7 +125,7 @@ def test_a_folder_that_cannot_be_written_and_a_gpu_that_is_not_there(tmp_path: P
 def test_what_listens_beyond_loopback_is_named(
     monkeypatch: pytest.MonkeyPatch, host: str, level: str
 ) -> None:
-    monkeypatch.setattr(local, "_OURS", ("",))
+    monkeypatch.setattr(local, "_PROGRAMS", ("",))
     with socket.create_server((host, 0)) as server:
         finding = local.listening_finding([psutil.Process()])
         port = server.getsockname()[1]
@@ -184,7 +184,7 @@ def test_every_missing_file_is_one_error(tmp_path: Path) -> None:
 def test_a_database_that_is_not_there_is_not_made(tmp_path: Path) -> None:
     found = list(databases.database_findings(spec_of(), str(tmp_path)))
     assert levels(found) == {"mlflow": "ok", "optuna": "ok"}
-    assert "to be made by the first sweep" in found[0].found
+    assert "which the first sweep creates" in found[0].found
     assert list(tmp_path.iterdir()) == []
 
 

@@ -88,7 +88,7 @@ def test_sentences_databases_folders_logs_and_weights_stay_where_they_are(sweep:
 def test_another_file_is_not_written_over(sweep: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
     refused = orch("pack", "mine", "-o", "notes.txt", cwd=tmp_path)
-    assert refused.returncode == 2 and "another file stands there" in refused.stderr
+    assert refused.returncode == 2 and "exists and is not a packed sweep" in refused.stderr
     assert (tmp_path / "notes.txt").read_text() == "mine"
     for _ in range(2):  # an older archive is
         assert orch("pack", "mine", "-o", "made.tar.xz", cwd=tmp_path).returncode == 0

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from orchestrator.compare.compare_sweep import compare_sweep, trials_of
-from orchestrator.compare.options import Question
+from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.dev_predictions import read_columns
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import Session
@@ -99,10 +99,8 @@ def test_names_and_sentences_are_text_and_nothing_else(report: Report, page: Pag
 
 
 def test_a_hostile_name_harms_no_figure() -> None:
-    with style.styled():
-        drawn, axes = style.axes(2.0)
+    with style.axes(2.0) as (drawn, axes):
         axes.plot([0, 1], [0, 1], label=HOSTILE)
-        style.with_legend(drawn, axes)
         style.rows_of_names(axes, [HOSTILE])
     figure = Figure(HOSTILE, HOSTILE, HOSTILE, HOSTILE, drawn)
     assert re.fullmatch(r"[\w.-]+", figure.key)
@@ -155,7 +153,7 @@ def test_the_report_has_every_part(report: Report, page: Page, ledger: Ledger) -
     assert "conflicts (mean cosine)" in page.text("th")
     assert "\n50.0% (+0." in page.text("td")
     assert report.answer.startswith("ARRP against annealed PCGrad: dev_score")
-    assert page.text("p").index(report.answer) < page.text("p").index("The minutes are")
+    assert page.text("p").index(report.answer) < page.text("p").index("The minutes ")
     for part in ("pip install -c constraints.txt", "orch sweep s.yaml", "data fingerprint", "knee"):
         assert part in text
     assert "somewhere" not in text and "SECRET" not in text  # the background's address
@@ -187,7 +185,7 @@ def test_confusion_and_bias_count_the_predictions(ledger: Ledger, report: Report
 
 
 def test_the_trial_that_is_shown_is_the_median_of_the_best_method(ledger: Ledger) -> None:
-    compared = compare_sweep(ledger, trials_of(ledger), Question())
+    compared = compare_sweep(ledger, trials_of(ledger), ComparisonOptions())
     (taken,), reason = representative(compared.methods)
     assert compared.methods is not None
     assert compared.methods.standings[0].method in reason and "median" in reason
@@ -210,8 +208,8 @@ def test_one_seed_one_epoch_and_minutes_that_do_not_compare_are_said(tmp_path: P
     assert style.PALETTE[0] in coloured and style.GREY not in coloured
     assert "One epoch: points, no curves." in text
     assert "One epoch: its learning curves are points." in text
-    assert "One seed: the interval holds the dev examples' uncertainty only." in text
-    assert "of its 1 seeds the one with the median" in text
+    assert "One seed: the interval covers only the uncertainty from the dev examples." in text
+    assert "of its 1 seeds it has the median" in text
 
 
 def test_without_predictions_the_records_make_a_report(tmp_path: Path) -> None:
@@ -248,10 +246,10 @@ def test_a_trial_without_analysis_has_ids_and_the_reason(ledger: Ledger, tmp_pat
     )
     told = [part.text for part in complete if isinstance(part, Missing)]
     assert told[0].startswith(
-        "sst: the worst errors by id, without their text: analysis.json cannot"
+        "sst: the worst errors are listed by id, without their text: analysis.json cannot"
     )
     figures = [figure for part in complete if isinstance(part, Figures) for figure in part.figures]
-    assert "the dev set's are shown" in next(f for f in figures if "confusion" in f.key).caption
+    assert "so the dev set's are shown" in next(f for f in figures if "confusion" in f.key).caption
     told = [part.text for part in pruned if isinstance(part, Missing)]
     assert "only a complete trial has analysis.json, and this one is pruned" in told[0]
 
@@ -268,7 +266,7 @@ def test_what_the_trainer_writes_is_drawn(tmp_path: Path, cache: Path) -> None:
     assert "rr-1-cfimdb-confusion" in made.figures and "rr-1-sts-similarity" in made.figures
     assert not any("yelp" in key for key in made.figures if key.startswith("rr-1"))
     text = Page(made.html).text()
-    assert "without their text" not in text and "gravest errors" in text
+    assert "without their text" not in text and "largest errors" in text
     assert "training set" in made.figures["rr-1-sst-confusion"].caption
 
 
@@ -300,7 +298,7 @@ def test_a_timing_session_says_what_surgery_costs() -> None:
     assert isinstance(figures, Figures) and isinstance(table, Table)
     assert style.GREY not in figures.figures[0].svg()
     assert f"{HOSTILE}: forward_backward 75%, surgery 25%" in figures.figures[0].alt
-    row = [cell.text for cell in table.rows[0]]
+    row = [cell.text for cell in table.data.rows[0]]
     assert row[0] == HOSTILE and row[2] == "25.0%" and row[3].startswith("0.250")
     missing, *_ = surgery.parts([], {})
     assert isinstance(missing, Missing)

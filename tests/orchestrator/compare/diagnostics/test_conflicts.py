@@ -29,7 +29,7 @@ def test_why_has_conflicts_by_phase_utilisation_single_tasks_and_progress(tmp_pa
     changed["phases"] = [{"name": "one", "conflict_share": 0.5, "cosines": {"qqp|sst": -0.1}}]
     changed["phases"][0]["conflicts"] = {"qqp|sst": 0.75}
     record.write_text(json.dumps(changed))
-    why = compared(tmp_path).why()
+    why = compared(tmp_path).diagnostics()
     conflicts = {(r["method"], r["phase"]): r for r in why["conflicts"]}
     assert conflicts["annealed+pcgrad", ""]["conflict_share"] == 0.25
     assert conflicts["annealed+pcgrad", "one"]["cosines"] == {"qqp|sst": -0.1}
@@ -58,7 +58,7 @@ def test_the_reasons_are_tables_where_they_are_asked_for(tmp_path: Path) -> None
             record |= {"conflict_share": share, "conflicts": {"qqp|sst": share}}
             path.write_text(json.dumps(record | {"cosines": {"qqp|sst": -share / 10}}))
     found = compared(tmp_path)
-    plain, asked = tables.sheets(found), tables.sheets(found, why=True)
+    plain, asked = tables.all_tables(found), tables.all_tables(found, why=True)
     sheets = {sheet.columns[0]: sheet for sheet in asked}
     assert [s.columns[0] for s in asked][: len(plain)] == [s.columns[0] for s in plain]
     assert "conflicts (mean cosine)" not in {sheet.columns[0] for sheet in plain}
@@ -96,7 +96,7 @@ def _texts(row: list[tables.Cell]) -> list[str]:
 
 def test_progress_adds_up_over_epochs(tmp_path: Path) -> None:
     write_trial(tmp_path, [0.4, 0.5, 0.6], sampler="arrp", minutes=2.0, epochs=3)
-    rows = compared(tmp_path).why()["progress"]
+    rows = compared(tmp_path).diagnostics()["progress"]
     assert [row["minutes"] for row in rows] == [2.0, 4.0, 6.0]
     assert [row["examples"] for row in rows] == [300, 600, 900]
     assert [row["dev_score"] for row in rows] == [0.4, 0.5, 0.6]

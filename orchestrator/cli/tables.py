@@ -1,0 +1,156 @@
+"""The tables that the reading commands print: sweeps, trials, epochs, data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from orchestrator.ledger import TrialRecord, printable
+from trainer.metrics import EPOCH, PHASE, TASK, Field, Kind, Place, dotted, field_at, numbers
+
+#: Of a trial's log that `orch show` prints; `--json` has them all.
+LOG_LINES = 15
+
+
+def sweeps_table(summaries: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table("sweep", "trials", ">best dev_score", "question")
+    for row in summaries:
+        counts = ", ".join(f"{n} {status}" for status, n in row["trials"].items()) or "none"
+        best = _number(row["best_dev_score"], 4)
+        table.add_row(row["name"], counts, best, Text(row["question"]))
+    return table
+
+
+def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
+    table = _table(
+        *("trial", "configuration", ">seed", "status", ">epochs", ">dev_score", ">min/epoch"),
+        "reason",
+    )
+    for row in trials:
+        table.add_row(
+            row["trial_id"],
+            Text(row["configuration"]),
+            _shown(row["seed"]),
+            row["status"],
+            f"{row['epochs']}/{_shown(row['epochs_wanted'])}",
+            _number(row["dev_score"], 4),
+            _number(row["minutes_per_epoch"], 3),
+            Text(str(row["reason"]).partition("\n")[0]),
+        )
+    return table
+
+
+def epochs_table(trial: TrialRecord) -> Table:
+    """A line per epoch, with the columns that `trainer.metrics` names for it."""
+    columns = _shown_fields(trial)
+    table = _table(">epoch", *(f">{heading}" for heading in columns))
+    for record in trial.records:
+        values = numbers(record)
+        cells = []
+        for place, field in columns.values():
+            doubtful = field.is_speed and place in values and record.get("contended")
+            cells.append(_number(values.get(place), field.digits) + ("*" if doubtful else ""))
+        table.add_row(str(record["epoch"]), *cells)
+    return table
+
+
+def _shown_fields(trial: TrialRecord) -> dict[str, tuple[Place, Field]]:
+    """The columns of `epochs_table` by heading; a task's stand where the table has the tasks."""
+    tasks = trial.records[-1]["tasks"] if trial.records else {}
+    columns: dict[str, tuple[Place, Field]] = {}
+    for field in EPOCH.values():
+        if field.show:
+            columns[field.show] = (field.name,), field
+        if field.kind is not Kind.TASKS:
+            continue
+        for inner in TASK.values():
+            for task, values in tasks.items():
+                if inner.show and inner.name in values:
+                    heading = inner.show.format(task=task)
+                    columns[heading] = (field.name, task, inner.name), inner
+    return columns
+
+
+def numbers_table(trial: TrialRecord) -> Table:
+    """Every number of a trial's last epoch: a line each; columns for the epoch as a whole, for its
+    tasks and its phases."""
+    lines: dict[str, dict[str, str]] = {}
+    units: dict[str, str] = {}
+    columns = ["epoch"]
+    for place, value in numbers(trial.records[-1]).items():
+        column, name = "epoch", dotted(place)
+        if place[0] in ("tasks", "phases"):
+            column, name = f"{place[0].removesuffix('s')} {place[1]}", dotted(place[2:])
+        if column not in columns:
+            columns.append(column)
+        lines.setdefault(name, {})[column] = _rounded(value)
+        if field := field_at(place):
+            units[name] = field.unit
+    columns = sorted(columns, key=lambda column: column.startswith("phase "))  # tasks first
+    listed = list(dict.fromkeys([*EPOCH, *TASK, *PHASE]))
+    table = _table("number", "unit", *(f">{column}" for column in columns))
+    for name in sorted(lines, key=lambda n: _position(n.partition(".")[0], listed)):
+        cells = (lines[name].get(column, "") for column in columns)
+        table.add_row(Text(name), units.get(name, ""), *cells)
+    return table
+
+
+def _position(name: str, listed: Sequence[str]) -> tuple[int, str]:
+    """Where a number stands among those that are listed; the others follow by their names."""
+    return (listed.index(name) if name in listed else len(listed)), name
+
+
+def stats_table(stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+    """Per task and split: rows, what was dropped or noted, labels, lengths in tokens."""
+    table = _table("task", "split", ">rows", "dropped", "noted", "labels", ">mean", ">p95", ">max")
+    for task, splits in stats.items():
+        for split, found in splits.items():
+            tokens = found["tokens"]
+            table.add_row(
+                task,
+                split,
+                f"{found['rows']:,}",
+                _counts(found.get("dropped", {}), "none"),
+                _counts(found.get("noted", {}), "none"),
+                _counts(found["labels"], "-"),
+                *(str(tokens[key]) for key in ("mean", "p95", "max")),
+            )
+    return table
+
+
+def log_tail(lines: Sequence[str]) -> str:
+    """The last lines of a trial's log, as a terminal may show them."""
+    kept = [printable(line) for line in lines[-LOG_LINES:]]
+    return f"last {len(kept)} lines of its log:\n" + "\n".join(f"  {line}" for line in kept)
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else str(value)
+
+
+def _counts(counts: Mapping[str, int], nothing: str) -> str:
+    return ", ".join(f"{key}: {count}" for key, count in counts.items()) or nothing
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:,.{digits}f}"
+
+
+def _rounded(value: float) -> str:
+    """Whole where it is whole or large, else to four digits."""
+    whole = isinstance(value, int) or abs(value) >= 1000
+    return f"{value:,.0f}" if whole else f"{value:.4g}"
+
+
+def _table(*columns: str) -> Table:
+    """Columns by name; `>` in front of one sets it to the right."""
+    table = Table(box=None, pad_edge=False)
+    for column in columns:
+        right = column.startswith(">")
+        table.add_column(
+            column.removeprefix(">"), justify="right" if right else "left", overflow="fold"
+        )
+    return table
