@@ -90,7 +90,7 @@ class Following(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        self.job = self.jobs.follow(self.name_of, self.write, self.say, behind=self.behind)
+        self.job = self.jobs.follow(self.name_of, self.write, self.say, skip=self.behind)
 
     def write(self, text: str) -> None:
         self.text += text

@@ -141,7 +141,7 @@ class Run:
             self.parameters.freeze(frozen_segments(name, names))
 
     def step(self, phase: Phase, step: Step, metrics: EpochMetrics) -> None:
-        """One update: a loss for every task drawn, their gradients combined."""
+        """One update: a loss for every task in the step, their gradients combined."""
         self.clock.step.begin()
         layout = self.stepper.layout(phase, step)
         with self.on_stream():

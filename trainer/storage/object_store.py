@@ -179,13 +179,13 @@ def _patiently(uri: str, action: Callable[[], T]) -> T:
 
     Raises its `OSError` in the end.  All actions here can be repeated safely.
     """
-    store, begun = _store(uri), time.monotonic()
+    store, started = _store(uri), time.monotonic()
     failed = False
     while True:
         try:
             answer = action()
         except OSError as error:
-            waited = time.monotonic() - begun
+            waited = time.monotonic() - started
             passing = any(word in str(error) for word in _PASSING)
             if not passing or store not in _reached or waited + _PAUSE_S > _patience():
                 _reached.discard(store)  # so that later requests do not wait again
@@ -194,7 +194,7 @@ def _patiently(uri: str, action: Callable[[], T]) -> T:
             time.sleep(_PAUSE_S)
             continue
         if failed:  # not earlier, because the log may be in this store, too
-            logger.info("%s: the store was away for %.0f s", uri, time.monotonic() - begun)
+            logger.info("%s: the store was away for %.0f s", uri, time.monotonic() - started)
         return answer
 
 

@@ -27,13 +27,13 @@ def describe_run(device: torch.device) -> dict[str, Any]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            installed[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue  # the trainer also runs from a bare checkout
-    return found
+    return installed
 
 
 @functools.cache
