@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +23,7 @@ import numpy as np
 from orchestrator.errors import UserError
 from trainer.config.tasks import TASKS, Task
 from trainer.data.readers import DataError, read_examples
+from trainer.storage.local_folder import write_whole
 
 REPOSITORY = "gpoesia/minbert-default-final-project"
 COMMIT = "7ac8260577fc12a86c7aaf38918056c30054ef39"
@@ -182,12 +182,10 @@ def prepare(source: Path, folder: Path) -> list[Prepared]:
                 files.append((path, Prepared(name, rows, dict(examples.dropped), published)))
     if not files:
         raise DataError(f"{source}: has none of the course's files: {', '.join(BLOBS)}")
-    folder.mkdir(parents=True, exist_ok=True)
     for path, _ in files:
         target = folder / path.name
         if path.resolve() != target.resolve():
-            shutil.copyfile(path, target.with_name(f"{target.name}.part"))
-            target.with_name(f"{target.name}.part").replace(target)
+            write_whole(target, path.read_bytes())
     return [prepared for _, prepared in files]
 
 
@@ -224,11 +222,7 @@ def prepare_yelp(reviews: Path, folder: Path) -> Prepared:
     for number, (id_, text, label) in enumerate(rows):
         quoted = '"' + text.replace('"', '""') + '"'
         lines.append(f"{number}\t{id_}\t{quoted}\t{label}")
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / task.train
-    part = target.with_name(f"{target.name}.part")
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    part.replace(target)
+    write_whole(folder / task.train, ("\n".join(lines) + "\n").encode())
     left_out = {"no stars or no text": dropped} if dropped else {}
     return Prepared(task.train, len(rows), left_out, None)
 

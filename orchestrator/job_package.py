@@ -95,8 +95,8 @@ def submission(
 def _check_out(out: str) -> None:
     if holds_password(out):
         raise SweepError(
-            f"--out {without_password(out)}: contains a password, which everybody who sees the job "
-            "could read; pass it in a variable (--env AWS_SECRET_ACCESS_KEY)"
+            f"--out {without_password(out)}: contains a password, readable by all who see "
+            "the job; pass it in a variable (--env AWS_SECRET_ACCESS_KEY)"
         )
     if not is_uri(out) and not os.path.isabs(out):
         raise SweepError(

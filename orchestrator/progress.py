@@ -102,8 +102,8 @@ class Pace:
         return f"about {hours}{minutes % 60} min to go"
 
 
-class PlainProgress:
-    """A line for each event: `[ 3/14] arrp-1a2b3c4d5e6f epoch 2/3 dev_score 0.612 0.020 min`."""
+class _Display:
+    """What both displays share."""
 
     def __init__(self, console: Console, varied: Sequence[str] = ()):
         self._console, self._varied = console, varied
@@ -111,6 +111,16 @@ class PlainProgress:
 
     def total(self, done: int, planned: int) -> None:
         self._pace.total(done, planned)
+
+    def say(self, text: str) -> None:
+        say(self._console, text)
+
+    def close(self) -> None:
+        return
+
+
+class PlainProgress(_Display):
+    """A line for each event: `[ 3/14] arrp-1a2b3c4d5e6f epoch 2/3 dev_score 0.612 0.020 min`."""
 
     def started(self, job: Job) -> None:
         self._line(job, f"started: {label(job.config, self._varied)}, seed {job.config.seed}")
@@ -131,12 +141,6 @@ class PlainProgress:
     def ended(self, job: Job, status: str, reason: str) -> None:
         text = f"{status}: {reason}" if reason else status
         self._line(job, ", ".join(filter(None, (text, self._pace.to_go()))))
-
-    def say(self, text: str) -> None:
-        say(self._console, text)
-
-    def close(self) -> None:
-        return
 
     def _line(self, job: Job, text: str) -> None:
         done, planned = self._pace.done, self._pace.planned
@@ -169,24 +173,20 @@ class _Row:
         }
 
 
-class LiveProgress:
+class LiveProgress(_Display):
     """A table of the running and the last ended trials, updated twice per second.
 
     Each row is one line; text that does not fit is cut off.
     """
 
     def __init__(self, console: Console, varied: Sequence[str] = ()):
-        self._console, self._varied = console, varied
+        super().__init__(console, varied)
         self._running: dict[str, _Row] = {}
         self._ended: deque[_Row] = deque(maxlen=_SHOWN_ENDED)
-        self._pace = Pace()
         self._live = Live(
             console=console, get_renderable=self._table, refresh_per_second=2, transient=False
         )
         self._live.start()
-
-    def total(self, done: int, planned: int) -> None:
-        self._pace.total(done, planned)
 
     def started(self, job: Job) -> None:
         self._row(job)
@@ -206,9 +206,6 @@ class LiveProgress:
         row = self._row(job)
         row.status, row.note = status, reason
         self._ended.appendleft(self._running.pop(job.trial_id))
-
-    def say(self, text: str) -> None:
-        say(self._console, text)
 
     def close(self) -> None:
         self._live.stop()

@@ -156,12 +156,12 @@ def _stop(jobs: Jobs, spec: SweepSpec, out: str | None, follow: bool, as_json: b
             print_json(None)
         return 0
     job = running[0]
-    behind = len(jobs.log(job.submission_id))
+    skip = len(jobs.log(job.submission_id))
     jobs.stop(job.submission_id)
     say(f"asked {job.submission_id} to stop; running trials may commit their epoch")
     if follow:
         try:
-            job = jobs.follow(job.submission_id, _writer(as_json), say, behind=behind)
+            job = jobs.follow(job.submission_id, _writer(as_json), say, skip=skip)
         except KeyboardInterrupt:
             say(f"left {job.submission_id}, which is stopping")
             return 130

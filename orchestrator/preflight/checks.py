@@ -183,14 +183,10 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[st
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key), new.get(key)
         free = key.split(".")[0] in (*_FREE, *_RECORDED) or key in _WHERE
-        if was == now or free or _grew(key, was, now) or _same_trials(key, was, now):
+        same_trials = key == "base.precision" and {was, now} == {"bf16", EMULATED_BF16}
+        if was == now or free or same_trials or _grew(key, was, now):
             continue
         yield f"{key}: {_short(was)} -> {_short(now)}"
-
-
-def _same_trials(key: str, was: Any, now: Any) -> bool:
-    """Whether two values give the same trials."""
-    return key == "base.precision" and {was, now} == {"bf16", EMULATED_BF16}
 
 
 def _grew(key: str, was: Any, now: Any) -> bool:

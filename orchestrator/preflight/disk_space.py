@@ -36,11 +36,11 @@ def check_space(
     free = ledger.folder.free()
     if free is None:
         return ""
-    begun = [trial for trial in trials if trial.status == "unfinished"]
-    ended = len(trials) - len(begun)
+    unfinished = [trial for trial in trials if trial.status == "unfinished"]
+    ended = len(trials) - len(unfinished)
     left = max(0, configurations(spec) * len(spec.search.seeds) - ended)
     # Checkpoints that are already on the disk, first of the trials that resume first.
-    held = sorted((min(len(t.records), KEPT_CHECKPOINTS) for t in begun), reverse=True)
+    held = sorted((min(len(t.records), KEPT_CHECKPOINTS) for t in unfinished), reverse=True)
     size = max(map(checkpoint_bytes, examples(spec)), default=0)
     together = min(_together(spec, address), left)
     more = (KEPT_CHECKPOINTS + 1) * together - sum(held[:together])

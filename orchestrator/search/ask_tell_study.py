@@ -68,7 +68,7 @@ class Series:
         self.name = name
         self.given = dict(given or {})
         #: How many configurations have started, in this run or an earlier one.
-        self.begun = 0
+        self.started = 0
         self.exhausted = False
         #: A search that uses results continues after its last proposal: a missing number was a
         #: repeat, and its proposal would be another one by now.  `random` fills such gaps with the
@@ -101,7 +101,7 @@ class Series:
     @property
     def left(self) -> int:
         """How many more configurations may start."""
-        return 0 if self.exhausted else max(0, self.spec.search.num_trials - self.begun)
+        return 0 if self.exhausted else max(0, self.spec.search.num_trials - self.started)
 
     def recall(
         self, number: int | None, params: Mapping[str, Any], notes: Mapping[str, Any]
@@ -115,7 +115,7 @@ class Series:
             self._next = max(self._next, number + 1)
         elif number is not None:
             self._taken.add(number)
-        self.begun += 1
+        self.started += 1
         space, hidden = self.spec.space, notes.get("genes", {})
         values = {}
         for name in self._reachable:
@@ -171,7 +171,7 @@ class Series:
 
     def accept(self) -> None:
         """The last suggestion is a new configuration."""
-        self.begun += 1
+        self.started += 1
         self._repeats = 0
 
     def reject(self, suggestion: Suggestion) -> bool:

@@ -115,7 +115,7 @@ class Suggestions:
         unfinished = [series for series in self.series if series.left]
         if self.spec.search.algorithm == "list" or not unfinished:
             return None
-        return min(unfinished, key=lambda series: series.begun).propose()
+        return min(unfinished, key=lambda series: series.started).propose()
 
     def accept(self, suggestion: Suggestion) -> None:
         """Its configuration is new, and counts."""
@@ -127,7 +127,7 @@ class Suggestions:
         if not series.reject(suggestion):
             return ""
         where = f"with {self.spec.search.per} = {series.name} " if series.name else ""
-        count = f"{series.begun} configuration{'' if series.begun == 1 else 's'}"
+        count = f"{series.started} configuration{'' if series.started == 1 else 's'}"
         return (
             f"{where}the space has no more than {count}: {PATIENCE} proposals in a row repeated "
             f"earlier ones, so the sweep ends before search.num_trials "

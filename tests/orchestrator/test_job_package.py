@@ -90,7 +90,7 @@ class Following(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        self.job = self.jobs.follow(self.name_of, self.write, self.say, behind=self.behind)
+        self.job = self.jobs.follow(self.name_of, self.write, self.say, skip=self.behind)
 
     def write(self, text: str) -> None:
         self.text += text
@@ -341,12 +341,12 @@ def test_a_lost_connection_is_waited_for_and_no_line_is_repeated(server: FakeJob
         following = Following(f"http://127.0.0.1:{relay.port}", name)
         soon(lambda: following.text == "one\n")
         relay.kill()
-        soon(lambda: "is lost" in following.said)
+        soon(lambda: "lost the connection" in following.said)
         server.print(name, "two\n")
         relay.start()
         soon(lambda: following.text == "one\ntwo\n")
         relay.kill()
-        soon(lambda: following.said.count("is lost") == 2)
+        soon(lambda: following.said.count("lost the connection") == 2)
         server.print(name, "three\n")
         server.end(name, "SUCCEEDED", 0)
         relay.start()
@@ -361,7 +361,7 @@ def test_a_head_that_is_starting_is_waited_for(server: FakeJobServer) -> None:
     following = Following(server.address, name)
     server.answer = 503
     server.end(name, "SUCCEEDED", 0)
-    soon(lambda: "is lost" in following.said)
+    soon(lambda: "lost the connection" in following.said)
     server.answer = 0
     assert following.ended().status == "SUCCEEDED"
 
@@ -417,7 +417,7 @@ def test_no_token_is_said(
 
 def test_a_wrong_address_is_said(server: FakeJobServer, sweep: Any) -> None:
     assert "no job server answers there" in refused("http://127.0.0.1:1")
-    assert "not a job server's" in refused("ray://127.0.0.1:1")
+    assert "not the address of a job server" in refused("ray://127.0.0.1:1")
     server.answer = 200  # a page of something else
     assert "is not Ray's job server" in refused(server.address)
 

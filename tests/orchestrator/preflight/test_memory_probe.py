@@ -134,7 +134,7 @@ def test_memory_that_nobody_knows_is_no_measurement(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory_probe, "free_memory", lambda device: float("inf"))
-    with pytest.raises(SystemExit, match="cannot be known"):
+    with pytest.raises(SystemExit, match="does not report how much memory"):
         memory_probe._take(small_config(cache))
 
 

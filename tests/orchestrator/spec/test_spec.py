@@ -84,7 +84,7 @@ tracking: {uri: somewhere}
         "sweep.yaml:10: space.device:": "",
         "sweep.yaml:11: space.dropout: low 0.5 is above high 0.1": "",
         "sweep.yaml:13: search: appears twice (first in line 12)": "",
-        "sweep.yaml:14: resources.gpu: above 1 only whole numbers": "",
+        "sweep.yaml:14: resources.gpu: must be a whole number if it is above 1": "",
         "sweep.yaml:14: resources.cpus: unknown key (did you mean 'cpu'?)": "max_concurrent",
         "sweep.yaml:15: tracking.uri:": "sqlite",
     }

@@ -74,7 +74,7 @@ def test_it_trains_like_ours_and_only_what_it_reads_is_its_identity(
 ) -> None:
     config = small_config(cache, sampler="backwards", B=2)
     assert config.canonical()["B"] == 2 and "lambda" not in config.canonical()
-    assert config.inactive()["lambda"] == "sampler backwards reads no lambda"
+    assert config.inactive()["lambda"] == "sampler backwards does not use lambda"
     run = Run(config)
     assert run.description()["versions"]["my-samplers"] == "1.0"
     record, _ = train_epoch(run, 1)
