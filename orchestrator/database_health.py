@@ -1,4 +1,4 @@
-"""What a database says when it is asked how it is.  Changes nothing there."""
+"""The health of a database: the versions of its tables.  It changes nothing there."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Health:
-    """Versions of a database's tables: what it has and what the installed package wants.
+    """Versions of a database's tables: the current one, and the one that the package needs.
 
-    Both are empty where a server stands before it, which answers for that itself.
+    Both are empty behind a server, which checks them itself.
     """
 
     current: str = ""
     wanted: str = ""
-    #: Nothing is there yet.
+    #: There are no tables yet.
     empty: bool = False
 
 
 def tables(uri: str) -> set[str]:
-    """Names of a database's tables; none of a sqlite file that is not there.
+    """Names of a database's tables; empty for a sqlite file that does not exist.
 
     Raises whatever the database raises, within ten seconds.
     """

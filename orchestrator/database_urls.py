@@ -1,7 +1,7 @@
-"""Addresses of databases and servers: what stands in a sweep file, what is shown, what is opened.
+"""Addresses of databases and servers: how a sweep file names them, how we show and open them.
 
-A password never stands in a file: `postgresql://orch:${ORCH_DB_PASSWORD}@db/mlflow` names a
-variable, which is looked up when the database is opened and nowhere else.
+A file never has a password.  `postgresql://orch:${ORCH_DB_PASSWORD}@db/mlflow` names a variable,
+which is read only when the database is opened.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ class UnsetVariable(ValueError):
 
 
 def expanded(uri: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The address with its `${NAME}`s replaced, each encoded as its place in a URI needs.
+    """The address with every `${NAME}` replaced and encoded as its place in a URI requires.
 
     Raises `UnsetVariable`.
     """
-    behind_user = uri.rfind("@")
+    end_of_user = uri.rfind("@")
 
-    def value(found: re.Match[str]) -> str:
-        name = found[1]
+    def value(match: re.Match[str]) -> str:
+        name = match[1]
         if name not in environment:
             raise UnsetVariable(f"the environment variable {name} is not set")
-        secret = found.start() < behind_user or "?" in uri[: found.start()]
+        secret = match.start() < end_of_user or "?" in uri[: match.start()]
         return quote(environment[name], safe="") if secret else environment[name]
 
     return _VARIABLE.sub(value, uri)
 
 
 def missing_driver(uri: str) -> str:
-    """The Python package that a database's address needs and that is not installed, or nothing."""
+    """The Python package that a database's address needs, if it is not installed; else empty."""
     scheme = uri.partition("://")[0]
     if scheme.partition("+")[0] not in _DATABASES:
         return ""
@@ -56,12 +56,12 @@ def missing_driver(uri: str) -> str:
 
 
 def holds_password(uri: str) -> bool:
-    """Whether a password is written out in the address."""
+    """Whether the address contains a password in plain text."""
     return without_password(uri) != uri
 
 
 def without_password(uri: str) -> str:
-    """An address as it may be shown: a password is left out, a variable's name stays."""
+    """The address without its password; a variable's name stays."""
     scheme, separator, rest = uri.partition("://")
     if scheme.partition("+")[0] == "sqlite":
         return uri  # the rest is a path
@@ -74,7 +74,7 @@ def without_password(uri: str) -> str:
 
 
 def resolve_uri(uri: str, out: str | Path) -> str:
-    """A relative sqlite file lies in `out`, so that every command finds it from anywhere."""
+    """The address with a relative sqlite file moved to `out`, so that all commands find it."""
     prefix = "sqlite:///"
     if uri.startswith(prefix) and not uri.startswith(prefix + "/"):
         return f"{prefix}{(Path(out).resolve() / uri.removeprefix(prefix))}"

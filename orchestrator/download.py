@@ -1,8 +1,8 @@
-"""Getting the course's files: downloaded and verified, or taken from where the user has them.
+"""Gets the course's files: downloads and verifies them, or copies the user's own.
 
-The files lie in a public repository at one commit.  Each is checked against its git blob hash
-(sha1 of "blob <size>\\0" + content) before it gets its name; until then it is `<name>.part`, from
-which a broken download goes on.
+The files are in a public repository at one commit.  Each is checked against its git blob hash
+(sha1 of "blob <size>\\0" + content) before it gets its name.  Until then it is `<name>.part`, from
+which an interrupted download resumes.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +23,7 @@ import numpy as np
 from orchestrator.errors import UserError
 from trainer.config.tasks import TASKS, Task
 from trainer.data.readers import DataError, read_examples
+from trainer.storage.local_folder import write_whole
 
 REPOSITORY = "gpoesia/minbert-default-final-project"
 COMMIT = "7ac8260577fc12a86c7aaf38918056c30054ef39"
@@ -52,12 +52,12 @@ ATTEMPTS = 5
 _CHUNK = 1 << 16
 _YELP_PER_STAR = 500
 
-#: Called with (file, bytes so far, bytes in all or None).
+#: Called with (file, bytes so far, total bytes or None).
 Report = Callable[[str, int, int | None], None]
 
 
 class FetchError(UserError):
-    """A file that could not be had; the text says which, why and what to do."""
+    """A download failed; the text says which file, why, and what to do."""
 
     exit_code = 1
 
@@ -79,10 +79,9 @@ def fetch(
     report: Report = lambda name, done, size: None,
     pause_seconds: float = 1.0,
 ) -> dict[str, str]:
-    """Bring files into `folder`; returns file -> `present` or `fetched`.
+    """Download files into `folder`; returns file -> `present` or `fetched`.
 
-    Raises `FetchError` for the first file that cannot be had; what was fetched before stays, and
-    the same call goes on from there.
+    Raises `FetchError` for the first file that fails.  Earlier files stay; another call resumes.
     """
     folder.mkdir(parents=True, exist_ok=True)
     outcome = {}
@@ -93,17 +92,17 @@ def fetch(
             continue
         if target.exists():
             raise FetchError(
-                f"{target}: is there and is not the published file; move it away, or fetch into "
+                f"{target}: this file differs from the published one; move it away, or fetch into "
                 "another folder"
             )
         part = folder / f"{name}.part"
         _download(f"{base}/{name}", name, part, report, pause_seconds)
-        found = blob_hash(part)
-        if found != BLOBS[name]:
+        received = blob_hash(part)
+        if received != BLOBS[name]:
             part.unlink()
             raise FetchError(
-                f"{name}: what came is not the published file (git blob {found}, "
-                f"expected {BLOBS[name]}); nothing was kept of it"
+                f"{name}: the download is not the published file (git blob {received}, "
+                f"expected {BLOBS[name]}) and was deleted"
             )
         part.replace(target)
         outcome[name] = "fetched"
@@ -111,7 +110,7 @@ def fetch(
 
 
 def _download(url: str, name: str, part: Path, report: Report, pause_seconds: float) -> None:
-    """Fill `part`, going on where it ends; a broken connection is taken up again, patiently."""
+    """Append the rest of the file to `part`; retries broken connections."""
     problem: Exception | None = None
     for attempt in range(ATTEMPTS):
         if attempt:
@@ -121,7 +120,7 @@ def _download(url: str, name: str, part: Path, report: Report, pause_seconds: fl
                 return
             problem = None
         except urllib.error.HTTPError as error:
-            if error.code == 416:  # our part is no beginning of that file
+            if error.code == 416:  # our part is longer than that file
                 part.unlink(missing_ok=True)
             elif error.code < 500:
                 raise FetchError(f"{name}: the server answers {error.code} for {url}") from error
@@ -134,13 +133,12 @@ def _download(url: str, name: str, part: Path, report: Report, pause_seconds: fl
             problem = error
     reason = problem or "the connection broke off"
     raise FetchError(
-        f"{name}: {reason} ({ATTEMPTS} attempts); run the same command again to go on from what "
-        "is there"
+        f"{name}: {reason} ({ATTEMPTS} attempts); run the same command again to resume"
     )
 
 
 def _one_connection(url: str, name: str, part: Path, report: Report) -> bool:
-    """Read until the end or a break; True if the file is whole as far as the server says."""
+    """Read until the end or a break; returns whether the server says that the file is complete."""
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     with urllib.request.urlopen(request, timeout=30) as answer:
@@ -158,8 +156,8 @@ def _one_connection(url: str, name: str, part: Path, report: Report) -> bool:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One file taken over: usable rows, rows left out by reason, and whether it is the published
-    one (None: no published file has that name)."""
+    """One copied file: usable rows, dropped rows by reason, and whether it equals the published
+    file (None if none has this name)."""
 
     file: str
     rows: int
@@ -168,11 +166,11 @@ class Prepared:
 
 
 def prepare(source: Path, folder: Path) -> list[Prepared]:
-    """Copy the course's files that lie in `source` into `folder`, each read and checked first.
+    """Read and check the course's files in `source`, and copy them into `folder`.
 
-    Raises `DataError` if there is none, or a file lacks a column.
+    Raises `DataError` if there are none, or a file lacks a column.
     """
-    found = []
+    files = []
     for task in TASKS.values():
         for split in ("train", "dev", "test"):
             name = getattr(task, split)
@@ -181,21 +179,19 @@ def prepare(source: Path, folder: Path) -> list[Prepared]:
                 examples = read_examples(path, task, labelled=split != "test")
                 published = blob_hash(path) == BLOBS[name] if name in BLOBS else None
                 rows = len(examples.texts)
-                found.append((path, Prepared(name, rows, dict(examples.dropped), published)))
-    if not found:
-        raise DataError(f"{source}: none of the course's files is there; known: {', '.join(BLOBS)}")
-    folder.mkdir(parents=True, exist_ok=True)
-    for path, _ in found:
+                files.append((path, Prepared(name, rows, dict(examples.dropped), published)))
+    if not files:
+        raise DataError(f"{source}: has none of the course's files: {', '.join(BLOBS)}")
+    for path, _ in files:
         target = folder / path.name
         if path.resolve() != target.resolve():
-            shutil.copyfile(path, target.with_name(f"{target.name}.part"))
-            target.with_name(f"{target.name}.part").replace(target)
-    return [prepared for _, prepared in found]
+            write_whole(target, path.read_bytes())
+    return [prepared for _, prepared in files]
 
 
 def prepare_yelp(reviews: Path, folder: Path) -> Prepared:
-    """P1's auxiliary task out of Yelp's `yelp_academic_dataset_review.json`: 500 reviews a star,
-    label stars - 1, in the course's format.  Raises `DataError`."""
+    """P1's auxiliary task from Yelp's `yelp_academic_dataset_review.json`, in the course's format:
+    500 reviews for each number of stars, label stars - 1.  Raises `DataError`."""
     by_star: dict[int, list[tuple[str, str]]] = {star: [] for star in range(1, 6)}
     seen = dict.fromkeys(by_star, 0)
     generator = np.random.default_rng(0)
@@ -217,7 +213,7 @@ def prepare_yelp(reviews: Path, folder: Path) -> Prepared:
     for star, kept in by_star.items():
         if len(kept) < _YELP_PER_STAR:
             raise DataError(
-                f"{reviews}: only {len(kept)} reviews with {star} stars, "
+                f"{reviews}: has only {len(kept)} reviews with {star} stars; "
                 f"{_YELP_PER_STAR} are needed"
             )
     task: Task = TASKS["yelp"]
@@ -226,11 +222,7 @@ def prepare_yelp(reviews: Path, folder: Path) -> Prepared:
     for number, (id_, text, label) in enumerate(rows):
         quoted = '"' + text.replace('"', '""') + '"'
         lines.append(f"{number}\t{id_}\t{quoted}\t{label}")
-    folder.mkdir(parents=True, exist_ok=True)
-    target = folder / task.train
-    part = target.with_name(f"{target.name}.part")
-    part.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    part.replace(target)
+    write_whole(folder / task.train, ("\n".join(lines) + "\n").encode())
     left_out = {"no stars or no text": dropped} if dropped else {}
     return Prepared(task.train, len(rows), left_out, None)
 

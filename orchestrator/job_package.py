@@ -1,4 +1,4 @@
-"""What a sweep takes along when it becomes a job of a cluster: command, files, environment."""
+"""A sweep as a job of a cluster: its command, its files, its environment."""
 
 from __future__ import annotations
 
@@ -19,16 +19,25 @@ from trainer.data.corpus import DataError, fingerprint
 from trainer.model.encoder_shape import PRESETS
 from trainer.storage.folder import in_words, is_uri
 
-#: What may travel with a job.  Ray keeps it in the head's memory and on every node.
+#: The limit for a job's files.  Ray keeps them in the head's memory and on every node.
 MAX_BYTES = 64 * 2**20
-#: Seconds behind `grace_seconds` in which a stopped sweep closes its trials, its pictures in MLflow
-#: and Optuna (30 s each where a server hangs) and its connection to Ray.
+#: Seconds after `grace_seconds` in which a stopped sweep closes its trials, its projections in
+#: MLflow and Optuna (30 s each if a server hangs) and its connection to Ray.
 LEAVING_S = 90
 
 
 @dataclass(frozen=True)
+class SweepSource:
+    """A sweep file with a profile and `--set` values."""
+
+    file: str
+    profile: str | None = None
+    overrides: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
 class Submission:
-    """A sweep as a job.  `files` are name in the working directory -> file here."""
+    """A sweep as a job.  `files` maps names in the working directory to files here."""
 
     sweep: str
     out: str
@@ -43,54 +52,41 @@ class Submission:
             shutil.copyfile(file, folder / name)
 
 
-@dataclass(frozen=True)
-class SweepCommand:
-    """The options of `orch sweep` that a job runs with.
-
-    Attributes:
-        out: a folder that all nodes share, or a URI.
-        insecure: the cluster asks for no token.
-    """
-
-    file: str
-    out: str
-    profile: str | None = None
-    overrides: Sequence[str] = ()
-    insecure: bool = False
-
-    def words(self) -> list[str]:
-        command = ["orch", "sweep", Path(self.file).name]
-        command += ["--profile", self.profile] if self.profile is not None else []
-        for override in self.overrides:
-            command += ["--set", override]
-        insecure = ["--insecure"] if self.insecure else []
-        return [*command, "--out", self.out, "--address", "auto", *insecure]
-
-
 def submission(
     spec: SweepSpec,
-    command: SweepCommand,
+    source: SweepSource,
+    out: str,
     variables: Iterable[str],
     environment: Mapping[str, str] = os.environ,
+    *,
+    insecure: bool = False,
 ) -> Submission:
-    """The job that trains a sweep, checked as far as that can be done from here.
+    """The job that trains a sweep, checked as far as possible from here.
 
     Args:
-        spec: the sweep that the command trains.
-        variables: names of variables whose values of `environment` the job gets.
+        spec: the sweep that `source` resolves to.
+        out: a folder that all nodes share, or a URI.
+        variables: names of variables that the job gets from `environment`.
+        insecure: the cluster demands no token.
 
     Raises `SweepError`.
     """
-    _check_out(command.out)
+    _check_out(out)
+    file = Path(source.file)
+    command = ["orch", "sweep", file.name]
+    command += ["--profile", source.profile] if source.profile is not None else []
+    for override in source.overrides:
+        command += ["--set", override]
+    command += ["--out", out, "--address", "auto", *(["--insecure"] if insecure else [])]
     return Submission(
         sweep=spec.name,
-        out=command.out,
-        # The job's shell makes way: a signal to the job is one to the sweep.
-        entrypoint="exec " + shlex.join(command.words()),
-        files={Path(command.file).name: Path(command.file), **_taken_along(spec)},
+        out=out,
+        # `exec` replaces the job's shell, so that signals to the job reach the sweep.
+        entrypoint="exec " + shlex.join(command),
+        files={file.name: file, **_relative_files(spec)},
         environment={
             **_values(variables, environment),
-            # Ray kills a stopped job 3 s later, unless its environment says otherwise.
+            # By default Ray kills a stopped job after 3 s.
             "RAY_JOB_STOP_WAIT_TIME_S": str(math.ceil(spec.resources.grace_seconds) + LEAVING_S),
         },
     )
@@ -99,52 +95,52 @@ def submission(
 def _check_out(out: str) -> None:
     if holds_password(out):
         raise SweepError(
-            f"--out {without_password(out)}: had a password written out, which everybody who sees "
-            "the job would see; pass it in a variable (--env AWS_SECRET_ACCESS_KEY)"
+            f"--out {without_password(out)}: contains a password, readable by all who see "
+            "the job; pass it in a variable (--env AWS_SECRET_ACCESS_KEY)"
         )
     if not is_uri(out) and not os.path.isabs(out):
         raise SweepError(
-            f"--out {out}: the job runs on the cluster: name an absolute path that all nodes "
+            f"--out {out}: the job runs on the cluster, so name an absolute path that all nodes "
             "share, or a URI (s3://...)"
         )
 
 
 def _values(names: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    found = {}
+    values = {}
     for name in names:
         if "=" in name:
             raise SweepError(
-                f"--env {name.partition('=')[0]}=...: name the variable alone; its value is read "
-                "from your environment, so that it stands in no list of processes"
+                f"--env {name.partition('=')[0]}=...: give only the name; the value comes from the "
+                "environment, so that no list of processes shows it"
             )
         if name not in environment:
             raise SweepError(f"--env {name}: the environment variable is not set")
-        found[name] = environment[name]
-    return found
+        values[name] = environment[name]
+    return values
 
 
-def _taken_along(spec: SweepSpec) -> dict[str, Path]:
-    """The files that the sweep names by relative paths; absolute ones are the cluster's."""
-    found: dict[str, Path] = {}
+def _relative_files(spec: SweepSpec) -> dict[str, Path]:
+    """The files that the sweep names by relative paths; absolute paths are on the cluster."""
+    files: dict[str, Path] = {}
     for config in examples(spec):
         if not all(map(config.generates, config.tasks)) and not _is_elsewhere(config.data.root):
             try:
-                fingerprint(config)  # names what is missing
+                fingerprint(config)  # its error names missing files
             except DataError as error:
                 raise SweepError(str(error)) from error
-            found |= _checked("base.data.root", config.data.root, _sentences(config))
+            files |= _checked("base.data.root", config.data.root, _sentences(config))
         encoder = Path(config.encoder)
         if config.encoder not in PRESETS and not _is_elsewhere(config.encoder) and encoder.is_dir():
             inside = sorted(path for path in encoder.rglob("*") if path.is_file())
-            found |= _checked("base.encoder", config.encoder, inside)
-    size = sum(path.stat().st_size for path in found.values())
+            files |= _checked("base.encoder", config.encoder, inside)
+    size = sum(path.stat().st_size for path in files.values())
     if size > MAX_BYTES:
         raise SweepError(
-            f"the files that the sweep names by relative paths are {in_words(size)}, a job takes "
-            f"{in_words(MAX_BYTES)} along; put them where every node finds them and name that "
-            "place by an absolute path (--set base.data.root=/...)"
+            f"the files that the sweep names by relative paths have {in_words(size)}, but a job "
+            f"takes at most {in_words(MAX_BYTES)}; put them where every node finds them and name "
+            "that place by an absolute path (--set base.data.root=/...)"
         )
-    return found
+    return files
 
 
 def _sentences(config: TrainConfig) -> Iterator[Path]:
@@ -158,16 +154,16 @@ def _sentences(config: TrainConfig) -> Iterator[Path]:
 
 
 def _checked(key: str, place: str, files: Iterable[Path]) -> dict[str, Path]:
-    """Name in the working directory -> file; all of them must lie below this directory."""
-    found = {os.path.normpath(path): path for path in files}
-    if any(name.startswith("..") for name in found):
+    """Name in the working directory -> file.  All files must be below the current folder."""
+    named = {os.path.normpath(path): path for path in files}
+    if any(name.startswith("..") for name in named):
         raise SweepError(
-            f"{key}: {place} lies outside of this folder and cannot travel with a job; name a "
+            f"{key}: {place} is outside the current folder and cannot travel with a job; name a "
             "place that every node has by an absolute path"
         )
-    return found
+    return named
 
 
 def _is_elsewhere(place: str) -> bool:
-    """Whether a path means the same from every folder: it is the cluster's then."""
+    """Whether a path does not depend on the current folder, so that the cluster has it."""
     return os.path.isabs(place) or place.startswith("~")

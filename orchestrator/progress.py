@@ -1,4 +1,4 @@
-"""What a person sees while a sweep runs: a live table on a terminal, a line an event elsewhere."""
+"""What a user sees while a sweep runs: a live table on a terminal, else a line for each event."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 #: Ended trials that stay in the live table below the running ones.
 _SHOWN_ENDED = 12
-#: An estimate waits for so many trials and seconds: what runs side by side ends at once.
+#: Before so many trials and seconds there is no estimate, because parallel trials end together.
 _FEW_ENDED = 3
 _SHORT = 60.0
-#: Columns of the live table; each is shown on a terminal that is at least so wide.
+#: Columns of the live table, and the minimum width of a terminal that shows them.
 _COLUMNS = {
     "trial": 0,
     "epoch": 0,
@@ -53,25 +53,25 @@ def make_progress(console: Console, varied: Iterable[str] = ()) -> Progress:
     """The live table if `console` is a terminal, else plain lines.
 
     Args:
-        varied: dotted keys of the config in which the sweep's configurations differ.
+        varied: dotted config keys in which the sweep's configurations differ.
     """
     kind = LiveProgress if console.is_terminal else PlainProgress
     return kind(console, tuple(varied))
 
 
 def say(console: Console, text: str) -> None:
-    """A line as it is; a live table stays below it."""
+    """Print a line; a live table stays below it."""
     if console.is_terminal:
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-    else:  # thousands of trials say something, and rich takes its time to lay out a line
+    else:  # rich is slow for the lines of thousands of trials
         print(text, file=console.file, flush=True)
 
 
 class Pace:
-    """How long the rest of a sweep will take, if its trials are like those that ended so far.
+    """Estimates the rest of a sweep from the trials that have ended.
 
     Args:
-        clock: seconds that only grow.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
@@ -81,18 +81,18 @@ class Pace:
         self.done = self.planned = 0
 
     def total(self, done: int, planned: int) -> None:
-        """So many trials have ended; those of the first call did so before."""
+        """Set the number of ended trials; those of the first call ended in earlier runs."""
         if self._before is None:
             self._before, self._begun = done, self._clock()
         self.done, self.planned = done, planned
 
     @property
     def seconds(self) -> float:
-        """Since the first call of `total`."""
+        """Seconds since the first call of `total`."""
         return self._clock() - self._begun
 
     def to_go(self) -> str:
-        """`about 2 h 40 min to go`; empty where nothing is left or little is known."""
+        """`about 2 h 40 min to go`; empty if nothing is left or it is too early to estimate."""
         ended = self.done - (self._before or 0)
         left = self.planned - self.done
         if left <= 0 or ended < _FEW_ENDED or self.seconds < _SHORT:
@@ -102,8 +102,8 @@ class Pace:
         return f"about {hours}{minutes % 60} min to go"
 
 
-class PlainProgress:
-    """One line an event: `[ 3/14] arrp-1a2b3c4d5e6f epoch 2/3 dev_score 0.612 0.020 min`."""
+class _Display:
+    """What both displays share."""
 
     def __init__(self, console: Console, varied: Sequence[str] = ()):
         self._console, self._varied = console, varied
@@ -111,6 +111,16 @@ class PlainProgress:
 
     def total(self, done: int, planned: int) -> None:
         self._pace.total(done, planned)
+
+    def say(self, text: str) -> None:
+        say(self._console, text)
+
+    def close(self) -> None:
+        return
+
+
+class PlainProgress(_Display):
+    """A line for each event: `[ 3/14] arrp-1a2b3c4d5e6f epoch 2/3 dev_score 0.612 0.020 min`."""
 
     def started(self, job: Job) -> None:
         self._line(job, f"started: {label(job.config, self._varied)}, seed {job.config.seed}")
@@ -131,12 +141,6 @@ class PlainProgress:
     def ended(self, job: Job, status: str, reason: str) -> None:
         text = f"{status}: {reason}" if reason else status
         self._line(job, ", ".join(filter(None, (text, self._pace.to_go()))))
-
-    def say(self, text: str) -> None:
-        say(self._console, text)
-
-    def close(self) -> None:
-        return
 
     def _line(self, job: Job, text: str) -> None:
         done, planned = self._pace.done, self._pace.planned
@@ -169,24 +173,20 @@ class _Row:
         }
 
 
-class LiveProgress:
-    """A table of the running and the latest ended trials, redrawn twice a second.
+class LiveProgress(_Display):
+    """A table of the running and the last ended trials, updated twice per second.
 
-    A row is a line, whatever the terminal's width: what has no room is cut off.
+    Each row is one line; text that does not fit is cut off.
     """
 
     def __init__(self, console: Console, varied: Sequence[str] = ()):
-        self._console, self._varied = console, varied
+        super().__init__(console, varied)
         self._running: dict[str, _Row] = {}
         self._ended: deque[_Row] = deque(maxlen=_SHOWN_ENDED)
-        self._pace = Pace()
         self._live = Live(
             console=console, get_renderable=self._table, refresh_per_second=2, transient=False
         )
         self._live.start()
-
-    def total(self, done: int, planned: int) -> None:
-        self._pace.total(done, planned)
 
     def started(self, job: Job) -> None:
         self._row(job)
@@ -207,9 +207,6 @@ class LiveProgress:
         row.status, row.note = status, reason
         self._ended.appendleft(self._running.pop(job.trial_id))
 
-    def say(self, text: str) -> None:
-        say(self._console, text)
-
     def close(self) -> None:
         self._live.stop()
 
@@ -221,9 +218,9 @@ class LiveProgress:
     def _table(self) -> Table:
         pace, elapsed = self._pace, int(self._pace.seconds)
         clock = f"{elapsed // 3600}:{elapsed // 60 % 60:02}:{elapsed % 60:02}"
-        said = (f"{pace.done}/{pace.planned} trials", clock, pace.to_go())
+        title = (f"{pace.done}/{pace.planned} trials", clock, pace.to_go())
         table = Table(
-            title=", ".join(filter(None, said)),
+            title=", ".join(filter(None, title)),
             title_justify="left",
             box=None,
             pad_edge=False,
@@ -235,7 +232,7 @@ class LiveProgress:
             justify: JustifyMethod = "right" if number else "left"
             ratio = 1 if name == "state" else None
             table.add_column(name, justify=justify, no_wrap=True, ratio=ratio)
-        # Live cuts off what is below the terminal's last line, so what runs stands first.
+        # Live cuts off what is below the terminal's last line, so running trials come first.
         room = max(1, self._console.height - 4)
         for row in [*self._running.values(), *self._ended][:room]:
             cells = row.cells()

@@ -198,8 +198,8 @@ class _Sweep:
             trials = current(spec.to_dict(), ledger.trials())  # it may just have ended some
         budget = Budget(spec.budget.hours, show)
         queue = TrialQueue(spec, ledger, self.identify, budget.allows_another, show, trials)
-        if queue.done or queue.begun:
-            show(f"kept {queue.done} ended trials, {queue.begun} resume where they stopped")
+        if queue.done or queue.started:
+            show(f"kept {queue.done} ended trials, {queue.started} resume where they stopped")
         return queue, halving
 
     def _outcome(self, queue: TrialQueue, interrupted: bool) -> SweepOutcome:

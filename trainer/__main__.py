@@ -1,4 +1,9 @@
-"""`python -m trainer --config config.json --out DIR`: train one config, or go on with it."""
+"""Train one config, or resume it.
+
+    python -m trainer --config config.json --out DIR
+
+prints one line per epoch and writes the trial directory DIR.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +42,7 @@ with config.json:
    "lambda": 0.5, "epochs": 3, "learning_rate": 0.001, "batch_size": 16}
 
 exit codes: 0 trained, 1 the training failed, 2 the input is wrong, 130 interrupted
-(run the same command again to go on).
+(run the same command again to resume).
 """
 
 
@@ -50,7 +55,7 @@ _MISTAKES = (
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m trainer",
-        description="Train one multi-task config into a trial directory, resuming what is there.",
+        description="Train one multi-task config into a trial directory, or resume it.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -75,7 +80,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{options.config}: line {error.lineno}: not JSON: {error.msg}", file=sys.stderr)
         return 2
     except OutOfSpace as error:
-        print(f"failed: {error}; free some and run the same command again", file=sys.stderr)
+        print(f"failed: {error}; free some space and run the same command again", file=sys.stderr)
         return 1
     except _MISTAKES as error:
         print(error, file=sys.stderr)
@@ -84,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"failed: diverged: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to go on", file=sys.stderr)
+        print("interrupted; run the same command again to resume", file=sys.stderr)
         return 130
 
 

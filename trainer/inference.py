@@ -1,7 +1,7 @@
-"""A trained model at work: sentences in, predictions out.
+"""A trained model that predicts: sentences in, predictions out.
 
-`export` takes everything that it needs out of a trial directory, so that `Model.load` needs neither
-the trial nor the pretrained encoder nor the data.
+`export` copies everything that the model needs out of a trial directory.  So `Model.load` needs
+neither the trial, nor the pretrained encoder, nor the data.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from trainer.loop.evaluation import evaluate
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.heads import MultitaskModel
-from trainer.model.packing import Packed, alignment
+from trainer.model.packing import alignment
 from trainer.model.pretrained import find_checkpoint
 from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoint_name
 
@@ -38,18 +38,18 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class InferenceError(ValueError):
-    """Sentences that cannot be predicted; the text says which and why."""
+    """Sentences that cannot be predicted.  The message says which and why."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """model.json: what the weights belong to."""
+    """model.json: the trial, config and encoder of the weights."""
 
     trial_id: str
     epoch: int
     config: TrainConfig
     shape: EncoderShape
-    #: What the model computed in where it was trained.
+    #: The precision of its training: `fp32` or `bf16`.
     precision: str
 
     @property
@@ -70,9 +70,12 @@ class Description:
 def export(trial: TrialDirectory, folder: Path) -> Description:
     """Write a trial's model, as of its last committed epoch, into an empty folder.
 
-    `weights.safetensors` (encoder and heads), `tokenizer.json`, `model.json` (config, shape).
-    Raises `StoreError` if the trial has no whole checkpoint or other data by now, `EncoderError` or
-    `DataError` if its tokenizer cannot be found.
+    The files are `weights.safetensors` (encoder and heads), `tokenizer.json`, and `model.json`
+    (config and shape).
+
+    Raises:
+        StoreError: the trial has no complete checkpoint, or its data have changed.
+        EncoderError, DataError: its tokenizer cannot be found.
     """
     stored, records = trial.config(), trial.records()
     if stored is None or not records:
@@ -84,7 +87,8 @@ def export(trial: TrialDirectory, folder: Path) -> Description:
     config = TrainConfig.from_dict(stored["config"])
     tokenizer = tokenizer_of(config)
     checkpoint = find_checkpoint(config.encoder)
-    # Without a pretrained encoder the words are the data's: others would fit and mean nothing.
+    # A random encoder's vocabulary comes from the data.  Other data would give other words for the
+    # same ids.
     if checkpoint is None and stored.get("fingerprint") not in (None, fingerprint(config)):
         raise StoreError(f"{trial.path}: its data have changed, and with them its vocabulary")
     shape = (
@@ -141,14 +145,15 @@ class Model:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predictions and scores, both float64 (n,), as in a trial's predictions.
 
-        A prediction is a class or a real value.  A score is the predicted class's probability, of
-        a task with one logit that of class 1, of a regression the value again.
+        A prediction is a class or a real value.  A score is the probability of the predicted class,
+        for a task with one logit that of class 1, and for a regression the value itself.
 
         Args:
-            second: the second sentences of a task with pairs, as many as `first`.
+            first: n sentences.
+            second: n second sentences, for a task with pairs.
 
-        Raises `InferenceError` for a task that the model was not trained on and for sentences that
-        are missing.
+        Raises:
+            InferenceError: the model was not trained on the task, or sentences are missing.
         """
         if task not in self.tasks:
             allowed = ", ".join(self.tasks)
@@ -162,17 +167,11 @@ class Model:
         texts = list(zip(*columns, strict=True))
         if not all(isinstance(text, str) for row in texts for text in row):
             raise InferenceError(f"task {task}: a sentence is missing or is not text")
-
-        def forward(name: str, packed: Packed) -> torch.Tensor:
-            output: torch.Tensor = self._model(name, packed)
-            return output
-
-        made = evaluate(
+        predicted = evaluate(
             self._model,
             split_of(texts, declared, self.config, self._tokenizer),
             batch_size=self.config.eval_batch_size,
             device=self._device,
             align=alignment(self._device, self._model.encoder.dtype),
-            forward=forward,
         )
-        return made.predictions, made.scores
+        return predicted.predictions, predicted.scores

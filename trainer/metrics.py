@@ -1,12 +1,11 @@
-"""The one table of what an epoch's record holds, and how its numbers are read.
+"""The one table of what an epoch records, and how its numbers are read.
 
-`EPOCH` lists the fields of a record, `TASK` those of each of its tasks, `PHASE` those of each of
-its phases.  Everything that reads a record reads them: the check of records on disk, the objectives
-of a search, MLflow, `orch show`, `orch compare` and the tests that compare records.
+`EPOCH` lists the fields of a record, `TASK` those of each task, `PHASE` those of each phase.  All
+readers of records use these tables: the check of records on disk, the objectives of a search,
+MLflow, `orch show`, `orch compare`, and the tests that compare records.
 
-A number that a record holds needs no entry: MLflow, `orch show` and `orch compare --json` have
-every finite number.  An entry gives it a unit, a name in MLflow or a column, or makes it an
-objective.
+A number needs no entry: MLflow, `orch show` and `orch compare --json` show every finite number.  An
+entry gives it a unit, a name in MLflow or a column, or makes it an objective.
 
 This module imports nothing heavy, so that a sweep file can be checked without torch.
 """
@@ -20,15 +19,15 @@ from enum import Enum
 from typing import Any, Literal
 
 Record = Mapping[str, Any]
-#: Where a number stands in a record: `("tasks", "sst", "dev_loss")`.
+#: The path of a number in a record: `("tasks", "sst", "dev_loss")`.
 Place = tuple[str, ...]
 
 
 class Kind(Enum):
-    """What a field holds."""
+    """The kind of a field's value."""
 
     NUMBER = "a number"
-    #: Numbers by name: of every pair of tasks, of every part of a step.
+    #: Numbers by name, such as those of every pair of tasks or every part of a step.
     NUMBERS = "a mapping of numbers"
     FLAG = "true, false or null"
     TEXT = "a name"
@@ -39,17 +38,17 @@ class Kind(Enum):
     PHASES = "a list of mappings"
     #: Names of files with their sha256.
     FILES = "a mapping of files"
-    #: What a resume had to say.
+    #: Notes of a resume.
     NOTES = "a list of texts"
 
 
 class Must(Enum):
-    """What the check of a record asks of a field."""
+    """What the check of a record requires of a field."""
 
     BE_THERE = "a value of its kind"
     BE_RIGHT = "a value of its kind, if it is there"
     MAY_BE_NULL = "a value of its kind, null, or missing"
-    NOTHING = "anything: readers take it for missing if it is not of its kind"
+    NOTHING = "anything: to readers it is missing if it is not of its kind"
 
 
 @dataclass(frozen=True)
@@ -58,14 +57,14 @@ class Field:
 
     Attributes:
         unit: of its numbers; empty for shares, scores and counts.
-        better: whether more or less of it is better, where that is a question.
-        objective: whether a search can aim at it, and a scheduler compare trials by it.
-        over_epochs: what stands for a whole trial: the last epoch's value or the mean of all.
-        timing: another run or a resume of the same trial may give another value.
-        mlflow: its name in MLflow; `{task}`, `{metric}` and `{key}` are filled in.  Without one,
-            the name follows its place in the record (`orchestrator.tracking.trial_run`).
-        show: the heading of its column in `orch show TRIAL`; no column if it is empty.
-        compare: the same in `orch compare`'s table of configurations.
+        better: whether larger or smaller values are better, if either is.
+        objective: whether a search can aim at it and a scheduler can compare trials by it.
+        over_epochs: the value for a whole trial: the last epoch's, or the mean over all epochs.
+        timing: whether another run or a resume of the same trial may give another value.
+        mlflow: its name in MLflow, with `{task}`, `{metric}` and `{key}`.  If empty, the name
+            follows its place in the record (`orchestrator.tracking.metric_names`).
+        show: the heading of its column in `orch show TRIAL`; no column if empty.
+        compare: the same for `orch compare`'s table of configurations.
         digits: decimals in those columns.
     """
 
@@ -84,7 +83,7 @@ class Field:
 
     @property
     def is_speed(self) -> bool:
-        """Whether it means little where something else ran on the device (`contended`)."""
+        """Whether it is unreliable if something else ran on the device (`contended`)."""
         return self.unit in ("min", "examples/s")
 
 
@@ -152,7 +151,7 @@ EPOCH = _table(
     Field("notes", Kind.NOTES, Must.NOTHING, timing=True),
 )  # fmt: skip
 
-#: Of each task; `metric` names what `dev_metric` and `train_metric` are.
+#: Of each task; `metric` is the name of `dev_metric` and `train_metric`.
 TASK = _table(
     Field("metric", Kind.TEXT, Must.MAY_BE_NULL),
     Field(
@@ -179,41 +178,38 @@ PHASE = _table(
 
 
 def objectives() -> dict[str, Literal["max", "min"]]:
-    """What a search can aim at, each with the direction that is better."""
+    """The possible objectives of a search, each with its better direction."""
     return {
         field.name: field.better for field in EPOCH.values() if field.objective and field.better
     }
 
 
 def is_number(value: Any) -> bool:
-    """Whether it can be computed with: finite, and no truth value."""
+    """Whether it is a finite number and not a bool."""
     return type(value) in (int, float) and -1e300 < value < 1e300
 
 
 def numbers(record: Record) -> dict[Place, float]:
-    """Every finite number of a record by its place, the epoch's own number apart.
+    """Every finite number of a record by its place, except the epoch's own number.
 
-    A phase stands under its name: `("phases", "round_robin", "minutes")`.
+    A phase is found by its name: `("phases", "round_robin", "minutes")`.
     """
-    found: dict[Place, float] = {}
-    _collect(record.items(), (), found)
-    found.pop(("epoch",), None)
-    return found
+    values: dict[Place, float] = {}
+    _collect(record.items(), (), values)
+    values.pop(("epoch",), None)
+    return values
 
 
-def _collect(items: Iterable[tuple[Any, Any]], place: Place, found: dict[Place, float]) -> None:
+def _collect(items: Iterable[tuple[Any, Any]], place: Place, values: dict[Place, float]) -> None:
     for key, value in items:
         if isinstance(value, float | int):
             if is_number(value):
-                found[*place, _printable(key)] = value
+                values[*place, _printable(key)] = value
         elif isinstance(value, dict):
-            _collect(value.items(), (*place, _printable(key)), found)
+            _collect(value.items(), (*place, _printable(key)), values)
         elif isinstance(value, list):
-            _collect(
-                enumerate(value) if key != "phases" else _named(value),
-                (*place, _printable(key)),
-                found,
-            )
+            inner = enumerate(value) if key != "phases" else _named(value)
+            _collect(inner, (*place, _printable(key)), values)
 
 
 def _named(phases: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
@@ -223,7 +219,7 @@ def _named(phases: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
 
 
 def _printable(name: Any) -> str:
-    """A name that can be shown and encoded, whoever wrote the record."""
+    """A name without control characters: anybody may have written the record."""
     text = str(name)
     if text.isprintable():
         return text
@@ -236,7 +232,7 @@ def dotted(place: Place) -> str:
 
 
 def field_at(place: Place) -> Field | None:
-    """The table's entry for a number, or None if it has none."""
+    """The table's entry for a number; None if there is none."""
     table, inner = EPOCH, place
     if place[0] == "tasks":
         table, inner = TASK, place[2:]
@@ -249,10 +245,9 @@ def field_at(place: Place) -> Field | None:
 
 
 def of_trial(records: Sequence[Record]) -> dict[Place, float]:
-    """The numbers that stand for a whole trial, by their places in its last record."""
-    found = numbers(records[-1]) if records else {}
+    """The numbers of a whole trial, by their places in its last record."""
     values: dict[Place, float] = {}
-    for place, last in found.items():
+    for place, last in (numbers(records[-1]) if records else {}).items():
         field = field_at(place)
         if field is None or field.over_epochs == "last":
             values[place] = last
@@ -262,13 +257,13 @@ def of_trial(records: Sequence[Record]) -> dict[Place, float]:
 
 
 def value_of_trial(name: str, records: Sequence[Record]) -> float:
-    """The number of an epoch that stands for a whole trial; NaN where an epoch lacks it."""
+    """A number of the whole trial, by its name in an epoch; NaN if an epoch lacks it."""
     field = EPOCH.get(name)
     return _mean(records[-1:] if field and field.over_epochs == "last" else records, (name,))
 
 
 def _mean(records: Iterable[Record], place: Place) -> float:
-    """The mean over the epochs; NaN where one of them lacks it."""
+    """The mean over the epochs; NaN if one lacks the number."""
     values = [_at(record, place) for record in records]
     if not values or not all(map(is_number, values)):
         return math.nan
@@ -283,7 +278,7 @@ def _at(record: Record, place: Place) -> Any:
 
 
 def not_finite(record: Any) -> str:
-    """The first number in a record that is NaN or infinite, by its dotted name, or nothing."""
+    """The dotted name of a record's first number that is NaN or infinite; empty if none is."""
     return next((dotted(place) for place in _not_finite(record, ())), "")
 
 
@@ -298,8 +293,10 @@ def _not_finite(value: Any, place: Place) -> Iterator[Place]:
 
 
 def summarise(records: Sequence[Record]) -> dict[str, Any]:
-    """end.json's summary of a trial that has run so far as `records`: the last epoch's scores and
-    the mean minutes per epoch.  Empty without a record."""
+    """The summary in end.json: the last epoch's scores, mean minutes per epoch, the best epoch.
+
+    Empty without a record.
+    """
     if not records:
         return {}
     last = records[-1]

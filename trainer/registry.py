@@ -1,8 +1,8 @@
-"""One list for each concept: the names that a config may say, and what each stands for.
+"""One list for each concept: the names that a config may use, and what each stands for.
 
-A registry is light: it holds dotted paths, and a path is resolved only when a trial is built.
-The config's check, the JSON Schema, the tests and the tables of docs/reference/methods.md all read
-the same lists, so a name that stands in its list is known everywhere.
+A registry holds dotted paths, which are resolved only when a trial is built, so it imports nothing
+heavy.  The config's check, the JSON Schema, the tests and the tables of docs/reference/methods.md
+read the same lists.  So a name that is in its list is known everywhere.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Entry:
     path: str
     #: What it does, in one sentence for the documentation.
     summary: str
-    #: Keys of the config that it reads.  A key that nothing reads is no part of a trial's identity.
+    #: The config keys that it reads.  A key that nothing reads is no part of a trial's identity.
     keys: tuple[str, ...] = ()
-    #: Where it was published; P0 to P4 are listed in docs/reference/methods.md.
+    #: Where it was published.  docs/reference/methods.md lists P0 to P4.
     paper: str = ""
 
     def load(self) -> Any:
@@ -37,13 +37,13 @@ E = TypeVar("E", bound=Entry)
 
 
 class Registry(Mapping[str, E], Generic[E]):
-    """The names of one concept in the order in which people are shown them."""
+    """The names of one concept, in the order in which messages and tables show them."""
 
     def __init__(self, concept: str, *entries: E):
         self.concept = concept
         self._entries = {entry.name: entry for entry in entries}
         if len(self._entries) < len(entries):
-            raise ValueError(f"{concept}: a name stands in its list twice")
+            raise ValueError(f"{concept}: a name is listed twice")
 
     def __getitem__(self, name: str) -> E:
         return self._entries[name]

@@ -1,8 +1,8 @@
-"""Minutes an epoch from a few of its steps, which configurations take in turn, alone on the device.
+"""Minutes per epoch, estimated from a few steps that configurations take in turn.
 
-A trial's own minutes are those of its hour: a machine's speed drifts, and others use it.  Here all
-configurations take a few steps each, again and again (A B C, A B C, ...), so that every round sees
-all of them at the same speed.
+The minutes of a trial depend on when it ran: the speed of a machine drifts, and others use it.
+Here all configurations take a few steps each, again and again (A B C, A B C, ...).  So every round
+sees all of them at the same speed.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
 from trainer.samplers import Phase
 
-#: A contestant is built beside others if this many times the largest one's memory is free.
+#: Another contestant is built if so many times the memory of the largest one is free.
 _ROOM = 1.5
-#: Seconds over which one sees whether a device is quiet.
+#: Seconds that are watched to see whether a device is quiet.
 _GLANCE_S = 0.5
 
 
 @dataclass(frozen=True)
 class PhaseSize:
-    """A phase's updates and examples an epoch: the mean over all epochs of the trial."""
+    """A phase's updates and examples per epoch: the mean over all epochs of the trial."""
 
     name: str
     updates: float
@@ -43,44 +43,44 @@ class PhaseSize:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Steps of one phase on the clock.
-
-    `seconds` are those of all `steps`, `parts` what of them went where (`clock.STEP_PARTS`).  On a
-    GPU the parts are those of the same steps taken once more, unrecorded and waiting for the
-    device behind every part: together they are longer than `seconds`.
-    """
+    """Timed steps of one phase."""
 
     phase: str
     steps: int
+    #: Of all steps together.
     seconds: float
+    #: Seconds by part (`clock.STEP_PARTS`).  On a GPU the same steps are taken once more for them,
+    #: without a CUDA graph and waiting for the device after every part.  So they add up to more
+    #: than `seconds`.
     parts: dict[str, float]
 
 
 @dataclass(frozen=True)
 class Round:
-    """Number 0, 1, ...: one turn of every contestant, by name.
+    """One turn of every contestant."""
 
-    `contended` and `foreign_load` are `Clock.contention` over the whole round.
-    """
-
+    #: From 0.
     number: int
+    #: `Clock.contention` over the whole round.
     contended: bool | None
     foreign_load: float | None
+    #: By the name of the contestant.
     turns: dict[str, list[Stretch]]
 
 
 class Contestant:
-    """A configuration that takes steps of its epochs, a few a turn.
+    """A configuration that takes a few steps of its epochs in each turn.
 
     Each turn takes other steps, spread evenly over the phase and over the trial's epochs, because
-    they differ in length and, where sampling is annealed, from epoch to epoch.  What an epoch does
-    once (its plan, drawing the pool of dropout masks) is in no turn.
+    steps differ in length and, with annealed sampling, from epoch to epoch.  No turn contains what
+    an epoch does once: its plan, and drawing the pool of dropout masks.
 
     Args:
         rounds: how many turns there are.
-        steps: of every phase in a turn; all of a phase that has fewer.
+        steps: how many steps of every phase a turn takes, or all of a phase that has fewer.
 
-    Raises what `Run` and `Run.plan` raise.
+    Raises:
+        DataError, EncoderError, CombinerError, SamplerError: as building and planning a trial do.
     """
 
     def __init__(self, config: TrainConfig, rounds: int, steps: int):
@@ -92,7 +92,7 @@ class Contestant:
         self.precision = run.precision
         self.sizes, self._rounds = _sample(run, rounds, steps)
         self.turn(0)
-        #: Bytes that it holds while it is built.
+        #: Bytes that it needs while it is built.
         self.memory = max(0, used_memory(self.device) - before)
 
     @property
@@ -100,14 +100,14 @@ class Contestant:
         return self._run is not None
 
     def turn(self, number: int) -> list[Stretch]:
-        """The steps of turn `number` (0, 1, ...) of every phase: once to warm up, then timed."""
+        """Take the steps of turn `number` (from 0) of every phase: to warm up, then timed."""
         run = self._built()
         return [self._timed(run, phase) for phase in self._rounds[number]]
 
     def drop(self) -> None:
-        """Give the memory back; the next turn builds it anew."""
+        """Free its memory.  The next turn builds it again."""
         self._run = None
-        gc.collect()  # a model's parts refer to each other
+        gc.collect()  # the parts of a model refer to each other
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
@@ -116,14 +116,14 @@ class Contestant:
             self._run = Run(self.config)
             self._run.model.train()
             self._run.combiner.begin_epoch()
-        if self.config.threads:  # of the whole process: the one before may have had others
+        if self.config.threads:  # belongs to the process, and the contestant before may differ
             torch.set_num_threads(self.config.threads)
         return self._run
 
     def _timed(self, run: Run, phase: Phase) -> Stretch:
-        run.optimizers.updates.clear()  # a schedule has an end, turns need not
+        run.optimizers.updates.clear()  # a schedule ends, but turns can take more steps
         run.freeze(phase.frozen)
-        # Kernels are compiled for shapes not seen before, and graphs recorded.
+        # Warm up: kernels are compiled for new shapes, and CUDA graphs captured.
         for _ in range(1 if run.stepper.graph_cache is None else WARM_UP_RUNS + 1):
             self._take(run, phase)
         run.clock.take()
@@ -139,7 +139,7 @@ class Contestant:
             run.step(phase, step, metrics)
 
     def _parts_alone(self, run: Run, phase: Phase) -> dict[str, float]:
-        """Seconds by part where a trial's steps have none to be seen."""
+        """Seconds by part on a GPU, where the steps of a trial are not timed by part."""
         graph_cache, run.stepper.graph_cache = run.stepper.graph_cache, None
         run.clock.step.on = True
         try:
@@ -151,25 +151,28 @@ class Contestant:
 
 
 def build(configs: Mapping[str, TrainConfig], rounds: int, steps: int) -> dict[str, Contestant]:
-    """A contestant of every configuration, as many of them alive as fit into memory together.
+    """A contestant for every configuration.
 
-    Where not all fit, those that are in the way are dropped and built anew for their turns: that
-    costs time between the timed steps, and none of theirs.
+    If not all fit into memory together, some are dropped and built again for their turns.  That
+    takes time between the timed steps, which does not count.
     """
-    made: dict[str, Contestant] = {}
+    contestants: dict[str, Contestant] = {}
     for name, config in configs.items():
-        _make_room(made.values())
-        made[name] = Contestant(config, rounds, steps)
-    return made
+        _make_room(contestants.values())
+        contestants[name] = Contestant(config, rounds, steps)
+    return contestants
 
 
 def in_turn(
     contestants: Mapping[str, Contestant], rounds: int, repeats: int, patience_s: float = 0.0
 ) -> Iterator[Round]:
-    """Rounds 0 .. `rounds` - 1, a turn of every contestant each, in their order.
+    """Take the rounds from 0 to `rounds` - 1, each with a turn of every contestant in their order.
 
-    A contended round is yielded, marked, and taken again as soon as the device is quiet, or
-    `patience_s` later; `repeats` times at most over all rounds.
+    A contended round is yielded with its mark, and is then repeated.
+
+    Args:
+        repeats: how many rounds are repeated at most.
+        patience_s: a repeat waits until the device is quiet, or for so many seconds.
     """
     number = 0
     watch = ContentionMonitor(next(iter(contestants.values())).device)
@@ -191,7 +194,7 @@ def in_turn(
 
 
 def _wait_for_quiet(watch: ContentionMonitor, patience_s: float) -> None:
-    """Sleep until nothing else uses the device, at most so long."""
+    """Wait until nothing else uses the device, but not longer than `patience_s` seconds."""
     end = time.monotonic() + patience_s
     contended: bool | None = True
     while contended and time.monotonic() < end:
@@ -202,7 +205,7 @@ def _wait_for_quiet(watch: ContentionMonitor, patience_s: float) -> None:
 
 
 def _make_room(contestants: Iterable[Contestant]) -> None:
-    """Drop all built contestants if one more might not fit beside them."""
+    """Drop all built contestants if another one might not fit into memory."""
     built = [each for each in contestants if each.is_built]
     if built and free_memory(built[0].device) < _ROOM * max(each.memory for each in built):
         for each in built:
@@ -211,29 +214,38 @@ def _make_room(contestants: Iterable[Contestant]) -> None:
 
 def _sample(run: Run, rounds: int, steps: int) -> tuple[list[PhaseSize], list[list[Phase]]]:
     """The phases of a trial, and for every round some steps of each."""
+    # Steps and examples of every phase, by its name and by epoch.
     epochs = run.config.epochs
-    found: dict[str, dict[int, tuple[int, int]]] = {}
+    counts: dict[str, dict[int, tuple[int, int]]] = {}
     for number in range(1, epochs + 1):
         for phase in run.plan(number):
-            found.setdefault(phase.name, {})[number] = (len(phase.steps), phase.examples)
+            counts.setdefault(phase.name, {})[number] = (len(phase.steps), phase.examples)
+
+    # From which epoch each turn takes its steps of a phase.  Some epochs may lack the phase.
     sizes = []
-    wanted: dict[int, list[tuple[int, str]]] = {}
-    for name, counts in found.items():
-        updates, examples = (sum(column) / epochs for column in zip(*counts.values(), strict=True))
+    turns_of: dict[int, list[tuple[int, str]]] = {}
+    for name, by_epoch in counts.items():
+        columns = zip(*by_epoch.values(), strict=True)
+        updates, examples = (sum(column) / epochs for column in columns)
         sizes.append(PhaseSize(name, updates, examples))
-        numbers = sorted(counts)  # not every epoch need have every phase
+        numbers = sorted(by_epoch)
         for turn in range(rounds):
-            wanted.setdefault(numbers[turn * len(numbers) // rounds], []).append((turn, name))
+            turns_of.setdefault(numbers[turn * len(numbers) // rounds], []).append((turn, name))
+
     chosen: list[dict[str, Phase]] = [{} for _ in range(rounds)]
-    for number, places in wanted.items():
+    for number, turns in turns_of.items():
         phases = {phase.name: phase for phase in run.plan(number)}
-        for turn, name in places:
+        for turn, name in turns:
             chosen[turn][name] = _some(phases[name], steps, (turn + 0.5) / rounds)
-    return sizes, [[phases[name] for name in found] for phases in chosen]
+    return sizes, [[phases[name] for name in counts] for phases in chosen]
 
 
 def _some(phase: Phase, count: int, offset: float) -> Phase:
-    """`count` evenly spaced steps, beginning at that share (0 to 1) of the first interval."""
+    """`count` evenly spaced steps of a phase.
+
+    Args:
+        offset: where in the first interval they begin, from 0 to 1.
+    """
     length = len(phase.steps)
     count = min(count, length)
     places = [int((index + offset) * length / count) for index in range(count)]
@@ -241,7 +253,7 @@ def _some(phase: Phase, count: int, offset: float) -> Phase:
 
 
 def used_memory(device: torch.device) -> int:
-    """Bytes that this process holds: on the GPU, or its resident set (0 where nobody knows)."""
+    """Bytes that this process uses on the GPU, or its resident set; 0 if that is unknown."""
     if device.type == "cuda":
         return torch.cuda.memory_reserved(device)
     try:
@@ -252,21 +264,23 @@ def used_memory(device: torch.device) -> int:
 
 
 def free_memory(device: torch.device) -> float:
-    """Bytes that can still be had: the device's, or the machine's within this container's limit;
-    infinity where that cannot be known."""
+    """Bytes that can still be allocated on the GPU, or on this machine; infinity if unknown.
+
+    A container's limit counts as the machine's.
+    """
     if device.type == "cuda":
-        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + kept
-    found = [math.inf]
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + cached
+    free = [math.inf]
     with contextlib.suppress(OSError, ValueError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         available = next(line for line in lines if line.startswith("MemAvailable"))
-        found.append(int(available.split()[1]) * 1024)
+        free.append(int(available.split()[1]) * 1024)
     with contextlib.suppress(OSError, ValueError, StopIteration):  # "max": there is no limit
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
         current = int((group / "memory.current").read_text())
         lines = (group / "memory.stat").read_text().splitlines()
-        cached = next(line for line in lines if line.startswith("inactive_file "))
-        found.append(limit - current + int(cached.split()[1]))
-    return min(found)
+        cache = next(line for line in lines if line.startswith("inactive_file "))
+        free.append(limit - current + int(cache.split()[1]))
+    return min(free)

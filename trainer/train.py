@@ -19,7 +19,7 @@ from trainer.loop.run import Run
 from trainer.metrics import not_finite, summarise
 from trainer.storage.trial_directory import StoreError, TrialDirectory, predictions_name
 
-#: Steps between two looks at the losses.  Each look waits for the device.
+#: Steps between two checks of the losses.  Each check waits for the device.
 _STEPS_BETWEEN_CHECKS = 50
 
 

@@ -77,7 +77,7 @@ def submit_sweep(
     if status and stop:
         raise UserError("--status and --stop: choose one of them")
     spec = load_spec(file, profile, overrides or ())
-    from orchestrator.job_package import SweepCommand, submission
+    from orchestrator.job_package import SweepSource, submission
     from orchestrator.runner.jobs import Jobs
 
     jobs = Jobs(address, insecure)
@@ -90,8 +90,8 @@ def submit_sweep(
         else:
             if out is None:
                 raise UserError("--out: name a folder that all nodes share, or a URI (s3://...)")
-            command = SweepCommand(file, out, profile, overrides or (), insecure)
-            package = submission(spec, command, variables or ())
+            source = SweepSource(file, profile, overrides or [])
+            package = submission(spec, source, out, variables or [], insecure=insecure)
             job = _submitted(jobs, package)
             code = _followed(jobs, job, not no_follow, as_json)
     raise typer.Exit(code)
@@ -156,12 +156,12 @@ def _stop(jobs: Jobs, spec: SweepSpec, out: str | None, follow: bool, as_json: b
             print_json(None)
         return 0
     job = running[0]
-    behind = len(jobs.log(job.submission_id))
+    skip = len(jobs.log(job.submission_id))
     jobs.stop(job.submission_id)
     say(f"asked {job.submission_id} to stop; running trials may commit their epoch")
     if follow:
         try:
-            job = jobs.follow(job.submission_id, _writer(as_json), say, behind=behind)
+            job = jobs.follow(job.submission_id, _writer(as_json), say, skip=skip)
         except KeyboardInterrupt:
             say(f"left {job.submission_id}, which is stopping")
             return 130

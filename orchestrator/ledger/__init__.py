@@ -1,4 +1,4 @@
-"""A sweep's folder: its trials read together, what they are called, who may write to it."""
+"""A sweep's folder: its trials read together, their names, and the lock for its writer."""
 
 from orchestrator.ledger.ledger import (
     RESOLVED,
@@ -11,11 +11,5 @@ from orchestrator.ledger.ledger import (
 )
 
 __all__ = [
-    "RESOLVED",
-    "STATUSES",
-    "Ledger",
-    "Reading",
-    "TrialRecord",
-    "local_place",
-    "printable",
-]
+    "RESOLVED", "STATUSES", "Ledger", "Reading", "TrialRecord", "local_place", "printable",
+]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A sweep small enough to publish: what its comparison is made of, and none of its sentences."""
+"""`orch pack`: an archive of a sweep that has all its comparison needs, and no sentences."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ from trainer.config import DataConfig
 from trainer.storage.trial_directory import predictions_name, record_name
 
 _ANALYSIS = "analysis.json"
-#: How every xz file begins.
+#: The first bytes of every xz file.
 MAGIC = b"\xfd7zXZ\0"
 
 
 @dataclass(frozen=True)
 class Packed:
-    """The archive, and how many trials are in it."""
+    """The archive, and the number of its trials."""
 
     content: bytes
     trials: int
 
 
 def pack(ledger: Ledger) -> Packed:
-    """The sweep as a tar.xz with one folder, `<name>/`, that the reading commands take.
+    """The sweep as a tar.xz with one folder, `<name>/`, which the reading commands accept.
 
-    In it are the resolved sweep file without `tracking` (it may name databases), every trial's
-    config, epochs, end and analysis (without the worst errors' text), the dev predictions of its
-    last epoch, and timing sessions; not in it are checkpoints, logs, where on this machine the
-    data lay, and whatever else holds sentences.  The same sweep makes the same bytes.
+    It has the resolved sweep file without `tracking` (which may name databases), the timing
+    sessions, and of every trial the config, epochs, end, analysis (without sentences) and the dev
+    predictions of the last epoch.  It has no checkpoints, no logs, no paths of this machine and no
+    sentences.  The same sweep gives the same bytes.
     """
     trials = sorted(trial.trial_id for trial in ledger.trials())
     sink = io.BytesIO()
-    # Ids and labels are the same in every trial's predictions: found once in so large a window.
+    # All trials' predictions have the same ids and labels; a large window stores them once.
     with (
         lzma.open(sink, "wb", preset=9 | lzma.PRESET_EXTREME) as compressed,
         tarfile.open(fileobj=compressed, mode="w", format=tarfile.PAX_FORMAT) as archive,
@@ -55,7 +55,7 @@ def pack(ledger: Ledger) -> Packed:
 
 
 def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
-    """Name below the sweep's folder, content.  Files of a kind stand together: that packs best."""
+    """Name below the sweep's folder, content.  Files of a kind are adjacent, to compress well."""
     spec = {key: value for key, value in resolved_spec(ledger).items() if key != "tracking"}
     if spec:
         spec = {**spec, "base": _elsewhere(spec.get("base"))}
@@ -64,7 +64,7 @@ def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
     for name in timings.names():
         if name.endswith(".json") and (session := timings.read(name)) is not None:
             yield f"{FOLDER}/{name}", session
-    found: list[tuple[int, str, bytes]] = []
+    files: list[tuple[int, str, bytes]] = []
     for trial_id in trials:
         directory = ledger.directory(trial_id)
         epochs = len(directory.records())
@@ -76,13 +76,13 @@ def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
             contents["config.json"] = _json(described)
         for kind, (name, content) in enumerate(contents.items()):
             if content is not None:
-                found.append((kind, f"trials/{trial_id}/{name}", content))
-    for _, name, content in sorted(found, key=lambda each: each[:2]):
+                files.append((kind, f"trials/{trial_id}/{name}", content))
+    for _, name, content in sorted(files, key=lambda each: each[:2]):
         yield name, content
 
 
 def _without_sentences(analysis: bytes | None) -> bytes | None:
-    """A trial's analysis without the examples that it shows; None if it cannot be read."""
+    """A trial's analysis without its example sentences; None if it cannot be read."""
     try:
         tasks = json.loads(analysis or b"")
         kept = {task: {k: v for k, v in of.items() if k != "worst"} for task, of in tasks.items()}
@@ -92,7 +92,7 @@ def _without_sentences(analysis: bytes | None) -> bytes | None:
 
 
 def _elsewhere(config: Any) -> Any:
-    """A config without folders of this machine: data lie in `data`, as they do by default."""
+    """A config without paths of this machine; the data folder becomes the default one."""
     data = config.get("data") if isinstance(config, dict) else None
     if not isinstance(data, dict):
         return config

@@ -1,4 +1,4 @@
-"""Which trials of a sweep count today: those with as many epochs as its file asks for."""
+"""Which trials of a sweep count: those with as many epochs as its file says now."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainer.config import TrainConfig
 
 
 def fixed_epochs(spec: dict[str, Any]) -> int | None:
-    """How many epochs all trials of a resolved sweep have; None if that is searched or unknown."""
+    """The number of epochs of all trials of a resolved sweep; None if it is searched or unknown."""
     if not spec:  # its sweep.yaml cannot be read
         return None
     if "epochs" in spec.get("space", {}) or any("epochs" in e for e in spec.get("enqueue", ())):
@@ -19,6 +19,6 @@ def fixed_epochs(spec: dict[str, Any]) -> int | None:
 
 
 def current(spec: dict[str, Any], trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """Trials with as many epochs as the sweep has now; shorter ones went before an extension."""
+    """Trials with as many epochs as the sweep has now; shorter ones precede an extension."""
     epochs = fixed_epochs(spec)
     return [t for t in trials if epochs is None or t.config.get("epochs") == epochs]

@@ -7,19 +7,19 @@ from typing import Any
 
 from trainer.config import TrainConfig, fields_of
 
-#: Keys that a label shows wherever they act, and the seed, which it never shows.
+#: Keys that a label shows whenever they act, and the seed, which it never shows.
 _ALWAYS = ("sampler", "freeze", "lambda", "B", "combiner", "seed")
 
 
 def labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
-    """`arrp F=encoder λ=0.5 B=24000`, and whatever else tells the configurations apart."""
-    keys = _worth_telling(configs.values())
+    """`arrp F=encoder λ=0.5 B=24000`, and whatever else distinguishes the configurations."""
+    keys = _candidates(configs.values())
     flat = {key: dict(flatten(config.canonical(keys))) for key, config in configs.items()}
     names = sorted(
         {n for values in flat.values() for n in values if n.partition(".")[0] not in _ALWAYS}
     )
     varying = [n for n in names if _differ(v[n] for v in flat.values() if n in v)]
-    # Entries of a mapping tell apart by being there at all.
+    # The presence of a mapping's entry distinguishes, too.
     some = [n for n in names if "." in n and any(n not in values for values in flat.values())]
     varying += [n for n in some if n not in varying and not n.startswith("data.")]
     return {
@@ -28,10 +28,10 @@ def labels(configs: Mapping[str, TrainConfig]) -> dict[str, str]:
     }
 
 
-def _worth_telling(configs: Collection[TrainConfig]) -> set[str]:
-    """Keys that a label may need; those that are the same everywhere are most of them.
+def _candidates(configs: Collection[TrainConfig]) -> set[str]:
+    """Keys that a label may need.  Most keys are equal in all configurations and drop out early.
 
-    The entries of a mapping may act in some configurations alone, so a mapping always may.
+    A mapping stays, because some of its entries may act in some configurations only.
     """
     first = next(iter(configs), None)
     varying = {
@@ -44,22 +44,22 @@ def _worth_telling(configs: Collection[TrainConfig]) -> set[str]:
 
 
 def _differ(values: Iterable[Any]) -> bool:
-    """Whether there are two of them; 1 and True are."""
+    """Whether the values differ, where 1 and True do."""
     values = iter(values)
     first = next(values, None)
     return any(value != first or type(value) is not type(first) for value in values)
 
 
 def method_of(config: TrainConfig) -> str:
-    """The names of a trial's sampler and combiner, as short as they identify it."""
+    """A trial's sampler and combiner, and its frozen set if there is one."""
     parts = [config.sampler, config.combiner]
     return "+".join(parts if config.freeze == "none" else [*parts, f"freeze-{config.freeze}"])
 
 
 def label(config: TrainConfig, varied: Iterable[str]) -> str:
-    """A single configuration's label, with the acting ones of these dotted keys in it.
+    """A single configuration's label with those of the varied dotted keys that act.
 
-    What `compare` calls it, as far as the keys are those that the configurations differ in.
+    It equals `compare`'s label if the configurations differ in exactly these keys.
     """
     flat = dict(flatten(config.canonical()))
     keys = [key for key in varied if key.partition(".")[0] not in _ALWAYS]

@@ -1,4 +1,4 @@
-"""The ledger: a sweep's trial directories read together.  Everything else is rebuilt from it."""
+"""The ledger: a sweep's trial directories, read together.  All other state is rebuilt from it."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from trainer.storage.open import open_folder
 from trainer.storage.trial_directory import TrialDirectory
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")
-#: A sweep's file with its resolved spec.
+#: The file with a sweep's resolved spec.
 RESOLVED = "sweep.yaml"
 _TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEFAULTS = TrainConfig().to_dict()
-#: Numbers that every epoch has; where a summary has them too, they are numbers.
+#: Numbers that every epoch has.
 _CERTAIN = [f.name for f in EPOCH.values() if f.kind is Kind.NUMBER and f.must is Must.BE_THERE]
-#: A request to an object store is waiting, mostly.
+#: Threads that read from an object store, where most of the time is waiting.
 _READERS = 16
 
 
 @dataclass(frozen=True)
 class TrialRecord:
-    """What one trial directory says; `records` are its committed epochs, 1..n."""
+    """One trial directory; `records` are its committed epochs, 1..n."""
 
     trial_id: str
     #: Every value of the TrainConfig, acting or not.
     config: dict[str, Any]
-    #: What else config.json says: trial_id, config_id, fingerprint, versions, device, ...
+    #: The rest of config.json: trial_id, config_id, fingerprint, versions, device, ...
     identity: dict[str, Any]
     records: list[dict[str, Any]]
     status: str
@@ -49,8 +49,8 @@ class TrialRecord:
         return TrainConfig.from_dict(self.config)
 
     def value(self, metric: str) -> float:
-        """The number that stands for the whole trial: its summary's, else the one that
-        `trainer.metrics` makes of its epochs; NaN if it is not known."""
+        """A metric of the whole trial: from its summary, else from its epochs by the rules of
+        `trainer.metrics`; NaN if unknown."""
         if metric in self.summary:
             value = self.summary[metric]
             return float(value) if is_number(value) else math.nan
@@ -59,7 +59,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a ledger holds: every trial that was begun, and those that cannot be read, with why."""
+    """A ledger's trials, and those that cannot be read, each with the reason."""
 
     trials: list[TrialRecord]
     unreadable: dict[str, str]
@@ -68,7 +68,7 @@ class Reading:
 class Ledger:
     """The trials of the sweep `<out>/<sweep_name>`; `out` is a folder, a path or a URI.
 
-    Raises `StoreError` where a remote store does not answer.
+    Methods raise `StoreError` if a remote store does not answer.
     """
 
     def __init__(self, out: str | os.PathLike[str] | Folder, sweep_name: str):
@@ -79,7 +79,7 @@ class Ledger:
 
     @property
     def local_out(self) -> Path:
-        """`local_place` of `out`."""
+        """The local folder for `out`, see `local_place`."""
         return local_place(self.out)
 
     @property
@@ -89,45 +89,45 @@ class Ledger:
         return folder / "driver.log" if folder else Path.cwd() / f"{self.name}.driver.log"
 
     def path(self, trial_id: str) -> str:
-        """A trial's directory as `TrialDirectory` takes it, from any process."""
+        """The path or URI of a trial's directory."""
         return self.trials_folder.child(trial_id).path
 
     def directory(self, trial_id: str) -> TrialDirectory:
         return TrialDirectory(self.trials_folder.child(trial_id))
 
     def trial_ids(self) -> list[str]:
-        """Names of the directories that are there, in order of their names."""
+        """Names of all trial directories, sorted."""
         return [name for name in self.trials_folder.folders() if _TRIAL_ID.fullmatch(name)]
 
     def end(self, trial_id: str) -> dict[str, Any] | None:
-        """The end record of a trial; None while it is unfinished or was never begun."""
+        """The end record of a trial; None if it has not ended or never started."""
         return self.directory(trial_id).end()
 
     def trial(self, trial_id: str) -> TrialRecord | None:
-        """One trial; None if it was never begun (no config.json) or cannot be read."""
-        found = self._read(trial_id)
-        return found if isinstance(found, TrialRecord) else None
+        """One trial; None if it never started (no config.json) or cannot be read."""
+        trial = self._read(trial_id)
+        return trial if isinstance(trial, TrialRecord) else None
 
     def why_unreadable(self, trial_id: str) -> str:
-        """Why `trial` gives nothing although there is something; empty otherwise."""
-        found = self._read(trial_id)
-        return found if isinstance(found, str) else ""
+        """Why an existing trial cannot be read; empty otherwise."""
+        reason = self._read(trial_id)
+        return reason if isinstance(reason, str) else ""
 
     def trials(self) -> list[TrialRecord]:
-        """Every trial that was begun and can be read."""
+        """Every trial that has started and can be read."""
         return self.read().trials
 
     def read(self) -> Reading:
-        """Everything, each directory read once."""
+        """All trials; reads each directory once."""
         trial_ids = self.trial_ids()
-        found = dict(zip(trial_ids, self._read_all(trial_ids), strict=True))
+        trials = dict(zip(trial_ids, self._read_all(trial_ids), strict=True))
         return Reading(
-            [trial for trial in found.values() if isinstance(trial, TrialRecord)],
-            {name: reason for name, reason in found.items() if isinstance(reason, str)},
+            [trial for trial in trials.values() if isinstance(trial, TrialRecord)],
+            {name: reason for name, reason in trials.items() if isinstance(reason, str)},
         )
 
     def close(self, trial_id: str, status: str, reason: str) -> None:
-        """End a trial from outside the trainer (pruned, its process died); the first end stays."""
+        """End a trial from outside the trainer (pruned, its process died), unless it has ended."""
         directory = self.directory(trial_id)
         if directory.end() is None:
             directory.write_end(status, reason, summarise(directory.records()))
@@ -139,13 +139,13 @@ class Ledger:
             return list(readers.map(self._read, trial_ids))
 
     def _read(self, trial_id: str) -> TrialRecord | str | None:
-        """A trial, why it cannot be read, or None if it was never begun."""
+        """A trial, or why it cannot be read, or None if it never started."""
         directory = self.directory(trial_id)
         try:
             stored = directory.config()
             if stored is None:
-                begun = directory.read("config.json") is not None
-                return "config.json: is not a JSON object" if begun else None
+                started = directory.read("config.json") is not None
+                return "config.json: is not a JSON object" if started else None
             records, wrong = directory.history()
             end = directory.end()
         except OSError as error:
@@ -156,7 +156,7 @@ class Ledger:
             return f"config.json: {problems[0]}"
         if end is None:
             end = {"status": "unfinished", "reason": "", "summary": {}}
-        elif wrong and end["status"] == "complete":  # others make no claim on all their epochs
+        elif wrong and end["status"] == "complete":  # other ends do not need all epochs
             return wrong
         for key in _CERTAIN:
             if end["summary"].get(key) is not None and not is_number(end["summary"][key]):
@@ -164,7 +164,7 @@ class Ledger:
         trial = TrialRecord(
             trial_id=trial_id,
             config=_DEFAULTS | config | {"data": _DEFAULTS["data"] | config.get("data", {})},
-            # A trial that was trained by hand is a configuration of its own.
+            # A trial that was trained by hand is its own configuration.
             identity={"config_id": trial_id} | stored,
             records=records,
             status=end["status"],
@@ -172,18 +172,18 @@ class Ledger:
             summary=end["summary"] or summarise(records),
             path=directory.path,
         )
-        trial.__dict__["train_config"] = train_config  # it is known already
+        trial.__dict__["train_config"] = train_config  # fills the cached property
         return trial
 
 
 def local_place(out: Folder) -> Path:
-    """Where that lies which must be local (MLflow's database and artifacts): `out`, or the current
-    folder if `out` is remote."""
+    """The folder for MLflow's database and artifacts: `out`, or the current folder if that is
+    remote."""
     return out.local or Path.cwd()
 
 
 def printable(text: str) -> str:
-    """What a terminal would obey is replaced; lines stay."""
+    """The text without control characters except newlines and tabs."""
     if text.isprintable():
         return text
     return "".join(

@@ -1,4 +1,4 @@
-"""What the reading commands show: which sweeps and trials there are, and what is known of them."""
+"""Sweeps of a folder, trials of a sweep, details of a trial: the data of the reading commands."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from trainer.storage.open import open_folder
 
 
 def find_sweep(name: str, out: str) -> Ledger:
-    """The sweep of that name below `out`, or in the folder (or at the URI) that `name` is.
+    """The sweep of that name below `out`, or in the folder or at the URI `name`.
 
-    `arrp` also finds the sweep of a profile, `arrp-embedded`, if it is the only one there.
+    `arrp` also finds the sweep of a profile, `arrp-embedded`, if there is only one.
     """
     given = open_folder(name if is_uri(name) else Path(name).expanduser().resolve())
     ledgers = [Ledger(out, name)] if _is_plain(name) else []
@@ -29,10 +29,10 @@ def find_sweep(name: str, out: str) -> Ledger:
         if ledger.folder.has(RESOLVED) or ledger.folder.has("trials"):
             return ledger
     names = sweep_names(out)
-    profiles = [known for known in names if known.startswith(f"{name}-")]
+    profiles = [each for each in names if each.startswith(f"{name}-")]
     if len(profiles) == 1:
         return Ledger(out, profiles[0])
-    known = ", ".join(profiles or names) or "there is none"
+    known = ", ".join(profiles or names) or "none"
     raise UserError(f"no sweep {name!r} in {out}; known: {known}")
 
 
@@ -43,12 +43,12 @@ def sweep_names(out: str) -> list[str]:
 
 
 def _is_plain(name: str) -> bool:
-    """Whether it names something in a folder, and can be shown."""
+    """Whether it is a printable name without a path."""
     return is_inside(name) and "/" not in name and name.isprintable()
 
 
 def resolved_spec(ledger: Ledger) -> dict[str, Any]:
-    """sweep.yaml as it stands; empty where it is missing or cannot be read."""
+    """The content of sweep.yaml; empty if it is missing or cannot be read."""
     try:
         value = read((ledger.folder.read(RESOLVED) or b"").decode()).value
     except (OSError, UnicodeDecodeError, RecursionError, YamlError):
@@ -57,12 +57,12 @@ def resolved_spec(ledger: Ledger) -> dict[str, Any]:
 
 
 def question(ledger: Ledger) -> str:
-    """What sweep.yaml says that the sweep asks."""
+    """The sweep's question from sweep.yaml."""
     return str(resolved_spec(ledger).get("question", ""))
 
 
 def sweep_summary(ledger: Ledger, reading: Reading) -> dict[str, Any]:
-    """One sweep in a line: question, trials by status, best score."""
+    """A sweep's row: question, trials by status, best score."""
     trials = reading.trials
     scores = [t.summary.get("dev_score") for t in trials if t.status == "complete"]
     counts = Counter(trial.status for trial in trials)
@@ -78,7 +78,7 @@ def sweep_summary(ledger: Ledger, reading: Reading) -> dict[str, Any]:
 
 
 def find_trial(ledger: Ledger, name: str) -> TrialRecord:
-    """The trial that `name` is, or that alone begins with it."""
+    """The trial with this id, or the only one whose id starts with it."""
     ids = ledger.trial_ids()
     matches = [name] if name in ids else [trial_id for trial_id in ids if trial_id.startswith(name)]
     trial = ledger.trial(matches[0]) if len(matches) == 1 else None
@@ -86,32 +86,29 @@ def find_trial(ledger: Ledger, name: str) -> TrialRecord:
         return trial
     if len(matches) == 1 and (reason := ledger.why_unreadable(matches[0])):
         raise UserError(f"{matches[0]} cannot be read: {reason}")
-    which = f"{name!r} begins {len(matches)} trials" if matches else f"no trial {name!r}"
-    known = ", ".join(matches or ids) or "there is none"
+    which = f"{len(matches)} trials start with {name!r}" if matches else f"no trial {name!r}"
+    known = ", ".join(matches or ids) or "none"
     raise UserError(f"{which} in {ledger.name}; known: {known}")
 
 
 def trial_summaries(reading: Reading) -> list[dict[str, Any]]:
-    """Every trial in a line, those that cannot be read at the end with the reason."""
+    """A row for each trial; at the end those that cannot be read, with the reason."""
     named = labels({trial.trial_id: trial.train_config for trial in reading.trials})
-    shown = [
+    rows = [
         {**trial_summary(trial), "configuration": named[trial.trial_id]} for trial in reading.trials
     ]
-    nothing = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
     for name, reason in reading.unreadable.items():
-        told = {
-            "trial_id": name,
-            "config_id": "",
-            "configuration": "",
-            "status": "unreadable",
-            "reason": reason,
-        }
-        shown.append({**told, "epochs": 0, **nothing})
-    return shown
+        row = {
+            "trial_id": name, "config_id": "", "configuration": "", "status": "unreadable",
+            "reason": reason, "epochs": 0,
+        }  # fmt: skip
+        unknown = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
+        rows.append(row | unknown)
+    return rows
 
 
 def trial_summary(trial: TrialRecord) -> dict[str, Any]:
-    """One trial in a line."""
+    """A trial's row."""
     last = trial.records[-1] if trial.records else {}
     return {
         "trial_id": trial.trial_id,
@@ -127,12 +124,12 @@ def trial_summary(trial: TrialRecord) -> dict[str, Any]:
 
 
 def trial_details(trial: TrialRecord) -> dict[str, Any]:
-    """Everything that a trial's directory says of it."""
+    """Everything in a trial's directory, as plain JSON values."""
     details: dict[str, Any] = json_value(asdict(trial))
     return details
 
 
 def json_value(value: Any) -> Any:
-    """The same as JSON can say it: what is not finite is null, and keys are text."""
+    """The value as plain JSON: NaN and infinities become null, keys become text."""
     text = json.dumps(value, default=str)
     return json.loads(text, parse_constant=lambda name: None)

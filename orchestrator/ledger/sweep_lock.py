@@ -1,14 +1,13 @@
 """The lock of a sweep: one driver at a time writes to a sweep's folder.
 
-What locks is a file that names its holder (host, process, start).  In a folder of a filesystem it
-is `lock`: it appears complete or not at all, because the content is written beside it and
-hard-linked into place, which fails if the name is taken (over NFS too).  An object store knows no
-such step: there every driver puts a claim of its own, `lock/<uuid>.json`, and then looks for
-others.  Of two that come at the same moment at least one sees the other and withdraws, as listings
-show every claim that was put before.
+A file names the holder (host, process, start).  On a filesystem it is `lock`.  Its content is
+written to another file, which is then hard-linked to that name.  So it appears complete or not at
+all, and the link fails if the name is taken (also over NFS).  An object store has no such step.
+There every driver puts its own claim, `lock/<uuid>.json`, and then looks for others.  A listing
+shows all earlier claims, so of two drivers at least one sees the other and withdraws.
 
-A holder whose process is gone on this host is swept aside; one on another host never is, because
-only that host knows whether the process lives.
+A lock whose process on this host is gone is removed.  A lock of another host never is, because only
+that host knows whether the process lives.
 """
 
 from __future__ import annotations
@@ -20,9 +19,7 @@ import random
 import socket
 import time
 import uuid
-from abc import ABC, abstractmethod
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from orchestrator.errors import UserError
@@ -31,12 +28,12 @@ from trainer.storage.local_folder import write_whole
 from trainer.storage.open import open_folder
 
 LOCK = "lock"
-#: How often a claim is put anew when others come and go, and the longest pause before that.
+#: How often a claim is put again if others come and go, and the longest pause before, in seconds.
 _CLAIMS, _PAUSE_S = 6, 0.5
 
 
 class Locked(UserError):
-    """Another driver holds the sweep; the text names it and the way out."""
+    """Another driver holds the sweep; the text names it and says what to do."""
 
 
 class SweepLock:
@@ -46,35 +43,18 @@ class SweepLock:
         folder = open_folder(folder)
         content = json.dumps(_holder())
         local = folder.local
-        self._held: _Held = _Claim(folder, content) if local is None else _Link(local, content)
+        self._lock = _Claim(folder, content) if local is None else _Link(local, content)
 
     def __enter__(self) -> SweepLock:
-        self._held.take()
+        self._lock.take()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._held.release()
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
 
 
-class _Held(ABC):
-    """A way of holding a folder."""
-
-    @abstractmethod
-    def take(self) -> None:
-        """Raises `Locked`."""
-
-    @abstractmethod
-    def release(self) -> None:
-        """Let go; somebody may have deleted the file by hand."""
-
-
-class _Link(_Held):
-    """The file `lock`, hard-linked into place."""
+class _Link:
+    """The lock of a local folder: the file `lock`, hard-linked into place."""
 
     def __init__(self, folder: Path, content: str):
         self.path = folder / LOCK
@@ -89,18 +69,18 @@ class _Link(_Held):
             mine.unlink(missing_ok=True)
 
     def release(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # somebody deleted it by hand
             if self.path.read_text(encoding="utf-8") == self._content:
                 self.path.unlink()
 
     def _link(self, mine: Path) -> None:
-        for _ in range(10):  # each round breaks one stale lock; rivals may interleave
+        for _ in range(10):  # each round removes one stale lock; rivals may do the same
             try:
                 os.link(mine, self.path)
                 return
             except FileExistsError:
                 self._break_if_stale()
-        raise Locked(f"{self.path}: taken again and again by other drivers; try again later")
+        raise Locked(f"{self.path}: other drivers keep taking the lock; try again later")
 
     def _break_if_stale(self) -> None:
         """Remove the lock if its process is gone, else raise `Locked`."""
@@ -117,13 +97,14 @@ class _Link(_Held):
         except FileNotFoundError:
             return  # a rival broke it first
         if aside.read_bytes() != content:
-            with contextlib.suppress(FileExistsError):  # a third one holds it now
-                os.link(aside, self.path)  # a rival broke it and holds a fresh one: put it back
+            # This is the new lock of a rival that also broke the stale one: put it back.
+            with contextlib.suppress(FileExistsError):  # a third driver holds the lock now
+                os.link(aside, self.path)
         aside.unlink()
 
 
-class _Claim(_Held):
-    """A file of one's own in the folder `lock`, beside which there is no other."""
+class _Claim:
+    """The lock of a remote folder: our own file in the folder `lock`, if there is no other."""
 
     def __init__(self, folder: Folder, content: str):
         self.folder = folder.child(LOCK)
@@ -139,17 +120,17 @@ class _Claim(_Held):
             if not rivals:
                 return
             settled = seen.keys() & rivals.keys()
-            if settled:  # it was there before too; one that only came along has withdrawn
+            if settled:  # a rival that saw us would have withdrawn by now
                 name = min(settled)
                 raise Locked(_refusal(self.folder.child(name).path, rivals[name]))
-        raise Locked(f"{self.folder.path}: other drivers come and go; try again later")
+        raise Locked(f"{self.folder.path}: other drivers keep taking the lock; try again later")
 
     def release(self) -> None:
-        with contextlib.suppress(StoreError):  # out of reach: this host breaks the claim later
+        with contextlib.suppress(StoreError):  # out of reach: this host removes the claim later
             self.folder.delete(self._mine)
 
     def _claim(self) -> dict[str, dict[str, Any]]:
-        """Put a claim; withdrawn again if there are others that live, which are returned."""
+        """Put a claim, and withdraw it if others live; returns those."""
         self._mine = f"{uuid.uuid4()}.json"
         try:
             self.folder.write(self._mine, self._content.encode())
@@ -162,17 +143,17 @@ class _Claim(_Held):
         return rivals
 
     def _rivals(self) -> dict[str, dict[str, Any]]:
-        found = {}
+        rivals = {}
         for name in self.folder.names():
             content = self.folder.read(name) if name != self._mine else None
             if content is None:
-                continue  # it was withdrawn meanwhile
+                continue  # it has been withdrawn
             holder = _parse(content)
             if _gone(holder):
                 self.folder.delete(name)
             else:
-                found[name] = holder
-        return found
+                rivals[name] = holder
+        return rivals
 
 
 def _gone(holder: dict[str, Any]) -> bool:
@@ -184,7 +165,7 @@ def _gone(holder: dict[str, Any]) -> bool:
 def _refusal(path: str, holder: dict[str, Any]) -> str:
     return (
         f"{path}: held by process {holder.get('pid')} on {holder.get('host')} since "
-        f"{holder.get('started')}; wait for it, or if that host is lost, delete this file"
+        f"{holder.get('started')}; wait for it, or delete this file if that host is lost"
     )
 
 
@@ -199,7 +180,7 @@ def _holder() -> dict[str, Any]:
 
 
 def _pids() -> str:
-    """Which numbering of processes this one lives in: containers may share a host's name."""
+    """The namespace of this process's number: containers may share a host's name."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:
@@ -207,7 +188,7 @@ def _pids() -> str:
 
 
 def _parse(content: bytes) -> dict[str, Any]:
-    """An unreadable lock names nobody on this host, so that it is never broken."""
+    """The holder; empty if the lock cannot be read, which counts as another host's."""
     try:
         holder = json.loads(content)
     except ValueError:
@@ -216,7 +197,7 @@ def _parse(content: bytes) -> dict[str, Any]:
 
 
 def _alive(holder: dict[str, Any]) -> bool:
-    """Whether the very process lives; a process number that was given again does not count."""
+    """Whether the holder's process lives; another process with its number does not count."""
     pid = holder.get("pid")
     if not isinstance(pid, int):
         return True
@@ -225,17 +206,17 @@ def _alive(holder: dict[str, Any]) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:
-        pass  # it lives and belongs to somebody else
+        pass  # it lives, under another user
     return holder.get("process_start") == _process_start(pid)
 
 
 def _process_start(pid: int) -> str | None:
-    """Boot and clock tick at which a process began (Linux); None where that is not known."""
+    """Boot and clock tick at which a process started (Linux); None if unknown."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return None
-    if fields[0] == "Z":  # killed, not yet collected by its parent
+    if fields[0] == "Z":  # a zombie: dead, but not yet collected by its parent
         return None
     return f"{boot}:{fields[19]}"

@@ -1,4 +1,4 @@
-"""What a timing session measured: the configurations that took part, and its rounds."""
+"""The measurements of a timing session: its configurations and its rounds."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Measured(BaseModel):
-    """Read from a file, and not changed."""
+    """Part of a session's file."""
 
     model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 class TimedPhase(Measured):
-    """A phase's updates and examples an epoch, on average over the trial's epochs."""
+    """A phase's updates and examples per epoch, on average over the trial's epochs."""
 
     name: str
     updates: float = Field(gt=0)
@@ -20,10 +20,10 @@ class TimedPhase(Measured):
 
 
 class TimedConfig(Measured):
-    """What took part.
+    """A configuration of the session.
 
-    `without_surgery_of`: the configurations that differ from it in the combiner alone, where it
-    was added with the plain sum to see what theirs costs.
+    `without_surgery_of`: the session added this configuration, with the plain sum as its combiner,
+    to measure what the combiners of these configurations cost.  It differs in nothing else.
     """
 
     config_id: str

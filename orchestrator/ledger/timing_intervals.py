@@ -1,4 +1,4 @@
-"""Means of timed rounds and their ratios, with bootstrap intervals."""
+"""Means of timed rounds, and ratios of means, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Interval:
     high: float
 
     def text(self, digits: int) -> str:
-        """`0.712 (0.690 to 0.731)`, in so many significant digits."""
+        """`0.712 (0.690 to 0.731)`, with this many significant digits."""
         value, low, high = (f"{x:#.{digits}g}" for x in (self.value, self.low, self.high))
         return f"{value} ({low} to {high})"
 
@@ -28,9 +28,9 @@ class Interval:
 def mean_interval(columns: Sequence[Sequence[float]]) -> Interval:
     """The mean of one column, or the ratio of two columns' means, with its bootstrap interval.
 
-    Rounds are resampled, both columns together.  Of few rounds a percentile interval is too
-    narrow; its level is raised accordingly (Hesterberg 2015, "What teachers should know about the
-    bootstrap": the expanded percentile interval).
+    It resamples rounds, both columns together.  With few rounds a percentile interval is too
+    narrow, so its level is raised: the expanded percentile interval (Hesterberg 2015, "What
+    teachers should know about the bootstrap").
     """
     import numpy as np
     from scipy import stats
@@ -44,8 +44,8 @@ def mean_interval(columns: Sequence[Sequence[float]]) -> Interval:
     if count < 2:
         return Interval(value, value, value)
     tail = stats.t.ppf((1 + CONFIDENCE) / 2, count - 1) * math.sqrt(count / (count - 1))
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         data, statistic, paired=True, method="percentile", n_resamples=_RESAMPLES,
         confidence_level=1 - 2 * stats.norm.sf(tail), rng=np.random.default_rng(0),
     ).confidence_interval  # fmt: skip
-    return Interval(value, float(found.low), float(found.high))
+    return Interval(value, float(interval.low), float(interval.high))

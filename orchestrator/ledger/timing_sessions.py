@@ -1,9 +1,8 @@
-"""Fair minutes: the timing sessions of a sweep, and what may be claimed from them.
+"""The timing sessions of a sweep, and the minutes and ratios that follow from them.
 
-A session (orchestrator.fair_timing) lets configurations take turns alone on the device and leaves
-one file, `<sweep>/timings/<UTC>.json`, that holds what was measured and nothing else: minutes,
-intervals and ratios are worked out here when it is read.  Only sessions on a quiet device enter a
-speed-up claim.
+In a session (orchestrator.fair_timing) configurations take turns alone on the device.  Its file,
+`<sweep>/timings/<UTC>.json`, has the measurements only.  Minutes, intervals and ratios are computed
+here.  A speed-up claim uses only sessions on a quiet device.
 """
 
 from __future__ import annotations
@@ -28,17 +27,17 @@ if TYPE_CHECKING:
 logger = logging.getLogger("orchestrator")
 
 FOLDER = "timings"
-#: Fewer quiet rounds give no interval worth its name.
+#: Fewer quiet rounds are too few for an interval.
 MIN_ROUNDS = 5
 
 
 @dataclass(frozen=True)
 class Minutes:
-    """Minutes of training an epoch of one configuration, from one session.
+    """Minutes of training per epoch of one configuration, from one session.
 
-    `parts` are minutes too (`clock.STEP_PARTS`, and `other` for what is left).  On a GPU they are
-    those of steps that wait for the device behind every part, and longer together than `minutes`.
-    Minutes of two configurations compare within a session alone (`Session.ratio`).
+    `parts` are minutes, too (`clock.STEP_PARTS`, and `other` for the rest).  On a GPU they are
+    measured in steps that wait for the device after every part, so their sum exceeds `minutes`.
+    Minutes of two configurations compare within one session only (`Session.ratio`).
     """
 
     minutes: Interval
@@ -47,8 +46,8 @@ class Minutes:
 
     @property
     def surgery_share(self) -> float:
-        """Of the time: Gramian, projection and combination.  To keep the tasks' gradients apart
-        costs within `forward_backward` too; `Session.surgery_cost` is both."""
+        """The share of Gramian, projection and combination.  Keeping task gradients apart also
+        costs time within `forward_backward`; `Session.surgery_cost` includes that."""
         return self.parts["surgery"] / math.fsum(self.parts.values())
 
 
@@ -66,15 +65,15 @@ class Session(Measured):
     rounds_wanted: int
     steps: int
     configs: list[TimedConfig] = Field(min_length=1)
-    #: In the order in which they were taken, contended ones included.
+    #: In the order of their measurement, with the contended ones.
     rounds: list[TimedRound] = Field(min_length=1)
 
     @model_validator(mode="after")
     def _complete(self) -> Session:
         wanted = {each.config_id: [phase.name for phase in each.phases] for each in self.configs}
         for each in self.rounds:
-            found = {name: [s.phase for s in stretches] for name, stretches in each.turns.items()}
-            if found != wanted:
+            turns = {name: [s.phase for s in stretches] for name, stretches in each.turns.items()}
+            if turns != wanted:
                 raise ValueError(f"round {each.number} is not a turn of every configuration")
         return self
 
@@ -110,7 +109,7 @@ class Session(Measured):
         }
 
     def minutes(self, config_id: str) -> Minutes:
-        """Of the quiet rounds; of all of them where nothing can be claimed (`problem`)."""
+        """From the quiet rounds; from all rounds if nothing can be claimed (`problem`)."""
         parts = [self._parts(each, config_id) for each in self._used]
         return Minutes(
             minutes=mean_interval([self._minutes[config_id]]),
@@ -119,13 +118,13 @@ class Session(Measured):
         )
 
     def ratio(self, config_id: str, to: str) -> Interval:
-        """Minutes an epoch of one configuration by those of another, paired by round."""
+        """Minutes per epoch of one configuration over those of another, paired by round."""
         return mean_interval([self._minutes[config_id], self._minutes[to]])
 
     def ratios(self, baseline: str = "") -> dict[tuple[str, str], Interval]:
-        """Of every pair, the later one by the earlier; with `baseline`, of all others by it.
+        """The ratio of every pair, the later over the earlier; with `baseline`, all others over it.
 
-        Twins that were added to see what surgery costs take no part.
+        Configurations that were added to measure surgery are left out.
         """
         ids = [c.config_id for c in self.configs if c.trial_ids or not c.without_surgery_of]
         pairs = [(one, to) for number, to in enumerate(ids) for one in ids[number + 1 :]]
@@ -134,15 +133,15 @@ class Session(Measured):
         return {pair: self.ratio(*pair) for pair in pairs}
 
     def surgery_cost(self, config_id: str) -> Interval | None:
-        """The share of the time that the plain sum would not take; None if that was not timed."""
+        """The share of time that the plain sum would save; None if that was not measured."""
         for twin in self.configs:
             if config_id in twin.without_surgery_of:
-                found = self.ratio(twin.config_id, config_id)
-                return Interval(1 - found.value, 1 - found.high, 1 - found.low)
+                ratio = self.ratio(twin.config_id, config_id)
+                return Interval(1 - ratio.value, 1 - ratio.high, 1 - ratio.low)
         return None
 
     def to_dict(self, baseline: str = "") -> dict[str, Any]:
-        """What was found, as plain JSON values."""
+        """The results as plain JSON values."""
         configs = []
         for each in self.configs:
             minutes, cost = self.minutes(each.config_id), self.surgery_cost(each.config_id)
@@ -163,8 +162,8 @@ class Session(Measured):
             "problem": self.problem,
             "configs": configs,
             "ratios": [
-                {"config_id": one, "to": to, "ratio": asdict(found)}
-                for (one, to), found in self.ratios(baseline).items()
+                {"config_id": one, "to": to, "ratio": asdict(ratio)}
+                for (one, to), ratio in self.ratios(baseline).items()
             ],
         }
 
@@ -174,7 +173,7 @@ class Session(Measured):
 
     @cached_property
     def _minutes(self) -> dict[str, list[float]]:
-        """Minutes an epoch by config id, one for each round that is used."""
+        """Minutes per epoch by config id, one for each round that is used."""
         return {
             config.config_id: [
                 math.fsum(stretch.seconds * factor for stretch, factor in self._turn(each, config))
@@ -184,43 +183,45 @@ class Session(Measured):
         }
 
     def _parts(self, each: TimedRound, config_id: str) -> dict[str, float]:
-        """Minutes an epoch by part in one round."""
-        found: dict[str, float] = {}
+        """Minutes per epoch by part in one round."""
+        parts: dict[str, float] = {}
         for stretch, factor in self._turn(each, self.config(config_id)):
             other = max(0.0, stretch.seconds - math.fsum(stretch.parts.values()))
             for name, seconds in {**stretch.parts, "other": other}.items():
-                found[name] = found.get(name, 0.0) + seconds * factor
-        return found
+                parts[name] = parts.get(name, 0.0) + seconds * factor
+        return parts
 
     @staticmethod
     def _turn(each: TimedRound, config: TimedConfig) -> Iterator[tuple[TimedStretch, float]]:
-        """What was timed of each phase, and the factor to its minutes in a whole epoch."""
+        """What was timed of each phase, and the factor from its seconds to minutes per epoch."""
         for phase, stretch in zip(config.phases, each.turns[config.config_id], strict=True):
             yield stretch, phase.updates / stretch.steps / 60
 
 
 def timings(ledger: Ledger) -> list[Session]:
-    """The sweep's timing sessions, oldest first.  A file that is none does not count."""
+    """The sweep's timing sessions, oldest first.  Other files are ignored with a warning."""
     folder = ledger.folder.child(FOLDER)
-    found = []
+    sessions = []
     for name in folder.names():
         content = folder.read(name) if name.endswith(".json") else None
         if content is None:
             continue
         try:
-            found.append(Session.model_validate_json(content))
+            sessions.append(Session.model_validate_json(content))
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(str(part) for part in first["loc"])
             logger.warning(
-                "%s/%s: no timing session: %s %s", folder.path, name, where, first["msg"]
+                "%s/%s: not a timing session: %s %s", folder.path, name, where, first["msg"]
             )
-    return sorted(found, key=lambda session: session.started_at)
+    return sorted(sessions, key=lambda session: session.started_at)
 
 
 def fair_ratio(sessions: Sequence[Session], config_id: str, to: str) -> Interval | None:
-    """Minutes of one configuration by those of another, from the newest session that timed both
-    alone on the device; None if there is none.  (Another session was another hour.)"""
+    """Minutes of one configuration over those of another; None if no quiet session timed both.
+
+    It comes from the newest such session, because minutes of two sessions do not compare.
+    """
     for session in reversed(sessions):
         ids = {config.config_id for config in session.configs}
         if not session.problem and {config_id, to} <= ids:

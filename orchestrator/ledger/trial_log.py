@@ -1,4 +1,4 @@
-"""The log of an attempt at a trial: the newest lines that the trainer logged, in `logs/NNN.txt`."""
+"""The log of an attempt at a trial: the trainer's newest log lines, in `logs/NNN.txt`."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from trainer.storage.trial_directory import TrialDirectory
 FOLDER = "logs"
 KEPT_LINES = 200
 _NAME = re.compile(r"(\d{3,})\.txt")
-#: Seconds between two writings of a log that grows; a warning is written at once.
+#: Seconds between two writes of a growing log; a warning is written at once.
 _PAUSE_S = 1.0
 
 
 class AttemptLog(logging.Handler):
-    """Keeps the newest `KEPT_LINES` lines of the `trainer` logger, from here to `close`.
+    """Keeps the newest `KEPT_LINES` lines of the `trainer` logger until `close`.
 
-    The file is written whole each time, so that a process that dies leaves what was known; an
-    attempt without a line leaves no file.  A log that cannot be written stops no training.
+    It writes the whole file each time, so that a process that dies leaves a readable log.  Without
+    a line there is no file.  A log that cannot be written does not stop the training.
     """
 
     def __init__(self, directory: TrialDirectory):
@@ -46,7 +46,7 @@ class AttemptLog(logging.Handler):
             self.save()
 
     def warnings(self) -> list[str]:
-        """Warnings since this was asked last, without the directory's path before them."""
+        """The warnings since the last call, without the directory's path."""
         taken, self._warnings = self._warnings, []
         return taken
 
@@ -55,11 +55,11 @@ class AttemptLog(logging.Handler):
         self._add("".join(traceback.format_exception(error)).rstrip())
 
     def save(self) -> None:
-        """Write what was added since the last time."""
+        """Write the lines since the last write."""
         if not self._unsaved:
             return
         try:
-            self._name = self._name or _next_name(self._directory)
+            self._name = self._name or _file_name(_newest(self._directory) + 1)
             self._directory.write(self._name, ("\n".join(self._lines) + "\n").encode())
             self._unsaved = False
         except Exception as error:
@@ -67,7 +67,7 @@ class AttemptLog(logging.Handler):
         self._saved_at = time.monotonic()
 
     def close(self) -> None:
-        """Write what is left and stop listening."""
+        """Write the remaining lines and detach from the logger."""
         self._logger.removeHandler(self)
         self.save()
         super().close()
@@ -78,14 +78,10 @@ class AttemptLog(logging.Handler):
 
 
 def last_log(directory: TrialDirectory) -> list[str]:
-    """Lines of the log of a trial's latest attempt; empty if none has logged anything."""
+    """The log of a trial's latest attempt; empty if there is none."""
     number = _newest(directory)
     content = directory.read(_file_name(number)) if number else None
     return (content or b"").decode(errors="replace").splitlines()
-
-
-def _next_name(directory: TrialDirectory) -> str:
-    return _file_name(_newest(directory) + 1)
 
 
 def _file_name(number: int) -> str:

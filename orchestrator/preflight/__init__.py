@@ -1,1 +1,1 @@
-"""What must hold before a sweep starts: its inputs, its machine, its disk, its memory."""
+"""Checks before a sweep starts: its input, its machine, its disk, its memory."""

@@ -1,4 +1,4 @@
-"""What must hold before a sweep starts; every failed check is one `SweepError` message."""
+"""Checks before a sweep starts; each failure is one `SweepError` message."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
+from orchestrator.ledger.labels import flatten
 from orchestrator.ledger.trial_id import config_id, trial_id
 from orchestrator.spec import SweepSpec
 from trainer.combiners.base import CombinerError
@@ -31,26 +32,21 @@ from trainer.storage.open import open_folder
 _FREE = ("question", "published", "resources", "budget", "tracking")
 #: Written by the sweep itself (orchestrator.preflight.precision).
 _RECORDED = ("resolved",)
-#: Says where and on what a sweep runs, not what it trains.
-_WHERE = tuple(
-    f"base.{key}"
-    for key in (
-        "data.root",
-        "data.cache",
-        "device",
-        "threads",
-        "eval_batch_size",
-        "predict_test",
-    )
-)
+#: Where and on what a sweep runs, not what it trains.
+_WHERE = (
+    "base.data.root", "base.data.cache", "base.device", "base.threads", "base.eval_batch_size",
+    "base.predict_test",
+)  # fmt: skip
 #: May only grow: more configurations, more seeds, more entries at the end, more epochs.
 _GROWING = ("search.num_trials", "search.seeds", "enqueue", "base.epochs")
+#: The parts of a config that decide its fingerprint.
+_DATA = ("data", "tasks", "task_declarations", "encoder")
 
 Identify = Callable[[TrainConfig], dict[str, Any]]
 
 
 def check_out(out: str) -> Folder:
-    """The folder of all sweeps, absolute and writable."""
+    """The folder of all sweeps; checks that it is writable."""
     probe = f".orch-{uuid.uuid4()}"
     try:
         folder = open_folder(out if is_uri(out) else Path(out).expanduser().resolve())
@@ -60,27 +56,26 @@ def check_out(out: str) -> Folder:
         raise SweepError(f"--out {error}") from error
     except OSError as error:
         reason = error.strerror or str(error)
-        raise SweepError(f"--out {out}: {reason}; choose a folder that can be written") from error
+        raise SweepError(f"--out {out}: {reason}; choose a folder that you can write") from error
     return folder
 
 
 def check_machine(spec: SweepSpec, address: str | None) -> None:
-    """A GPU is asked for only where there is one; a cluster answers for itself."""
+    """Check that this machine has enough GPUs for a trial; a cluster is checked later."""
     if address is None and spec.resources.gpu > torch.cuda.device_count():
         raise SweepError(
-            f"resources.gpu: a trial wants {spec.resources.gpu:g}, this machine has "
+            f"resources.gpu: a trial needs {spec.resources.gpu:g}, but this machine has "
             f"{torch.cuda.device_count()}; use another machine or --set resources.gpu=0"
         )
 
 
 def identifier() -> Identify:
-    """Config -> its trial_id, config_id and the fingerprint of its data, which is read once."""
+    """Config -> trial_id, config_id and fingerprint; it reads each data set once."""
     known: dict[str, str] = {}
 
     def identify(config: TrainConfig) -> dict[str, Any]:
         plain = config.to_dict()
-        parts = ("data", "tasks", "task_declarations", "encoder")
-        key = json.dumps([plain[part] for part in parts])
+        key = json.dumps([plain[part] for part in _DATA])
         if key not in known:
             known[key] = fingerprint(config)
         data = known[key]
@@ -91,15 +86,14 @@ def identifier() -> Identify:
 
 
 def prepare_data(spec: SweepSpec, identify: Identify) -> None:
-    """Find every encoder and read every corpus that the sweep names, building caches once."""
+    """Find every encoder and read every corpus of the sweep, which also builds the caches."""
     seen = set()
     try:
         for config in examples(spec):
             plain = config.to_dict()
-            identify(config)  # names missing files, whatever else is missing
+            identify(config)  # reports missing files first
             check_methods(config)
-            parts = ("data", "tasks", "task_declarations", "encoder", "pair")
-            key = json.dumps([plain[k] for k in parts])
+            key = json.dumps([plain[part] for part in (*_DATA, "pair")])
             if key in seen:
                 continue
             seen.add(key)
@@ -113,17 +107,15 @@ def prepare_data(spec: SweepSpec, identify: Identify) -> None:
 def check_same_data(
     ledger: Ledger, trials: Iterable[TrialRecord], spec: SweepSpec, identify: Identify
 ) -> None:
-    """The data of earlier trials must not have changed: old and new ones would not compare.
+    """Check that the data of earlier trials have not changed, so that all trials compare.
 
-    They may have moved: today's `data.root` and cache are looked at, not the recorded ones.
+    The data may have moved: this reads today's `data.root` and cache, not the recorded ones.
     """
     today = {key: spec.base_value(f"data.{key}") for key in ("root", "cache")}
     seen = set()
     for trial in trials:
         recorded = trial.identity.get("fingerprint")
-        told = ("data", "tasks", "task_declarations", "encoder")
-        parts = [trial.config.get(key) for key in told]
-        key = json.dumps([recorded, *parts])
+        key = json.dumps([recorded, *(trial.config.get(part) for part in _DATA)])
         if key in seen:
             continue
         seen.add(key)
@@ -141,7 +133,7 @@ def check_same_data(
 
 
 def check_same_sweep(folder: str | os.PathLike[str] | Folder, spec: SweepSpec) -> None:
-    """Write `sweep.yaml`, or check that the one there is this sweep, grown at most."""
+    """Write `sweep.yaml`; first check that an existing one is this sweep or a smaller version."""
     folder = open_folder(folder)
     path = f"{folder.path}: {RESOLVED}"
     content, resolved = folder.read(RESOLVED), spec.to_yaml().encode()
@@ -153,21 +145,21 @@ def check_same_sweep(folder: str | os.PathLike[str] | Folder, spec: SweepSpec) -
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise SweepError(f"{path}: cannot be read: {error}; restore or delete it") from error
         if not isinstance(before, dict):
-            raise SweepError(f"{path}: holds no sweep; restore or delete it")
+            raise SweepError(f"{path}: is not a sweep; restore or delete it")
         changes = list(_changes(_with_defaults(before), spec.to_dict()))
         if changes:
             raise SweepError(
-                f"{path}: another sweep of this name is here; these keys differ:\n"
+                f"{path}: another sweep has this name; these keys differ:\n"
                 + "\n".join(f"  {change}" for change in changes)
-                + "\nbegin it anew with --fresh (the earlier one is kept under another name), or "
-                "give this one another name (--set name=...); a damaged file may be deleted; "
-                f"free to change are {', '.join(_FREE)}, and {', '.join(_GROWING)} may grow"
+                + "\nstart again with --fresh (the earlier sweep is kept under another name), or "
+                "give this one another name (--set name=...); you may delete a damaged file; "
+                f"{', '.join(_FREE)} may change, and {', '.join(_GROWING)} may grow"
             )
     folder.write(RESOLVED, resolved)
 
 
 def examples(spec: SweepSpec) -> Iterator[TrainConfig]:
-    """One config of each kind that the sweep can make, as far as data and encoder go."""
+    """One config for each combination of data and encoder that the sweep can have."""
     seed = spec.search.seeds[0]
     if spec.search.algorithm != "list":
         yield spec.config_for({}, seed)
@@ -179,26 +171,22 @@ def examples(spec: SweepSpec) -> Iterator[TrainConfig]:
 
 
 def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
-    """A resolved sweep with the keys that came later, as they stand where nobody sets them."""
+    """A resolved sweep with the default values of newer keys."""
     try:
         return SweepSpec.model_validate(before).to_dict()
     except ValidationError:
-        return before  # somebody edited it: what differs is said
+        return before  # somebody edited it: the differences are reported
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    old, new = dict(_flat(before)), dict(_flat(after))
+    old, new = dict(flatten(before)), dict(flatten(after))
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key), new.get(key)
         free = key.split(".")[0] in (*_FREE, *_RECORDED) or key in _WHERE
-        if was == now or free or _grew(key, was, now) or _same_trials(key, was, now):
+        same_trials = key == "base.precision" and {was, now} == {"bf16", EMULATED_BF16}
+        if was == now or free or same_trials or _grew(key, was, now):
             continue
         yield f"{key}: {_short(was)} -> {_short(now)}"
-
-
-def _same_trials(key: str, was: Any, now: Any) -> bool:
-    """Whether two values make the same trials."""
-    return key == "base.precision" and {was, now} == {"bf16", EMULATED_BF16}
 
 
 def _grew(key: str, was: Any, now: Any) -> bool:
@@ -219,11 +207,3 @@ def _short(value: Any) -> str:
         return "(absent)"
     text = json.dumps(value)
     return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def _flat(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, inner in value.items():
-        if isinstance(inner, Mapping) and inner:
-            yield from _flat(inner, f"{prefix}{key}.")
-        else:
-            yield prefix + str(key), inner

@@ -1,4 +1,4 @@
-"""Whether a sweep's checkpoints fit on its disk, asked before it starts."""
+"""Whether a sweep's checkpoints fit on its disk."""
 
 from __future__ import annotations
 
@@ -21,26 +21,26 @@ from trainer.model.pretrained import find_checkpoint
 from trainer.storage.folder import in_words
 from trainer.storage.trial_directory import KEPT_CHECKPOINTS, MARGIN_BYTES
 
-_BYTES = 4  # fp32, whatever the trial computes in
-_MOMENTS = 2  # AdamW's
+_BYTES = 4  # per parameter; checkpoints are fp32 in any precision
+_MOMENTS = 2  # AdamW's, per parameter
 
 
 def check_space(
     spec: SweepSpec, ledger: Ledger, trials: Sequence[TrialRecord], address: str | None = None
 ) -> str:
-    """A warning if the whole sweep will not fit where it is written; empty if it will.
+    """A warning if the disk of `--out` is too small for the whole sweep; else empty.
 
-    Raises `SweepError` if not even the trials that run at the same time do: each holds
-    `KEPT_CHECKPOINTS`, and one more while it commits.  On a remote store nobody knows.
+    Raises `SweepError` if it is too small even for the trials that run at the same time: each holds
+    `KEPT_CHECKPOINTS`, and one more while it commits.  Does nothing for a remote store.
     """
     free = ledger.folder.free()
     if free is None:
         return ""
-    begun = [trial for trial in trials if trial.status == "unfinished"]
-    ended = len(trials) - len(begun)
+    unfinished = [trial for trial in trials if trial.status == "unfinished"]
+    ended = len(trials) - len(unfinished)
     left = max(0, configurations(spec) * len(spec.search.seeds) - ended)
-    # Checkpoints that are on the disk already, of the trials that go on first.
-    held = sorted((min(len(t.records), KEPT_CHECKPOINTS) for t in begun), reverse=True)
+    # Checkpoints that are already on the disk, first of the trials that resume first.
+    held = sorted((min(len(t.records), KEPT_CHECKPOINTS) for t in unfinished), reverse=True)
     size = max(map(checkpoint_bytes, examples(spec)), default=0)
     together = min(_together(spec, address), left)
     more = (KEPT_CHECKPOINTS + 1) * together - sum(held[:together])
@@ -49,7 +49,7 @@ def check_space(
         others = ", or --set resources.max_concurrent=1" if together > 1 else ""
         raise SweepError(
             f"--out {ledger.out.path}: out of disk space: the checkpoints of {together} trials "
-            f"({in_words(size)} each, {KEPT_CHECKPOINTS + 1} a trial) need {in_words(needed)}, "
+            f"({in_words(size)} each, {KEPT_CHECKPOINTS + 1} per trial) need {in_words(needed)}, "
             f"{in_words(free)} are free; free some, choose another --out{others}"
         )
     whole = size * (KEPT_CHECKPOINTS * left - sum(held))
@@ -64,7 +64,7 @@ def check_space(
 def checkpoint_bytes(config: TrainConfig) -> int:
     """About the size of one checkpoint: weights, AdamW's moments, SMART's slow copy, all fp32.
 
-    The encoder is counted, without its memory being taken; heads are less than 1 % of it.
+    It counts the encoder only, because heads are less than 1 % of it.
     """
     apart = config.sampler == "sequential" and config.optimizer_state == "per_task"
     states = len(config.tasks) if apart else 1
@@ -81,13 +81,13 @@ def encoder_shape(config: TrainConfig) -> EncoderShape:
 
 @functools.cache
 def parameters(shape: EncoderShape) -> int:
-    """How many an encoder has; their memory is not taken."""
+    """The number of an encoder's parameters, without allocating them."""
     with torch.device("meta"):
         return sum(values.numel() for values in Encoder(shape).parameters())
 
 
 def _together(spec: SweepSpec, address: str | None) -> int:
-    """How many trials run at the same time; of a cluster only the limit is known."""
+    """How many trials run at the same time; on a cluster, the limit."""
     wanted = spec.resources
     if address is not None:
         return wanted.max_concurrent

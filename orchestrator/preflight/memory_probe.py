@@ -1,7 +1,8 @@
-"""`orch sweep --probe`: how many trials fit a device, by one step of the largest configuration.
+"""`orch sweep --probe`: how many trials fit a device, from a step of the largest configuration.
 
-The step is taken in a process of its own, whose memory is that of a trial's.  Its sentences are the
-longest of each task, so that no step of a trial takes more; an evaluation and a checkpoint follow.
+The step runs in its own process, which needs as much memory as a trial.  It uses the longest
+sentences of each task, so that no step of a trial needs more.  An evaluation and a checkpoint
+follow.
 """
 
 from __future__ import annotations
@@ -37,22 +38,22 @@ from trainer.step_timing import free_memory, used_memory
 from trainer.storage.folder import in_words
 from trainer.train import Diverged, train_epoch
 
-#: Share of a device's memory that is left over: allocators fragment, and steps differ.
+#: Share of a device's memory to leave free: allocators fragment, and steps differ.
 MARGIN = 0.1
-#: Ray counts shares of a GPU in steps of this size.
+#: Ray divides a GPU into so many shares.
 _SHARES = 10_000
-#: A layer's activations, in bytes a token and hidden unit (Korthikanti et al. 2022, section 4: 34
-#: with two bytes a number).  Configurations are ordered by it, nothing more.
+#: A layer's activations, in bytes per token and hidden unit (Korthikanti et al. 2022, section 4: 34
+#: with two bytes per number).  We use it only to order configurations.
 _ACTIVATIONS = 68
 
 
 @dataclass(frozen=True)
 class Probed:
-    """What a step took.  Sizes are bytes.
+    """What a step needed.  Sizes are in bytes.
 
     `peak` is what a trial takes from its device: on a GPU everything that its process holds there,
-    CUDA's context included (`allocated` of it by tensors); on the CPU its resident set.  `free` is
-    what trials find on each of `devices` devices of a kind, the fullest of them.
+    with CUDA's context (`allocated` is the part of tensors); on the CPU its resident set.  `free`
+    is what is free for trials on the fullest of the `devices` devices.
     """
 
     device: str
@@ -63,63 +64,64 @@ class Probed:
 
     @property
     def fits(self) -> int:
-        """Trials that fit each device; a single one needs no margin."""
+        """How many trials fit each device; a single one needs no margin."""
         return max(int(self.free * (1 - MARGIN) // self.peak), int(self.peak <= self.free))
 
 
 def probed(spec: SweepSpec, say: Callable[[str], None], address: str | None = None) -> SweepSpec:
-    """The sweep with as many trials at once as fit, where it does not say itself how many.
+    """The sweep with as many trials at once as fit, unless it sets the number itself.
 
-    On a GPU that is `resources.gpu` and `resources.max_concurrent`, on the CPU the latter; what the
-    file, its profile or `--set` names is kept.  Raises `SweepError` if nothing can be measured, or
-    not one trial fits.
+    This changes `resources.max_concurrent`, and on a GPU `resources.gpu`, but no key that the file,
+    its profile or `--set` names.
 
     Args:
-        address: of a cluster, if one is to be joined.
+        address: of a cluster to join; refused, because the probe measures this machine.
+
+    Raises `SweepError` if nothing can be measured, or not one trial fits.
     """
     if address is not None:
         raise SweepError(
-            "--probe measures this machine, and --address names others: run it on one of those "
-            "without --address (--dry-run starts nothing), and name what it finds in the sweep file"
+            "--probe measures this machine, but --address names others: run it on one of those "
+            "without --address (--dry-run starts nothing), and write its result in the sweep file"
         )
     config = replace(largest(spec), threads=max(1, int(spec.resources.cpu)))
     if config.precision == "auto" and spec.resolved.precision:
         config = replace(config, precision=spec.resolved.precision)
-    found = measure(config)
+    measured = measure(config)
     batch = max(config.batch_size_of(task) for task in config.tasks)
     what = f"{method_of(config)}, {config.encoder}, batches of {batch}, {len(config.tasks)} tasks"
-    where = "this machine" if found.device == "cpu" else f"each of {found.devices} GPUs"
-    where = "the GPU" if found.device != "cpu" and found.devices == 1 else where
+    where = "this machine" if measured.device == "cpu" else f"each of {measured.devices} GPUs"
+    where = "the GPU" if measured.device != "cpu" and measured.devices == 1 else where
     say(
-        f"probe: one step of the largest configuration ({what}) takes {found.peak:,} bytes "
-        f"({in_words(found.peak)}); {in_words(found.free)} are free on {where}"
+        f"probe: one step of the largest configuration ({what}) takes {measured.peak:,} bytes "
+        f"({in_words(measured.peak)}); {in_words(measured.free)} are free on {where}"
     )
-    if not found.fits:
+    if not measured.fits:
         raise SweepError(
-            f"--probe: the largest configuration ({what}) takes {in_words(found.peak)}, "
-            f"{in_words(found.free)} are free on {where}: not one trial fits; make batches or the "
-            "encoder smaller"
+            f"--probe: the largest configuration ({what}) takes {in_words(measured.peak)}, but "
+            f"{in_words(measured.free)} are free on {where}: not one trial fits; make batches or "
+            "the encoder smaller"
         )
     say(
-        f"probe: {found.fits} trial{'s fit' if found.fits > 1 else ' fits'} there, with "
+        f"probe: {measured.fits} trial{'s fit' if measured.fits > 1 else ' fits'} there, with "
         f"{MARGIN:.0%} of the memory left over"
     )
-    return _with_room(spec, found, say)
+    return _with_room(spec, measured, say)
 
 
-def _with_room(spec: SweepSpec, found: Probed, say: Callable[[str], None]) -> SweepSpec:
+def _with_room(spec: SweepSpec, measured: Probed, say: Callable[[str], None]) -> SweepSpec:
     wanted = spec.resources
     cpus, changes = os.cpu_count() or 1, dict[str, Any]()
-    if found.device == "cpu":
+    if measured.device == "cpu":
         held = wanted.model_copy(update={"gpu": 0}).places(cpus, 0)
-        changes["max_concurrent"] = max(1, min(found.fits, held))
+        changes["max_concurrent"] = max(1, min(measured.fits, held))
     else:
-        share = math.floor(_SHARES / found.fits) / _SHARES
+        share = math.floor(_SHARES / measured.fits) / _SHARES
         given = wanted.gpu if "gpu" in wanted.model_fields_set else 0
-        held = wanted.model_copy(update={"gpu": given or share}).places(cpus, found.devices)
+        held = wanted.model_copy(update={"gpu": given or share}).places(cpus, measured.devices)
         changes = {"gpu": share, "max_concurrent": max(1, held)}
     for key in sorted(changes.keys() & wanted.model_fields_set):
-        say(f"probe: resources.{key} is given and stays {getattr(wanted, key):g}")
+        say(f"probe: resources.{key} stays {getattr(wanted, key):g}, as configured")
         del changes[key]
     for key, value in changes.items():
         say(f"probe: resources.{key} is {value:g} for this run")
@@ -127,30 +129,30 @@ def _with_room(spec: SweepSpec, found: Probed, say: Callable[[str], None]) -> Sw
 
 
 def largest(spec: SweepSpec) -> TrainConfig:
-    """The configuration that takes most memory, by parameters, tokens a step and layers.
+    """The configuration that needs most memory, by parameters, tokens per step and layers.
 
-    Of every dimension its largest value, found one dimension after the other; beside the entries of
-    `enqueue`.
+    It compares the entries of `enqueue` with the largest value of every dimension, chosen one
+    dimension after the other.
     """
     seed = spec.search.seeds[0]
-    found = [(_size(config), config) for config in examples(spec)]
+    candidates = [(_size(config), config) for config in examples(spec)]
     params: dict[str, Any] = {}
-    for key in [*spec.space, *spec.space]:  # what one is worth may depend on one behind it
+    for key in [*spec.space, *spec.space]:  # twice: a choice may depend on a later dimension
         dimension = spec.space[key]
         sizes = []
         for value in dimension.choices or [dimension.low, dimension.high]:
-            with suppress(ConfigError):  # not every combination is one
+            with suppress(ConfigError):  # not every combination is valid
                 config = spec.config_for({**params, key: value}, seed)
                 sizes.append((_size(config), value, config))
         if sizes:
             size, value, config = max(sizes, key=lambda entry: entry[0])
             params[key] = value
-            found.append((size, config))
-    return max(found, key=lambda entry: entry[0])[1]
+            candidates.append((size, config))
+    return max(candidates, key=lambda entry: entry[0])[1]
 
 
 def _size(config: TrainConfig) -> float:
-    """About the bytes that a step takes; good for comparing configurations."""
+    """About the bytes that a step needs; good enough to compare configurations."""
     shape = encoder_shape(config)
     batches = [config.batch_size_of(task) for task in config.tasks]
     sampler = samplers.entry_of(config.sampler)
@@ -166,7 +168,7 @@ def _size(config: TrainConfig) -> float:
 
 
 def measure(config: TrainConfig) -> Probed:
-    """Take the step in a process of its own.  Raises `SweepError` if that fails."""
+    """Run the step in its own process.  Raises `SweepError` if that fails."""
     done = subprocess.run(
         [sys.executable, "-m", "orchestrator.preflight.memory_probe"],
         input=json.dumps(config.to_dict()),
@@ -178,14 +180,14 @@ def measure(config: TrainConfig) -> Probed:
         return Probed(**json.loads(last))
     reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
     if done.returncode == -9:
-        reason = "its process was killed, as the system does where memory runs out"
+        reason = "its process was killed, probably because the system ran out of memory"
     if "OutOfMemoryError" in reason or "can't allocate memory" in reason:
         reason = "out of memory: not one trial fits"
-    raise SweepError(f"--probe: the largest configuration cannot take a step: {reason}")
+    raise SweepError(f"--probe: a step of the largest configuration failed: {reason}")
 
 
 def _take(config: TrainConfig) -> Probed:
-    """Take the step in this process, which has done nothing else."""
+    """Run the step in this process, which does nothing else."""
     import orchestrator.runner.trainable  # noqa: F401  (a trial's process has Ray loaded)
 
     device = choose_device(config.device)
@@ -193,8 +195,8 @@ def _take(config: TrainConfig) -> Probed:
     before = _held_by_others() if on_gpu else []
     free = free_memory(device) + used_memory(device)
     if not math.isfinite(free):
-        raise SystemExit("how much memory is free cannot be known on this system")
-    with suppress(Diverged):  # of such an epoch's scores nobody wants to know
+        raise SystemExit("this system does not report how much memory is free")
+    with suppress(Diverged):  # the scores of such an epoch do not matter
         train_epoch(_Short(config), 1)
     if not on_gpu:
         peak = round(peak_memory_mb(device) * 2**20)
@@ -214,17 +216,17 @@ def _take(config: TrainConfig) -> Probed:
 
 
 class _Short(Run):
-    """A trial whose epochs are a few steps of each phase and one batch of evaluation, all with the
-    longest sentences that there are."""
+    """A trial whose epochs have a few steps of each phase and one batch of evaluation, all with the
+    longest sentences of the data."""
 
     def plan(self, number: int) -> list[Phase]:
-        # The first step creates the optimizer's moments; CUDA graphs are captured later still.
+        # The first step creates the optimizer's moments; CUDA graphs are captured even later.
         times = 2 if self.stepper.graph_cache is None else WARM_UP_RUNS + 2
         phases = super().plan(number)
         return [replace(phase, steps=[self._longest(phase)] * times) for phase in phases]
 
     def _longest(self, phase: Phase) -> Step:
-        """The step with most tokens, if its sentences were each task's longest."""
+        """The step that would have most tokens, with each task's longest sentences."""
         train = {name: splits["train"] for name, splits in self.corpus.splits.items()}
         lengths = {name: np.sort(split.lengths) for name, split in train.items()}
 
@@ -245,7 +247,7 @@ class _Short(Run):
 
 
 def _held_by_others() -> list[int]:
-    """Bytes in use on each visible GPU, as nvidia-smi sees them; empty where it cannot be asked."""
+    """Bytes in use on each visible GPU, from nvidia-smi; empty if it does not answer."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []

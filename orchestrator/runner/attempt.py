@@ -74,9 +74,9 @@ class Attempt:
         from trainer.storage.trial_directory import TrialDirectory
 
         if is_uri(order["directory"]):  # the driver has written there: silence is an outage
-            from trainer.storage.object_store import expect
+            from trainer.storage.object_store import mark_reached
 
-            expect(order["directory"])
+            mark_reached(order["directory"])
         self._log = AttemptLog(TrialDirectory(order["directory"]))
 
     def epoch(self) -> Report:

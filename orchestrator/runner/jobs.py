@@ -135,7 +135,7 @@ class Jobs:
         write: Callable[[str], None],
         say: Callable[[str], None],
         *,
-        behind: int = 0,
+        skip: int = 0,
     ) -> Job:
         """Pass a job's log to `write` as it grows; returns the job after its end.
 
@@ -143,9 +143,9 @@ class Jobs:
 
         Args:
             say: shows a message about the connection to the user.
-            behind: how many characters of the log to skip.
+            skip: how many characters of the log to leave out.
         """
-        written, lost = behind, False
+        written, lost = skip, False
         while True:
             try:
                 job = self.job(submission_id)
@@ -158,7 +158,7 @@ class Jobs:
                         raise
             except ConnectionLost:
                 if not lost:
-                    say(f"lost the connection to {self.address}; the job goes on, waiting for it")
+                    say(f"lost the connection to {self.address}, but not the job; waiting")
                 lost = True
                 time.sleep(_RETRY_S)
                 continue

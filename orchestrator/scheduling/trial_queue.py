@@ -94,7 +94,7 @@ class TrialQueue:
         ahead = sorted(self._queue, key=lambda job: epochs.get(job.trial_id, 0), reverse=True)
         self._queue = deque(ahead)
         #: How many of the trials that were queued at the start have committed epochs.
-        self.begun = sum(epochs.get(job.trial_id, 0) > 0 for job in ahead)
+        self.started = sum(epochs.get(job.trial_id, 0) > 0 for job in ahead)
 
     def next(self) -> Job | None:
         """The next trial to train; None if there is none or the budget is spent."""
@@ -252,7 +252,7 @@ class TrialQueue:
 
     def _end(self, suggestion: Suggestion, outcomes: dict[str, Outcome | None]) -> None:
         known = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
-        self._ended.append(self.suggestions.tell(suggestion, known))
+        self._ended.append(self.suggestions.end(suggestion, known))
 
     def _fail(self, job: Job, reason: str) -> str:
         try:

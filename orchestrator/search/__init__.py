@@ -1,7 +1,7 @@
-"""What to try next, and Optuna's picture of what was tried.  The only package that imports optuna.
+"""What to try next, and Optuna's view of what was tried.  The only package that imports optuna.
 
-The study that proposes lives in memory and is rebuilt from the ledger at every start; the one that
-optuna-dashboard reads is a projection of the ledger like everything else.
+The study that proposes is in memory and rebuilt from the ledger at every start.  The study that
+optuna-dashboard reads is a projection of the ledger.
 """
 
 from __future__ import annotations

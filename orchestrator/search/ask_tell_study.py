@@ -1,4 +1,4 @@
-"""One study in memory and the proposals that are made from it."""
+"""One study in memory, and its proposals."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from orchestrator.search.seeded_samplers import GENERATION, JOINT, SeededSampler
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
 
-#: Repeats in a row after which a space counts as exhausted.
+#: After so many repeats in a row a space counts as exhausted.
 PATIENCE = 100
-#: Repeats in a row after which proposals are drawn at random: a search that is sure of its best
-#: configuration proposes it again and again while others were never tried.
+#: After so many repeats in a row proposals become random: a search that is sure of its best
+#: configuration keeps proposing it while others were never tried.
 NARROW = 10
 
 DIRECTIONS = {"max": StudyDirection.MAXIMIZE, "min": StudyDirection.MINIMIZE}
@@ -32,9 +32,9 @@ class Suggestion:
 
     Attributes:
         key: `e3` is the entry enqueue[3], `p7` the proposal 7 (`arrp/p7` with `search.per`).
-        params: dotted config keys and their values, conditional ones if they act.
-        notes: what the sampler needs to know of it after a restart; plain JSON.
-        number: its trial's in the study of its series.
+        params: dotted config key -> value, of all that act.
+        notes: what the sampler needs after a restart; plain JSON.
+        number: the number of its trial in the study of its series.
     """
 
     key: str
@@ -48,18 +48,18 @@ class Suggestion:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What config.json says of it, `recall` reads it back."""
+        """Its entry in config.json, from which `recall` restores it."""
         return {"key": self.key, "params": self.params, "notes": self.notes}
 
 
 class Series:
     """The suggestions of one study: all of a sweep's, or those with one choice of `search.per`.
 
-    The study holds what the ledger holds and nothing else, so that a search that was stopped goes
-    on as if it had not been: a repeat is not told to it.
+    The study has exactly the suggestions of the ledger, without repeats.  So an interrupted search
+    continues as an uninterrupted one.
 
     Args:
-        name: of the choice, first part of the keys; empty without `search.per`.
+        name: of the choice, and first part of the keys; empty without `search.per`.
         given: the choice itself, a part of every suggestion's params.
     """
 
@@ -67,27 +67,27 @@ class Series:
         self.spec = spec
         self.name = name
         self.given = dict(given or {})
-        #: Configurations that have been begun, in this run or an earlier one.
-        self.begun = 0
+        #: How many configurations have started, in this run or an earlier one.
+        self.started = 0
         self.exhausted = False
-        #: A search that looks at results goes on behind its last proposal: a number that is
-        #: missing was a repeat, and would be something else by now.  `random` fills the gaps, each
-        #: with what it would have been.
+        #: A search that uses results continues after its last proposal: a missing number was a
+        #: repeat, and its proposal would be another one by now.  `random` fills such gaps with the
+        #: same proposals as in an uninterrupted run.
         self._looks_back = spec.search.algorithm != "random"
         self._taken: set[int] = set()
         self._next = 0
         self._repeats = 0
-        #: Suggestions that the algorithm cannot look at (`gp`: a value outside the space).
+        #: Suggestions that the algorithm cannot use (`gp`: a value outside the space).
         self._outside: set[int] = set()
         self._reachable = self._find_reachable()
         self._distributions = {name: distribution(spec.space[name]) for name in self._reachable}
-        #: What `gp` and `nsga2` draw together: all that a suggestion has.
+        #: The dimensions that `gp` and `nsga2` propose together.
         self._joint = {
-            name: found
-            for name, found in self._distributions.items()
-            if spec.search.algorithm in JOINT and not found.single()
+            name: drawn_from
+            for name, drawn_from in self._distributions.items()
+            if spec.search.algorithm in JOINT and not drawn_from.single()
         }
-        #: NSGA-II crosses whole genomes: a dimension that does not act is a hidden gene.
+        #: NSGA-II crosses whole genomes, so a dimension that does not act becomes a hidden gene.
         self._hides = spec.search.algorithm == "nsga2"
         self._sampler = SeededSampler(spec.search, self._joint)
         self._storage = InMemoryStorage()
@@ -100,21 +100,22 @@ class Series:
 
     @property
     def left(self) -> int:
-        """How many more configurations may be begun."""
-        return 0 if self.exhausted else max(0, self.spec.search.num_trials - self.begun)
+        """How many more configurations may start."""
+        return 0 if self.exhausted else max(0, self.spec.search.num_trials - self.started)
 
     def recall(
         self, number: int | None, params: Mapping[str, Any], notes: Mapping[str, Any]
     ) -> int:
-        """Take in a suggestion of an earlier run as running; returns its trial's number.
+        """Restore a suggestion of an earlier run as running; returns its trial's number.
 
-        `number` is the proposal's (None for an entry): it is not asked for again.
+        Args:
+            number: the proposal's, which is not proposed again; None for an entry.
         """
         if number is not None and self._looks_back:
             self._next = max(self._next, number + 1)
         elif number is not None:
             self._taken.add(number)
-        self.begun += 1
+        self.started += 1
         space, hidden = self.spec.space, notes.get("genes", {})
         values = {}
         for name in self._reachable:
@@ -134,7 +135,7 @@ class Series:
         return self._count(values)
 
     def ask(self, key: str, entry: Mapping[str, Any]) -> Suggestion:
-        """A suggestion with the values of `entry`; what it leaves open is proposed."""
+        """A suggestion with the values of `entry`; the algorithm proposes the others."""
         self._sampler.key = key
         self._sampler.widened = self._repeats >= NARROW
         params = {**self.given, **entry}
@@ -169,13 +170,13 @@ class Series:
         return self.ask(f"{prefix}p{number}", {})
 
     def accept(self) -> None:
-        """The suggestion asked for last is a new configuration."""
-        self.begun += 1
+        """The last suggestion is a new configuration."""
+        self.started += 1
         self._repeats = 0
 
     def reject(self, suggestion: Suggestion) -> bool:
-        """It is none: its configuration is known.  True if that exhausts the space."""
-        self.study.tell(suggestion.number, state=TrialState.FAIL)  # samplers look past it
+        """Its configuration is known; returns whether the space is now exhausted."""
+        self.study.tell(suggestion.number, state=TrialState.FAIL)  # samplers ignore it
         if suggestion.is_proposal:
             self._repeats += 1
             self.exhausted = self._repeats >= PATIENCE
@@ -188,13 +189,13 @@ class Series:
         elif state == "complete":
             self.study.tell(number, list(values))
         else:
-            if len(values) == 1:  # Optuna has intermediate values of one objective only
-                # The only study of its storage: a trial's id is its number.
+            if len(values) == 1:  # Optuna takes intermediate values of a single objective only
+                # The storage has a single study, so a trial's id equals its number.
                 self._storage.set_trial_intermediate_value(number, epochs, values[0])
             self.study.tell(number, state=TrialState.PRUNED)
 
     def _count(self, values: Mapping[str, Any]) -> int:
-        """The number of the trial that has just been made of `values`."""
+        """The number of the trial that was just created with `values`."""
         number = self._size
         self._size += 1
         if not self._joint.keys() <= values.keys():
@@ -202,7 +203,7 @@ class Series:
         return number
 
     def _find_reachable(self) -> list[str]:
-        """Dimensions that can act here: no condition fails on `base` or on the given choice."""
+        """Dimensions that can act here: `base` and the given choice contradict no condition."""
         spec, reachable = self.spec, list[str]()
         for name, dimension in spec.space.items():
             if name in self.given:

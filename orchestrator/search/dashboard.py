@@ -1,7 +1,7 @@
 """optuna-dashboard on one study: `ORCH_STUDY=ADDRESS python -m orchestrator.search.dashboard PORT`.
 
-The dashboard's own command takes a database's password as an argument, which every user of the
-machine can read.
+It prints one line when it listens.  The dashboard's own command takes the address with its password
+as an argument, which every user of the machine can read.
 """
 
 from __future__ import annotations
@@ -16,16 +16,14 @@ from optuna.storages.journal import JournalFileBackend
 def main() -> None:
     import optuna_dashboard
 
-    storage, port = _storage(os.environ.pop("ORCH_STUDY")), int(sys.argv[1])
+    uri, port = os.environ.pop("ORCH_STUDY"), int(sys.argv[1])
+    storage: BaseStorage
+    if uri.startswith("journal:"):  # as it is: a sweep may be writing, so nothing is repaired
+        storage = JournalStorage(JournalFileBackend(uri.removeprefix("journal:")))
+    else:
+        storage = RDBStorage(uri)
     print(f"optuna-dashboard listens on port {port}", flush=True)
     optuna_dashboard.run_server(storage, host="127.0.0.1", port=port)
-
-
-def _storage(uri: str) -> BaseStorage:
-    """The study's place as it is: a sweep may be at work on it, so nothing is mended."""
-    if uri.startswith("journal:"):
-        return JournalStorage(JournalFileBackend(uri.removeprefix("journal:")))
-    return RDBStorage(uri)
 
 
 if __name__ == "__main__":

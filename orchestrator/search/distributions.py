@@ -1,4 +1,4 @@
-"""A dimension of the space in Optuna's words, and its values there and back."""
+"""Dimensions of the space and their values as Optuna's distributions and values, and back."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
-    """What Optuna draws from."""
+    """The distribution of a dimension."""
     if dimension.choices is not None:
-        return CategoricalDistribution([_label(choice) for choice in dimension.choices])
+        return CategoricalDistribution([plain(choice) for choice in dimension.choices])
     low, high, step, log = dimension.low, dimension.high, dimension.step, dimension.log
     assert low is not None and high is not None
     if dimension.kind == "int":
@@ -29,7 +29,7 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
-    """Have Optuna draw a value, in our words."""
+    """Let Optuna propose a value, and convert it to ours."""
     drawn: Any
     match distribution(dimension):
         case CategoricalDistribution(choices=choices):
@@ -39,15 +39,15 @@ def suggest(trial: Trial, name: str, dimension: Dimension) -> Any:
         case FloatDistribution(low=low, high=high, step=step, log=log):
             drawn = trial.suggest_float(name, low, high, step=step, log=log)
     if dimension.choices is not None:
-        return next(choice for choice in dimension.choices if _same(_label(choice), drawn))
+        return next(choice for choice in dimension.choices if _same(plain(choice), drawn))
     if dimension.step is not None and isinstance(drawn, float):
-        return round(drawn, 12)  # 0.1 + 2 * 0.1 is the 0.3 of an enqueued entry
+        return round(drawn, 12)  # so that 0.1 + 2 * 0.1 equals an enqueued 0.3
     return drawn
 
 
 def in_optuna(dimension: Dimension, value: Any) -> Any:
-    """Our value as Optuna keeps it."""
-    return _label(value) if dimension.choices is not None else value
+    """Our value as Optuna stores it."""
+    return plain(value) if dimension.choices is not None else value
 
 
 def contains(dimension: Dimension, value: Any) -> bool:
@@ -69,8 +69,8 @@ def _same(one: Any, other: Any) -> bool:
     return type(one) is type(other) and bool(one == other)
 
 
-def _label(choice: Any) -> Any:
-    """Optuna keeps scalars only; other choices (a per-task batch size) go by their JSON text."""
-    if isinstance(choice, bool | int | float | str | None):
-        return choice
-    return json.dumps(choice, sort_keys=True)
+def plain(value: Any) -> Any:
+    """A scalar as it is.  Optuna stores nothing else, so a list or mapping becomes JSON text."""
+    if isinstance(value, bool | int | float | str | None):
+        return value
+    return json.dumps(value, sort_keys=True)

@@ -1,6 +1,6 @@
-"""A persistent Optuna study of a sweep, for optuna-dashboard and whatever else reads one.
+"""A persistent Optuna study of a sweep, for optuna-dashboard and other readers.
 
-It is a projection: nothing is ever read back from it, and it may be thrown away at any time.
+It is a projection: the search never reads it, and it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ _KEY, _TRIALS, _FIXED, _SWEEP = "suggestion", "trial_ids", "fixed", "sweep_id"
 class PersistentStudy:
     """The study of one sweep in one storage.  For one thread at a time.
 
-    Methods raise whatever the storage raises; called again they connect anew and read what is
-    there, so that every suggestion stands in the study once.
+    Methods raise whatever the storage raises.  The next call connects again and reads what is
+    there, so that the study has every suggestion once.
 
     Args:
-        uri: `journal:/path/of/a/file` or a database URL as Optuna's RDBStorage takes it.
-        spec_name: the sweep's name and the study's; if a study of another sweep has it, the first
+        uri: `journal:/path/of/a/file`, or a database URL for Optuna's RDBStorage.
+        spec_name: the sweep's name and the study's.  If another sweep's study has it, the first
             digits of `sweep_id` are added.
         directions: objective -> `max` or `min`, in the order of the values.
     """
@@ -54,27 +54,29 @@ class PersistentStudy:
         self.directions = dict(directions)
         self._storage: BaseStorage | None = None
         self._study: Study | None = None
-        #: Key of a suggestion -> what the study says of its end.
+        #: Key of a suggestion -> its end in the study.
         self._held: dict[str, tuple[Any, ...]] = {}
         self._done = 0
-        #: How many suggestions were added.
+        #: How many suggestions this process has added.
         self.added = 0
 
     def update(self, ended: Sequence[Ended]) -> None:
-        """Bring the study up to `ended`, to which entries are only ever added in one run.
+        """Add the suggestions of `ended` that the study lacks; during a run `ended` only grows.
 
-        A suggestion that ended otherwise than the study says (a seed more, a trial that was
-        deleted and trained again) makes the study anew: what Optuna has as ended stays as it is.
+        Optuna never changes an ended trial.  So if a suggestion's end differs from the study's
+        (another seed, a trial that was deleted and trained again), the study is created again.
         """
         try:
             study = self._study or self._open()
-            if any(self._held.get(e.key, _told(e)) != _told(e) for e in ended[self._done :]):
+            new = [(each, _as_trial(each)) for each in ended[self._done :]]
+            if any(self._held.get(e.key, _compared(t)) != _compared(t) for e, t in new):
                 self._delete(study)
                 study = self._open()
-            for each in ended[self._done :]:
+                new = [(each, _as_trial(each)) for each in ended]
+            for each, trial in new:
                 if each.key not in self._held:
-                    study.add_trial(_as_trial(each))
-                    self._held[each.key] = _told(each)
+                    study.add_trial(trial)
+                    self._held[each.key] = _compared(trial)
                     self.added += 1
                 self._done += 1
         except BaseException:
@@ -82,7 +84,7 @@ class PersistentStudy:
             raise
 
     def close(self) -> None:
-        """Let go of the storage; the next `update` connects again."""
+        """Close the storage; the next `update` connects again."""
         storage, self._storage, self._study = self._storage, None, None
         self._held, self._done = {}, 0
         if isinstance(storage, RDBStorage):
@@ -95,7 +97,7 @@ class PersistentStudy:
             self._storage = _open_storage(self.uri)
         study = self._find(self._storage)
         trials = study.get_trials(deepcopy=False)
-        held = {trial.user_attrs.get(_KEY, ""): _shown(trial) for trial in trials}
+        held = {trial.user_attrs.get(_KEY, ""): _compared(trial) for trial in trials}
         same = study.directions == self._wanted()
         if not same or len(held) < len(trials):  # a lost connection may have added one twice
             self._delete(study)
@@ -104,7 +106,7 @@ class PersistentStudy:
         return study
 
     def _find(self, storage: BaseStorage) -> Study:
-        """The study of this very sweep, made if it is not there."""
+        """The study of the sweep with this id; created if it does not exist."""
         for name in (self.spec_name, f"{self.spec_name}-{self.sweep_id[:8]}"):
             try:
                 study = optuna.load_study(study_name=name, storage=storage)
@@ -119,9 +121,11 @@ class PersistentStudy:
             if owner == self.sweep_id:
                 return study
             if owner is None and not study.get_trials(deepcopy=False):
-                study.set_user_attr(_SWEEP, self.sweep_id)  # ours, killed before it said so
+                study.set_user_attr(
+                    _SWEEP, self.sweep_id
+                )  # ours: a driver was killed before it wrote the id
                 return study
-        raise RuntimeError(f"the studies named {self.spec_name} are other sweeps'")
+        raise RuntimeError(f"the studies named {self.spec_name} belong to other sweeps")
 
     def _wanted(self) -> list[StudyDirection]:
         return [DIRECTIONS[goal] for goal in self.directions.values()]
@@ -133,7 +137,7 @@ class PersistentStudy:
 
 
 def _as_trial(ended: Ended) -> FrozenTrial:
-    """One suggestion as Optuna's trial, whole: no storage ever shows a part of it."""
+    """A suggestion as a complete Optuna trial, so that no storage ever shows a part of it."""
     state = _STATES[ended.state]
     single = len(ended.values) == 1
     shown = ended.values and (state == TrialState.COMPLETE or single)
@@ -150,12 +154,8 @@ def _as_trial(ended: Ended) -> FrozenTrial:
     )
 
 
-def _told(ended: Ended) -> tuple[Any, ...]:
-    return _shown(_as_trial(ended))
-
-
-def _shown(trial: FrozenTrial) -> tuple[Any, ...]:
-    """What has to be equal, as far as a database keeps it."""
+def _compared(trial: FrozenTrial) -> tuple[Any, ...]:
+    """What must be equal, with the precision of all databases."""
     values = tuple(f"{value:.9g}" for value in trial.values or ())
     return trial.state.name, values, tuple(trial.user_attrs.get(_TRIALS, ()))
 
@@ -165,20 +165,20 @@ def _open_storage(uri: str) -> BaseStorage:
         os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # a host that is gone is noticed
         return RDBStorage(expanded(uri))
     path = Path(uri.removeprefix(_JOURNAL_SCHEME))
-    _mend(path)
+    _repair(path)
     try:
         return JournalStorage(JournalFileBackend(str(path)))
     except OSError:
         raise
-    except Exception:  # whatever the damage makes of Optuna's reader: it is only a picture
+    except Exception:  # Optuna cannot read a damaged journal; we can rebuild it
         path.unlink()
         return JournalStorage(JournalFileBackend(str(path)))
 
 
-def _mend(path: Path) -> None:
-    """Drop a torn last line, behind which nothing could be read again, and an orphaned lock.
+def _repair(path: Path) -> None:
+    """Delete an incomplete last line, after which Optuna could not read on, and an orphaned lock.
 
-    The sweep's own lock is held, so nobody else is writing.
+    We hold the sweep's lock, so nobody else is writing.
     """
     path.with_name(f"{path.name}.lock").unlink(missing_ok=True)
     if not path.exists():
@@ -190,7 +190,7 @@ def _mend(path: Path) -> None:
 
 
 def study_health(uri: str) -> Health:
-    """Raises whatever the database raises."""
+    """The health of a study's database; raises what the database raises."""
     if "studies" not in tables(uri):
         return Health(empty=True)
     storage = RDBStorage(uri, skip_compatibility_check=True, skip_table_creation=True)

@@ -1,7 +1,7 @@
-"""Optuna's samplers, made anew for every draw from a seed of its own.
+"""Optuna's samplers, created for every draw with a seed of its own.
 
-A generator's position would be state that a crash loses.  So what is random in a proposal comes
-from (search.seed, key of the suggestion, name of the parameter) and nothing else.
+The state of a random generator would be lost in a crash.  So all randomness of a proposal comes
+from (search.seed, key of the suggestion, name of the parameter).
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 #: System attribute of an Optuna trial in which NSGA-II keeps its generation.
 GENERATION = NSGAIISampler._get_generation_key()
-#: Algorithms that draw all parameters together; the others draw each by itself.
+#: Algorithms that propose all parameters together; the others propose them one by one.
 JOINT = ("gp", "nsga2")
 
 
 class SeededSampler(BaseSampler):
-    """Draws for the suggestion `key`; `widened` draws at random, whatever the algorithm.
+    """Draws for the suggestion `key`; if `widened`, at random instead of by the algorithm.
 
     Args:
-        joint: what is drawn together: all parameters of a suggestion, or none.
+        joint: the parameters that are proposed together: all or none.
     """
 
     def __init__(self, search: SearchSpec, joint: dict[str, BaseDistribution]):
         self.key = ""
         self.widened = False
-        #: NSGA-II's generation of the suggestion that was asked for last.
+        #: NSGA-II's generation of the last suggestion.
         self.generation: int | None = None
         self._make = _maker(search)
         self._seed = search.seed
@@ -42,7 +42,7 @@ class SeededSampler(BaseSampler):
         self._genetic = search.algorithm == "nsga2"
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
-        # Optuna would count an entry whose values are all given to no generation.
+        # Without this call, Optuna gives no generation to an entry with all values.
         if self._genetic:
             sampler = self._make(0)
             assert isinstance(sampler, NSGAIISampler)
@@ -51,8 +51,8 @@ class SeededSampler(BaseSampler):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        # Optuna's own answer is what all trials have in common: one enqueued value from outside
-        # the space would take its parameter out of the search for good.
+        # Optuna itself returns what all trials have in common: one enqueued value outside the
+        # space would remove its parameter from the search for good.
         return {} if self.widened else self._joint
 
     def sample_relative(
@@ -79,7 +79,7 @@ class SeededSampler(BaseSampler):
 
 
 def _maker(search: SearchSpec) -> Callable[[int], BaseSampler]:
-    """`constant_liar` counts running suggestions as bad, so that parallel ones spread out."""
+    """Seed -> sampler.  `constant_liar` counts running suggestions as bad, which spreads them."""
     match search.algorithm:
         case "tpe":
             return lambda seed: TPESampler(seed=seed, constant_liar=True, multivariate=False)

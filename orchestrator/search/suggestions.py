@@ -1,4 +1,4 @@
-"""The suggestions of a sweep in their order, and what is told of their ends."""
+"""The suggestions of a sweep in their order, and their ends."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from orchestrator.search.distributions import contains, distribution, in_optuna
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
 
-#: `+`: two drivers asked under one key, each for its own configuration.
+#: `+`: two drivers used the same key, each for another configuration.
 _KEY = re.compile(r"(?:.*/)?([ep])(\d+)\+*")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: its status in the ledger's words, its objectives, its epochs."""
+    """How a trial ended: the ledger's status, the values of its objectives, its epochs."""
 
     status: str
     values: tuple[float, ...]
@@ -34,11 +34,12 @@ class Ended:
     """A suggestion all of whose trials have ended.
 
     Attributes:
-        params: all of its params; `shown` and `distributions` are those that Optuna can show.
+        params: all of its params.
+        shown: the params that Optuna can show, with their `distributions`.
         state: `complete`, `pruned` or `failed`.
-        values: the objectives, means over the seeds; empty unless they are known and finite.
-        epochs: of the trial that has the fewest.
-        trial_ids: one a seed, in their order.
+        values: the objectives, means over the seeds; empty unless known and finite.
+        epochs: of the trial with the fewest.
+        trial_ids: one for each seed, in their order.
     """
 
     key: str
@@ -52,16 +53,16 @@ class Ended:
 
 
 def order(key: object) -> tuple[bool, int, str]:
-    """Sorts keys as they are asked for: entries, then proposals by their numbers."""
-    found = _KEY.fullmatch(str(key))
-    return (found[1] == "p", int(found[2]), str(key)) if found else (True, -1, str(key))
+    """Sort key for suggestion keys: entries first, then proposals by their numbers."""
+    match = _KEY.fullmatch(str(key))
+    return (match[1] == "p", int(match[2]), str(key)) if match else (True, -1, str(key))
 
 
 class Suggestions:
     """What one sweep tries: first `recall` what the ledger has, then `ask` for more.
 
-    Every suggestion that was asked for is answered at once by `accept` or `reject`, and each that
-    was recalled or accepted is told its end, once.
+    Call `accept` or `reject` right after each `ask`, and `end` once for each suggestion that was
+    recalled or accepted.
     """
 
     def __init__(self, spec: SweepSpec):
@@ -78,33 +79,33 @@ class Suggestions:
 
     @property
     def left(self) -> int:
-        """How many more configurations may be begun, as far as is known."""
+        """How many more configurations may start, as far as is known."""
         if self.spec.search.algorithm == "list":
             return min(self.series[0].left, len(self._entries))
         return sum(series.left for series in self.series)
 
     def recall(self, record: Mapping[str, Any]) -> Suggestion:
-        """A suggestion of an earlier run from its `record`; recall them in their `order`.
+        """Restore a suggestion of an earlier run from its `record`.  Recall them in their `order`.
 
-        Raises ValueError if that is none.
+        Raises ValueError if the record is not a suggestion's.
         """
         key, params, notes = (record.get(name) for name in ("key", "params", "notes"))
-        found = _KEY.fullmatch(key) if isinstance(key, str) else None
-        if not (found and isinstance(params, dict) and isinstance(notes, dict)):
-            raise ValueError(f"no suggestion: {record}")
+        match = _KEY.fullmatch(key) if isinstance(key, str) else None
+        if not (match and isinstance(params, dict) and isinstance(notes, dict)):
+            raise ValueError(f"not a suggestion: {record}")
         assert isinstance(key, str)
-        number = int(found[2])
-        if found[1] == "e":
+        number = int(match[2])
+        if match[1] == "e":
             self._entries.pop(number, None)
         while key in self._keys:
             key += "+"
         self._keys.add(key)
         series = self._series_of(params)
-        trial = series.recall(number if found[1] == "p" else None, params, notes)
+        trial = series.recall(number if match[1] == "p" else None, params, notes)
         return Suggestion(key, params, notes, trial)
 
     def ask(self) -> Suggestion | None:
-        """The next suggestion, enqueued ones first; None when there are as many as were wanted."""
+        """The next suggestion, enqueued ones first; None if there are enough."""
         while self._entries:
             index = next(iter(self._entries))
             entry = self._entries.pop(index)
@@ -114,29 +115,30 @@ class Suggestions:
         unfinished = [series for series in self.series if series.left]
         if self.spec.search.algorithm == "list" or not unfinished:
             return None
-        return min(unfinished, key=lambda series: series.begun).propose()
+        return min(unfinished, key=lambda series: series.started).propose()
 
     def accept(self, suggestion: Suggestion) -> None:
-        """Its configuration is new: it counts."""
+        """Its configuration is new, and counts."""
         self._series_of(suggestion.params).accept()
 
     def reject(self, suggestion: Suggestion) -> str:
-        """Its configuration is known, or no valid one; returns what is to be said, if anything."""
+        """Its configuration is known or not valid; returns a message for the user, or nothing."""
         series = self._series_of(suggestion.params)
         if not series.reject(suggestion):
             return ""
         where = f"with {self.spec.search.per} = {series.name} " if series.name else ""
-        count = f"{series.begun} configuration{'' if series.begun == 1 else 's'}"
+        count = f"{series.started} configuration{'' if series.started == 1 else 's'}"
         return (
             f"{where}the space has no more than {count}: {PATIENCE} proposals in a row repeated "
-            f"earlier ones, so search.num_trials ({self.spec.search.num_trials}) is not reached"
+            f"earlier ones, so the sweep ends before search.num_trials "
+            f"({self.spec.search.num_trials})"
         )
 
-    def tell(self, suggestion: Suggestion, outcomes: Mapping[str, Outcome]) -> Ended:
-        """End a suggestion as its trials did, one a seed.
+    def end(self, suggestion: Suggestion, outcomes: Mapping[str, Outcome]) -> Ended:
+        """End a suggestion with the outcomes of its trials, one for each seed.
 
-        One failed seed fails it, and so does a mean that is not finite: a mean over fewer seeds
-        would not be comparable.  One pruned seed prunes it.
+        One failed seed fails it, because a mean over fewer seeds would not be comparable.  A mean
+        that is not finite fails it, too.  One pruned seed prunes it.
         """
         columns = zip(*(outcome.values for outcome in outcomes.values()), strict=True)
         means = tuple(math.fsum(column) / len(column) for column in columns)
@@ -164,7 +166,7 @@ class Suggestions:
         )
 
     def _series_of(self, params: Mapping[str, Any]) -> Series:
-        """That of the choice of `search.per` (spec checks see to it that an entry has one)."""
+        """The series of the choice of `search.per`; the spec's checks require one in an entry."""
         if self.spec.search.per is None:
             return self.series[0]
         return next(s for s in self.series if s.given.items() <= params.items())

@@ -1,4 +1,4 @@
-"""The sweep file: read, checked whole, and resolved into a `SweepSpec`."""
+"""The sweep file: reading, checking and resolving it into a `SweepSpec`."""
 
 from orchestrator.spec.dimension import Dimension
 from orchestrator.spec.layers import profile_names

@@ -1,4 +1,4 @@
-"""A searched key of the trial's config: what values it can take, and when it acts."""
+"""A searched key of the trial's config: its possible values, and when it acts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainer.config import field_at
 
 
 class Model(BaseModel):
-    """What every part of a sweep file has in common: no unknown keys, no silent conversions."""
+    """A part of a sweep file: no unknown keys, no silent conversions."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -18,14 +18,14 @@ class Model(BaseModel):
 class Dimension(Model):
     """One searched key of the trial's config: `choices`, or `low` and `high`."""
 
-    #: Derived from the key's type and need not be written.
+    #: Follows from the key's type, so a file need not have it.
     kind: Literal["categorical", "int", "float"]
     choices: list[Any] | None = Field(default=None, min_length=1)
     low: int | float | None = None
     high: int | float | None = None
     log: bool = False
     step: int | float | None = None
-    #: Other key -> values of it with which this one is searched; a single value may stand bare.
+    #: Another key -> its values with which this one is searched; a list or a single value.
     when: dict[str, list[Any]] = Field(default_factory=dict)
 
     @field_validator("when", mode="before")
@@ -42,7 +42,7 @@ class Dimension(Model):
             if extra or self.log:
                 raise ValueError(f"choices and {(extra or ['log'])[0]} exclude each other")
             if any(c in self.choices[:i] for i, c in enumerate(self.choices)):
-                raise ValueError("a choice stands twice")
+                raise ValueError("a choice appears twice")
             return self
         if self.low is None or self.high is None:
             raise ValueError("needs choices, or low and high")
@@ -63,7 +63,7 @@ class Dimension(Model):
         return self
 
     def can_be(self, value: Any) -> bool:
-        """Whether `value` is one that this dimension can take (steps are not looked at)."""
+        """Whether this dimension can have `value`, without regard to steps."""
         if self.choices is not None:
             return value in self.choices
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -71,7 +71,7 @@ class Dimension(Model):
         return (self.low or 0) <= value <= (self.high or 0)
 
     def points(self) -> list[Any] | None:
-        """Every value it can take, or None where there are infinitely many."""
+        """Every possible value; None if there are infinitely many."""
         if self.choices is not None:
             return self.choices
         low, high = self.low or 0, self.high or 0
@@ -79,14 +79,14 @@ class Dimension(Model):
         if step is None:
             return None
         count = round((high - low) / step) + 1
-        # 12 digits: 0.1 + 2 * 0.1 is 0.3, as a reader of the file expects.
+        # 12 digits, so that 0.1 + 2 * 0.1 is 0.3.
         return [
             low + i * step if self.kind == "int" else round(low + i * step, 12)
             for i in range(count)
         ]
 
     def describe(self) -> str:
-        """What it can be, in words: `320, 640` or `0.1 to 1.0, log`."""
+        """The possible values as text: `320, 640` or `0.1 to 1.0, log`."""
         if self.choices is not None:
             return ", ".join(str(choice) for choice in self.choices)
         step = f", step {self.step}" if self.step is not None else ""
@@ -94,12 +94,12 @@ class Dimension(Model):
 
 
 def with_kind(key: str, dimension: Any) -> Any:
-    """A dimension as written, with the kind that its key's type and values decide."""
+    """A dimension as written, with the kind that follows from its key's type and its values."""
     if not isinstance(dimension, dict) or "kind" in dimension:
         return dimension
     if dimension.get("choices") is not None:
         return {"kind": "categorical", **dimension}
-    found = field_at(key)
+    field = field_at(key)
     # Field types are text (postponed annotations): "int", "float", "int | dict[str, int]", ...
-    kind = "int" if found is not None and "int" in str(found.type) else "float"
+    kind = "int" if field is not None and "int" in str(field.type) else "float"
     return {"kind": kind, **dimension}

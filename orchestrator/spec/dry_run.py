@@ -1,4 +1,4 @@
-"""What a sweep would do, said before it does it: `--dry-run` and `validate`."""
+"""What a sweep would do, for `--dry-run` and `validate`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from orchestrator.spec.models import SweepSpec
 
 
 def plan(spec: SweepSpec) -> dict[str, Any]:
-    """Trials, enqueued configurations with what acts in them, and the searched space."""
+    """Trials, enqueued configurations with their acting keys, and the searched space."""
     search, seed = spec.search, spec.search.seeds[0]
     entries = []
     for entry in _tried(spec):
@@ -22,11 +22,7 @@ def plan(spec: SweepSpec) -> dict[str, Any]:
         )
     proposed = configurations(spec) - len(entries) if search.algorithm != "list" else 0
     space = {
-        key: {
-            "values": dimension.describe(),
-            "kind": dimension.kind,
-            "when": dimension.when,
-        }
+        key: {"values": dimension.describe(), "kind": dimension.kind, "when": dimension.when}
         for key, dimension in spec.space.items()
     }
     return {
@@ -49,7 +45,7 @@ def plan(spec: SweepSpec) -> dict[str, Any]:
 
 
 def configurations(spec: SweepSpec) -> int:
-    """How many distinct ones the sweep wants; a small space may have fewer."""
+    """The number of distinct configurations; a small space may have fewer."""
     return spec.search.num_trials * len(_shares(spec))
 
 
@@ -68,7 +64,7 @@ def lines(spec: SweepSpec, host: str = "") -> Iterator[str]:
     """`plan` as text.
 
     Args:
-        host: what this host makes of the sweep, in a line.
+        host: a line about precision and device on this host.
     """
     planned = plan(spec)
     yield f"{spec.name}: {size(spec)}, seeds {', '.join(map(str, spec.search.seeds))}"
@@ -85,9 +81,9 @@ def lines(spec: SweepSpec, host: str = "") -> Iterator[str]:
     if planned["proposed"]:
         yield ""
         count = planned["proposed"]
-        yield f"{count} further configuration{'s' if count > 1 else ''} proposed by " + (
-            f"{planned['algorithm']} (seed {spec.search.seed}) over"
-        )
+        plural = "s" if count > 1 else ""
+        algorithm = f"{planned['algorithm']} (seed {spec.search.seed})"
+        yield f"{count} further configuration{plural} proposed by {algorithm} over"
         for key, dimension in spec.space.items():
             conditions = [
                 f"{name} is {' or '.join(map(str, values))}"
@@ -95,7 +91,7 @@ def lines(spec: SweepSpec, host: str = "") -> Iterator[str]:
             ]
             where = f", where {' and '.join(conditions)}" if conditions else ""
             yield f"  {key}: {dimension.describe()}{where}"
-        yield from _manner(spec)
+        yield from _method(spec)
     scheduler = spec.scheduler
     yield ""
     if scheduler.name == "none":
@@ -107,24 +103,24 @@ def lines(spec: SweepSpec, host: str = "") -> Iterator[str]:
         )
     resources = spec.resources
     yield (
-        f"resources: {resources.cpu:g} cpu and {resources.gpu:g} gpu a trial, "
+        f"resources: {resources.cpu:g} cpu and {resources.gpu:g} gpu per trial, "
         f"at most {resources.max_concurrent} at once"
     )
     if host:
         yield host
-    study = {"journal": "a file beside the trials", "none": "none"}
-    yield f"Optuna's study to look at: {study.get(spec.tracking.study, 'a database')}"
+    study = {"journal": "a file in the sweep's folder", "none": "none"}
+    yield f"Optuna's study: {study.get(spec.tracking.study, 'a database')}"
     yield "nothing was started"
 
 
 def _shares(spec: SweepSpec) -> list[Any]:
-    """The choices that get `num_trials` configurations each; a single one without `search.per`."""
+    """The choices that get `num_trials` configurations each; `[None]` without `search.per`."""
     per = spec.search.per
     return [None] if per is None else list(spec.space[per].choices or [])
 
 
 def _tried(spec: SweepSpec) -> list[dict[str, Any]]:
-    """The entries that there is room for, in their order."""
+    """The entries within `num_trials`, in their order."""
     per, limit = spec.search.per, spec.search.num_trials
     tried: list[dict[str, Any]] = []
     for entry in spec.enqueue:
@@ -134,23 +130,22 @@ def _tried(spec: SweepSpec) -> list[dict[str, Any]]:
     return tried
 
 
-def _manner(spec: SweepSpec) -> Iterator[str]:
-    """How the algorithm goes about it, and what it does not look at."""
+def _method(spec: SweepSpec) -> Iterator[str]:
+    """How the algorithm works, and what it ignores."""
     search, space = spec.search, spec.space
     if search.per is not None:
         choices = space[search.per].describe()
-        yield f"a search of its own for each {search.per} ({choices}), in turns"
+        yield f"a separate search for each {search.per} ({choices}), in turn"
     if search.algorithm in ("tpe", "gp"):
-        yield "the first 10 to end are drawn at random" + (
-            f", with each {search.per}" if search.per is not None else ""
-        )
+        each = f" for each {search.per}" if search.per is not None else ""
+        yield f"proposals are random until 10 configurations have ended{each}"
     if search.algorithm == "nsga2":
-        yield f"generations of {search.population}, the first drawn at random"
+        yield f"generations of {search.population}, the first one random"
     if search.algorithm in ("gp", "nsga2") and spec.scheduler.name != "none":
-        yield f"{search.algorithm} learns nothing from trials that {spec.scheduler.name} stops"
+        yield f"{search.algorithm} ignores the results of trials that {spec.scheduler.name} stops"
     if len(search.objectives) > 1:
         goals = ", ".join(f"{name} ({goal})" for name, goal in search.objectives.items())
-        yield f"aims at the front of {goals}"
+        yield f"aims at the Pareto front of {goals}"
 
 
 def _ranked_by(spec: SweepSpec) -> str:
@@ -159,8 +154,8 @@ def _ranked_by(spec: SweepSpec) -> str:
     return spec.scheduler.metric
 
 
-def _pairs(mapping: dict[str, Any], prefix: str = "") -> str:
-    return ", ".join(_each(mapping, prefix))
+def _pairs(mapping: dict[str, Any]) -> str:
+    return ", ".join(_each(mapping, ""))
 
 
 def _each(mapping: dict[str, Any], prefix: str) -> Iterator[str]:

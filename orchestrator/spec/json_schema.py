@@ -1,4 +1,4 @@
-"""JSON Schema of the sweep file, so that an editor completes keys and marks mistakes."""
+"""The JSON Schema of the sweep file, for completion and checks in an editor."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _TYPES = {int: "integer", float: "number", str: "string", bool: "boolean"}
 
 
 def sweep_schema() -> dict[str, Any]:
-    """Pydantic's schema of the structure, with the trainer's keys for base, space and enqueue."""
+    """Pydantic's schema of the structure, with the trainer's keys in base, space and enqueue."""
     schema = SweepSpec.model_json_schema()
     definitions = schema["$defs"]
     dimension = definitions["Dimension"]
     dimension["required"] = [key for key in dimension.get("required", []) if key != "kind"]
-    dimension["properties"]["when"]["additionalProperties"] = True  # a bare value is a list of one
+    dimension["properties"]["when"]["additionalProperties"] = True  # a list or a single value
     definitions["Config"] = _config(TrainConfig, leave_out=("seed",))
     properties = schema["properties"]
     properties["base"] = {"$ref": "#/$defs/Config"}
@@ -49,7 +49,7 @@ def sweep_schema() -> dict[str, Any]:
 
 
 def _mappings() -> list[str]:
-    """Keys whose entries can be searched one by one."""
+    """Keys whose entries can be searched separately."""
     return [key for key in searchable() if (f := field_at(key)) and "dict" in str(f.type)]
 
 

@@ -1,4 +1,4 @@
-"""The layers of a sweep: the file, a profile over it, `--set` over both; all with their places."""
+"""The layers of a sweep: the file, a profile over it, `--set` over both, each with its lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.config import ConfigError, Problem, did_you_mean
 
 @dataclass
 class Draft:
-    """A sweep as written: plain values, the place of every path, mistakes found so far."""
+    """A sweep as written: plain values, file and line of every path, mistakes so far."""
 
     file: str
     value: dict[str, Any] = field(default_factory=dict)
@@ -20,7 +20,7 @@ class Draft:
     problems: list[Problem] = field(default_factory=list)
 
     def report(self, path: Path, message: str, allowed: str = "") -> None:
-        """Add a mistake at the place of `path`, or of the nearest thing written above it."""
+        """Add a mistake at the line of `path`, or of the nearest path above it."""
         near = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.places), ())
         file, line = self.places.get(near, (self.file, None))
         problem = Problem(dotted(path), message, allowed, file, line)
@@ -35,7 +35,7 @@ def dotted(path: Path) -> str:
 
 
 def read_layers(file: str, profile: str | None, overrides: list[str]) -> Draft:
-    """File, profile and `--set` in one draft; raises `ConfigError` where that cannot be done."""
+    """File, profile and `--set` in one draft; raises `ConfigError` if they cannot be read."""
     draft = _read_file(file)
     profiles = draft.value.pop("profiles", None)
     if profiles is not None and not isinstance(profiles, dict):
@@ -48,12 +48,12 @@ def read_layers(file: str, profile: str | None, overrides: list[str]) -> Draft:
     for override in overrides:
         _apply_override(draft, override)
     for key in [key for key, value in draft.value.items() if value is None]:
-        del draft.value[key]  # an empty section says nothing
+        del draft.value[key]  # an empty section
     return draft
 
 
 def profile_names(file: str) -> list[str]:
-    """The profiles that a file declares; raises `ConfigError` if it cannot be read."""
+    """The names of a file's profiles; raises `ConfigError` if it cannot be read."""
     profiles = _read_file(file).value.get("profiles")
     return list(map(str, profiles)) if isinstance(profiles, dict) else []
 
@@ -72,7 +72,7 @@ def _read_file(file: str) -> Draft:
     draft = Draft(file, document.value)
     draft.places = {path: (file, line) for path, line in document.lines.items()}
     for twice in document.duplicates:
-        message = f"stands twice (first in line {twice.first_line})"
+        message = f"appears twice (first in line {twice.first_line})"
         draft.problems.append(Problem(dotted(twice.path), message, file=file, line=twice.line))
     return draft
 
@@ -80,7 +80,7 @@ def _read_file(file: str) -> Draft:
 def _apply_profile(draft: Draft, profiles: Mapping[str, Any], name: str) -> None:
     if name not in profiles:
         names = [str(known) for known in profiles]
-        known = ", ".join(sorted(names)) or "none is declared"
+        known = ", ".join(sorted(names)) or "the file declares none"
         message = f"unknown profile {name!r}{did_you_mean(name, names)}"
         problem = Problem("--profile", message, known, draft.file)
         raise ConfigError([*draft.problems, problem])
@@ -90,19 +90,20 @@ def _apply_profile(draft: Draft, profiles: Mapping[str, Any], name: str) -> None
         draft.report(source, "not a mapping of keys to values")
         return
     if "name" not in layer and isinstance(draft.value.get("name"), str):
-        # A folder of its own: trials of a rehearsal never mix with those of the real sweep.
+        # With its own folder, the trials of a rehearsal never mix with those of the real sweep.
         draft.value["name"] += f"-{name}"
     if "profiles" in layer:
-        draft.report((*source, "profiles"), "a profile has no profiles")
+        draft.report((*source, "profiles"), "a profile cannot have profiles")
     _merge(draft, draft.value, layer, (), source)
 
 
 def _merge(
     draft: Draft, target: dict[str, Any], layer: dict[str, Any], path: Path, source: Path
 ) -> None:
-    """Lay `layer` over `target`: mappings key by key, null removes, everything else replaces.
+    """Lay `layer` over `target`: mappings key by key; null removes a key; other values replace.
 
-    A dimension of the space is replaced whole: `choices` over `low` and `high` would make no sense.
+    A dimension of the space is replaced as a whole, because `choices` with the old `low` and `high`
+    would make no sense.
     """
     for key, value in layer.items():
         here, there = (*path, key), (*source, key)
@@ -157,7 +158,7 @@ def _apply_override(draft: Draft, override: str) -> None:
 
 
 def _next_part(node: Mapping[str, Any], parts: list[str]) -> tuple[str, list[str]]:
-    """The longest key of `node` that `parts` begin with: a dimension may be `data.limit.qqp`."""
+    """The longest key of `node` at the start of `parts`: a dimension can be `data.limit.qqp`."""
     for length in range(len(parts), 1, -1):
         joined = ".".join(parts[:length])
         if joined in node:

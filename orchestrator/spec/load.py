@@ -1,7 +1,7 @@
-"""Sweep file -> `SweepSpec`; every mistake that can be known before the start is reported at once.
+"""Sweep file -> `SweepSpec`.  One error reports all mistakes.
 
-`load_spec` lays a profile and `--set` values over the file, checks the structure with pydantic and
-everything that becomes a trial's config with the trainer's own rules.
+`load_spec` lays a profile and `--set` values over the file.  Pydantic checks the structure, and the
+trainer's rules check everything that becomes a trial's config.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from orchestrator.spec.structure import report_pydantic
 from orchestrator.spec.validation import check_draft
 from trainer.config import ConfigError, Problem
 
-#: More grid points than anybody waits for are a mistake in the file.
+#: A grid with more points is certainly a mistake.
 MAX_GRID = 100_000
 
 
 def load_spec(path: str, profile: str | None = None, overrides: Iterable[str] = ()) -> SweepSpec:
     """Read, check and resolve a sweep file; raises `ConfigError` with every mistake.
 
-    `profile` names an entry of the file's `profiles`; `overrides` are `key=value` texts with dotted
-    keys and YAML values, applied last.  The result has neither: it is what will be run.
+    Args:
+        profile: an entry of the file's `profiles`.
+        overrides: `key=value` texts with dotted keys and YAML values; they come last.
     """
     path = str(path)
     draft = read_layers(path, profile, list(overrides))
@@ -42,7 +43,7 @@ def load_spec(path: str, profile: str | None = None, overrides: Iterable[str] = 
 
 
 def _expand(spec: SweepSpec) -> SweepSpec:
-    """`grid` as the list of its points; a list has no space and no more trials than entries."""
+    """`grid` becomes a list of its points; a list has no space, and a trial for each entry."""
     search, entries, space = spec.search, spec.enqueue, spec.space
     if search.algorithm == "grid":
         entries = _distinct(spec, itertools.chain(entries, _grid(spec, list(space), {})))
@@ -54,7 +55,7 @@ def _expand(spec: SweepSpec) -> SweepSpec:
 
 
 def _grid(spec: SweepSpec, keys: Sequence[str], params: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Every combination, the first dimension slowest; a dimension that does not act is left out."""
+    """Every combination, the first dimension slowest, without dimensions that do not act."""
     if not keys:
         yield params
         return
@@ -72,7 +73,7 @@ def _distinct(spec: SweepSpec, entries: Iterable[dict[str, Any]]) -> list[dict[s
         try:
             config = spec.config_for(entry, spec.search.seeds[0])
         except ConfigError as error:
-            message = f"the grid's point {entry} is no valid config: {error.problems[0]}"
+            message = f"the grid's point {entry} is not a valid config: {error.problems[0]}"
             raise ConfigError([Problem("space", message)]) from error
         kept.setdefault(repr(config.canonical()), entry)
         if len(kept) > MAX_GRID:

@@ -1,4 +1,4 @@
-"""The resolved sweep: what a sweep file says once a profile and `--set` have been applied."""
+"""The resolved sweep: a sweep file with its profile and `--set` applied."""
 
 from __future__ import annotations
 
@@ -33,39 +33,39 @@ def _best_score() -> dict[Metric, Direction]:
 class SearchSpec(Model):
     """How configurations are proposed.
 
-    `num_trials` counts distinct configurations; each is trained once for every seed.
+    `num_trials` counts distinct configurations.  Each is trained once for every seed.
     """
 
     algorithm: Literal["tpe", "gp", "nsga2", "random", "grid", "list"] = "tpe"
     num_trials: Count = 20
-    #: A dimension each of whose choices gets `num_trials` configurations and a search of its own,
-    #: so that none looks better because it was tried more.
+    #: A dimension.  Each of its choices gets its own search with `num_trials` configurations, so
+    #: that none looks better because it was tried more often.
     per: str | None = None
     seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0])
     objectives: Annotated[dict[Metric, Direction], Field(min_length=1)] = Field(
         default_factory=_best_score
     )
-    #: Seed of the proposals, not of the trials.
+    #: The seed of the proposals, not of the trials.
     seed: Seed = 0
 
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: list[int]) -> list[int]:
         if len(set(seeds)) != len(seeds):
-            raise ValueError("a seed stands twice")
+            raise ValueError("a seed appears twice")
         return seeds
 
     @property
     def population(self) -> int:
-        """Size of a generation of NSGA-II: five of them at least, as far as that makes sense."""
+        """The size of NSGA-II's generations: a fifth of all trials, within sensible bounds."""
         return min(50, max(4, self.num_trials // 5))
 
 
 class SchedulerSpec(Model):
     """What stops weak trials early: nothing, or ASHA.
 
-    `rank: metric` compares trials by one metric of an epoch, `fronts` by the non-dominated fronts
-    of the search's objectives.
+    `rank: metric` compares trials by one metric, `fronts` by the non-dominated fronts of the
+    search's objectives.
     """
 
     name: Literal["none", "asha"] = "none"
@@ -76,25 +76,24 @@ class SchedulerSpec(Model):
 
 
 class ResourcesSpec(Model):
-    """What a trial takes (CPU threads, share of a GPU) and how many run at once."""
+    """What a trial takes (CPU threads, a share of a GPU), and how many run at once."""
 
     cpu: Annotated[float, Field(gt=0)] = 1
     gpu: Annotated[float, Field(ge=0)] = 0
     max_concurrent: Count = 1
     max_failures: Annotated[int, Field(ge=0)] = 3
-    #: Behind a signal running trials may commit their epoch for so long.
+    #: After a signal, running trials have so many seconds to commit their epoch.
     grace_seconds: Annotated[float, Field(ge=0)] = 60
 
     @field_validator("gpu", "cpu")
     @classmethod
     def _whole_above_one(cls, amount: float) -> float:
         if amount > 1 and amount != int(amount):
-            raise ValueError("above 1 only whole numbers can be scheduled")
+            raise ValueError("must be a whole number if it is above 1")
         return amount
 
     def places(self, cpus: float, gpus: float) -> int:
-        """How many trials so many processors and devices hold at once; a share of a GPU lies on a
-        single one."""
+        """How many trials fit so many CPUs and GPUs; a share of a GPU is on a single GPU."""
         held = [_times(cpus, self.cpu)]
         if self.gpu:
             shared = int(gpus) * _times(1, self.gpu)
@@ -103,25 +102,25 @@ class ResourcesSpec(Model):
 
 
 def _times(whole: float, part: float) -> int:
-    """How often `part` goes into `whole`: 5 times for 0.2 into 1, where 1 // 0.2 is 4."""
+    """How often `part` fits into `whole`: 5 times for 0.2 and 1, although 1 // 0.2 is 4."""
     return int(whole / part + 1e-9)
 
 
 class BudgetSpec(Model):
-    """When to stop proposing, whatever is left of the search."""
+    """When to stop proposing configurations."""
 
     hours: Annotated[float, Field(gt=0)] | None = None
 
 
 class ResolvedSpec(Model):
-    """What a sweep's first trial decided; its run writes this, and later runs keep to it."""
+    """What was decided when the sweep's first trial started.  Later runs keep it."""
 
     #: What `precision: auto` became.
     precision: Literal["fp32", "bf16"] | None = None
 
 
 class PublishedRow(Model):
-    """A paper's figures for the entry of `enqueue` at the same place."""
+    """A paper's numbers for the entry of `enqueue` at the same position."""
 
     method: str
     sst: float | None = None
@@ -133,14 +132,14 @@ class PublishedRow(Model):
 
 
 class PublishedSpec(Model):
-    """Figures to stand beside ours; rows beyond the last entry stand alone."""
+    """Published numbers to compare with; rows after the last entry stand alone."""
 
     source: str
     rows: list[PublishedRow]
 
 
 class SweepSpec(Model):
-    """A whole sweep.  Build it from a file with `spec.load_spec`, which checks much more."""
+    """A whole sweep.  `load_spec` builds it from a file, and checks much more."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
     question: str = ""
@@ -168,18 +167,14 @@ class SweepSpec(Model):
         A condition on a dimension that is itself not searched does not hold.
         """
         for name, allowed in self.space[key].when.items():
-            if name in params:
-                value = params[name]
-            elif name in self.space:
+            if name not in params and name in self.space:
                 return False
-            else:
-                value = self.base_value(name)
-            if value not in allowed:
+            if (params[name] if name in params else self.base_value(name)) not in allowed:
                 return False
         return True
 
     def base_value(self, key: str) -> Any:
-        """What `base` says of a dotted key, or the trainer's default."""
+        """The value of a dotted key in `base`, or the trainer's default."""
         for source in (self.base, TrainConfig().to_dict()):
             value: Any = source
             for part in key.split("."):
@@ -188,19 +183,12 @@ class SweepSpec(Model):
                 return value
         return None
 
-    def mapping_for(self, params: Mapping[str, Any]) -> dict[str, Any]:
-        """`base` with `params` laid over it, before any check.
-
-        `when` says what is searched; what an entry sets explicitly is kept.
-        """
-        return nest(self.base, params.items())
-
     def config_for(self, params: Mapping[str, Any], seed: int) -> TrainConfig:
-        """The trial of `params` and `seed`; raises `trainer.config.ConfigError`."""
-        return TrainConfig.from_dict({**self.mapping_for(params), "seed": seed})
+        """The config of `base` with `params` and `seed`; raises `trainer.config.ConfigError`."""
+        return TrainConfig.from_dict({**nest(self.base, params.items()), "seed": seed})
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that `load_spec` reads back as the same spec."""
+        """Plain values, which `load_spec` reads as the same spec."""
         plain = self.model_dump(exclude_none=True)
         if not plain["resolved"]:
             del plain["resolved"]
@@ -216,7 +204,7 @@ class SweepSpec(Model):
 
 
 def searchable() -> list[str]:
-    """Keys that a space can have: all that are part of a trial's identity, except its seed."""
+    """Keys that a space can have: all keys of a trial's identity, except its seed."""
     keys: list[str] = []
     for key, f in fields_of().items():
         if key == "data":
@@ -228,7 +216,7 @@ def searchable() -> list[str]:
 
 
 def nest(base: Mapping[str, Any], params: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """A copy of `base` with dotted keys set; a value in the way of a mapping is replaced."""
+    """A copy of `base` with dotted keys set; creates mappings, also in place of other values."""
     result = dict(base)
     for key, value in params:
         node = result

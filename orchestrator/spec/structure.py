@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with a sweep file, in our words and at its line."""
+"""Pydantic's findings about a sweep file as readable messages with lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _NAME = "small letters, digits, _ and -, beginning with a letter or digit"
 
 
 def report_pydantic(draft: Draft, error: ValidationError) -> None:
-    """Pydantic's findings in our words, each at its line."""
+    """Report each of pydantic's findings at its line."""
     for detail in error.errors(include_url=False, include_context=True):
         path = tuple(part for part in detail["loc"] if part != "[key]")
         if path[:1] == ("space",) and path[-1] in ("int", "float"):
@@ -69,7 +69,7 @@ def _words_for(detail: ErrorDetails, path: Path) -> tuple[str, str]:
 
 
 def _fields_at(path: Path) -> set[str]:
-    """The keys that the model at `path` knows."""
+    """The keys of the model at `path`."""
     if path[:1] == ("space",):
         return set(Dimension.model_fields) - {"kind"}
     if not path:

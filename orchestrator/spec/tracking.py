@@ -1,4 +1,4 @@
-"""The block `tracking` of a sweep file: where MLflow and Optuna keep what they show."""
+"""The block `tracking` of a sweep file: where MLflow and Optuna store what they show."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from orchestrator.database_urls import holds_password, without_password
 from orchestrator.spec.dimension import Model
 
 TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
-#: Databases that Optuna keeps a study in.
+#: Databases for Optuna's study.
 STUDY_SCHEMES = ("sqlite", "postgresql", "mysql")
 
 
 class TrackingSpec(Model):
-    """Where MLflow and Optuna keep their pictures of the sweep."""
+    """The sweep's projections in MLflow and Optuna."""
 
     uri: str = "sqlite:///mlflow.db"
-    #: Optuna's: `journal` is a file beside the trials, `none` keeps no picture.
+    #: The place of Optuna's study: `journal` is a file in the sweep's folder.
     study: str = "journal"
-    #: Which model goes into MLflow's registry at the end: that of the trial with the best score.
+    #: Which model goes into MLflow's registry at the end: the best trial's, or none.
     registered_model: Literal["best", "none"] = "best"
-    #: Whether the end of a sweep draws its report for MLflow, too: seconds.  `orch report` draws
+    #: Whether MLflow gets a report at the end of a sweep, which takes seconds.  `orch report` makes
     #: one at any time.
     report: bool = True
 
@@ -42,12 +42,12 @@ class TrackingSpec(Model):
 
 
 def _without_secrets(uri: str) -> str:
-    """A sweep file is copied into the sweep's folder, so that a password in it would spread."""
+    # A sweep file is copied into the sweep's folder, so a password in it would spread.
     if holds_password(uri):
         raise ValueError(
-            f"{without_password(uri)!r} had a password written out; name an environment variable "
-            "in its place (user:${ORCH_DB_PASSWORD}@host), or leave it to ~/.pgpass (PGPASSFILE) "
-            "or, for an MLflow server, to MLFLOW_TRACKING_PASSWORD"
+            f"{without_password(uri)!r} contained a password; name an environment variable "
+            "in its place (user:${ORCH_DB_PASSWORD}@host), or use ~/.pgpass (PGPASSFILE) "
+            "or, for an MLflow server, MLFLOW_TRACKING_PASSWORD"
         )
     return uri
 

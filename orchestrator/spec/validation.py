@@ -1,4 +1,4 @@
-"""What pydantic cannot know: whether every trial that a sweep can make is one the trainer takes."""
+"""Checks that pydantic cannot do: whether the trainer accepts every trial of a sweep."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _WITHOUT_GP = "search.algorithm tpe or nsga2, or search.per: the dimension that 
 
 
 def check_draft(draft: Draft, spec: SweepSpec | None) -> None:
-    """Report what the trainer's own rules say against base, space and enqueue.
+    """Report everything in base, space and enqueue that breaks the trainer's rules.
 
-    Works on the draft where the structure is broken elsewhere (`spec` is None), so that one run
-    shows all mistakes.
+    It also works if the structure is wrong elsewhere (`spec` is None), so that one run shows all
+    mistakes.
     """
     value = draft.value
     base = value.get("base", {})
@@ -54,14 +54,14 @@ def _dimension(key: str, raw: Any) -> Dimension | None:
     try:
         return Dimension.model_validate(with_kind(key, raw))
     except ValidationError:
-        return None  # reported with the whole file
+        return None  # pydantic reports it
 
 
 def _check_key(draft: Draft, key: str) -> bool:
     """A dimension must name one searchable key of a trial's config."""
     path: Path = ("space", key)
-    found = trainer_config.field_at(key)
-    if found is None:
+    field = trainer_config.field_at(key)
+    if field is None:
         known = searchable()
         problem = trainer_config.unknown_key(key, "", known)
         draft.report(path, problem.message, problem.allowed)
@@ -69,8 +69,8 @@ def _check_key(draft: Draft, key: str) -> bool:
         draft.report(path, "a trial's seed comes from search.seeds")
     elif key == "data":
         draft.report(path, "is a group of keys; name one of them", "data.<key>")
-    elif found.metadata.get("runtime"):
-        draft.report(path, "says where a trial runs, not what it is; it belongs in base")
+    elif field.metadata.get("runtime"):
+        draft.report(path, "describes where a trial runs, not what it is; it belongs in base")
     else:
         return True
     return False
@@ -86,7 +86,7 @@ def _check_conditions(draft: Draft, keys: list[str], key: str, raw: Any, sketch:
         values = allowed if isinstance(allowed, list) else [allowed]
         listed = isinstance(allowed, list)
         if name in keys and name not in earlier:
-            draft.report(path, "must stand before what depends on it", ", ".join(earlier))
+            draft.report(path, "must come before what depends on it", ", ".join(earlier))
         elif name in sketch.space:
             dimension = sketch.space[name]
             for i, value in enumerate(values):
@@ -105,7 +105,7 @@ def _check_conditions(draft: Draft, keys: list[str], key: str, raw: Any, sketch:
 
 
 def _check_values(draft: Draft, key: str, dimension: Dimension, sketch: SweepSpec) -> None:
-    """Try every choice, or both ends of a range, in a config where it acts."""
+    """Check every choice, or both ends of a range, in a config where it acts."""
     path: Path = ("space", key)
     if dimension.choices is not None:
         tried = [((*path, "choices", i), choice) for i, choice in enumerate(dimension.choices)]
@@ -116,7 +116,7 @@ def _check_values(draft: Draft, key: str, dimension: Dimension, sketch: SweepSpe
         whole = _with_enabled(sketch, {**params, key: value})
         for problem in _problems_with(sketch, whole):
             if problem.key in whole and problem.key not in params and problem.key != key:
-                continue  # said at that dimension's own place
+                continue  # reported at that dimension itself
             message = problem.message
             if problem.key != key:
                 message = f"with {key} = {value!r}, {problem.key}: {message}"
@@ -124,7 +124,7 @@ def _check_values(draft: Draft, key: str, dimension: Dimension, sketch: SweepSpe
 
 
 def _params_that_enable(key: str, sketch: SweepSpec) -> dict[str, Any]:
-    """The first possible value of every condition of `key`, and of its conditions' conditions."""
+    """The first possible value for every condition of `key`, and for those of its conditions."""
     params: dict[str, Any] = {}
     waiting = [key]
     while waiting:
@@ -139,7 +139,7 @@ def _params_that_enable(key: str, sketch: SweepSpec) -> dict[str, Any]:
 
 
 def _with_enabled(sketch: SweepSpec, params: dict[str, Any]) -> dict[str, Any]:
-    """Also the first value of every conditional dimension that these params enable."""
+    """The params with the first value of every conditional dimension that they enable."""
     params = dict(params)
     for name, dimension in sketch.space.items():
         if name not in params and dimension.when and sketch.acts(name, params):
@@ -149,9 +149,8 @@ def _with_enabled(sketch: SweepSpec, params: dict[str, Any]) -> dict[str, Any]:
 
 
 def _problems_with(sketch: SweepSpec, params: dict[str, Any]) -> list[Problem]:
-    """What the trainer says against base + params, beyond what it says against base alone."""
-    _, problems = trainer_config.check(nest(sketch.base, params.items()))
-    return problems
+    """The trainer's problems with base + params."""
+    return trainer_config.check(nest(sketch.base, params.items()))[1]
 
 
 def _check_entries(draft: Draft, sketch: SweepSpec) -> None:
@@ -167,7 +166,7 @@ def _check_entries(draft: Draft, sketch: SweepSpec) -> None:
                     draft.report(("enqueue", i, key), message, f"write it as {dimension}: ...")
             f = trainer_config.field_at(str(key))
             if str(key) == "seed" or (f is not None and f.metadata.get("runtime")):
-                draft.report(("enqueue", i, key), "is not part of a configuration; not used here")
+                draft.report(("enqueue", i, key), "is not part of a configuration; has no effect")
         entry = {str(key): value for key, value in entry.items()}
         config, problems = trainer_config.check(nest(sketch.base, entry.items()))
         for problem in problems:
@@ -193,7 +192,7 @@ def _check_search(draft: Draft, spec: SweepSpec) -> None:
         draft.report(("scheduler", "rank"), message, "metric")
     at: Path = ("search", "algorithm")
     if search.algorithm == "list" and not spec.enqueue:
-        draft.report(at, "a list search runs the configs of enqueue, and there are none")
+        draft.report(at, "a list search runs the entries of enqueue, and there are none")
     if search.algorithm == "grid":
         for key, dimension in spec.space.items():
             if dimension.points() is None:
@@ -205,16 +204,16 @@ def _check_search(draft: Draft, spec: SweepSpec) -> None:
 
 
 def _check_per(draft: Draft, spec: SweepSpec, key: str) -> None:
-    """Every choice of `search.per` must be open to a search of its own, with its entries."""
+    """Every choice of `search.per` must allow its own search, with its entries."""
     at: Path = ("search", "per")
     algorithm, dimension = spec.search.algorithm, spec.space.get(key)
     if algorithm in ("grid", "list"):
-        draft.report(at, f"a {algorithm} search tries what is written; it shares out nothing")
+        draft.report(at, f"a {algorithm} search has fixed configurations and cannot divide them")
         return
     possible = [k for k, d in spec.space.items() if d.choices is not None and not d.when]
     if dimension is None:
         hint = did_you_mean(key, possible)
-        draft.report(at, f"{key!r} is no dimension of the space{hint}", ", ".join(possible))
+        draft.report(at, f"{key!r} is not a dimension of the space{hint}", ", ".join(possible))
         return
     if key not in possible:
         reason = "is not always searched" if dimension.when else "has no choices"
@@ -222,14 +221,14 @@ def _check_per(draft: Draft, spec: SweepSpec, key: str) -> None:
         return
     for i, entry in enumerate(spec.enqueue):
         if key not in entry:
-            message = f"says no {key}, and search.per shares out the configurations by it"
+            message = f"has no {key}, which search.per needs"
             draft.report(("enqueue", i), message, dimension.describe())
         elif not dimension.can_be(entry[key]):
-            draft.report(("enqueue", i, key), f"is no choice of {key}", dimension.describe())
+            draft.report(("enqueue", i, key), f"is not a choice of {key}", dimension.describe())
 
 
 def _check_gp(draft: Draft, spec: SweepSpec) -> None:
-    """A Gaussian process needs one set of dimensions; Optuna draws the others at random."""
+    """A Gaussian process needs a fixed set of dimensions; Optuna draws all others at random."""
     for key, dimension in spec.space.items():
         for name in dimension.when:
             if name in spec.space and name != spec.search.per:

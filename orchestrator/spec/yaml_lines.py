@@ -1,7 +1,7 @@
-"""YAML with a line number for every key, so that a mistake can be shown where it stands.
+"""YAML with a line number for every key, so that messages can name the line of a mistake.
 
 Scalars follow YAML 1.2's core schema, not PyYAML's 1.1: `1e-5` is a number and `no` is text.
-A key that stands twice in a mapping is a mistake, not the last one's victory.
+A key that appears twice in a mapping is a mistake.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Path = tuple[str | int, ...]
 
 
 class YamlError(ValueError):
-    """A document that cannot be read: the line (from 1, or None) and the reason."""
+    """A document that cannot be read, with the line (from 1, or None) and the reason."""
 
     def __init__(self, line: int | None, message: str):
         self.line, self.message = line, message
@@ -27,7 +27,7 @@ class YamlError(ValueError):
 
 @dataclass(frozen=True)
 class Duplicate:
-    """A key that stands twice in one mapping."""
+    """A key that appears twice in a mapping."""
 
     path: Path
     line: int
@@ -36,7 +36,7 @@ class Duplicate:
 
 @dataclass
 class Document:
-    """Plain values, the line of every path in them, and the keys that stand twice."""
+    """Plain values, the line of every path in them, and the keys that appear twice."""
 
     value: Any
     lines: dict[Path, int] = field(default_factory=dict)
@@ -78,7 +78,7 @@ _Loader.add_constructor("tag:yaml.org,2002:int", _integer)
 
 
 def read(text: str) -> Document:
-    """Parse one document; raises `YamlError` where it is not YAML."""
+    """Parse one document; raises `YamlError` if it is not valid."""
     try:
         loader = _Loader(text)
         node = loader.get_single_node()
@@ -105,7 +105,7 @@ def read(text: str) -> Document:
 def _walk(
     node: yaml.Node, path: Path, above: frozenset[int], duplicates: list[Duplicate]
 ) -> Iterator[tuple[Path, int]]:
-    """Every path below `node` with its line; a mapping's own keys before merged ones."""
+    """Every path below `node` with its line; a mapping's own keys come before merged ones."""
     if id(node) in above:
         raise YamlError(node.start_mark.line + 1, "an alias refers to what contains it")
     above |= {id(node)}

@@ -62,8 +62,8 @@ def register(
     mine = [v for v in versions if _is_of(v.tags, best) and v.status == "READY"]
     if not mine:
         model = _logged(client, best, limit, progress)
-        if not versions:
-            _ensure_name(client, sweep)
+        if not versions and not client.search_registered_models(f"name = '{sweep.name}'"):
+            client.create_registered_model(sweep.name, description=sweep.question)
         tags = {_TRIAL: best.trial_id, _SWEEP: sweep.sweep_id}
         version = client.create_model_version(
             sweep.name, model.artifact_location, best.run_id, tags, description=best.label,
@@ -75,11 +75,6 @@ def register(
     if str(present) != str(newest.version):  # an int from a database, text from a server
         client.set_registered_model_alias(sweep.name, ALIAS, newest.version)
     progress()
-
-
-def _ensure_name(client: MlflowClient, sweep: SweepDescription) -> None:
-    if not client.search_registered_models(f"name = '{sweep.name}'"):
-        client.create_registered_model(sweep.name, description=sweep.question)
 
 
 def _is_of(tags: dict[str, str], best: BestTrial) -> bool:

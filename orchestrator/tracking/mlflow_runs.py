@@ -59,7 +59,8 @@ class MlflowRuns:
         self.parent = self._find_parent(runs)
         self.trials: dict[str, TrialRun] = {}
         # Of two runs for one trial we keep the one that has more.
-        for run in sorted(runs, key=lambda r: (not _ended(r), not r.data.params)):
+        ends = STATUSES.values()
+        for run in sorted(runs, key=lambda r: (r.info.status not in ends, not r.data.params)):
             tags, info = run.data.tags, run.info
             if "trial_id" in tags and tags.get("mlflow.parentRunId") == self.parent:
                 name = tags["trial_id"]
@@ -158,7 +159,3 @@ def _batches(
 def _shortened(name: str) -> str:
     """A run's name, cut to what all of MLflow's databases take; a tag has all of it."""
     return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"
-
-
-def _ended(run: Any) -> bool:
-    return run.info.status in STATUSES.values()

@@ -50,12 +50,11 @@ def committed_ms(record: Mapping[str, Any]) -> int:
 
 def params(config: TrainConfig) -> dict[str, str]:
     """The acting parameters of a trial that are not empty, by their dotted names."""
-    flat = flatten(config.canonical())
-    return {key: text[:_MAX_PARAMETER] for key, value in flat if (text := _text(value))}
-
-
-def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    texts = (
+        (key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        for key, value in flatten(config.canonical())
+    )
+    return {key: text[:_MAX_PARAMETER] for key, text in texts if text}
 
 
 def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str]:

@@ -43,7 +43,7 @@ def fill(disk: Path) -> Path:
     return path
 
 
-@pytest.mark.exhaustive(reason="whole sweeps on a disk of their own")
+@pytest.mark.slow(reason="a whole sweep on a disk of its own")
 def test_a_full_disk_stops_the_sweep_with_words_and_the_same_command_goes_on(
     start: Start, disk: Path, tmp_path: Path, cache: Path
 ) -> None:

@@ -74,7 +74,7 @@ def committed_once(commits: Path) -> None:
     assert not [epoch for epoch, count in found.items() if count > 1]
 
 
-@pytest.mark.exhaustive(reason="a sweep with four drivers")
+@pytest.mark.slow(reason="a sweep with three drivers")
 def test_a_sweep_whose_driver_tree_and_worker_were_killed_ends_like_one_without(
     start: Start, chained: Path, moments: random.Random, tmp_path: Path
 ) -> None:

@@ -113,7 +113,7 @@ def test_a_sweep_on_a_head(head: Head, tmp_path: Path) -> None:
         try:
             wait(lambda: " epoch 1/20" in output.read_text(), "nothing is trained")
             relay.kill()
-            wait(lambda: "is lost" in output.read_text(), "the cut is not noticed")
+            wait(lambda: "lost the connection" in output.read_text(), "the cut is not noticed")
             relay.start()
             wait(lambda: " again" in output.read_text(), "the connection does not come back")
             attached = orch(head, tmp_path, "--no-follow")

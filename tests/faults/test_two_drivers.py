@@ -29,7 +29,7 @@ def contest(start: Start, **options: Any) -> tuple[Driver, Driver]:
     raise AssertionError("both run: " + rivals[0].text)
 
 
-@pytest.mark.exhaustive(reason="three drivers of one sweep")
+@pytest.mark.slow(reason="a sweep with three drivers")
 def test_one_of_two_runs_and_a_third_takes_over_when_it_is_killed(start: Start) -> None:
     winner, _ = contest(start, train=STUB, environment={"EPOCH_S": "1"})
     winner.wait_until(lambda: winner.epochs() >= 1)

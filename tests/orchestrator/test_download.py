@@ -193,7 +193,7 @@ def test_files_that_a_user_has_are_checked_and_taken_over(tmp_path: Path) -> Non
 
 
 def test_a_folder_without_them_or_a_wrong_column_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="none of the course's files is there"):
+    with pytest.raises(DataError, match="has none of the course's files"):
         prepare(tmp_path, tmp_path / "data")
     course_file(
         tmp_path / "mine", NAME, ["0\ta\tone\ttwo\t2.5"], "\tid\tsentence1\tother\tsimilarity"
@@ -220,5 +220,5 @@ def test_yelp_gives_500_reviews_a_star(tmp_path: Path) -> None:
     assert examples.texts[0] == [f'a "{first}" text']
     assert first % 5 == examples.labels[0]
     (tmp_path / "few.json").write_text('{"stars": 1, "text": "x"}\n')
-    with pytest.raises(DataError, match="only 1 reviews with 1 stars"):
+    with pytest.raises(DataError, match="has only 1 reviews with 1 stars"):
         prepare_yelp(tmp_path / "few.json", tmp_path / "data")

@@ -23,7 +23,7 @@ from typer.testing import CliRunner, Result
 from orchestrator import job_package as submissions
 from orchestrator.cli import COMMANDS, app
 from orchestrator.errors import SweepError, UserError
-from orchestrator.job_package import LEAVING_S, SweepCommand, submission
+from orchestrator.job_package import LEAVING_S, SweepSource, submission
 from orchestrator.runner import auth_token, job_server, jobs
 from orchestrator.runner.jobs import JobError, Jobs
 from orchestrator.spec import load_spec
@@ -76,7 +76,7 @@ def submit(server: FakeJobServer, *options: str) -> Result:
 
 
 def made(file: str, out: str = "/shared", *variables: str, **environment: str) -> Any:
-    return submission(load_spec(file), SweepCommand(file, out), variables, environment)
+    return submission(load_spec(file), SweepSource(file), out, variables, environment)
 
 
 class Following(threading.Thread):
@@ -90,7 +90,7 @@ class Following(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        self.job = self.jobs.follow(self.name_of, self.write, self.say, behind=self.behind)
+        self.job = self.jobs.follow(self.name_of, self.write, self.say, skip=self.behind)
 
     def write(self, text: str) -> None:
         self.text += text
@@ -165,7 +165,7 @@ def test_an_encoder_in_a_relative_folder_travels(sweep: Any, tmp_path: Path) -> 
     ("base", "says"),
     [
         ({"data": {"source": "cs224n", "root": "data"}}, "data/ids-sst-train.csv"),
-        ({"encoder": "../bert"}, "lies outside of this folder"),
+        ({"encoder": "../bert"}, "is outside the current folder"),
         ({"encoder": "bert"}, "a job takes"),
     ],
     ids=["missing", "outside", "too large"],
@@ -185,7 +185,7 @@ def test_what_cannot_travel_is_named(
     ("out", "says"),
     [
         ("sweeps", "an absolute path that all nodes share"),
-        ("s3://key:hidden@bucket/x", "had a password written out"),
+        ("s3://key:hidden@bucket/x", "contains a password"),
     ],
 )
 def test_out_must_be_a_place_for_all_nodes(out: str, says: str, sweep: Any) -> None:
@@ -195,7 +195,9 @@ def test_out_must_be_a_place_for_all_nodes(out: str, says: str, sweep: Any) -> N
     assert made(sweep(), "s3://bucket/x").out == "s3://bucket/x"
 
 
-@pytest.mark.parametrize(("name", "says"), [("NOT_SET", "is not set"), ("A=hidden", "alone")])
+@pytest.mark.parametrize(
+    ("name", "says"), [("NOT_SET", "is not set"), ("A=hidden", "give only the name")]
+)
 def test_a_variable_is_named_and_set(name: str, says: str, sweep: Any) -> None:
     with pytest.raises(SweepError, match=says) as raised:
         made(sweep(), "/shared", name)
@@ -339,12 +341,12 @@ def test_a_lost_connection_is_waited_for_and_no_line_is_repeated(server: FakeJob
         following = Following(f"http://127.0.0.1:{relay.port}", name)
         soon(lambda: following.text == "one\n")
         relay.kill()
-        soon(lambda: "is lost" in following.said)
+        soon(lambda: "lost the connection" in following.said)
         server.print(name, "two\n")
         relay.start()
         soon(lambda: following.text == "one\ntwo\n")
         relay.kill()
-        soon(lambda: following.said.count("is lost") == 2)
+        soon(lambda: following.said.count("lost the connection") == 2)
         server.print(name, "three\n")
         server.end(name, "SUCCEEDED", 0)
         relay.start()
@@ -359,7 +361,7 @@ def test_a_head_that_is_starting_is_waited_for(server: FakeJobServer) -> None:
     following = Following(server.address, name)
     server.answer = 503
     server.end(name, "SUCCEEDED", 0)
-    soon(lambda: "is lost" in following.said)
+    soon(lambda: "lost the connection" in following.said)
     server.answer = 0
     assert following.ended().status == "SUCCEEDED"
 
@@ -415,7 +417,7 @@ def test_no_token_is_said(
 
 def test_a_wrong_address_is_said(server: FakeJobServer, sweep: Any) -> None:
     assert "no job server answers there" in refused("http://127.0.0.1:1")
-    assert "not a job server's" in refused("ray://127.0.0.1:1")
+    assert "not the address of a job server" in refused("ray://127.0.0.1:1")
     server.answer = 200  # a page of something else
     assert "is not Ray's job server" in refused(server.address)
 

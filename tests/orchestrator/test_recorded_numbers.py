@@ -108,7 +108,7 @@ try:
 except ConfigError as error:
     sys.exit(str(error))
 assert "gradient_norm" in str(sweep_schema())
-assert "gradient_norm" in attempts._TOLD
+assert "gradient_norm" in attempts._REPORTED
 (trial,) = Ledger(sys.argv[3], "s").trials()
 print(trial.value("gradient_norm"), Halving(spec)._signs)
 """

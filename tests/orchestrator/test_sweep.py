@@ -147,7 +147,7 @@ AGAIN = pytest.mark.slow(reason="another driver, for another mistake")
     [
         ({"base.data": {"source": "cs224n", "root": "/nowhere"}}, "/nowhere"),
         pytest.param({"base.encoder": "./no-such-checkpoint"}, "no-such-checkpoint", marks=AGAIN),
-        pytest.param({"resources.gpu": 64}, "resources.gpu: a trial wants 64", marks=AGAIN),
+        pytest.param({"resources.gpu": 64}, "resources.gpu: a trial needs 64", marks=AGAIN),
     ],
     ids=["data", "encoder", "gpu"],
 )

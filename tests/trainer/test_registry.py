@@ -24,7 +24,7 @@ ENTRIES = [(each.concept, entry) for each in LISTS for entry in each.values()]
 
 def test_a_name_stands_in_its_list_once() -> None:
     entry = Entry(name="a", path="math:pi", summary="Pi.")
-    with pytest.raises(ValueError, match="number: a name stands in its list twice"):
+    with pytest.raises(ValueError, match="number: a name is listed twice"):
         Registry("number", entry, entry)
 
 

@@ -91,7 +91,7 @@ def test_sigterm_stops_and_says_how_to_go_on(
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert "run the same command again to go on" in errors and "Traceback" not in errors
+    assert "run the same command again to resume" in errors and "Traceback" not in errors
     process = start(config_file, tmp_path)
     process.communicate()
     assert results(tmp_path) == undisturbed

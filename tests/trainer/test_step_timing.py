@@ -289,5 +289,5 @@ def test_a_file_that_is_no_session_does_not_count(
         (folder / name).write_text(text)
     (folder / "notes.txt").write_text("mine")
     assert timings(Ledger(tmp_path, "s")) == [good]
-    assert "half.json: no timing session" in caplog.text
+    assert "half.json: not a timing session" in caplog.text
     assert "round 2 is not a turn of every configuration" in caplog.text

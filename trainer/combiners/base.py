@@ -1,7 +1,7 @@
-"""Per-task gradients become one update, seen only through their Gramian.
+"""Task gradients become one update, and a combiner sees them only through their Gramian.
 
-The rows of J (K, P) are the tasks' gradients of the shared parameters, and G = J J^T (K, K) holds
-their inner products.  Any method that projects or reweights gradients is arithmetic on G that ends
+The rows of J (K, P) are the tasks' gradients of the shared parameters.  G = J J^T (K, K) holds
+their inner products.  A method that projects or reweights gradients is arithmetic on G that ends
 in K weights w.  The update is w^T J.
 
 Shapes: K tasks whose gradients are kept apart, P shared parameters.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 
 class CombinerError(ValueError):
-    """A combiner that cannot be used; the text says what is allowed."""
+    """A combiner that cannot be used.  The message says what is allowed."""
 
 
 def _no_state() -> None:
@@ -26,31 +26,33 @@ def _no_state() -> None:
 
 @dataclass(frozen=True)
 class Combiner:
-    """How task gradients become one update.
-
-    `weights(gramian, generator, names)` maps a (K, K) Gramian to K float64 weights.  `names` says
-    whose gradients they are, for methods that remember pairs of tasks.  When `needs_gramian` is
-    false the weights depend on K alone, and the loop adds all gradients up in one row instead of
-    keeping them apart.  When `splits_steps` is true every draw of a step becomes a step of its own.
-    `begin_epoch` forgets what earlier steps left behind.
-
-    Where `weights` is random arithmetic and nothing else, `orders(K, generator)` draws the random
-    part on the host and `project(gramian, orders)` does the rest on the Gramian's device.
-    """
+    """How task gradients become one update."""
 
     name: str
+    #: Whether the weights depend on G.  If they depend on K alone, all gradients are added up in
+    #: one row, and J is not needed.
     needs_gramian: bool
+    #: `weights(gramian, generator, names)`: from G (K, K) to the weights (K,), float64.  `names`
+    #: says whose gradients they are, for methods that remember pairs of tasks.
     weights: Callable[[Tensor, torch.Generator, Sequence[str]], Tensor]
+    #: Whether every draw of a step becomes a step of its own.
     splits_steps: bool = False
+    #: Forgets what earlier steps left behind.
     begin_epoch: Callable[[], None] = _no_state
+    #: A combiner whose random choices do not depend on G can make them on the host:
+    #: `orders(K, generator)` makes them, and `project(gramian, orders)` computes the weights (K,)
+    #: on the device of G.
     orders: Callable[[int, torch.Generator], Tensor] | None = None
     project: Callable[[Tensor, Tensor], Tensor] | None = None
 
 
 def conflicts(gramian: Tensor) -> tuple[Tensor, Tensor]:
-    """Cosine (K, K) of every pair of gradients, 0 where one vanishes, and which pairs conflict."""
+    """Cosines (K, K) of all pairs of gradients, and which pairs conflict (K, K).
+
+    A cosine is 0 if one of the gradients is zero.  A pair conflicts if its cosine is negative.
+    """
     gramian = gramian.double()
-    norms = gramian.diagonal().clamp(min=0).sqrt()
-    scale = norms[:, None] * norms[None, :]
+    norms = gramian.diagonal().clamp(min=0).sqrt()  # (K,)
+    scale = norms[:, None] * norms[None, :]  # (K, K)
     cosine = torch.where(scale > 0, gramian / scale.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
     return cosine, cosine < 0

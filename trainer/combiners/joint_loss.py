@@ -1,6 +1,8 @@
-"""One loss for all tasks: their sum or mean, or a step for each task's batch.
+"""One loss for all tasks, their sum or mean, or one step for each task's batch.
 
-The baselines without surgery: P0 to P4 compare against them.
+These are the baselines without gradient surgery, against which P0 to P4 compare.
+
+Shapes: K tasks whose gradients are kept apart.
 """
 
 from __future__ import annotations
@@ -33,10 +35,10 @@ def sequential_steps(config: TrainConfig) -> Combiner:
 
 
 def sum_weights(gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
-    """K ones."""
+    """w_i = 1, (K,)."""
     return torch.ones(gramian.shape[0], dtype=torch.float64)
 
 
 def mean_weights(gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
-    """K times 1 / K."""
+    """w_i = 1 / K, (K,)."""
     return torch.full((gramian.shape[0],), 1.0 / gramian.shape[0], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Every combiner, and from a config to the one that it names."""
+"""The list of all combiners, and the one that a config names."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CombinerEntry(Entry):
-    """A combiner in the list.  Its path leads to a function of the trial's config."""
+    """A combiner.  Its path leads to a function that makes it from the trial's config."""
 
     #: Whether each task's gradient is kept in a row of its own.
     keeps_apart: bool = True
-    #: Extra of this project that brings the package which it needs.
+    #: The extra of this project that installs the package it needs.
     extra: str = ""
 
 
@@ -46,9 +46,7 @@ COMBINERS = Registry(
     CombinerEntry(
         name="mean",
         path="trainer.combiners.joint_loss:mean_of_losses",
-        summary=(
-            "w = 1/K: the mean of the task losses. It therefore scales the heads' gradients too."
-        ),
+        summary="w = 1/K: the mean of the task losses. It scales the heads' gradients too.",
         keys=("record_conflicts",),
         keeps_apart=False,
     ),
@@ -56,10 +54,9 @@ COMBINERS = Registry(
         name="pcgrad",
         path="trainer.combiners.pcgrad:pcgrad",
         summary=(
-            "PCGrad. For each task i, go through the other tasks j in random "
-            "order. Where the current version of g_i conflicts with the "
-            "*original* g_j, subtract its part along g_j. Then add up the "
-            "results."
+            "PCGrad. For each task i, go through the other tasks j in random order. Where the "
+            "current version of g_i conflicts with the *original* g_j, subtract its part along "
+            "g_j. Then add up the results."
         ),
         keys=("reduction", "surgery_groups"),
         paper="Yu et al. 2020 (Algorithm 1); P0 3.1, P1 4.3, P2, P3 4.2.2",
@@ -92,18 +89,14 @@ COMBINERS = Registry(
     ),
     _torchjd(
         "GradVac",
-        "Raise the cosine of two gradients where it lies below the one that they usually have.",
+        "Raise the cosine of two gradients if it lies below their usual one.",
         "Wang et al. 2021, Gradient Vaccine",
     ),
-    _torchjd(
-        "NashMTL",
-        "Bargaining between the tasks (Nash's solution).",
-        "Navon et al. 2022",
-    ),
+    _torchjd("NashMTL", "Bargaining between the tasks (Nash's solution).", "Navon et al. 2022"),
     _torchjd(
         "FairGrad",
-        "Fair division of the progress between the tasks. `alpha` chooses the kind of "
-        "fairness and has nothing to do with the α above.",
+        "Fair division of the progress between the tasks. `alpha` chooses the kind of fairness and "
+        "has nothing to do with the α above.",
         "Ban and Ji 2024",
     ),
     _torchjd(
@@ -116,16 +109,16 @@ COMBINERS = Registry(
         "Make the principal directions of J equally long, so that none dominates.",
         "Senushkin et al. 2023",
     ),
-    _torchjd(
-        "PCGrad",
-        "torchjd's own version of PCGrad.",
-        "Yu et al. 2020",
-    ),
+    _torchjd("PCGrad", "torchjd's own version of PCGrad.", "Yu et al. 2020"),
 )
 COMBINER_KEYS = COMBINERS.keys_read
 
 
 def build(config: TrainConfig) -> Combiner:
-    """The combiner that a config names.  Raises `CombinerError` if it cannot be used here."""
+    """The combiner that a config names.
+
+    Raises:
+        CombinerError: it cannot be used here.
+    """
     combiner: Combiner = COMBINERS[config.combiner].load()(config)
     return combiner

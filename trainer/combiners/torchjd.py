@@ -1,9 +1,14 @@
-"""Published methods of the torchjd package, by its weightings of the Gramian."""
+"""The published methods of the package torchjd, through its weightings of the Gramian G.
+
+Each method's paper is named in trainer/combiners/registry.py.
+
+Shapes: K tasks whose gradients are kept apart.
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,29 +19,25 @@ from trainer.combiners.base import Combiner, CombinerError
 if TYPE_CHECKING:
     from trainer.config import TrainConfig
 
-#: Prefix of their names in a config.
+#: How their names begin in a config.
 PREFIX = "torchjd."
-#: Methods whose weights depend on J through its Gramian alone although torchjd computes it itself:
-#: they are handed a square root of G in J's place.
+#: Methods that get a square root of G instead of J.  Their weights depend on J through G alone, but
+#: torchjd wants to compute G itself.
 _THROUGH_ROOT = ("NashMTL",)
-#: Methods whose update has a length of its own, whatever that of the gradients.
+#: Methods whose update does not scale with the gradients.
 _OWN_LENGTH = ("NashMTL", "FairGrad")
 
 
 def torchjd(config: TrainConfig) -> Combiner:
-    """The method that the config names, with its `combiner_options`.  Raises `CombinerError`."""
-    return torchjd_combiner(config.combiner.removeprefix(PREFIX), config.combiner_options)
+    """The method that the config names, with its `combiner_options`.
 
+    Some methods keep a state between steps: GradVac its moving targets, NashMTL its last solution.
+    They start again in every epoch, so that a resumed trial equals one without interruption.
 
-def torchjd_combiner(method: str, options: Mapping[str, float]) -> Combiner:
-    """A published method by torchjd's weighting of the Gramian: `UPGrad`, `CAGrad`, `MGDA`, ...
-
-    A method that keeps a state between steps (GradVac's moving targets, NashMTL's last solution)
-    starts anew in every epoch, so that a resumed trial equals an undisturbed one.
-
-    Raises `CombinerError` if torchjd or a solver is not installed, the method needs more than the
-    Gramian, or the options do not fit.
+    Raises:
+        CombinerError: torchjd or a solver is not installed, or the options do not fit the method.
     """
+    method = config.combiner.removeprefix(PREFIX)
     try:
         from torchjd import aggregation
     except ImportError:
@@ -45,30 +46,34 @@ def torchjd_combiner(method: str, options: Mapping[str, float]) -> Combiner:
             "install it with: pip install -c constraints.txt -e '.[torchjd]'"
         ) from None
     kind = getattr(aggregation, method)
-    whole = {k: int(v) if float(v).is_integer() else v for k, v in options.items()}
-    counts_tasks = "n_tasks" in inspect.signature(kind).parameters
-    made: dict[tuple[str, ...], Any] = {}  # a state belongs to the tasks that it was made with
+    options = {
+        key: int(value) if float(value).is_integer() else value
+        for key, value in config.combiner_options.items()
+    }
+    takes_tasks = "n_tasks" in inspect.signature(kind).parameters
+    #: By the names of the tasks, because a state belongs to the tasks of its gradients.
+    aggregators: dict[tuple[str, ...], Any] = {}
 
     def aggregator(names: tuple[str, ...]) -> Any:
-        if names not in made:
-            made[names] = kind(**whole | ({"n_tasks": len(names)} if counts_tasks else {}))
-        return made[names]
+        if names not in aggregators:
+            aggregators[names] = kind(**options | ({"n_tasks": len(names)} if takes_tasks else {}))
+        return aggregators[names]
 
     def weights(gramian: Tensor, generator: torch.Generator, names: Sequence[str] = ()) -> Tensor:
         gramian = gramian.double().cpu()
         names = names or [str(number) for number in range(len(gramian))]
-        # A vanished gradient has nothing to say, and some solvers divide by its length.
-        alive = gramian.diagonal() > 0
-        found = torch.ones(len(gramian), dtype=torch.float64)
-        if alive.sum() > 1:
-            kept = tuple(name for name, lives in zip(names, alive.tolist(), strict=True) if lives)
-            found[alive] = solve(gramian[alive][:, alive], kept)
-        return found
+        # Zero gradients are left out, because some solvers divide by their length.
+        nonzero = gramian.diagonal() > 0  # (K,)
+        weights = torch.ones(len(gramian), dtype=torch.float64)
+        if nonzero.sum() > 1:
+            chosen = tuple(name for name, use in zip(names, nonzero.tolist(), strict=True) if use)
+            weights[nonzero] = solve(gramian[nonzero][:, nonzero], chosen)
+        return weights
 
     def solve(gramian: Tensor, names: tuple[str, ...]) -> Tensor:
         if method in _THROUGH_ROOT:
             return aggregator(names).weighting(_root(gramian)).double()
-        # The solvers have absolute tolerances: hand them a Gramian of order one.
+        # The solvers have absolute tolerances, so they get a Gramian of order one.
         scale = 1.0 if method in _OWN_LENGTH else float(gramian.diagonal().max())
         return aggregator(names).gramian_weighting(gramian / scale).double()
 
@@ -76,7 +81,7 @@ def torchjd_combiner(method: str, options: Mapping[str, float]) -> Combiner:
         aggregator(("", " "))
     except (TypeError, ValueError, ImportError) as error:
         raise CombinerError(f"combiner torchjd.{method}: {error}") from error
-    return Combiner(f"torchjd.{method}", True, weights, begin_epoch=made.clear)
+    return Combiner(config.combiner, True, weights, begin_epoch=aggregators.clear)
 
 
 def _root(gramian: Tensor) -> Tensor:

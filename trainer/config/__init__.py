@@ -1,6 +1,6 @@
-"""What one trial is: its config, checked whole before anything starts.
+"""The config of a trial, checked completely before anything starts.
 
-Light: reading and checking a config loads neither torch nor any data.
+Reading and checking a config imports neither torch nor any data.
 """
 
 from trainer.config.data_config import DataConfig

@@ -1,4 +1,4 @@
-"""What only makes sense together: the rules that look at more than one key of a config."""
+"""The rules that involve more than one key of a config."""
 
 from __future__ import annotations
 
@@ -23,7 +23,11 @@ def check_together(values: dict[str, Any], problems: list[Problem]) -> None:
     """Append a problem for every value that does not fit the others.
 
     Task names must be declared, mappings by task must name tasks of this trial, and methods must
-    fit together.  `values` are fields that were right by themselves.
+    fit together.
+
+    Args:
+        values: the fields whose values are valid by themselves.
+        problems: the list to append to.
     """
     names = values.get("tasks", DEFAULT_TASKS)
     try:
@@ -34,7 +38,7 @@ def check_together(values: dict[str, Any], problems: list[Problem]) -> None:
     if not names:
         problems.append(Problem("tasks", "no task is named", ", ".join(sorted(declared))))
     if not any(declared[name].scored for name in names if name in declared):
-        problems.append(Problem("tasks", "no task of them is scored"))
+        problems.append(Problem("tasks", "none of the tasks is scored"))
     for name in names:
         if name not in declared:
             problems.append(Problem("tasks", f"unknown task {name!r}", ", ".join(sorted(declared))))
@@ -57,15 +61,15 @@ def _check_per_task(values: dict[str, Any], names: Any, problems: list[Problem])
             mappings[f.rstrip("_")] = values[f]
     for key, mapping in mappings.items():
         problems += [unknown_key(task, f"{key}.", names) for task in mapping if task not in names]
-    for key in ("task_order",):
-        if values.get(key) and sorted(values[key]) != sorted(names):
-            problems.append(Problem(key, "must name every task once", ", ".join(names)))
+    order = values.get("task_order")
+    if order and sorted(order) != sorted(names):
+        problems.append(Problem("task_order", "must name every task once", ", ".join(names)))
 
 
 def _check_methods(
     values: dict[str, Any], names: Any, declared: dict[str, Task], problems: list[Problem]
 ) -> None:
-    """What only makes sense together."""
+    """Sampler, frozen set and heads must fit the tasks."""
     task = values.get("train_task", "")
     if task and task not in names:
         problems.append(Problem("train_task", f"unknown task {task!r}", ", ".join(names)))
@@ -77,7 +81,7 @@ def _check_methods(
 
 
 def _check_sampler(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
-    """The sampler can be loaded, and its keys have the form that it takes."""
+    """The sampler must be loadable, and its keys must have the form that it reads."""
     sampler = values.get("sampler", "round_robin")
     try:
         entry = registry.entry_of(sampler)
@@ -85,22 +89,24 @@ def _check_sampler(values: dict[str, Any], names: Any, problems: list[Problem]) 
         problems.append(Problem("sampler", str(error)))
         return
     if unknown := sorted(set(entry.keys) - set(registry.SAMPLER_KEYS)):
-        message = f"{sampler} reads {', '.join(unknown)}, which are no keys of samplers"
+        message = f"{sampler} reads {', '.join(unknown)}, which are not keys of samplers"
         problems.append(Problem("sampler", message, ", ".join(registry.SAMPLER_KEYS)))
     if entry.needs_task and not values.get("train_task") and len(names) > 1:
-        problems.append(Problem("train_task", f"{sampler} needs to know which", ", ".join(names)))
+        message = f"{sampler} needs the name of the task to train"
+        problems.append(Problem("train_task", message, ", ".join(names)))
     for field, key in (("B", "B"), ("lambda_", "lambda")):
         if isinstance(values.get(field), dict) and key not in entry.by_task:
             owners = [e.name for e in registry.SAMPLERS.values() if key in e.by_task]
-            message = f"a mapping by task is {' or '.join(owners)}'s, not {sampler}'s"
+            message = f"a mapping by task works with {' or '.join(owners)}, not with {sampler}"
             problems.append(Problem(key, message, "one number"))
     if isinstance(values.get("lambda_"), dict):
         phases = values.get("B")
         if not isinstance(phases, dict) or set(phases) != set(values["lambda_"]):
-            problems.append(Problem("lambda", "as a mapping it goes with a B for the same tasks"))
+            problems.append(Problem("lambda", "a mapping needs a B for the same tasks"))
 
 
 def _check_frozen_set(freeze: str, problems: list[Problem]) -> None:
+    """Every part of `freeze` must be in the list, and a range must not be reversed."""
     for part in [] if freeze == "none" else freeze.split(JOINED_BY):
         named = frozen_set(part)
         limits = named[1].groupdict() if named else {}
@@ -114,19 +120,18 @@ def _check_frozen_set(freeze: str, problems: list[Problem]) -> None:
 def _check_head(values: dict[str, Any], task: Task, problems: list[Problem]) -> None:
     """A head that needs several vectors of an example needs a pair mode that gives them."""
     head = values.get("head", DEFAULT_HEAD)
-    name = _of(head, task.name, DEFAULT_HEAD)
+    name = _for_task(head, task.name, DEFAULT_HEAD)
     needed = HEADS[name].needs_vectors
     if task.is_pair:
-        mode = PAIR_MODES[_of(values.get("pair", DEFAULT_PAIR_MODE), task.name, DEFAULT_PAIR_MODE)]
-        if mode.vectors < needed:
-            enough = [m.name for m in PAIR_MODES.values() if m.vectors >= needed]
+        pair = values.get("pair", DEFAULT_PAIR_MODE)
+        if PAIR_MODES[_for_task(pair, task.name, DEFAULT_PAIR_MODE)].vectors < needed:
+            modes = " or ".join(mode.name for mode in PAIR_MODES.values() if mode.vectors >= needed)
             message = f"{name} compares two sentence vectors of {task.name}"
-            problems.append(
-                Problem("head", message, f"pair: {' or '.join(enough)} for {task.name}")
-            )
+            problems.append(Problem("head", message, f"pair: {modes} for {task.name}"))
     elif needed > 1 and isinstance(head, dict):
-        problems.append(Problem("head", f"{task.name} has one sentence, nothing to compare"))
+        message = f"{name} compares two sentences, and {task.name} has one"
+        problems.append(Problem("head", message))
 
 
-def _of(value: Any, task: str, default: str) -> Any:
+def _for_task(value: Any, task: str, default: str) -> Any:
     return value.get(task, default) if isinstance(value, dict) else value

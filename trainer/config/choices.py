@@ -1,6 +1,6 @@
-"""What a config may name beside samplers and combiners: one list for each concept.
+"""What a config may name besides samplers and combiners: one list for each concept.
 
-Samplers stand in trainer/samplers/registry.py, combiners in trainer/combiners/registry.py.
+Samplers are listed in trainer/samplers/registry.py, combiners in trainer/combiners/registry.py.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ EMULATED_BF16 = "bf16-emulated"
 
 @dataclass(frozen=True, kw_only=True)
 class PairMode(Entry):
-    """How the two sentences of a pair meet the encoder."""
+    """How the two sentences of a pair go through the encoder."""
 
     path: str = "trainer.data.tokens:encode"
-    #: `1` and `2` are the sentences, C is [CLS], S is [SEP]; the second one begins at `|`.
+    #: `1` and `2` are the sentences, C is [CLS], S is [SEP].  The second sentence begins at `|`.
     layout: str
-    #: Vectors that the heads get of each pair.
+    #: Vectors of each pair that the heads get.
     vectors: int = 1
-    #: Whether the second sentence's positions begin at 0 again.
+    #: Whether the positions of the second sentence begin at 0 again.
     restarts_positions: bool = False
 
 
@@ -36,8 +36,8 @@ PAIR_MODES = Registry(
         name="cross",
         layout="C 1 S | 2 S",
         summary=(
-            "[CLS] s1 [SEP] s2 [SEP] with token types 0 and 1. One forward "
-            "pass, then a linear layer on the pooled vector."
+            "[CLS] s1 [SEP] s2 [SEP] with token types 0 and 1. One forward pass, then a linear "
+            "layer on the pooled vector."
         ),
         paper="P1 4.2",
     ),
@@ -46,8 +46,8 @@ PAIR_MODES = Registry(
         layout="C 1 | 2 S",
         restarts_positions=True,
         summary=(
-            "[CLS] s1 s2 [SEP]. Each sentence is embedded as if it stood alone "
-            "(positions from 0, token type 0), then both are joined."
+            "[CLS] s1 s2 [SEP]. Each sentence is embedded as if it stood alone (positions from 0, "
+            "token type 0), then both are joined."
         ),
         paper="P3 4.2.1",
     ),
@@ -63,15 +63,13 @@ PAIR_MODES = Registry(
         layout="C 1 S | C 2 S",
         vectors=2,
         summary=(
-            "Each sentence goes through the encoder alone. A linear layer sees "
-            "the two pooled vectors side by side."
+            "Each sentence goes through the encoder alone. A linear layer sees the two pooled "
+            "vectors side by side."
         ),
         paper="P1 4.2, P3",
     ),
 )
-
-
-#: The pair mode of a task that no other is named for.
+#: The pair mode of a task for which the config names none.
 DEFAULT_PAIR_MODE = "cross"
 
 
@@ -79,7 +77,7 @@ DEFAULT_PAIR_MODE = "cross"
 class HeadEntry(Entry):
     """A head.  Its path leads to a class: `Head(width, vectors, task)`."""
 
-    #: Vectors of an example that it needs; 0 for any number.
+    #: Vectors of an example that it needs, 0 for any number.
     needs_vectors: int = 0
 
 
@@ -88,7 +86,7 @@ HEADS = Registry(
     HeadEntry(
         name="linear",
         path="trainer.model.heads:LinearHead",
-        summary=("One linear layer on the pooled vector, or on both vectors of a `siamese` pair."),
+        summary="One linear layer on the pooled vector, or on both vectors of a `siamese` pair.",
         paper="P1; `siamese`: P1, P3",
     ),
     HeadEntry(
@@ -96,14 +94,14 @@ HEADS = Registry(
         path="trainer.model.heads:CosineHead",
         needs_vectors=2,
         summary=(
-            "Cosine of the two sentence vectors → linear layer with one weight "
-            "and one bias. For `sts` the result is 5 · sigmoid, which fits its "
-            "range. For `qqp` it is a logit. Needs `pair: siamese`."
+            "Cosine of the two sentence vectors → linear layer with one weight and one bias. For "
+            "`sts` the result is 5 · sigmoid, which fits its range. For `qqp` it is a logit. Needs "
+            "`pair: siamese`."
         ),
         paper="P1 4.2, P3 4.2.1",
     ),
 )
-#: The head of a task that no other is named for, and of one with too few vectors for its head.
+#: The head of a task for which the config names none, or one that needs more vectors.
 DEFAULT_HEAD = "linear"
 
 
@@ -111,9 +109,9 @@ DEFAULT_HEAD = "linear"
 class LossEntry(Entry):
     """A loss.  Its path leads to a class with `value`, `predict`, `divergence` and `confidence`."""
 
-    #: Whether the head has an output for each class; else it has one.
+    #: Whether the head has an output for each class.  Otherwise it has a single one.
     output_per_class: bool = False
-    #: Whether labels are classes 0, 1, ...; else they are real numbers in the task's range.
+    #: Whether labels are classes 0, 1, ...  Otherwise they are real numbers in the task's range.
     integer_labels: bool = True
 
 
@@ -123,9 +121,7 @@ LOSSES = Registry(
         name="cross_entropy",
         path="trainer.model.losses:CrossEntropy",
         output_per_class=True,
-        summary=(
-            "Softmax over `classes` outputs. Labels are whole numbers from 0 to `classes` − 1."
-        ),
+        summary="Softmax over `classes` outputs. Labels are whole numbers from 0 to `classes` − 1.",
     ),
     LossEntry(
         name="bce",
@@ -145,9 +141,9 @@ LOSSES = Registry(
 class MetricEntry(Entry):
     """A task's dev metric.  Its path leads to a class of trainer/loop/task_metrics.py."""
 
-    #: What a table's narrow column calls it.
+    #: Its name in the narrow column of a table.
     short: str
-    #: Whether it lies in -1..1 and enters `dev_score` as (value + 1) / 2.
+    #: Whether its range is -1 to 1.  It then enters `dev_score` as (value + 1) / 2.
     signed: bool = False
 
 
@@ -174,10 +170,10 @@ METRICS = Registry(
 class FrozenSet(Entry):
     """A set of parameters that a phase may freeze.
 
-    Its path leads to a function of the model's segments and of the pattern's match.
+    Its path leads to a function of the model's segments and the match of the pattern.
     """
 
-    #: What names it in a config.
+    #: The names in a config that mean this set.
     pattern: str
 
     def match(self, name: str) -> re.Match[str] | None:
@@ -225,13 +221,13 @@ FROZEN_SETS = Registry(
         summary="Freezes a range of layers.",
     ),
 )
-#: What several sets are joined by in a config.
+#: Joins several sets in a config.
 JOINED_BY = "+"
 
 
 def frozen_set(name: str) -> tuple[FrozenSet, re.Match[str]] | None:
-    """The frozen set that one part of `freeze` names, and how; None if there is none."""
+    """The frozen set that one part of `freeze` names, and the match; None if there is none."""
     for entry in FROZEN_SETS.values():
-        if found := entry.match(name):
-            return entry, found
+        if match := entry.match(name):
+            return entry, match
     return None

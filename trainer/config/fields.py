@@ -1,6 +1,6 @@
-"""Checking plain values against a dataclass: types, choices, ranges, nested groups.
+"""Checks plain values against a dataclass: types, choices, ranges, nested groups.
 
-Knows nothing of what is configured; every mistake is collected, none is raised.
+It does not know what is configured.  It collects all mistakes and raises none.
 """
 
 from __future__ import annotations
@@ -19,14 +19,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Problem:
-    """One mistake: the dotted key, what is wrong with it, and what is allowed there.
-
-    `file` and `line` say where it is written, if that is known.
-    """
+    """One mistake: the dotted key, what is wrong with its value, and what is allowed."""
 
     key: str
     message: str
     allowed: str = ""
+    #: Where it is written, if that is known.
     file: str = ""
     line: int | None = None
 
@@ -38,7 +36,7 @@ class Problem:
 
 
 class ConfigError(ValueError):
-    """Every problem of a config or of a sweep file; the text has one line for each."""
+    """All problems of a config or of a sweep file.  The message has one line for each."""
 
     def __init__(self, problems: list[Problem]):
         self.problems = problems
@@ -46,49 +44,51 @@ class ConfigError(ValueError):
 
 
 def unknown_key(key: str, prefix: str, allowed: typing.Iterable[str]) -> Problem:
-    """The problem for a key that nobody reads, with the nearest known one named."""
+    """The problem of a key that does not exist.  It names the most similar key."""
     allowed = sorted(allowed)
     return Problem(prefix + key, f"unknown key{did_you_mean(key, allowed)}", ", ".join(allowed))
 
 
-def did_you_mean(name: str, known: typing.Iterable[str]) -> str:
-    """` (did you mean 'arrp'?)` for the known name that is nearest; empty if none is near."""
-    near = get_close_matches(name, list(known), n=1)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+def did_you_mean(name: str, allowed: typing.Iterable[str]) -> str:
+    """` (did you mean 'arrp'?)` with the most similar name; empty if none is similar."""
+    similar = get_close_matches(name, list(allowed), n=1)
+    return f" (did you mean {similar[0]!r}?)" if similar else ""
 
 
 def one_of(*choices: str, more: Callable[[], tuple[str, ...]] = tuple) -> dict[str, Any]:
-    """One of these, or of those that `more` finds (asked only where they are wanted)."""
+    """Limits of a field: one of `choices`, or of the names that `more` looks up when needed."""
     return {"choices": choices, "more": more}
 
 
 def in_range(low: float, high: float = math.inf, *, open_low: bool = False) -> dict[str, Any]:
+    """Limits of a field: a number from `low` (itself excluded if `open_low`) to `high`."""
     return {"low": low, "high": high, "open_low": open_low}
 
 
 @functools.cache
 def file_fields(cls: type) -> dict[str, dataclasses.Field[Any]]:
-    """Name in files -> dataclass field; a trailing `_` keeps clear of Python's own words."""
+    """Name in files -> dataclass field.  A trailing `_` avoids Python's keywords (`lambda_`)."""
     return {f.name.rstrip("_"): f for f in dataclasses.fields(cls)}
 
 
 def check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) -> dict[str, Any]:
-    """Field name -> checked value for a mapping that describes the dataclass `cls`.
+    """Field name -> checked value, for a mapping that describes the dataclass `cls`.
 
-    What is wrong is appended to `problems` under the key as files spell it, behind `prefix`.
+    Problems are appended to `problems`.  Their key is the one in the file, after `prefix`.
     """
-    known = _known(cls)
+    fields = _fields(cls)
     if not isinstance(mapping, dict):
         problems.append(Problem(prefix.rstrip(".") or "config", "not a mapping of keys to values"))
         return {}
     values: dict[str, Any] = {}
     for key, value in mapping.items():
-        if key not in known:
-            problems.append(unknown_key(str(key), prefix, known))
+        if key not in fields:
+            problems.append(unknown_key(str(key), prefix, fields))
             continue
-        field = known[key]
-        if type(value) is field.usual_type and value == field.usual:
-            values[field.name] = field.usual  # most are, and ledgers check thousands of configs
+        field = fields[key]
+        if type(value) is field.default_type and value == field.default:
+            # Most values are the default, and a ledger checks thousands of configs.
+            values[field.name] = field.default
         elif field.nested is not None:
             before = len(problems)
             inner = check_fields(field.nested, value, f"{prefix}{key}.", problems)
@@ -102,27 +102,28 @@ def check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) 
 
 
 class _Field(typing.NamedTuple):
-    """What is asked of a field for every value, looked up once."""
+    """What the check of a value needs to know about its field."""
 
     name: str
-    usual: Any
-    usual_type: type
+    default: Any
+    default_type: type
     nested: type | None
     hint: Any
     limits: typing.Mapping[str, Any]
 
 
 @functools.cache
-def _known(cls: type) -> dict[str, _Field]:
-    hints, found = typing.get_type_hints(cls), {}
+def _fields(cls: type) -> dict[str, _Field]:
+    """The fields of a dataclass by their names in files."""
+    hints, fields = typing.get_type_hints(cls), {}
     for key, f in file_fields(cls).items():
         hint = hints[f.name]
         nested = hint if isinstance(hint, type) and dataclasses.is_dataclass(hint) else None
-        found[key] = _Field(f.name, f.default, type(f.default), nested, hint, f.metadata)
-    return found
+        fields[key] = _Field(f.name, f.default, type(f.default), nested, hint, f.metadata)
+    return fields
 
 
-#: The parts of an annotation; asked for every value of thousands of configs.
+#: The parts of an annotation.  Cached, because they are needed for every value of every config.
 _origin: Callable[[Any], Any] = functools.cache(typing.get_origin)
 _parts: Callable[[Any], Any] = functools.cache(typing.get_args)
 
@@ -181,7 +182,7 @@ def _check_scalar(
 
 
 def describe(limits: typing.Mapping[str, Any]) -> str:
-    """What a field allows, in words: `round_robin, arrp` or `0 < value <= 1`."""
+    """What a field allows, as text: `round_robin, arrp` or `0 < value <= 1`."""
     if "choices" in limits:
         return ", ".join((*limits["choices"], *limits["more"]()))
     if "low" in limits:

@@ -1,7 +1,7 @@
-"""What a task is: data plus a declaration.  A further task is a config entry, not code.
+"""What a task is: data and a declaration.  Another task needs a config entry and no code.
 
 docs/reference/methods.md describes the tasks declared here.  `task_declarations` in a config adds
-others or changes single entries of these:
+others, or changes single entries of these:
 `{"mine": {"train": "mine.tsv", "columns": ["text"], ...}}`.
 """
 
@@ -17,7 +17,7 @@ DEFAULT_TASKS = ("sst", "qqp", "sts")
 
 
 class TaskError(ValueError):
-    """A declaration that cannot be used: dotted key below `task_declarations`, reason, allowed."""
+    """A declaration that cannot be used.  `key` is the dotted key below `task_declarations`."""
 
     def __init__(self, key: str, message: str, allowed: str = ""):
         self.key, self.message, self.allowed = key, message, allowed
@@ -26,20 +26,19 @@ class TaskError(ValueError):
 
 @dataclass(frozen=True)
 class Task:
-    """Declaration of one task.
-
-    `columns` are the text columns: one (a sentence) or two (a pair).  `loss` decides the shape of
-    the head: `cross_entropy` has `classes` outputs and labels 0..classes-1, `bce` one logit and
-    labels 0/1, `mse` one output and real labels within `label_range`.
-    """
+    """Declaration of one task."""
 
     name: str
+    #: The text columns: one for a sentence, two for a pair.
     columns: tuple[str, ...]
+    #: The label's column.
     label: str
+    #: A name of `LOSSES`.  It decides the outputs of the head and which labels are allowed.
     loss: str
+    #: A name of `METRICS`.
     metric: str
+    #: Files.  `dev` is empty for an auxiliary task that is not scored.
     train: str
-    #: Empty for an auxiliary task that is not scored.
     dev: str = ""
     test: str = ""
     classes: int = 2
@@ -68,58 +67,48 @@ class Task:
         return 0.0, float(self.classes - 1 if LOSSES[self.loss].output_per_class else 1)
 
 
-def _single(name: str, classes: int, prefix: str) -> Task:
-    return Task(
-        name,
-        ("sentence",),
-        "sentiment",
-        "cross_entropy",
-        "accuracy",
-        f"{prefix}-train.csv",
-        f"{prefix}-dev.csv",
-        f"{prefix}-test-student.csv",
-        classes=classes,
-    )
+_SENTENCE, _PAIR = ("sentence",), ("sentence1", "sentence2")
 
 
-def _pair(name: str, label: str, loss: str, metric: str, prefix: str, **extra: Any) -> Task:
-    columns = ("sentence1", "sentence2")
-    files = (f"{prefix}-train.csv", f"{prefix}-dev.csv", f"{prefix}-test-student.csv")
-    return Task(name, columns, label, loss, metric, *files, **extra)
+def _files(prefix: str) -> tuple[str, str, str]:
+    """The course's names of the train, dev and test file."""
+    return f"{prefix}-train.csv", f"{prefix}-dev.csv", f"{prefix}-test-student.csv"
 
 
-#: docs/reference/methods.md: the course's files, labels, losses and metrics.
+#: The course's tasks, and P1's auxiliary one: 500 Yelp reviews per star, label stars - 1.
 TASKS = {
     task.name: task
     for task in (
-        _single("sst", 5, "ids-sst"),
-        _pair("qqp", "is_duplicate", "bce", "accuracy", "quora"),
-        _pair("sts", "similarity", "mse", "pearson", "sts", label_range=(0.0, 5.0)),
-        _single("cfimdb", 2, "ids-cfimdb"),
-        # P1's auxiliary task: 500 reviews a star, label stars - 1, in the course's format.
-        dataclasses.replace(_single("yelp", 5, "yelp"), dev="", test="", scored=False),
+        Task("sst", _SENTENCE, "sentiment", "cross_entropy", "accuracy", *_files("ids-sst"),
+             classes=5),
+        Task("qqp", _PAIR, "is_duplicate", "bce", "accuracy", *_files("quora")),
+        Task("sts", _PAIR, "similarity", "mse", "pearson", *_files("sts"), label_range=(0.0, 5.0)),
+        Task("cfimdb", _SENTENCE, "sentiment", "cross_entropy", "accuracy", *_files("ids-cfimdb")),
+        Task("yelp", _SENTENCE, "sentiment", "cross_entropy", "accuracy", "yelp-train.csv",
+             classes=5, scored=False),
     )
-}
+}  # fmt: skip
 
 
 def declared_tasks(declarations: dict[str, Any]) -> dict[str, Task]:
-    """The tasks above with `declarations` laid over them; raises `TaskError`."""
+    """The tasks above, with `declarations` added or changing them.  Raises `TaskError`."""
     declared = dict(TASKS)
     for name, entry in declarations.items():
         declared[name] = _declare(name, entry, declared.get(name))
     return declared
 
 
-def _declare(name: str, entry: Any, known: Task | None) -> Task:
+def _declare(name: str, entry: Any, base: Task | None) -> Task:
+    """The task that an entry declares, or that it changes `base` into.  Raises `TaskError`."""
     allowed = [f.name for f in dataclasses.fields(Task) if f.name != "name"]
     if not name.isidentifier():
-        raise TaskError(name, "a task's name must be letters, digits and underscores")
+        raise TaskError(name, "a task's name may have letters, digits and underscores")
     if not isinstance(entry, dict):
         raise TaskError(name, "not a mapping", ", ".join(allowed))
     for key in entry:
         if key not in allowed:
             raise TaskError(f"{name}.{key}", "unknown key", ", ".join(allowed))
-    merged: dict[str, Any] = dataclasses.asdict(known) if known else {"name": name}
+    merged: dict[str, Any] = dataclasses.asdict(base) if base else {"name": name}
     merged.update(entry)
     needed = ["columns", "label", "loss", "metric", "train"]
     if merged.get("scored", True):
@@ -137,7 +126,7 @@ def _declare(name: str, entry: Any, known: Task | None) -> Task:
     texts = isinstance(columns, list | tuple) and all(isinstance(c, str) for c in columns)
     merged["columns"] = tuple(columns) if texts else ()
     if len(merged["columns"]) not in (1, 2):
-        raise TaskError(f"{name}.columns", "one sentence or a pair", "1 or 2 column names")
+        raise TaskError(f"{name}.columns", "needs one sentence or a pair", "1 or 2 column names")
     for key, choices in (("loss", LOSSES), ("metric", METRICS)):
         if merged[key] not in choices:
             raise TaskError(f"{name}.{key}", f"unknown value {merged[key]!r}", ", ".join(choices))
@@ -147,6 +136,6 @@ def _declare(name: str, entry: Any, known: Task | None) -> Task:
     numbers = isinstance(bounds, list | tuple) and all(isinstance(b, int | float) for b in bounds)
     bounds = tuple(bounds) if numbers else ()
     if len(bounds) != 2 or not bounds[0] < bounds[1]:
-        raise TaskError(f"{name}.label_range", "needs two numbers, the smaller first")
+        raise TaskError(f"{name}.label_range", "needs two numbers, the smaller one first")
     merged["label_range"] = bounds
     return Task(**merged)

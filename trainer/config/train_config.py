@@ -1,10 +1,10 @@
-"""What one trial is: plain dataclasses, every mistake reported at once.
+"""The config of one trial as a dataclass.  One error reports all mistakes.
 
 A config is a JSON/YAML mapping.  `TrainConfig.from_dict` checks it completely before anything
-starts and raises one `ConfigError` that carries every problem: the key, what was found, what is
-allowed.  `canonical` is the mapping that identifies a trial: parameters that do not act (lambda
-without ARRP, `reduction` without PCGrad, ...) and those that say only where or on what the trial
-runs (`device`, `threads`, folders) are not part of it.
+starts.  Its `ConfigError` has every problem: the key, its value, and what is allowed.  `canonical`
+is the mapping that identifies a trial.  It leaves out parameters that do not act (lambda without
+ARRP, `reduction` without PCGrad, ...) and those that only say where the trial runs (`device`,
+`threads`, folders).
 """
 
 from __future__ import annotations
@@ -46,53 +46,53 @@ class TrainConfig:
     #: Names of declared tasks; `task_declarations` adds to them or changes them.
     tasks: tuple[str, ...] = DEFAULT_TASKS
     task_declarations: dict[str, Any] = field(default_factory=dict)
-    #: A random preset (`tiny`, `mini`, `base`), `minilm` (extra of that name), a folder with a
-    #: Hugging Face BERT checkpoint, or the name of one on the Hub (extra `hub`).
+    #: A random preset (`tiny`, `mini`, `base`), `minilm` (extra `minilm`), a folder with a Hugging
+    #: Face BERT checkpoint, or the name of one on the Hub (extra `hub`).
     encoder: str = "bert-base-uncased"
-    #: How a pair of sentences meets the encoder; a mapping gives single tasks their own.
+    #: How the encoder reads a pair of sentences; a mapping sets it for single tasks.
     pair: str | dict[str, str] = field(default=DEFAULT_PAIR_MODE, metadata=one_of(*PAIR_MODES))
-    #: What stands on the sentence vectors; `cosine` needs `pair: siamese`.
+    #: What turns sentence vectors into outputs; `cosine` needs `pair: siamese`.
     head: str | dict[str, str] = field(default=DEFAULT_HEAD, metadata=one_of(*HEADS))
     #: One linear layer and a ReLU between the encoder and all heads (P2).
     shared_layer: bool = False
-    #: The same for `qqp` and `sts` alone (P4).
+    #: The same for `qqp` and `sts` only (P4).
     relational_layer: bool = False
 
     sampler: str = field(
         default="round_robin", metadata=one_of(*samplers.SAMPLERS, more=samplers.installed)
     )
-    #: Examples an epoch (`proportional`, `annealed`) or in the epoch's second phase (`arrp`, where
-    #: a mapping names the tasks that the phase visits, each with its own B).
+    #: Examples per epoch (`proportional`, `annealed`), or in its second phase (`arrp`, where a
+    #: mapping names the tasks of that phase, each with its own B).
     B: int | dict[str, int] = field(default=24_000, metadata=in_range(1))
-    #: Steps an epoch of `proportional` and `annealed` instead of B examples; 0: B decides.
+    #: Steps per epoch of `proportional` and `annealed`; 0: B decides.
     steps_per_epoch: int = field(default=0, metadata=in_range(0))
-    #: Task draws a step of `proportional` and `annealed`; 0: as many as there are tasks.
+    #: Task draws per step of `proportional` and `annealed`; 0: the number of tasks.
     draws_per_step: int = field(default=0, metadata=in_range(0, 1000))
     #: Loss penalty of ARRP's second phase (P0, section 4.2).  `lambda` in files.
     lambda_: float | dict[str, float] = field(default=1.0, metadata=in_range(0, 1, open_low=True))
-    #: The task of `single_task`, the data-rich one of `rr_pretrain` (empty: the largest).
+    #: The task of `single_task`, or the data-rich task of `rr_pretrain` (empty: the largest).
     train_task: str = ""
-    #: Order of the tasks in `sequential`; empty: that of `tasks`.
+    #: Order of the tasks in `sequential`; empty: the order of `tasks`.
     task_order: tuple[str, ...] = ()
-    #: How many epochs, from the first, `rr_pretrain` opens with the data-rich task.
+    #: So many first epochs of `rr_pretrain` start with the data-rich task.
     pretrain_epochs: int = field(default=1, metadata=in_range(1))
-    #: A name of ours, or `torchjd.UPGrad`, `torchjd.CAGrad`, ... (extra `torchjd`).
+    #: One of our combiners, or `torchjd.UPGrad`, `torchjd.CAGrad`, ... (extra `torchjd`).
     combiner: str = field(default="pcgrad", metadata=one_of(*COMBINERS))
     #: Arguments of a torchjd method, such as `{c: 0.5}` for CAGrad.
     combiner_options: dict[str, float] = field(default_factory=dict)
-    #: Tasks with the same group name have their gradients summed before they are combined (P1's
-    #: second way with an auxiliary task); a task without an entry is a group of its own.
+    #: Gradients of tasks with the same group name are summed before they are combined (P1's second
+    #: way to use an auxiliary task).  A task without an entry is its own group.
     surgery_groups: dict[str, str] = field(default_factory=dict)
-    #: Keep task gradients apart under `sum` and `mean` too, so that their conflicts are recorded;
-    #: it costs what surgery costs.
+    #: Also keep task gradients apart under `sum` and `mean`, to record their conflicts.  It costs
+    #: as much time as surgery.
     record_conflicts: bool = False
-    #: What PCGrad does with the projected gradients: the paper's sum, or the ports' mean.
+    #: How PCGrad adds the projected gradients: the paper's sum, or the mean of its ports.
     reduction: str = field(default="sum", metadata=one_of("sum", "mean"))
-    #: Frozen parameters: in ARRP's second phase, or for the whole run under other samplers.
+    #: Frozen parameters: in ARRP's second phase, or for the whole run with other samplers.
     freeze: str = "none"
 
-    #: SMART (P4): weight of the adversarial term, 0 for none; size and norm of the perturbation,
-    #: ascent steps, their length, and the deviation of its random start.
+    #: SMART (P4): weight of the adversarial term (0 for none), size and norm of the perturbation,
+    #: number and length of ascent steps, and the standard deviation of the random start.
     smart_weight: float = field(default=0.0, metadata=in_range(0))
     smart_epsilon: float = field(default=1e-5, metadata=in_range(0, open_low=True))
     smart_norm: str = field(default="inf", metadata=one_of("inf", "l2"))
@@ -104,29 +104,29 @@ class TrainConfig:
     bregman_momentum: float = field(default=0.99, metadata=in_range(0, 1))
 
     epochs: int = field(default=10, metadata=in_range(1, 10_000))
-    #: Examples of a task's batch; a mapping gives each task its own.
+    #: Examples per batch; a mapping sets it for each task.
     batch_size: int | dict[str, int] = field(default=8, metadata=in_range(1, 100_000))
     learning_rate: float = field(default=1e-5, metadata=in_range(0, 1, open_low=True))
-    #: The heads' own rate: they begin at random, the encoder does not.  0: `learning_rate`.
+    #: The heads' learning rate, because they start at random values.  0: `learning_rate`.
     head_learning_rate: float = field(default=0.0, metadata=in_range(0, 1))
     weight_decay: float = field(default=0.0, metadata=in_range(0, 1))
-    #: `per_task` keeps AdamW's moments for each task of `sequential` apart (P1).
+    #: `per_task` keeps separate AdamW moments for each task of `sequential` (P1).
     optimizer_state: str = field(default="shared", metadata=one_of("shared", "per_task"))
     schedule: str = field(default="constant", metadata=one_of("constant", "linear"))
     warmup_steps: int = field(default=0, metadata=in_range(0))
     dropout: float = field(default=0.3, metadata=in_range(0, 0.9))
     attention_dropout: float = field(default=0.1, metadata=in_range(0, 0.9))
-    #: Number format of the encoder.  `bf16` is refused where the device does not multiply it
-    #: natively; `auto` is bf16 where it does and fp32 elsewhere, decided once for a whole sweep;
+    #: Number format of the encoder.  `bf16` is an error if the device does not multiply it
+    #: natively.  `auto` is bf16 if it does and fp32 otherwise, decided once for a whole sweep.
     #: `bf16-emulated` is bf16 on every device.
     precision: str = field(default="fp32", metadata=one_of(*PRECISIONS, EMULATED_BF16, "auto"))
     eval_batch_size: int = field(default=64, metadata=in_range(1, 100_000) | {"runtime": True})
-    #: Predict the test sets behind the last epoch, whole as they are.
+    #: Predict the whole test sets after the last epoch.
     predict_test: bool = field(default=True, metadata={"runtime": True})
 
     seed: int = field(default=0, metadata=in_range(0, 2**31))
     device: str = field(default="auto", metadata=one_of("auto", "cpu", "cuda") | {"runtime": True})
-    #: CPU threads; 0 leaves torch's choice.  Resume is bit-exact for a fixed number.
+    #: CPU threads; 0: torch decides.  A resume is exact to the bit for a fixed number.
     threads: int = field(default=0, metadata=in_range(0, 1024) | {"runtime": True})
 
     @classmethod
@@ -138,17 +138,17 @@ class TrainConfig:
         return config
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole config as plain JSON values, under the names that files use."""
+        """The whole config as plain JSON values, with the keys of files."""
         return _plain(self)
 
     @property
     def task_list(self) -> list[Task]:
-        """The declarations of this trial's tasks, in their order."""
+        """The declared tasks of this trial, in their order."""
         declared = declared_tasks(self.task_declarations)
         return [declared[name] for name in self.tasks]
 
     def generates(self, task: str) -> bool:
-        """Whether a task's sentences are generated; the others' are read from files."""
+        """Whether a task's sentences are generated instead of read from files."""
         return self.data.source == "synthetic" and task in TASKS
 
     def batch_size_of(self, task: str) -> int:
@@ -161,7 +161,7 @@ class TrainConfig:
         return self.head if isinstance(self.head, str) else self.head.get(task, DEFAULT_HEAD)
 
     def vectors_of(self, task: Task) -> int:
-        """Vectors that the head of a task gets of each example."""
+        """How many vectors per example the head of a task gets."""
         return PAIR_MODES[self.pair_of(task.name)].vectors if task.is_pair else 1
 
     def inactive(self) -> dict[str, str]:
@@ -170,12 +170,12 @@ class TrainConfig:
         read = samplers.entry_of(self.sampler).keys
         for key in samplers.SAMPLER_KEYS:
             if key not in read:
-                reasons[key] = f"sampler {self.sampler} reads no {key}"
+                reasons[key] = f"sampler {self.sampler} does not use {key}"
         if "steps_per_epoch" in read and self.steps_per_epoch:
             reasons["B"] = "steps_per_epoch is given"
         for key in COMBINER_KEYS:
             if key not in COMBINERS[self.combiner].keys:
-                reasons[key] = f"combiner {self.combiner} reads no {key}"
+                reasons[key] = f"combiner {self.combiner} does not use {key}"
         if not self.head_learning_rate:
             reasons["head_learning_rate"] = "it is 0: the heads learn at learning_rate"
         if not self.smart_weight:
@@ -190,7 +190,7 @@ class TrainConfig:
         return reasons
 
     def bound_to_epochs(self) -> str:
-        """Why this trial's first epochs would differ if it had more of them; empty if not."""
+        """Why this trial's first epochs depend on the number of all epochs; empty if not."""
         if reason := samplers.entry_of(self.sampler).depends_on_epochs:
             return reason
         if self.schedule == "linear":
@@ -198,12 +198,12 @@ class TrainConfig:
         return ""
 
     def canonical(self, only: Container[str] | None = None) -> dict[str, Any]:
-        """The identifying mapping: acting parameters only, no run-time ones.
+        """The identifying mapping: parameters that act, without run-time ones.
 
-        Folders are left out because the data's fingerprint stands for them.
+        It has no data folder, because the data's fingerprint stands for it.
 
         Args:
-            only: these keys of the first level, where the others are of no interest.
+            only: return these top-level keys only, which is faster.
         """
         cls: Any = type(self)
         plain = {
@@ -221,7 +221,7 @@ class TrainConfig:
 
 def _plain(value: Any, *, runtime: bool = True) -> Any:
     if isinstance(value, str | int | float | None):
-        return value  # most are, and ledgers have thousands of configs
+        return value  # first, because ledgers have thousands of configs
     if isinstance(value, dict):
         return {str(k): _plain(v, runtime=runtime) for k, v in sorted(value.items())}
     if isinstance(value, tuple | list):
@@ -234,9 +234,9 @@ def _plain(value: Any, *, runtime: bool = True) -> Any:
 
 @functools.cache
 def _names(cls: type, runtime: bool) -> tuple[tuple[str, str], ...]:
-    """What a dataclass's fields are called in files and in Python."""
-    found = [f for f in dataclasses.fields(cls) if runtime or not f.metadata.get("runtime")]
-    return tuple((f.name.rstrip("_"), f.name) for f in found)
+    """The names of a dataclass's fields in files and in Python."""
+    fields = [f for f in dataclasses.fields(cls) if runtime or not f.metadata.get("runtime")]
+    return tuple((f.name.rstrip("_"), f.name) for f in fields)
 
 
 def fields_of(cls: type = TrainConfig) -> dict[str, dataclasses.Field[Any]]:
@@ -245,20 +245,20 @@ def fields_of(cls: type = TrainConfig) -> dict[str, dataclasses.Field[Any]]:
 
 
 def field_at(key: str) -> dataclasses.Field[Any] | None:
-    """The field a dotted key names (`lambda`, `data.size`, `data.limit.qqp`), or None."""
+    """The field of a dotted key (`lambda`, `data.size`, `data.limit.qqp`), or None."""
     head, _, rest = key.partition(".")
-    found = fields_of().get(head)
-    if found is None or not rest:
-        return found
+    top = fields_of().get(head)
+    if top is None or not rest:
+        return top
     if head == "data":
         inner, _, tail = rest.partition(".")
         nested = fields_of(DataConfig).get(inner)
         return nested if nested is not None and (not tail or "dict" in str(nested.type)) else None
-    return found if "dict" in str(found.type) else None
+    return top if "dict" in str(top.type) else None
 
 
 def check(mapping: Any) -> tuple[TrainConfig | None, list[Problem]]:
-    """Build a config or list every problem; never both."""
+    """A config, or all its problems; never both."""
     problems: list[Problem] = []
     values = check_fields(TrainConfig, mapping, "", problems)
     wrong = {problem.key.partition(".")[0] for problem in problems}

@@ -1,1 +1,1 @@
-"""From files to token ids: readers, generated sentences and the tokenised corpus."""
+"""From files to token ids: readers, generated sentences, and the tokenised corpus."""

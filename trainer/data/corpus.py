@@ -1,7 +1,9 @@
-"""Sentences -> token ids, once: a memory-mapped Arrow cache that all trials of a node share.
+"""From sentences to token ids, once: a memory-mapped Arrow cache that all trials of a node share.
 
-A cache file is keyed by everything that its content depends on (source, declaration, tokenizer,
-pair mode, length), so it is never stale and never rewritten.
+The name of a cache file contains a digest of everything that its content depends on (source,
+declaration, tokenizer, pair mode, length).  So it is never outdated and never rewritten.
+
+Shapes: n examples of a split, c chosen ones.
 """
 
 from __future__ import annotations
@@ -33,29 +35,30 @@ from trainer.model.pretrained import find_checkpoint
 
 __all__ = ["Corpus", "DataError", "Split", "fingerprint", "prepare", "stats"]
 
-_FORMAT = 2  # of the cache files; raise it when their content changes
+#: The version of the cache files.  Raise it when their content changes.
+_FORMAT = 2
 _SPLITS = ("train", "dev", "test")
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-#: Random presets have no vocabulary of their own: the corpus's most frequent words become one.
+#: Random presets have no vocabulary, so they get the most frequent words of the corpus.
 _PRESET_VOCABULARY = 30_522
 
 
 @dataclass(frozen=True)
 class Split:
-    """Examples of one task and split, as views into memory-mapped files.
-
-    `tokens`: int32, all examples' token ids end to end; example i is
-    `tokens[offsets[i]:offsets[i + 1]]`, its first `first_lengths[i]` of token type 0.
-    `labels`: float64 (n,), NaN in a test split.  `rows`: which examples of the file are used.
-    """
+    """The examples of one task and split, as views into a memory-mapped file."""
 
     task: Task
     pair: str
     table: pa.Table
+    #: int32, the token ids of all examples of the file, end to end.
     tokens: np.ndarray
+    #: Example i of the file is `tokens[offsets[i]:offsets[i + 1]]`.
     offsets: np.ndarray
+    #: The tokens of its first sentence.
     first_lengths: np.ndarray
+    #: float64, NaN in a test split.
     all_labels: np.ndarray
+    #: int64 (n,), which examples of the file are used.
     rows: np.ndarray
     report: dict[str, dict[str, int]]
 
@@ -64,58 +67,62 @@ class Split:
 
     @property
     def labels(self) -> np.ndarray:
+        """float64 (n,), NaN in a test split."""
         return self.all_labels[self.rows]
 
     @property
     def lengths(self) -> np.ndarray:
-        """Tokens of each used example, special tokens included."""
+        """int64 (n,), the tokens of each example, special tokens included."""
         return (self.offsets[self.rows + 1] - self.offsets[self.rows]).astype(np.int64)
 
     def column(self, name: str) -> list[Any]:
-        """`id`, `text1` or `text2` of the used examples."""
+        """`id`, `text1` or `text2` of the n examples."""
         return self.table[name].take(pa.array(self.rows)).to_pylist()
 
     def labels_of(self, chosen: np.ndarray) -> np.ndarray:
-        """float32 labels of the examples with these numbers (0 .. len - 1)."""
+        """float32 (c,), the labels of the examples with these numbers (0 to n - 1)."""
         return self.all_labels[self.rows[chosen]].astype(np.float32)
 
     def packed(self, chosen: np.ndarray, align: int = ALIGNMENT) -> Packed:
-        """The examples with these numbers (0 .. len - 1), packed in that order."""
+        """The examples with these numbers (0 to n - 1), packed in that order."""
         return pack([self.part(chosen)], align=align)
 
     def part(self, chosen: np.ndarray) -> Part:
         """The tokens of the examples with these numbers, in that order.
 
-        In pair mode `siamese` an example is two sentences, one after the other.
+        In pair mode `siamese` each example is two sentences, one after the other.
         """
-        rows = self.rows[chosen]
+        rows = self.rows[chosen]  # (c,)
         starts = self.offsets[rows].astype(np.int64)
-        lengths = self.offsets[rows + 1] - starts
+        lengths = self.offsets[rows + 1] - starts  # (c,)
         ends = np.cumsum(lengths)
-        where = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)
+        where = np.arange(ends[-1]) + np.repeat(starts - (ends - lengths), lengths)  # (tokens,)
         first = self.first_lengths[rows]
         mode = PAIR_MODES[self.pair]
         if self.task.is_pair and mode.vectors == 2:
-            lengths = first = np.stack([first, lengths - first], axis=1).reshape(-1)
+            lengths = first = np.stack([first, lengths - first], axis=1).reshape(-1)  # (2 c,)
         return Part(self.tokens[where], lengths, first, restart=mode.restarts_positions)
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """All tasks' splits and the vocabulary they were tokenised with."""
+    """The splits of all tasks."""
 
+    #: By task and by the split's name.
     splits: dict[str, dict[str, Split]]
+    #: The size of the tokenizer's vocabulary.
     vocabulary: int
 
     def sizes(self) -> dict[str, int]:
-        """Training examples of every task."""
+        """The number of training examples of every task."""
         return {name: len(splits["train"]) for name, splits in self.splits.items()}
 
 
 def fingerprint(config: TrainConfig) -> str:
-    """Hex digest of the data that a config reads, and of its encoder if that is a folder.
+    """A hex digest of the data that a config reads, and of its encoder if that is a folder.
 
-    Raises `DataError` naming every missing file.
+    Raises:
+        DataError: files are missing; the message names all of them.
     """
     parts: dict[str, Any] = {"source": config.data.source}
     weights = Path(config.encoder).expanduser() / "model.safetensors"
@@ -130,7 +137,7 @@ def fingerprint(config: TrainConfig) -> str:
             continue
         for split in _SPLITS:
             path = _path(config, task, split)
-            if path is None or split == "test":  # test files change nothing that is compared
+            if path is None or split == "test":  # test files do not influence any result
                 continue
             if path.is_file():
                 parts[task.name][split] = _file_hash(path)
@@ -142,7 +149,12 @@ def fingerprint(config: TrainConfig) -> str:
 
 
 def prepare(config: TrainConfig) -> Corpus:
-    """Open the corpus of a config, building what its cache lacks.  Raises `DataError`."""
+    """Open the corpus of a config, and write the files that its cache lacks.
+
+    Raises:
+        DataError: data are missing or cannot be used.
+        EncoderError: the encoder's tokenizer cannot be found.
+    """
     tokenizer = tokenizer_of(config)
     splits: dict[str, dict[str, Split]] = {}
     for task in config.task_list:
@@ -157,7 +169,7 @@ def prepare(config: TrainConfig) -> Corpus:
 def split_of(
     texts: Sequence[Sequence[str]], task: Task, config: TrainConfig, tokenizer: Tokenizer
 ) -> Split:
-    """Sentences (or pairs) that stand in no file, without labels, as a split."""
+    """A split of sentences (or pairs) that are in no file and have no labels."""
     rows = [[text.strip() for text in row] for row in texts]
     examples = Examples([str(number) for number in range(len(rows))], rows, None)
     pair = config.pair_of(task.name) if task.is_pair else DEFAULT_PAIR_MODE
@@ -165,7 +177,10 @@ def split_of(
 
 
 def stats(config: TrainConfig) -> dict[str, dict[str, dict[str, Any]]]:
-    """task -> split -> rows, dropped and noted rows by reason, labels, tokens (mean, p95, max)."""
+    """What `orch data` reports, by task and split.
+
+    That is the number of rows, dropped and odd rows by reason, labels, and tokens (mean, p95, max).
+    """
     corpus = prepare(config)
     return {
         name: {split: _split_stats(part) for split, part in splits.items()}
@@ -175,10 +190,10 @@ def stats(config: TrainConfig) -> dict[str, dict[str, dict[str, Any]]]:
 
 def _split_stats(split: Split) -> dict[str, Any]:
     lengths, labels = split.lengths, split.labels
-    known = labels[~np.isnan(labels)]
+    counted = labels[~np.isnan(labels)]
     if not split.task.integer_labels:
-        known = np.floor(known)
-    counts = Counter(int(label) for label in known)
+        counted = np.floor(counted)
+    counts = Counter(int(label) for label in counted)
     return {
         "rows": len(split),
         **split.report,
@@ -212,6 +227,7 @@ def _hash_content(path: str, modified_ns: int, size: int) -> str:
 
 
 def _examples(config: TrainConfig, task: Task, split: str) -> Examples | None:
+    """The examples of a split, generated or read; None if the task has no such split."""
     labelled = split != "test"
     if config.generates(task.name):
         generated = synthetic_corpus(config.data.seed, config.data.size)
@@ -224,12 +240,12 @@ def _examples(config: TrainConfig, task: Task, split: str) -> Examples | None:
 
 @functools.lru_cache(maxsize=1)
 def synthetic_corpus(seed: int, size: int) -> dict[str, dict[str, list[dict[str, object]]]]:
-    """The generated rows; remembered because every split of every task asks for them."""
+    """The generated rows, cached because every split of every task needs them."""
     return synthetic.generate(seed, size)
 
 
 def _source_key(config: TrainConfig, task: Task, split: str) -> Any:
-    """What a split's content depends on; None if the task has no such split."""
+    """What the content of a split depends on; None if the task has no such split."""
     if not getattr(task, split):
         return None
     if config.generates(task.name):
@@ -249,6 +265,12 @@ def _cache_folder(config: TrainConfig) -> Path:
 
 
 def tokenizer_of(config: TrainConfig) -> Tokenizer:
+    """The encoder's tokenizer, or one of the corpus's words for a random preset.
+
+    Raises:
+        DataError: a training file is missing or cannot be used.
+        EncoderError: the encoder cannot be found or read.
+    """
     checkpoint = find_checkpoint(config.encoder)
     if checkpoint is not None:
         return checkpoint.tokenizer()
@@ -262,7 +284,7 @@ def tokenizer_of(config: TrainConfig) -> Tokenizer:
 
 
 def _word_tokenizer(config: TrainConfig) -> Tokenizer:
-    """Lower-cased words of the training sets by falling frequency (ties in alphabetical order)."""
+    """The lower-case words of the training sets, the most frequent first, ties in the alphabet."""
     normalizer = normalizers.BertNormalizer(lowercase=True)
     splitter = pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()
@@ -283,6 +305,7 @@ def _word_tokenizer(config: TrainConfig) -> Tokenizer:
 
 
 def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenizer) -> Split | None:
+    """A split from its cache file, which is written first if need be; None if there is none."""
     source = _source_key(config, task, split)
     if source is None:
         return None
@@ -320,7 +343,7 @@ def _split_of(task: Task, pair: str, table: pa.Table, limit: int | None) -> Spli
     (tokens,) = table["tokens"].chunks
     rows = np.arange(table.num_rows)
     if limit is not None and limit < len(rows):
-        # One fixed draw, the same for every seed: seeds compare training, not data.
+        # The same draw for every seed, because seeds compare trainings and not data.
         rows = np.sort(np.random.default_rng(0).permutation(len(rows))[:limit])
     return Split(
         task=task,

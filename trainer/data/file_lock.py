@@ -1,4 +1,4 @@
-"""Files that several processes want at the same time and one of them makes."""
+"""Files that several processes need at the same time, and that one of them writes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from pathlib import Path
 
 from trainer.storage.local_folder import write_whole
 
-#: One for a whole folder: who makes one file of a corpus makes the others too.
+#: One lock per folder, because a process that writes one file of a corpus writes the others too.
 _LOCK = ".lock"
 
 
 def make_once(path: Path, content: Callable[[], bytes | None]) -> bool:
-    """Have `path` there: written whole by the first that asks, the others wait for it.
+    """Write the file unless it exists, and return whether it exists now.
+
+    The first process that calls this writes the file completely.  The others wait for it.
 
     Args:
-        content: makes the file's bytes, or None if there can be no such file; it must not ask for
-            another file of the same folder.
-
-    Returns whether the file is there.
+        content: makes the file's bytes, or None if there is no such file.  It must not call
+            `make_once` for the same folder.
     """
     if path.is_file():
         return True
@@ -29,18 +29,18 @@ def make_once(path: Path, content: Callable[[], bytes | None]) -> bool:
     with _locked(path.parent / _LOCK):
         if path.is_file():
             return True
-        made = content()
-        if made is not None:
-            write_whole(path, made)
-    return made is not None
+        data = content()
+        if data is not None:
+            write_whole(path, data)
+    return data is not None
 
 
 @contextlib.contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock that ends with its process, however that ends."""
+    """Hold a lock, which the system releases if the process dies."""
     file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
-        # A filesystem without locks costs work that is done twice, and nothing else.
+        # On a filesystem without locks, processes may do the same work twice, which does no harm.
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield

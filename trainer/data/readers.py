@@ -1,6 +1,6 @@
-"""Examples out of files: the course's tab-separated ones, GLUE-style TSV, Parquet.
+"""Reads examples from files: the course's tab-separated ones, GLUE's TSV, Parquet.
 
-Nothing is dropped in silence: every row that is left out or looks odd is counted by reason.
+Every row that is left out or looks odd is counted, by reason.
 """
 
 from __future__ import annotations
@@ -19,70 +19,76 @@ from trainer.config.tasks import Task
 
 
 class DataError(ValueError):
-    """Data that cannot be used; the text names the file, what was wanted and what was found."""
+    """Data that cannot be used.  The message names the file, what it needs and what it has."""
 
 
-#: Key of a row that has more fields than the header: which of them is which cannot be known.
+#: The key of a row that has more fields than the header, so that its fields are ambiguous.
 TOO_MANY = "\0"
 
 
 @dataclass
 class Examples:
-    """Columns of one split.  `labels` is None for a test split.
-
-    `dropped` counts rows left out, `noted` rows kept although something is odd, by reason.
-    """
+    """The examples of one split, column by column."""
 
     ids: list[str] = field(default_factory=list)
+    #: One or two sentences for each example.
     texts: list[list[str]] = field(default_factory=list)
+    #: None for a test split.
     labels: list[float] | None = field(default_factory=list)
+    #: By reason: rows that are left out, and rows that are kept although they look odd.
     dropped: Counter[str] = field(default_factory=Counter)
     noted: Counter[str] = field(default_factory=Counter)
 
 
 def read_examples(path: Path, task: Task, *, labelled: bool) -> Examples:
-    """Read one file of a task; raises `DataError` for a missing file or column."""
+    """Read one file of a task.
+
+    Raises:
+        DataError: the file or a column is missing, or the file cannot be read.
+    """
     if not path.is_file():
         raise DataError(missing_file(path, task))
     columns = [*task.columns, *([task.label] if labelled else [])]
     if path.suffix == ".parquet":
-        found, rows = _parquet_rows(path, columns)
+        header, rows = _parquet_rows(path, columns)
     else:
-        found, rows = _text_rows(path)
+        header, rows = _text_rows(path)
     for column in columns:
-        if column not in found:
+        if column not in header:
             raise DataError(
                 f"{path}: task {task.name} needs the column {column!r}; "
-                f"columns found: {', '.join(c for c in found if c) or 'none'}"
+                f"its columns are: {', '.join(c for c in header if c) or 'none'}"
             )
     return collect(rows, task, labelled=labelled)
 
 
 def missing_file(path: Path, task: Task) -> str:
-    """What is wrong when a task's file is not there."""
-    if not path.parent.is_dir():
-        there = "the folder does not exist"
-    else:
-        there = "found there: " + (
-            ", ".join(sorted(p.name for p in path.parent.iterdir())) or "nothing"
-        )
+    """The message if a task's file does not exist."""
+    problem = "the folder does not exist"
+    if path.parent.is_dir():
+        files = ", ".join(sorted(p.name for p in path.parent.iterdir()))
+        problem = f"the folder contains: {files or 'nothing'}"
     return (
-        f"{path}: task {task.name} needs this file; {there}; "
-        "set data.root to the folder that holds it"
+        f"{path}: task {task.name} needs this file; {problem}; "
+        "set data.root to the folder that contains it"
     )
 
 
 def _parquet_rows(path: Path, columns: list[str]) -> tuple[list[str], Iterable[dict[str, Any]]]:
+    """The header and the rows."""
     try:
-        found = pq.read_schema(path).names
-        wanted = [c for c in [*columns, "id"] if c in found]
-        return found, pq.read_table(path, columns=wanted).to_pylist()
+        header = pq.read_schema(path).names
+        present = [c for c in [*columns, "id"] if c in header]
+        return header, pq.read_table(path, columns=present).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
 
 
 def _text_rows(path: Path) -> tuple[list[str], Iterator[dict[str, Any]]]:
-    """Tab-separated text.  `.tsv` is GLUE's (quotes are text); else the course's (quotes quote)."""
+    """The header and the rows of tab-separated text.
+
+    In GLUE's files (`.tsv`) quotes are text.  In the course's files they enclose a field.
+    """
     glue = path.suffix == ".tsv"
     stream = path.open(encoding="utf-8", errors="strict", newline="")
     reader = csv.reader(
@@ -133,7 +139,7 @@ def collect(rows: Iterable[dict[str, Any]], task: Task, *, labelled: bool) -> Ex
 
 
 def _label(value: Any, task: Task) -> float | str:
-    """The label as a number, or the reason why the row has none that can be used."""
+    """The label as a number, or the reason why it cannot be used."""
     if value is None or str(value).strip() == "":
         return "the label is missing"
     try:

@@ -1,32 +1,34 @@
 """The generated corpus of the embedded profile: a small grammar, three tasks, known noise.
 
-It exists so that a whole sweep runs in minutes without a download, and still asks a question: the
-tasks share words and an encoder but want different things from them, as the real ones do.
+With it a whole sweep runs in minutes, without a download, and still asks a real question: the tasks
+share words and an encoder, but need different things from them.
 
-**Grammar.**  Three topics (money, travel, devices), each with three things and two actions; every
-thing and action has two synonyms, so the same content often comes in other words.  Around them
-stand adjectives of five levels (awful .. superb), places, and connectives of two kinds (repeating:
-`again`, `still`, `really`; contrasting: `instead`, `rather`, `otherwise`).
+**Grammar.**  There are three topics (money, travel, devices), each with three things and two
+actions.  Every thing and every action has two synonyms, so the same content often comes in other
+words.  Around them are adjectives of five levels (awful to superb), places, and connectives of two
+kinds: repeating (`again`, `still`, `really`) and contrasting (`instead`, `rather`, `otherwise`).
 
 - `sst`: "dull loan was not superb and poor again".  The label is drawn first, with the skewed
-  prior of the real corpus; three adjectives scatter around it, "not" turns a level over.
-- `qqp`: two questions, "how pay dull loan" and "can settle superb credit again".  Duplicates when
-  topic, thing and action agree; others differ in topic (easy), only in thing or only in action.
-- `sts`: two statements, "pay dull loan abroad".  Similarity grows with the same topic, action and
-  thing, and by a point with the same place.
+  prior of the real corpus.  Three adjectives scatter around it, and "not" reverses a level.
+- `qqp`: two questions, "how pay dull loan" and "can settle superb credit again".  They are
+  duplicates if topic, thing and action agree.  Others differ in topic (easy), only in thing, or
+  only in action.
+- `sts`: two statements, "pay dull loan abroad".  The similarity grows with the same topic, action
+  and thing, and by a point with the same place.
 
-**Conflict.**  Adjectives decide `sst` and mean nothing in the pairs, where each sentence draws its
-own.  A repeating connective hints at the same question in `qqp` but at a further event in `sts`
-(less similar), a contrasting one the reverse; in `sst` both are filler.  Topics lean opposite
-ways: shared money questions are common in `qqp`, shared device statements in `sts`.
+**Conflict.**  Adjectives decide `sst`.  In the pairs they mean nothing, because each sentence draws
+its own.  A repeating connective suggests the same question in `qqp`, but another event in `sts`
+(less similar).  A contrasting one does the reverse, and in `sst` both mean nothing.  The frequent
+topics are opposite too: shared questions of `qqp` are often about money, shared statements of `sts`
+about devices.
 
-**Difficulty.**  Connectives and leaning topics are weak cues that a few hundred pairs teach,
-whether topics agree takes thousands, synonyms more: so more `qqp` data helps `qqp`, and a run
-that spends its steps on it neglects the others.
+**Difficulty.**  Connectives and frequent topics are weak cues, which a few hundred pairs teach.
+Whether topics agree takes thousands of pairs, and synonyms take more.  So more `qqp` data helps
+`qqp`, and a trial that spends its steps on it neglects the other tasks.
 
-**Noise.**  `sst`: the adjectives' scatter, and `SST_NOISE` of the labels drawn anew from the prior.
-`qqp`: `QQP_NOISE` of the labels flipped.  `sts`: Gaussian of `STS_NOISE` points, cut to 0..5.
-Dev carries the same noise, so no model reaches 1.0.
+**Noise.**  `sst`: the adjectives scatter, and `SST_NOISE` of the labels are drawn again from the
+prior.  `qqp`: `QQP_NOISE` of the labels are flipped.  `sts`: Gaussian noise of `STS_NOISE` points,
+cut to 0..5.  Dev sets have the same noise, so no model reaches 1.0.
 """
 
 from __future__ import annotations
@@ -38,12 +40,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Part of the data's fingerprint: raise it with every change of what `generate` returns.
+#: Part of the data's fingerprint.  Raise it whenever `generate` returns something else.
 VERSION = 2
 
-#: Training examples relative to the smallest task (`sts`): the papers' sizes to 6040.
+#: Training examples relative to the smallest task (`sts`): the papers' sizes divided by 6040.
 PROPORTIONS = {"sst": 1.4145, "qqp": 46.86, "sts": 1.0, "cfimdb": 0.2826, "yelp": 0.4139}
-#: Held-out sizes do not grow with the corpus: metrics steady to about two points, in little time.
+#: These sizes do not grow with the corpus.  Metrics are stable to about two points, and take little
+#: time.
 DEV_SIZES = {"sst": 400, "qqp": 600, "sts": 400, "cfimdb": 200, "yelp": 100}
 TEST_SIZE = 100
 
@@ -54,20 +57,20 @@ SST_NOISE = 0.1
 QQP_NOISE = 0.06
 STS_NOISE = 0.6
 
-#: Shares of pairs that differ in topic, only in thing, only in action, in neither.  With
-#: QQP_NOISE flipped, 37 % of `qqp` are positive, as in the real corpus.
+#: Shares of pairs that differ in topic, only in thing, only in action, and in none.  With QQP_NOISE
+#: flipped, 37 % of `qqp` are positive, as in the real corpus.
 OTHER_TOPIC, OTHER_THING, OTHER_ACTION, SAME = range(4)
 QQP_KINDS = (0.43, 0.14, 0.078, 0.352)
 STS_KINDS = (0.4, 0.2, 0.1, 0.3)
 STS_POINTS = np.array([0.2, 2.4, 3.0, 4.0])
 STS_PLACE_POINTS = 1.0
-#: Chances of a connective of the likelier and of the other kind; otherwise there is none.
+#: Probabilities of a connective of the likelier kind and of the other; otherwise there is none.
 QQP_CUES = (0.5, 0.15)
 STS_CUES = (0.6, 0.15)
-#: How likely each topic is where the pair shares it (the other way round where it does not).
+#: How likely each topic is if the pair shares it.  If it does not, the order is reversed.
 QQP_LEAN = (0.6, 0.3, 0.1)
 STS_LEAN = (0.15, 0.3, 0.55)
-#: Below so many points a statement counts as a further event for its connective.
+#: Below so many points the connective treats the second statement as another event.
 STS_CUE_BELOW = 2.5
 
 _THINGS = (
@@ -116,15 +119,15 @@ Row = dict[str, object]
 def generate(seed: int, size: int) -> dict[str, dict[str, list[Row]]]:
     """Task -> split -> rows, with `size` training examples of `sts`, the smallest task.
 
-    Every split has a random stream of its own, so the same seed gives the same rows in any
-    process, and dev and test stay the same when `size` changes.  No sentence of `sst` and no pair
-    (in either order) stands in two splits.
+    Every split has its own random stream.  So the same seed gives the same rows in any process, and
+    dev and test stay the same when `size` changes.  No sentence of `sst` and no pair (in either
+    order) is in two splits.
     """
     corpus: dict[str, dict[str, list[Row]]] = {}
     for number, (task, draw) in enumerate(_DRAWS.items()):
         held_out: set[frozenset[object]] = set()
         splits: dict[str, list[Row]] = {}
-        # The small splits first: what they hold is then left out of the large one.
+        # The small splits come first, and the large one leaves out what they contain.
         for split, name in enumerate(("test", "dev", "train")):
             rng = np.random.Generator(np.random.PCG64([seed, number, split]))
             count = _size(task, name, size)
@@ -154,7 +157,7 @@ def _fill(
     held_out: set[frozenset[object]],
     prefix: str,
 ) -> list[Row]:
-    """Draw until `count` rows are there that no earlier split holds."""
+    """Draw `count` rows that no earlier split contains."""
     rows: list[Row] = []
     while len(rows) < count:
         drawn = draw(rng, count - len(rows))
@@ -163,7 +166,7 @@ def _fill(
 
 
 def _review(rng: np.random.Generator, label: _Ints) -> list[str]:
-    """One sentence for every star 0..4."""
+    """One sentence for every label 0 to 4."""
     n = len(label)
     adjectives = []
     for _ in range(3):
@@ -186,17 +189,17 @@ def _sst(rng: np.random.Generator, n: int) -> list[Row]:
 
 
 def _yelp(rng: np.random.Generator, n: int) -> list[Row]:
-    """Stars in equal shares; reviewers agree with their words a little less than sst's judges."""
+    """Labels in equal shares.  Words and label agree a little less than in `sst`."""
     label = np.arange(n) % 5
     text = _review(rng, np.clip(label + rng.integers(-1, 2, n) * (rng.random(n) < 0.3), 0, 4))
     return _labelled(text, label)
 
 
 def _cfimdb(rng: np.random.Generator, n: int) -> list[Row]:
-    """Long reviews: six sentences whose stars scatter about the verdict."""
+    """Long reviews: six sentences whose levels scatter around the label."""
     label = rng.integers(2, size=n)
-    stars = (np.clip(3 * label + rng.integers(-1, 3, n), 0, 4) for _ in range(6))
-    return _labelled(_join(*(np.array(_review(rng, star)) for star in stars)), label)
+    levels = (np.clip(3 * label + rng.integers(-1, 3, n), 0, 4) for _ in range(6))
+    return _labelled(_join(*(np.array(_review(rng, level)) for level in levels)), label)
 
 
 def _labelled(text: list[str], label: _Ints) -> list[Row]:
@@ -241,7 +244,7 @@ def _sts(rng: np.random.Generator, n: int) -> list[Row]:
 def _events(
     rng: np.random.Generator, kind: _Ints, lean: tuple[float, ...]
 ) -> tuple[tuple[_Words, ...], tuple[_Words, ...]]:
-    """Action, adjective and thing of both sentences; each sentence draws its own synonyms."""
+    """Action, adjective and thing of both sentences.  Each sentence draws its own synonyms."""
     n = len(kind)
     topics, things, actions = len(THINGS), THINGS.shape[1], ACTIONS.shape[1]
     topic = rng.choice(topics, n, p=lean)
@@ -267,7 +270,7 @@ def _events(
 def _cue(
     rng: np.random.Generator, repeats: NDArray[np.bool_], chances: tuple[float, float]
 ) -> _Words:
-    """A connective: where `repeats`, a repeating one with the first chance, else the second."""
+    """Connectives: a repeating one has the first probability where `repeats`, else the second."""
     likely, unlikely = chances
     at = rng.random(len(repeats))
     kind = np.where(at < likely, ~repeats, np.where(at < likely + unlikely, repeats, 2))
@@ -281,7 +284,7 @@ def _pick(rng: np.random.Generator, table: _Words, *index: _Ints) -> _Words:
 
 
 def _join(*slots: _Slot) -> list[str]:
-    """Sentences from columns of words (a plain word repeats); empty words leave no gap."""
+    """Sentences from columns of words.  A single word repeats, and empty words leave no gap."""
     columns = [itertools.repeat(slot) if isinstance(slot, str) else slot.tolist() for slot in slots]
     return [" ".join(filter(None, words)) for words in zip(*columns, strict=False)]
 

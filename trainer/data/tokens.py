@@ -1,4 +1,4 @@
-"""Sentences and pairs as token ids, laid out as their pair mode says."""
+"""Sentences and pairs as token ids, in the layout of their pair mode."""
 
 from __future__ import annotations
 
@@ -12,10 +12,19 @@ from trainer.data.readers import DataError, Examples
 
 
 def encode(examples: Examples, tokenizer: Tokenizer, max_length: int, pair: str) -> pa.Table:
-    """[CLS] s1 [SEP], or a pair as its mode lays it out."""
+    """A table of examples: `tokens`, `first_length`, `label`, `id`, `text1` and `text2`.
+
+    A sentence becomes [CLS] s1 [SEP], a pair what the layout of its mode says.  The table's
+    metadata hold the report on dropped and odd rows.
+
+    Raises:
+        DataError: the tokenizer has no [CLS] or no [SEP].
+    """
     opening, closing = tokenizer.token_to_id("[CLS]"), tokenizer.token_to_id("[SEP]")
     if opening is None or closing is None:
         raise DataError("the encoder's tokenizer has no [CLS] or no [SEP] token")
+
+    # Ids of every sentence, column by column, and the room that the special tokens leave.
     parts = [
         [e.ids for e in tokenizer.encode_batch_fast(list(column), add_special_tokens=False)]
         for column in zip(*examples.texts, strict=True)
@@ -23,13 +32,15 @@ def encode(examples: Examples, tokenizer: Tokenizer, max_length: int, pair: str)
     layout = PAIR_MODES[pair].layout.split() if len(parts) == 2 else ["C", "1", "S"]
     special = {"C": [opening], "S": [closing]}
     room = max_length - sum(mark in special for mark in layout)
+
+    # Lay out every example.
     tokens: list[list[int]] = []
     first_lengths: list[int] = []
     cut = 0
     for sentences in zip(*parts, strict=True):
-        kept = shorten([len(s) for s in sentences], room)
-        cut += sum(kept) < sum(len(s) for s in sentences)
-        shortened = [s[:length] for s, length in zip(sentences, kept, strict=True)]
+        lengths = shorten([len(s) for s in sentences], room)
+        cut += sum(lengths) < sum(len(s) for s in sentences)
+        shortened = [s[:length] for s, length in zip(sentences, lengths, strict=True)]
         row: list[int] = []
         first = 0
         for mark in layout:
@@ -39,6 +50,8 @@ def encode(examples: Examples, tokenizer: Tokenizer, max_length: int, pair: str)
                 row += special.get(mark) or shortened[int(mark) - 1]
         tokens.append(row)
         first_lengths.append(first or len(row))
+
+    # The table.
     noted = dict(examples.noted) | ({f"cut to {max_length} tokens": cut} if cut else {})
     labels = examples.labels or [float("nan")] * len(tokens)
     columns = {
@@ -54,15 +67,17 @@ def encode(examples: Examples, tokenizer: Tokenizer, max_length: int, pair: str)
 
 
 def shorten(lengths: list[int], room: int) -> list[int]:
-    """Cut the longest sentence first until all fit into `room` tokens."""
-    kept = list(lengths)
-    if len(kept) == 1:
-        return [min(kept[0], room)]
-    excess = sum(kept) - room
-    if excess > 0:
-        longer = 0 if kept[0] >= kept[1] else 1
-        kept[longer] -= min(excess, abs(kept[0] - kept[1]))
-        excess = sum(kept) - room
-        if excess > 0:
-            kept = [kept[0] - excess // 2, kept[1] - (excess - excess // 2)]
-    return kept
+    """Cut one or two sentences until they fit into `room` tokens, the longer one first."""
+    if len(lengths) == 1:
+        return [min(lengths[0], room)]
+    first, second = lengths
+    excess = first + second - room
+    if excess <= 0:
+        return [first, second]
+    difference = min(excess, abs(first - second))
+    if first >= second:
+        first -= difference
+    else:
+        second -= difference
+    excess -= difference
+    return [first - excess // 2, second - (excess - excess // 2)]

@@ -1,4 +1,4 @@
-"""Where a trial runs: device, precision, memory."""
+"""A trial's device, precision and memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from trainer.config.choices import EMULATED_BF16
 
 
 def choose_device(name: str) -> torch.device:
-    """`auto`: the GPU if there is one."""
+    """The device of that name; `auto` is the GPU if there is one."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(name)
@@ -34,7 +34,7 @@ def multiplies_bf16(device: torch.device) -> bool:
 
 
 class PrecisionError(ValueError):
-    """A precision that a device would emulate, and what to do about it (`remedy`)."""
+    """A device would emulate the precision; `remedy` says what to do."""
 
     def __init__(self, problem: str, remedy: str):
         super().__init__(problem, remedy)
@@ -46,9 +46,9 @@ class PrecisionError(ValueError):
 
 @dataclass(frozen=True)
 class Hardware:
-    """What trials compute on: a `kind` (`cpu`, `cuda`), and whether it multiplies bf16 natively.
+    """A device for trials: its kind (`cpu`, `cuda`), and whether it multiplies bf16 natively.
 
-    `host` names another machine; it is empty for this one.
+    `host` names another machine and is empty for this one.
     """
 
     kind: str
@@ -71,14 +71,14 @@ def hardware_of(device: torch.device) -> Hardware:
 
 
 def resolve_precision(name: str, device: torch.device, kept: str = "") -> str:
-    """What a trial computes in, `fp32` or `bf16`; raises `PrecisionError` where that is emulated.
+    """A trial's number format, `fp32` or `bf16`; raises `PrecisionError` if it would be emulated.
 
-    `auto` is bf16 where the device multiplies it natively, else fp32.  `bf16-emulated` is bf16
-    on every device, however long that takes.
+    `auto` is bf16 if the device multiplies it natively, else fp32.  `bf16-emulated` is bf16 on
+    every device, even if that is slow.
 
     Args:
         name: the config's `precision`.
-        kept: what `auto` became when the trial or its sweep began; empty if it begins now.
+        kept: what `auto` became when the trial or its sweep started; empty if it starts now.
     """
     here = replace(hardware_of(device), host=f"this host ({platform.node()})")
     precision = name
@@ -87,7 +87,7 @@ def resolve_precision(name: str, device: torch.device, kept: str = "") -> str:
     elif name == "auto":
         precision = kept or ("bf16" if here.native_bf16 else "fp32")
     if kept and precision != kept:
-        problem = f"precision: {name}: the sweep of this trial computes in {kept}"
+        problem = f"precision: {name}: the sweep of this trial uses {kept}"
         raise PrecisionError(problem, "its trials must not mix two precisions")
     if precision == "bf16" and name != EMULATED_BF16 and not here.native_bf16:
         raise kept_elsewhere(here) if name == "auto" else would_emulate(here)
@@ -95,7 +95,7 @@ def resolve_precision(name: str, device: torch.device, kept: str = "") -> str:
 
 
 def would_emulate(lacking: Hardware) -> PrecisionError:
-    """The refusal of `precision: bf16`."""
+    """The error for `precision: bf16` on this device."""
     return PrecisionError(
         f"precision: bf16: {lacking.capability}; a step would take about 20 times as long",
         "use precision: auto (fp32 there), or precision: bf16-emulated if it must be bf16",
@@ -103,11 +103,11 @@ def would_emulate(lacking: Hardware) -> PrecisionError:
 
 
 def kept_elsewhere(lacking: Hardware) -> PrecisionError:
-    """The refusal of `precision: auto` that has become bf16 on another host."""
+    """The error for `precision: auto` that became bf16 on another host."""
     return PrecisionError(
         f"precision: auto became bf16 at the first start, and {lacking.capability}; "
         "results of two precisions do not compare",
-        "continue on a host that multiplies bf16 natively, or begin anew here under another "
+        "continue on a host that multiplies bf16 natively, or start again here under another "
         "name or folder (a sweep: --fresh)",
     )
 
@@ -117,8 +117,8 @@ def explain_precision(name: str, precision: str, hardware: Sequence[Hardware]) -
 
     Args:
         name: the config's `precision`.
-        precision: what was made of it (`resolve_precision`).
-        hardware: everything that trials compute on; empty if it was not asked.
+        precision: its result (`resolve_precision`).
+        hardware: all devices of the trials; empty if unknown.
     """
     lacking = next((each for each in hardware if not each.native_bf16), None)
     reason = "every node multiplies bf16 natively"
@@ -141,7 +141,7 @@ def explain_device(name: str, kind: str) -> str:
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """Let `peak_memory_mb` count from now on: a process may train one trial after another."""
+    """Reset `peak_memory_mb`, because a process may train several trials in turn."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
@@ -150,8 +150,8 @@ def reset_peak_memory(device: torch.device) -> None:
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Most memory since `reset_peak_memory`, in MB: the device's (CUDA), or this process's
-    resident set (CPU; where that cannot be reset, since the process began)."""
+    """Peak memory since `reset_peak_memory` in MB: of the GPU, or on the CPU of this process's
+    resident set (since the start of the process if the system cannot reset it)."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     try:

@@ -15,7 +15,7 @@ from torch import Tensor
 from trainer.combiners.base import conflicts
 from trainer.config.tasks import Task
 from trainer.loop.evaluation import metric
-from trainer.model.losses import predict
+from trainer.model.losses import loss_of
 from trainer.samplers import Draw, Phase
 
 
@@ -31,19 +31,16 @@ class EpochMetrics:
         self.phases: list[dict[str, Any]] = []
         self._tasks = {task.name: task for task in tasks}
         self._sizes = sizes
-        self._draws: dict[str, list[Draw]] = {task.name: [] for task in tasks}
-        self._losses: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
-        self._outputs: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
-        self._labels: dict[str, list[Tensor]] = {task.name: [] for task in tasks}
+        #: By task, every draw with its loss, outputs and labels.
+        self._draws: dict[str, list[tuple[Draw, Tensor, Tensor, Tensor]]] = {
+            task.name: [] for task in tasks
+        }
         #: By phase and by the tasks of a step, the Gramians (K, K) of its steps.
         self._gramians: dict[str, dict[tuple[str, ...], list[Tensor]]] = {}
 
     def add(self, draw: Draw, loss: Tensor, output: Tensor, labels: Tensor) -> None:
         """Add one draw of a step: its loss (), outputs (n, classes) or (n,) and labels (n,)."""
-        self._draws[draw.task].append(draw)
-        self._losses[draw.task].append(loss)
-        self._outputs[draw.task].append(output)
-        self._labels[draw.task].append(labels)
+        self._draws[draw.task].append((draw, loss, output, labels))
 
     def add_gramian(self, phase: str, tasks: list[str], gramian: Tensor) -> None:
         self._gramians.setdefault(phase, {}).setdefault(tuple(tasks), []).append(gramian)
@@ -61,7 +58,7 @@ class EpochMetrics:
 
     def last_losses(self) -> dict[str, float]:
         """The latest loss of every task that was drawn.  Waits for the device."""
-        return {name: float(losses[-1]) for name, losses in self._losses.items() if losses}
+        return {name: float(draws[-1][1]) for name, draws in self._draws.items() if draws}
 
     def tasks(self) -> dict[str, dict[str, Any]]:
         """Per task: mean training loss and metric, examples, updates, and utilisation.
@@ -72,24 +69,29 @@ class EpochMetrics:
         """
         results: dict[str, dict[str, Any]] = {}
         for name, draws in self._draws.items():
-            counts = np.array([len(draw.rows) for draw in draws], dtype=np.float64)
-            seen = np.unique(np.concatenate([d.rows for d in draws])) if draws else np.empty(0)
+            counts = np.array([len(draw.rows) for draw, *_ in draws], dtype=np.float64)
+            rows = [draw.rows for draw, *_ in draws]
+            seen = np.unique(np.concatenate(rows)) if draws else np.empty(0)
+            loss = value = None
+            if draws:
+                task = self._tasks[name]
+                _, losses, outputs, labels = zip(*draws, strict=True)
+                weighted = torch.stack(losses).double().cpu().numpy() * counts
+                loss = float(weighted.sum() / counts.sum())
+                output = torch.cat([o.reshape(len(o), -1) for o in outputs]).squeeze(-1)
+                predictions, _ = loss_of(task).predict(output)
+                value = metric(
+                    task,
+                    predictions.double().cpu().numpy(),
+                    torch.cat(labels).double().cpu().numpy(),
+                )
             results[name] = {
-                "train_loss": None,
-                "train_metric": None,
+                "train_loss": loss,
+                "train_metric": value,
                 "examples": int(counts.sum()),
                 "updates": len(draws),
                 "utilisation": len(seen) / self._sizes[name],
             }
-            if draws:
-                losses = torch.stack(self._losses[name]).double().cpu().numpy()
-                output = torch.cat([o.reshape(len(o), -1) for o in self._outputs[name]]).squeeze(-1)
-                labels = torch.cat(self._labels[name]).double().cpu().numpy()
-                predictions, _ = predict(self._tasks[name], output)
-                results[name]["train_loss"] = float((losses * counts).sum() / counts.sum())
-                results[name]["train_metric"] = metric(
-                    self._tasks[name], predictions.double().cpu().numpy(), labels
-                )
         return results
 
     def conflicts(self) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:

@@ -1,4 +1,4 @@
-"""The record of an epoch, as epochs/NNN.json holds it; `trainer.metrics` describes its fields."""
+"""Builds the record of an epoch (epochs/NNN.json); `trainer.metrics` describes its fields."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from trainer.loop.device import peak_memory_mb
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.evaluation import Predictions, overall
 
-#: Other processes may use so many CPU seconds without making an epoch contended.  A sweep needs
-#: them to note the epoch before, and the kernel counts in ticks of 10 ms.  It matters for epochs
-#: of a second or two.
+#: Other processes may use so many CPU seconds without making an epoch contended.  A sweep's driver
+#: needs them to record the previous epoch, and the kernel counts in ticks of 10 ms.  This matters
+#: only for epochs of a second or two.
 _NOTED_S = 0.3
 
 
 def epoch_record(
     number: int, metrics: EpochMetrics, predictions: dict[str, Predictions], clock: Clock
 ) -> dict[str, Any]:
-    """Everything that an epoch reports.  Takes the clock's times since the epoch before."""
+    """The record of an epoch.  Takes the clock's times since the previous epoch."""
     contended, foreign_load = clock.contention(spared=_NOTED_S)
     seconds, parts = clock.take(), clock.step.take()
     tasks = metrics.tasks()

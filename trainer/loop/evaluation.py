@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from trainer.config.tasks import Task
 from trainer.data.corpus import Split
 from trainer.loop.task_metrics import metric_of
 from trainer.model.heads import MultitaskModel
-from trainer.model.losses import predict, task_loss
+from trainer.model.losses import loss_of, task_loss
 
 
 @dataclass(frozen=True)
@@ -61,13 +60,10 @@ def evaluate(
     batch_size: int,
     device: torch.device,
     align: int,
-    forward: Callable[..., torch.Tensor],
 ) -> Predictions:
     """Predictions for a whole split, in batches of sentences with similar lengths.
 
-    Args:
-        align: the tokens of a batch are filled up to a multiple of it.
-        forward: `forward(task, packed)` gives the model's outputs in the trial's precision.
+    The tokens of a batch are filled up to a multiple of `align`.
     """
     order = np.argsort(split.lengths, kind="stable")
     outputs: list[torch.Tensor] = []
@@ -76,12 +72,12 @@ def evaluate(
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             packed = split.packed(order[start : start + batch_size], align).to(device)
-            outputs.append(forward(split.task.name, packed))
+            outputs.append(model(split.task.name, packed))
         output = torch.cat(outputs)
         labels = torch.from_numpy(split.labels[order]).float().to(device)
         labelled = not torch.isnan(labels).any()
         loss = float(task_loss(split.task, output, labels)) if labelled else float("nan")
-        prediction, score = predict(split.task, output)
+        prediction, score = loss_of(split.task).predict(output)
     model.train(was_training)
     back = np.empty_like(order)  # (n,), from the split's order to that of the outputs
     back[order] = np.arange(len(order))

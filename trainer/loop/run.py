@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from trainer.combiners import registry as combiners
 from trainer.config import TrainConfig
@@ -23,7 +22,6 @@ from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.step import Stepper
 from trainer.model.freezing import frozen_segments
-from trainer.model.packing import Packed
 from trainer.samplers import Epoch, Phase, Step, split_steps
 from trainer.samplers import registry as samplers
 from trainer.samplers.epoch_phases import phases_of
@@ -33,13 +31,13 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Run:
-    """Everything that lives while a trial trains; `trainer.train` puts its parts in order.
+    """The objects of a trial while it trains; `trainer.train` is the algorithm.
 
     Args:
-        corpus: if it is there already.
-        kept_precision: what `precision: auto` became when the trial or its sweep began.
+        corpus: None reads it from the cache or the files.
+        kept_precision: what `precision: auto` became when the trial or its sweep started.
 
-    Raises `PrecisionError` before anything else where this device would emulate the precision.
+    Raises `PrecisionError` first if this device would emulate the precision.
     """
 
     def __init__(self, config: TrainConfig, corpus: Corpus | None = None, kept_precision: str = ""):
@@ -74,18 +72,18 @@ class Run:
             captured = self.stepper.graph_cache is not None
             self._stream = torch.cuda.Stream(self.device) if captured else None
             self.optimizers = Optimizers(self.stepper, self._planned_updates)
-        #: Of an epoch's random choices in combining gradients.
+        #: Random numbers for combining gradients, with a new seed for every epoch.
         self._order = torch.Generator()
         #: Dev predictions of the newest epoch that this process trained.
         self.dev_predictions: dict[str, Predictions] = {}
 
     @property
     def state(self) -> TrialState:
-        """What checkpoints hold."""
+        """The content of checkpoints."""
         return TrialState(self.model, self.parameters, self.optimizers, self.smart)
 
     def description(self) -> dict[str, Any]:
-        """config.json: config, data as they were read, versions, device."""
+        """The content of config.json: config, statistics of the data, versions, device."""
         rows = {
             name: {part: {"rows": len(split), **split.report} for part, split in splits.items()}
             for name, splits in self.corpus.splits.items()
@@ -96,7 +94,7 @@ class Run:
         return {"config": self.config.to_dict(), "rows": rows, **about}
 
     def plan(self, number: int) -> list[Phase]:
-        """The phases of an epoch: a function of config, sizes and seed alone."""
+        """The phases of an epoch, which depend only on config, data sizes and seed."""
         config = self.config
         sizes = self.corpus.sizes()
         epoch = Epoch(
@@ -119,7 +117,7 @@ class Run:
         return [split_steps(phase) for phase in phases] if self.combiner.splits_steps else phases
 
     def _planned_updates(self, epochs: int) -> Counter[str]:
-        """Updates of the first epochs by optimizer state."""
+        """The number of updates in the first epochs, by optimizer state."""
         updates: Counter[str] = Counter()
         for number in range(1, epochs + 1):
             for phase in self.plan(number):
@@ -127,7 +125,7 @@ class Run:
         return updates
 
     def begin_epoch(self, number: int) -> None:
-        """Start all randomness of an epoch from (seed, epoch): resume needs no saved generators."""
+        """Seed all random numbers from (seed, epoch): a resume needs no saved generators."""
         torch.manual_seed(self.config.seed * 1_000_003 + number)
         self._order.manual_seed(self.config.seed * 1_000_003 + number)
         self.model.encoder.masks.redraw()
@@ -135,13 +133,13 @@ class Run:
         self.model.train()
 
     def freeze(self, name: str) -> None:
-        """Freeze the set of that name (trainer.model.freezing), and nothing else."""
+        """Freeze exactly the set of that name (trainer.model.freezing)."""
         names = [segment.name for segment in self.parameters.segments]
         with self.on_stream():
             self.parameters.freeze(frozen_segments(name, names))
 
     def step(self, phase: Phase, step: Step, metrics: EpochMetrics) -> None:
-        """One update: a loss for every task drawn, their gradients combined."""
+        """One update: a loss for every task in the step, their gradients combined."""
         self.clock.step.begin()
         layout = self.stepper.layout(phase, step)
         with self.on_stream():
@@ -155,7 +153,7 @@ class Run:
             self.smart.after_update()
             self.clock.step.end("optimizer")
             for place, loss, output, labels in zip(
-                layout.places, result.losses, result.outputs, result.labels, strict=True
+                layout.places, result.losses, result.outputs, inputs.labels, strict=True
             ):
                 metrics.add(step[place], loss, output, labels)
             if result.gramian is not None:
@@ -165,11 +163,6 @@ class Run:
     def on_stream(self) -> contextlib.AbstractContextManager[Any]:
         """The stream of the steps.  CUDA cannot capture a graph on the default stream."""
         return contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
-
-    def forward(self, task: str, packed: Packed) -> Tensor:
-        """The model under the trial's precision."""
-        output: Tensor = self.model(task, packed)
-        return output
 
     def evaluate(self, split: str) -> dict[str, Predictions]:
         """Predictions of every task that has this split."""
@@ -181,7 +174,6 @@ class Run:
                 batch_size=self.config.eval_batch_size,
                 device=self.device,
                 align=self.stepper.align,
-                forward=self.forward,
             )
             for name, part in self.splits(split).items()
         }
@@ -191,8 +183,8 @@ class Run:
         return {name: parts[split] for name, parts in self.corpus.splits.items() if split in parts}
 
     def final_files(self) -> dict[str, bytes]:
-        """What is written once, after the last epoch: an analysis of the dev set's errors, and the
-        test predictions in the leaderboard's format (`predict_test`)."""
+        """The files after the last epoch: an analysis of the dev errors, and with `predict_test`
+        the test predictions in the leaderboard's format."""
         dev = self.dev_predictions or self.evaluate("dev")
         files = {"analysis.json": analysis_file(dev, self.corpus)}
         test = self.evaluate("test") if self.config.predict_test else {}

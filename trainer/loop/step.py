@@ -78,11 +78,10 @@ class Inputs:
 
 @dataclass
 class Outputs:
-    """Losses, outputs and labels of every draw, and G (K, K) where gradients were kept apart."""
+    """Losses and outputs of every draw, and G (K, K) if gradients were kept apart."""
 
     losses: list[Tensor]
     outputs: list[Tensor]
-    labels: list[Tensor]
     gramian: Tensor | None
 
 
@@ -184,7 +183,6 @@ class Stepper:
         return Outputs(
             losses=[results[f"loss{number}"] for number in draws],
             outputs=[results[f"output{number}"] for number in draws],
-            labels=inputs.labels,
             gramian=results.get("gramian"),
         )
 
@@ -221,12 +219,8 @@ class Stepper:
         optimizer.step()
         parameters.end_step(packed.words)
         self.clock.end("optimizer")
-        return Outputs(
-            [loss.detach() for loss in losses],
-            [output.detach() for output in outputs],
-            inputs.labels,
-            gramian,
-        )
+        detached = [output.detach() for output in outputs]
+        return Outputs([loss.detach() for loss in losses], detached, gramian)
 
     def _weights(
         self, layout: StepLayout, gramian: Tensor, orders: Tensor | None, generator: torch.Generator

@@ -86,13 +86,6 @@ class Encoder(nn.Module):
             hidden = layer(hidden, packed, first_only=number == last)  # the last: (n, H)
         return torch.tanh(linear(self.pooler, hidden.float(), packed.sentence_spans))
 
-    def states(self, packed: Packed) -> Tensor:
-        """The last layer's states of all tokens, (T, H) in `dtype`."""
-        hidden = self.embeddings(packed).to(self.dtype)  # (T, H)
-        for layer in self.layers:
-            hidden = layer(hidden, packed)
-        return hidden
-
 
 def from_hugging_face_names(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     """Rename a Hugging Face BERT state dict to our names, in fp32.

@@ -24,7 +24,7 @@ class Loss(Protocol):
         """Mean loss () of a batch; `labels` float (n,)."""
 
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
-        """Predictions and their scores, both float (n,)."""
+        """Predictions (classes or real values) and their scores, both float (n,)."""
 
     def divergence(self, output: Tensor, other: Tensor) -> Tensor:
         """SMART's symmetric l_s () of two outputs (Jiang et al. 2020, equation 3)."""
@@ -98,8 +98,3 @@ def loss_of(task: Task) -> Loss:
 def task_loss(task: Task, output: Tensor, labels: Tensor) -> Tensor:
     """Mean loss () of a batch of a task; `labels` float (n,)."""
     return loss_of(task).value(output, labels)
-
-
-def predict(task: Task, output: Tensor) -> tuple[Tensor, Tensor]:
-    """Predictions (classes or real values) and their scores, both (n,)."""
-    return loss_of(task).predict(output)

@@ -1,4 +1,4 @@
-"""Samplers: which task's examples each step of an epoch sees.
+"""Samplers: which examples of which tasks each step of an epoch sees.
 
 A sampler is a function of an `Epoch` that returns its phases.  `registry` lists all of them.
 """

@@ -1,4 +1,7 @@
-"""ARRP, alternating round-robin PCGrad (P0 section 4.2, Algorithm 3)."""
+"""ARRP, alternating round-robin PCGrad (P0 section 4.2, Algorithm 3).
+
+Phase 1 is round robin.  Phase 2 trains the task with the most data alone.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ from trainer.samplers.rows import task_batches
 
 
 def arrp(epoch: Epoch) -> list[Phase]:
-    """P0 section 4.2, Algorithm 3: round robin, then the task with most data alone.
+    """P0's Algorithm 3.
 
-    Phase 2 draws B examples (or all that are left) of that task without replacement from those
-    that phase 1 did not use.  Its loss is multiplied by lambda and the set Theta' is frozen.  B
-    counts examples.  Where several tasks are large (P0's future work), B is a mapping, and phase 2
-    visits each of its tasks, in the order of the trial's tasks, with its own B and lambda.
+    Phase 2 draws B examples of the task, without replacement, from those that phase 1 did not use,
+    or takes all of them if there are fewer.  Its loss is multiplied by lambda, and the set Theta'
+    is frozen.  If B is a mapping (several large tasks, P0's future work), phase 2 visits each of
+    its tasks, in the order of the trial's tasks, with its own B and lambda.
+
+    Raises:
+        SamplerError: phase 1 leaves no examples of a task.
     """
     first = Phase("round_robin", round_robin_steps(epoch))
     budgets = epoch.B if isinstance(epoch.B, dict) else {epoch.largest: epoch.B}

@@ -1,7 +1,8 @@
-"""What each optimisation step sees: an epoch is phases, a phase is steps, a step is draws.
+"""What each optimizer step sees: an epoch is phases, a phase is steps, a step is draws.
 
-Samplers are pure and seeded.  The phases of an epoch are a function of sizes, config, seed and the
-epoch's number, so a resumed trial sees exactly what an undisturbed one would have seen.
+Samplers are pure functions.  The phases of an epoch follow from the sizes of the training sets, the
+config, the seed and the epoch's number.  So a resumed trial sees exactly what a trial without
+interruption sees.
 """
 
 from __future__ import annotations
@@ -11,17 +12,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:  # reading a config loads this module, and numpy loads slowly
+if TYPE_CHECKING:  # reading a config imports this module, and numpy imports slowly
     import numpy as np
 
 
 class SamplerError(ValueError):
-    """Data with which a sampler cannot keep its promise."""
+    """Data that a sampler cannot work with.  The message says why."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """Examples of one task in one step: `rows` are int64 row numbers of its training set."""
+    """Examples of one task in one step: `rows` int64 (n,) are row numbers of its training set."""
 
     task: str
     rows: np.ndarray
@@ -32,15 +33,14 @@ Step = tuple[Draw, ...]
 
 @dataclass(frozen=True)
 class Phase:
-    """Steps under one frozen set; `loss_scale` multiplies every loss (ARRP's lambda).
-
-    `optimizer` names the optimizer state that the phase uses: phases with the same name share it.
-    """
+    """Steps with the same frozen parameters."""
 
     name: str
     steps: Sequence[Step]
     frozen: str = "none"
+    #: Factor on every loss (ARRP's lambda).
     loss_scale: float = 1.0
+    #: The optimizer state that the phase uses.  Phases with the same name share it.
     optimizer: str = "main"
 
     @property
@@ -50,10 +50,11 @@ class Phase:
 
 @dataclass(frozen=True)
 class Epoch:
-    """Everything a sampler may look at; `number` counts 1..`epochs`."""
+    """Everything that a sampler may read."""
 
     sizes: dict[str, int]
     batch_sizes: dict[str, int]
+    #: From 1 to `epochs`.
     number: int
     epochs: int
     seed: int
@@ -68,7 +69,7 @@ class Epoch:
     optimizer_per_task: bool = False
 
     def generator(self, *purpose: int) -> np.random.Generator:
-        """A random stream of its own for every (seed, purpose)."""
+        """A random stream that belongs to this seed and purpose alone."""
         import numpy as np
 
         return np.random.default_rng(np.random.SeedSequence([self.seed, *purpose]))
@@ -78,7 +79,7 @@ class Epoch:
 
     @property
     def largest(self) -> str:
-        """The task with most data."""
+        """The task with the most data."""
         return max(self.sizes, key=lambda name: self.sizes[name])
 
 
@@ -86,9 +87,9 @@ Sampler = Callable[[Epoch], list[Phase]]
 
 
 def split_steps(phase: Phase) -> Phase:
-    """The same draws, each a step of its own."""
+    """The phase with every draw as a step of its own."""
     return dataclasses.replace(phase, steps=[(draw,) for step in phase.steps for draw in step])
 
 
-# Purposes of the random streams.  The numbers are fixed: a changed one would change every trial.
+#: Purposes of the random streams.  Another number would change every trial.
 SHUFFLE, CHOICE, EXTRA, COVER = 1, 2, 3, 4

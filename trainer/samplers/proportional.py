@@ -1,7 +1,8 @@
-"""Task draws in proportion to the data: proportional sampling, and annealed sampling.
+"""Proportional and annealed sampling: task draws in proportion to the data (P0 section 3.2, P3).
 
-P0 section 3.2 and P3.  Annealing follows Stickland and Murray 2019 (BERT and PALs): the exponent
-alpha falls over the epochs, so that the last ones see the small tasks more often.
+p_i is proportional to N_i^alpha, where N_i is the size of task i.  With annealing (Stickland and
+Murray 2019, "BERT and PALs") alpha falls over the epochs, so that the last ones see the small tasks
+more often.
 """
 
 from __future__ import annotations
@@ -15,41 +16,41 @@ from trainer.samplers.rows import ShuffledRows
 
 
 def anneal(number: int, epochs: int) -> float:
-    """alpha = 1 - 0.8 (e - 1) / (E - 1) (P0 section 3.2; Stickland and Murray 2019); 1 if E = 1."""
+    """alpha = 1 - 0.8 (e - 1) / (E - 1), and 1 if E = 1 (Stickland and Murray 2019)."""
     return 1.0 if epochs == 1 else 1.0 - 0.8 * (number - 1) / (epochs - 1)
 
 
 def proportional(epoch: Epoch) -> list[Phase]:
-    """P0's V-PCGrad, P3: p_i proportional to N_i, B examples an epoch."""
+    """P0's V-PCGrad (Algorithm 1), P3: alpha = 1, and B examples per epoch."""
     return _drawn(epoch, 1.0)
 
 
 def annealed(epoch: Epoch) -> list[Phase]:
-    """P0's A-PCGrad, P3: p_i proportional to N_i^alpha, alpha falling from 1 to 0.2."""
+    """P0's A-PCGrad, P3: alpha falls from 1 to 0.2."""
     return _drawn(epoch, anneal(epoch.number, epoch.epochs))
 
 
 def _drawn(epoch: Epoch, alpha: float) -> list[Phase]:
-    """Steps of `draws_per_step` task draws; the draws of one task in a step form one batch."""
+    """Steps of `draws_per_step` task draws.  The draws of one task in a step form one batch."""
     tasks = list(epoch.sizes)
     weights = np.array([epoch.sizes[task] for task in tasks], dtype=np.float64) ** alpha
-    probabilities = weights / weights.sum()
+    probabilities = weights / weights.sum()  # (tasks,)
     choice = epoch.generator(CHOICE, epoch.number)
     rows = {task: ShuffledRows(epoch, task) for task in tasks}
     draws = epoch.draws_per_step or len(tasks)
     steps: list[Step] = []
     left = sys.maxsize if epoch.steps_per_epoch else single_number(epoch.B)
     while left > 0 and len(steps) < (epoch.steps_per_epoch or sys.maxsize):
-        taken = dict.fromkeys(tasks, 0)
-        for drawn in choice.choice(len(tasks), size=draws, p=probabilities):
-            count = min(left, epoch.batch_sizes[tasks[drawn]])
-            taken[tasks[drawn]] += count
+        examples = dict.fromkeys(tasks, 0)
+        for number in choice.choice(len(tasks), size=draws, p=probabilities):
+            count = min(left, epoch.batch_sizes[tasks[number]])
+            examples[tasks[number]] += count
             left -= count
-        steps.append(tuple(Draw(t, rows[t].take(n)) for t, n in taken.items() if n))
+        steps.append(tuple(Draw(t, rows[t].take(n)) for t, n in examples.items() if n))
     return [Phase("main", steps, epoch.frozen)]
 
 
 def single_number(B: int | dict[str, int]) -> int:
-    """B where it cannot be a mapping (the config's check has refused one)."""
+    """B, for samplers whose B is no mapping: the config's check refuses one."""
     assert isinstance(B, int)
     return B

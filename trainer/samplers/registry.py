@@ -1,9 +1,9 @@
-"""Every sampler: ours, and those that other packages bring.
+"""The list of all samplers, and those that other packages provide.
 
-Another package brings one as an entry point of the group `orch_mtl.samplers`: a function of
-`trainer.samplers.Epoch` that returns phases, as ours are.  Its attribute `keys` names the config
-keys that it reads beside `batch_size` (`B`, `lambda`, ...).  What it does not name is no part of a
-trial's identity.  docs/guide/tutorial.md makes one.
+Another package provides one as an entry point of the group `orch_mtl.samplers`: a function of
+`trainer.samplers.Epoch` that returns phases.  Its attribute `keys` names the config keys that it
+reads besides `batch_size` (`B`, `lambda`, ...).  A key that it does not name is no part of a
+trial's identity.  docs/guide/tutorial.md shows an example.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ GROUP = "orch_mtl.samplers"
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerEntry(Entry):
-    """A sampler in the list."""
+    """A sampler.  Its path leads to a function of an `Epoch`."""
 
-    #: Keys that may be mappings by task.
+    #: Keys whose value may be a mapping by task.
     by_task: tuple[str, ...] = ()
-    #: Whether `train_task` must be named where there are several tasks.
+    #: Whether a config with several tasks must name `train_task`.
     needs_task: bool = False
     #: Whether each step sees a single task.
     one_task: bool = False
-    #: Why its first epochs depend on how many will follow; empty if they do not.
+    #: Why its first epochs depend on how many follow; empty if they do not.
     depends_on_epochs: str = ""
 
 
@@ -38,9 +38,9 @@ SAMPLERS = Registry(
         name="proportional",
         path="trainer.samplers.proportional:proportional",
         summary=(
-            "Each step makes `draws_per_step` task draws with p_i ∝ N_i. The "
-            "draws of one task in a step form one batch. The epoch ends after B"
-            " examples, or after `steps_per_epoch` steps (P3: 1,650)."
+            "Each step makes `draws_per_step` task draws with p_i ∝ N_i. The draws of one task in "
+            "a step form one batch. The epoch ends after B examples, or after `steps_per_epoch` "
+            "steps (P3: 1,650)."
         ),
         keys=("B", "steps_per_epoch", "draws_per_step"),
         paper="P0 V-PCGrad (Algorithm 1), P3 4.1",
@@ -49,9 +49,8 @@ SAMPLERS = Registry(
         name="annealed",
         path="trainer.samplers.proportional:annealed",
         summary=(
-            "The same with p_i ∝ N_i^α, where α = 1 − 0.8 (e − 1) / (E − 1). So"
-            " α falls from 1 in the first epoch to 0.2 in the last. α = 1 if E "
-            "= 1."
+            "The same with p_i ∝ N_i^α, where α = 1 − 0.8 (e − 1) / (E − 1). So α falls from 1 in "
+            "the first epoch to 0.2 in the last. α = 1 if E = 1."
         ),
         keys=("B", "steps_per_epoch", "draws_per_step"),
         paper="P0 A-PCGrad (3.2), P3 4.1.1",
@@ -67,9 +66,9 @@ SAMPLERS = Registry(
         name="arrp",
         path="trainer.samplers.arrp:arrp",
         summary=(
-            "Two phases. Phase 1 is `round_robin`. Phase 2 trains the largest "
-            "task alone on B examples that phase 1 did not use. There the loss "
-            "is multiplied by λ, and the set `freeze` is frozen."
+            "Two phases. Phase 1 is `round_robin`. Phase 2 trains the largest task alone on B "
+            "examples that phase 1 did not use. There the loss is multiplied by λ, and the set "
+            "`freeze` is frozen."
         ),
         keys=("B", "lambda"),
         paper="P0 Algorithm 3",
@@ -79,8 +78,8 @@ SAMPLERS = Registry(
         name="cycle",
         path="trainer.samplers.whole_tasks:cycle",
         summary=(
-            "Each step takes one batch of every task, until the task with most "
-            "batches is used up. The other tasks start over, reshuffled."
+            "Each step takes one batch of every task, until the task with most batches is used "
+            "up. The other tasks start over, reshuffled."
         ),
         paper="P1 finetune-mix",
     ),
@@ -96,9 +95,8 @@ SAMPLERS = Registry(
         name="interleaved",
         path="trainer.samplers.whole_tasks:interleaved",
         summary=(
-            "Each step takes one batch of every task, and all tasks finish "
-            "together. The smallest task keeps its batch size. The batches of "
-            "the others grow in proportion to their data."
+            "Each step takes one batch of every task, and all tasks finish together. The smallest "
+            "task keeps its batch size. The batches of the others grow in proportion to their data."
         ),
         paper="P4 rrobin-full",
     ),
@@ -115,8 +113,8 @@ SAMPLERS = Registry(
         name="rr_pretrain",
         path="trainer.samplers.whole_tasks:rr_pretrain",
         summary=(
-            "In the first `pretrain_epochs` epochs: the data-rich task whole, "
-            "then round robin. In later epochs: round robin alone."
+            "In the first `pretrain_epochs` epochs: the data-rich task whole, then round robin. "
+            "In later epochs: round robin alone."
         ),
         keys=("train_task", "pretrain_epochs"),
         paper="P4 rrobin-pre",
@@ -126,48 +124,56 @@ SAMPLER_KEYS = SAMPLERS.keys_read
 
 
 class NotLoadable(ValueError):
-    """No installed package brings the sampler, or its own code fails."""
+    """No installed package provides the sampler, or its code fails.  The message says which."""
 
 
 def installed() -> tuple[str, ...]:
-    """Names of the samplers that installed packages bring."""
+    """Names of the samplers that installed packages provide."""
     return tuple(sorted(_entry_points()))
 
 
 @functools.cache
 def entry_of(name: str) -> SamplerEntry:
-    """Ours, or another package's with the keys that it declares.  Raises `NotLoadable`."""
+    """The list's entry, or one for another package's sampler with the keys that it declares.
+
+    Raises:
+        NotLoadable: there is no such sampler, or it is broken.
+    """
     if name in SAMPLERS:
         return SAMPLERS[name]
     keys = getattr(load(name), "keys", ())
     if not isinstance(keys, list | tuple) or not all(isinstance(key, str) for key in keys):
-        raise NotLoadable(f"{name}: its attribute keys is no list of names")
+        raise NotLoadable(f"{name}: its attribute `keys` is not a list of names")
     value = _entry_points()[name].value
-    return SamplerEntry(name=name, path=value, summary="brought by a package", keys=tuple(keys))
+    return SamplerEntry(name=name, path=value, summary="from another package", keys=tuple(keys))
 
 
 @functools.cache
 def load(name: str) -> Sampler:
-    """The sampler of that name.  Raises `NotLoadable`."""
+    """The sampler of that name.
+
+    Raises:
+        NotLoadable: there is no such sampler, or it is broken.
+    """
+    sampler: Sampler
     if name in SAMPLERS:
-        sampler: Sampler = SAMPLERS[name].load()
+        sampler = SAMPLERS[name].load()
         return sampler
     entry = _entry_points().get(name)
     if entry is None:
-        raise NotLoadable(f"{name}: no installed package brings it (entry point {GROUP})")
+        raise NotLoadable(f"{name}: no installed package provides it (entry point {GROUP})")
     try:
-        brought = entry.load()
-    except Exception as error:  # whatever another package's import does
-        why = f"{type(error).__name__}: {error}"
-        raise NotLoadable(f"{name}: {entry.value} cannot be loaded: {why}") from error
-    if not callable(brought):
-        raise NotLoadable(f"{name}: {entry.value} is no function")
-    function: Sampler = brought
-    return function
+        sampler = entry.load()
+    except Exception as error:  # another package's import can fail in any way
+        reason = f"{type(error).__name__}: {error}"
+        raise NotLoadable(f"{name}: {entry.value} cannot be loaded: {reason}") from error
+    if not callable(sampler):
+        raise NotLoadable(f"{name}: {entry.value} is not a function")
+    return sampler
 
 
 def package(name: str) -> tuple[str, str] | None:
-    """Name and version of the package that brings a sampler; None for ours."""
+    """Name and version of the package that provides a sampler; None for ours."""
     entry = _entry_points().get(name)
     distribution = entry.dist if entry is not None else None
     return (distribution.name, distribution.version) if distribution is not None else None
@@ -175,5 +181,5 @@ def package(name: str) -> tuple[str, str] | None:
 
 @functools.cache
 def _entry_points() -> dict[str, metadata.EntryPoint]:
-    """By name; one of ours stays ours."""
+    """By name.  A package cannot replace one of our samplers."""
     return {e.name: e for e in metadata.entry_points(group=GROUP) if e.name not in SAMPLERS}

@@ -1,4 +1,4 @@
-"""Round robin: each step has one batch of every task (P0's RR-PCGrad, P3's triple-batch)."""
+"""Round robin: one batch of every task in each step (P0's RR-PCGrad, P3's triple-batch)."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from trainer.samplers.base import COVER, Draw, Epoch, Phase, Step
 
 
 def round_robin(epoch: Epoch) -> list[Phase]:
-    """P0's RR-PCGrad, P3's truncated triple-batch: one batch of every task each step.
+    """P0's RR-PCGrad, P3's truncated triple-batch.
 
-    The epoch ends when the smallest task has been seen once; every task gives that many examples.
+    The epoch ends when the smallest task was seen once.  Every task gives as many examples.
     """
     return [Phase("round_robin", round_robin_steps(epoch), epoch.frozen)]
 
 
 def round_robin_steps(epoch: Epoch) -> list[Step]:
+    """The steps of an epoch of round robin, for samplers that add other phases."""
     seen = min(epoch.sizes.values())
     rows = {task: covering_rows(epoch, task, seen) for task in epoch.sizes}
     count = max(-(-seen // epoch.batch_sizes[task]) for task in epoch.sizes)
@@ -31,11 +32,11 @@ def round_robin_steps(epoch: Epoch) -> list[Step]:
 
 
 def covering_rows(epoch: Epoch, task: str, seen: int) -> np.ndarray:
-    """`seen` distinct rows of a task for this epoch, chosen so that epochs together cover it.
+    """`seen` distinct rows of a task, int64 (seen,), so that the epochs together cover the task.
 
-    Epochs walk along an endless chain of shuffles.  Where one epoch spans two of them, rows that
-    it took from the first are moved to the end of the second: no row comes twice in an epoch, and
-    every row comes once before any row comes again.
+    Epochs take rows from an endless chain of permutations.  If an epoch takes rows from two of
+    them, those that it took from the first move to the end of the second.  So no row comes twice in
+    an epoch, and every row comes once before any row comes again.
     """
     size = epoch.sizes[task]
     number = epoch.task_number(task)

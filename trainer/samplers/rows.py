@@ -8,7 +8,7 @@ from trainer.samplers.base import SHUFFLE, Draw, Epoch, Step
 
 
 class ShuffledRows:
-    """Rows of one task in shuffled order; an exhausted task starts over, reshuffled."""
+    """Rows of one task in random order.  An exhausted task starts again in a new order."""
 
     def __init__(self, epoch: Epoch, task: str):
         self.generator = epoch.generator(SHUFFLE, epoch.number, epoch.task_number(task))
@@ -16,18 +16,19 @@ class ShuffledRows:
         self.order = self.generator.permutation(self.size)
 
     def take(self, count: int) -> np.ndarray:
+        """The next rows, int64 (count,)."""
         while len(self.order) < count:
             self.order = np.concatenate([self.order, self.generator.permutation(self.size)])
-        taken, self.order = self.order[:count], self.order[count:]
-        return taken
+        rows, self.order = self.order[:count], self.order[count:]
+        return rows
 
 
 def task_batches(epoch: Epoch, task: str, rows: np.ndarray) -> list[Step]:
-    """Batches of one task, a batch a step."""
+    """Steps with one batch of one task each."""
     size = epoch.batch_sizes[task]
     return [(Draw(task, rows[start : start + size]),) for start in range(0, len(rows), size)]
 
 
 def whole_task(epoch: Epoch, task: str) -> list[Step]:
-    """Every example of a task once, shuffled."""
+    """Steps that see every example of a task once, in random order."""
     return task_batches(epoch, task, ShuffledRows(epoch, task).take(epoch.sizes[task]))

@@ -1,7 +1,4 @@
-"""Samplers that see whole training sets: cycle, sequential, interleaved, single_task, rr_pretrain.
-
-The papers' other baselines (P1, P2, P4), each in its own function.
-"""
+"""Samplers that see whole training sets: the papers' other baselines (P0, P1, P2, P4)."""
 
 from __future__ import annotations
 
@@ -13,8 +10,11 @@ from trainer.samplers.rows import ShuffledRows, whole_task
 
 
 def cycle(epoch: Epoch) -> list[Phase]:
-    """P1's finetune-mix (max_size_cycle): one batch of every task each step until the task with
-    most batches is exhausted; the others start over, reshuffled."""
+    """P1's finetune-mix (max_size_cycle): one batch of every task in each step.
+
+    The epoch ends when the task with the most batches is exhausted.  The others start again in a
+    new order.
+    """
     counts = {task: -(-size // epoch.batch_sizes[task]) for task, size in epoch.sizes.items()}
     longest = max(counts.values())
     rows = {task: ShuffledRows(epoch, task) for task in epoch.sizes}
@@ -23,7 +23,7 @@ def cycle(epoch: Epoch) -> list[Phase]:
         draws = []
         for task, size in epoch.sizes.items():
             batch = epoch.batch_sizes[task]
-            # Only the task that ends the epoch has a short last batch: it is seen exactly once.
+            # Only the task that ends the epoch has a shorter last batch: it is seen exactly once.
             left = size - index * batch if counts[task] == longest else batch
             draws.append(Draw(task, rows[task].take(min(batch, left))))
         steps.append(tuple(draws))
@@ -31,7 +31,7 @@ def cycle(epoch: Epoch) -> list[Phase]:
 
 
 def sequential(epoch: Epoch) -> list[Phase]:
-    """P1's finetune-seq: each task in turn, whole, in the given order (P1: qqp, sst, sts)."""
+    """P1's finetune-seq: one task after the other, each whole (in P1: qqp, sst, sts)."""
     return [
         Phase(
             task,
@@ -44,9 +44,9 @@ def sequential(epoch: Epoch) -> list[Phase]:
 
 
 def interleaved(epoch: Epoch) -> list[Phase]:
-    """P4's rrobin-full: one batch of every task each step, all tasks finishing together.
+    """P4's rrobin-full: one batch of every task in each step, and all tasks finish together.
 
-    The smallest task keeps its batch size; the others' grow in proportion to their data.
+    The smallest task keeps its batch size.  Those of the others grow in proportion to their data.
     """
     smallest = min(epoch.sizes, key=lambda name: epoch.sizes[name])
     count = -(-epoch.sizes[smallest] // epoch.batch_sizes[smallest])
@@ -59,15 +59,15 @@ def interleaved(epoch: Epoch) -> list[Phase]:
 
 
 def single_task(epoch: Epoch) -> list[Phase]:
-    """One task only, each example once (P0's, P2's and P4's baselines)."""
+    """One task alone, each example once (baselines of P0, P2 and P4)."""
     task = epoch.train_task or epoch.largest
     return [Phase(task, whole_task(epoch, task), epoch.frozen)]
 
 
 def rr_pretrain(epoch: Epoch) -> list[Phase]:
-    """P4's rrobin-pre: the data-rich task whole, then round robin.
+    """P4's rrobin-pre: the task with the most data whole, then round robin.
 
-    The first `pretrain_epochs` epochs open with that phase; the others are plain round robin.
+    Only the first `pretrain_epochs` epochs begin with that phase.
     """
     rich = epoch.train_task or epoch.largest
     opening = [Phase("pretrain", whole_task(epoch, rich), epoch.frozen)]

@@ -1,1 +1,1 @@
-"""Where trials are kept: folders on a disk or an object store, and the trial directory in them."""
+"""Where trials are stored: folders on a disk or in an object store, and the trial directory."""

@@ -1,7 +1,7 @@
-"""Folders for what must not be lost: a path, or a URI of an object store (`s3://bucket/prefix`).
+"""Folders for files that must not be lost, on a path or in an object store (`s3://bucket/prefix`).
 
-A file is there whole or not at all: it is written under a temporary name and renamed, on an object
-store by one put.
+A file exists completely or not at all.  It is written under a temporary name and then renamed.  In
+an object store it is written by one put.
 """
 
 from __future__ import annotations
@@ -13,59 +13,60 @@ from pathlib import Path
 
 
 class StoreError(RuntimeError):
-    """A place that cannot be read or written as asked; the text says where and why."""
+    """A place that cannot be read or written.  The message says where and why."""
 
 
 class OutOfSpace(StoreError):
-    """Too little space: `needed` and `free` in bytes (`free` None where it is not known)."""
+    """Too little space.  `needed` and `free` are in bytes; `free` is None if it is unknown."""
 
     def __init__(self, where: str, needed: int, free: int | None):
         super().__init__(where, needed, free)
         self.where, self.needed, self.free = where, needed, free
 
     def __str__(self) -> str:
-        left = "" if self.free is None else f", {in_words(self.free)} are free"
-        return f"{self.where}: out of disk space: {in_words(self.needed)} are needed{left}"
+        free = "" if self.free is None else f", {in_words(self.free)} are free"
+        return f"{self.where}: out of disk space: {in_words(self.needed)} are needed{free}"
 
 
 class Folder(ABC):
-    """One folder, which need not exist yet.  Names may have several parts (`epochs/001.json`).
+    """A folder, which may not exist yet.  Names may have several parts (`epochs/001.json`).
 
-    Raises `StoreError` if a remote store does not answer or refuses, and for a name that leads
-    out of the folder; a local filesystem's own errors are `OSError`.
+    Raises:
+        StoreError: a remote store does not answer or refuses, or a name leads out of the folder.
+        OSError: an error of the local filesystem.
     """
 
     def __init__(self, path: str):
-        #: As it was given: what `open_folder` takes and what people are shown.
+        #: As the user gave it.  `open_folder` takes it, and messages show it.
         self.path = path
 
     @property
     def local(self) -> Path | None:
-        """Where it lies on this machine's filesystem; None on a remote store."""
+        """Its path on this machine's filesystem; None in a remote store."""
         return None
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """Its path's last part."""
+        """The last part of its path."""
 
     @property
     @abstractmethod
     def parent(self) -> Folder:
-        """The folder that it lies in."""
+        """The folder that contains it."""
 
     @abstractmethod
     def child(self, name: str) -> Folder:
-        """The folder of that name in this one."""
+        """The folder of that name within this one."""
 
     @abstractmethod
     def write(self, name: str, content: bytes) -> str:
-        """Write a file whole or not at all; returns its sha256.  Raises `OutOfSpace`."""
+        """Write a file completely or not at all; returns its sha256.  Raises `OutOfSpace`."""
 
     def link(self, name: str, other: Folder) -> None:
-        """Have another folder's file too, under the same name, if it is there.
+        """Share another folder's file under the same name, if that file exists.
 
-        Files are written once, so one copy may lie in both.
+        Files never change once they are written, so both folders can hold the same copy.
         """
         source = other.local
         if self.local is None or source is None:
@@ -80,7 +81,7 @@ class Folder(ABC):
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
-        """A file's content, or None if there is none."""
+        """A file's content; None if there is no such file."""
 
     @abstractmethod
     def has(self, name: str) -> bool:
@@ -88,7 +89,7 @@ class Folder(ABC):
 
     @abstractmethod
     def names(self, name: str = "") -> list[str]:
-        """What lies in the folder (or the one below it), sorted; empty if it is not there."""
+        """Sorted names of what is in the folder, or in the one below it; empty if it is missing."""
 
     @abstractmethod
     def folders(self) -> list[str]:
@@ -96,16 +97,18 @@ class Folder(ABC):
 
     @abstractmethod
     def delete(self, name: str) -> None:
-        """Delete a file, or a folder with everything in it, if it is there."""
+        """Delete a file, or a folder with everything in it, if it exists."""
 
     @abstractmethod
-    def clear_halves(self) -> None:
-        """Delete what writers that were killed left half-written, here and below; nobody may be
-        writing."""
+    def delete_partial_files(self) -> None:
+        """Delete files that a killed writer did not finish, here and below.
+
+        Nothing may be writing to the folder.
+        """
 
     @abstractmethod
     def free(self) -> int | None:
-        """Bytes that can be written here; None where nobody knows."""
+        """Bytes that can still be written; None if that is unknown."""
 
     def _within(self, name: str) -> str:
         if not is_inside(name):
@@ -114,18 +117,18 @@ class Folder(ABC):
 
 
 def is_uri(place: str) -> bool:
-    """Whether `place` is a URI and not a path."""
+    """Whether `place` is a URI rather than a path."""
     return "://" in place
 
 
 def is_inside(name: str) -> bool:
-    """Whether a relative name stays below the folder that it is looked up in."""
+    """Whether a relative name stays within its folder."""
     parts = name.split("/")
     return not ("" in parts or "." in parts or ".." in parts or "\0" in name or "\\" in name)
 
 
 def in_words(size: int) -> str:
-    """`1.3 GB`."""
+    """A size in bytes as text: `1.3 GB`."""
     for unit, factor in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
         if abs(size) >= factor:
             return f"{size / factor:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Folders on this machine's filesystem, whose files appear whole or not at all."""
+"""Folders on this machine's filesystem, whose files appear completely or not at all."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from pathlib import Path
 
 from trainer.storage.folder import Folder, OutOfSpace
 
-#: The prefix of a file's name while it is being written.
-_HALF = ".writing-"
-#: Bytes that one read fetches.  A read that returns less has reached the file's end.
+#: How a file's name begins while it is being written.
+_PARTIAL = ".writing-"
+#: Bytes of a first read.  A read that returns fewer has reached the end of the file.
 _SMALL = 2**16
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a local file under a temporary name, then rename: whole or not at all, also when
-    several processes write the same file or the power fails."""
+    """Write a local file under a temporary name, then rename it.
+
+    It appears completely or not at all, also if several processes write it or the power fails.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_HALF}{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
@@ -70,7 +72,7 @@ class LocalFolder(Folder):
             descriptor = os.open(self._target(name), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return None
-        # A ledger has tens of thousands of small files, and a Python file takes twice as long.
+        # A ledger has tens of thousands of small files, and Python's `open` takes twice as long.
         try:
             if len(content := os.read(descriptor, _SMALL)) < _SMALL:
                 return content
@@ -104,9 +106,9 @@ class LocalFolder(Folder):
             else:
                 os.unlink(target)
 
-    def clear_halves(self) -> None:
-        for half in self.local.rglob(f"{_HALF}*"):
-            half.unlink(missing_ok=True)
+    def delete_partial_files(self) -> None:
+        for file in self.local.rglob(f"{_PARTIAL}*"):
+            file.unlink(missing_ok=True)
 
     def free(self) -> int | None:
         place = self.local

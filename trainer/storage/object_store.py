@@ -1,10 +1,12 @@
-"""Folders on an object store, through pyarrow: any URI that it knows, `s3://bucket/prefix` first.
+"""Folders in an object store, through pyarrow: `s3://bucket/prefix`, or any other URI it knows.
 
-A URI's options are pyarrow's (`?endpoint_override=...&scheme=http&region=...`).  Credentials come
-from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `~/.aws`), and
-`AWS_MAX_ATTEMPTS` (default 4) bounds how often a request to S3 is tried.  A store that has answered
-before and does not now is waited for, `ORCH_STORE_PATIENCE` seconds (default 60); one that has
-never answered is an error at once: its address may be wrong.
+A URI's options are those of pyarrow (`?endpoint_override=...&scheme=http&region=...`).  Credentials
+come from the environment (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `~/.aws`).
+`AWS_MAX_ATTEMPTS` (default 4) limits how often a request to S3 is tried.
+
+If a store answered before and does not answer now, its requests are repeated for
+`ORCH_STORE_PATIENCE` seconds (default 60).  If it never answered, the first failure is an error,
+because its address may be wrong.
 """
 
 from __future__ import annotations
@@ -28,10 +30,10 @@ T = TypeVar("T")
 
 _CONNECT_TIMEOUT_S = 5
 _PATIENCE_S, _PAUSE_S = 60.0, 1.0
-#: Stores that have answered, as `_store` calls them.
+#: Stores that have answered, by the names that `_store` gives them.
 _reached: set[str] = set()
-#: Words in what a store answers that is away or overloaded.
-_PASSING = (
+#: Words in the errors of a store that is away or overloaded for a while.
+_TEMPORARY = (
     "NETWORK_CONNECTION",
     "SERVICE_UNAVAILABLE",
     "SLOW_DOWN",
@@ -40,7 +42,7 @@ _PASSING = (
     "HTTP status 50",
 )
 _CREDENTIALS = "credentials come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or ~/.aws"
-#: Words in what an object store answers -> what it means and what to do.
+#: Words in an object store's errors -> what they mean and what to do.
 _REASONS = {
     "NO_SUCH_BUCKET": "there is no such bucket; create it first",
     "ACCESS_DENIED": f"access is denied; {_CREDENTIALS}",
@@ -50,9 +52,9 @@ _REASONS = {
 }
 
 
-@functools.lru_cache(maxsize=64)  # finding out a bucket's region costs a request
+@functools.lru_cache(maxsize=64)  # looking up a bucket's region costs a request
 def open_remote(uri: str) -> RemoteFolder:
-    """The folder at a URI.  Raises `StoreError` if pyarrow can make nothing of it."""
+    """The folder at a URI.  Raises `StoreError` if pyarrow does not understand the URI."""
     scheme, _, rest = uri.partition("://")
     user, at, place = rest.partition("@")
     if at and ":" in user:
@@ -62,21 +64,21 @@ def open_remote(uri: str) -> RemoteFolder:
         raise StoreError(f"{uri}: names no bucket; for example s3://bucket/sweeps")
     uri = base.rstrip("/") + mark + options
     try:
-        filesystem, root = _patiently(uri, lambda: fs.FileSystem.from_uri(uri))
+        filesystem, root = _with_retries(uri, lambda: fs.FileSystem.from_uri(uri))
     except (ValueError, OSError, NotImplementedError) as error:
         raise StoreError(f"{uri}: {_reason(error)}") from error
     if isinstance(filesystem, fs.S3FileSystem):
-        filesystem = _patient(filesystem)
+        filesystem = _configured(filesystem)
     return RemoteFolder(uri, filesystem, root.rstrip("/"))
 
 
-def expect(uri: str) -> None:
-    """Somebody has reached this store: when it does not answer now, it is waited for."""
+def mark_reached(uri: str) -> None:
+    """Note that this store has answered, so that later failures are repeated for a while."""
     _reached.add(_store(uri))
 
 
 class RemoteFolder(Folder):
-    """A folder of an object store, through pyarrow."""
+    """A folder in an object store, through pyarrow."""
 
     def __init__(self, path: str, filesystem: Any, root: str):
         super().__init__(path)
@@ -98,7 +100,7 @@ class RemoteFolder(Folder):
         return RemoteFolder(path, self._filesystem, f"{self._root}/{name}")
 
     def write(self, name: str, content: bytes) -> str:
-        self._ask(lambda: self._put(self._target(name), content))
+        self._request(lambda: self._put(self._target(name), content))
         return hashlib.sha256(content).hexdigest()
 
     def read(self, name: str) -> bytes | None:
@@ -111,19 +113,19 @@ class RemoteFolder(Folder):
             except FileNotFoundError:
                 return None
 
-        return self._ask(get)
+        return self._request(get)
 
     def has(self, name: str) -> bool:
         target = self._target(name)
-        found = self._ask(lambda: self._filesystem.get_file_info(target))
-        return bool(found.type != fs.FileType.NotFound)
+        info = self._request(lambda: self._filesystem.get_file_info(target))
+        return bool(info.type != fs.FileType.NotFound)
 
     def names(self, name: str = "") -> list[str]:
         return sorted(info.base_name for info in self._list(name))
 
     def folders(self) -> list[str]:
-        found = self._list("")
-        return sorted(info.base_name for info in found if info.type == fs.FileType.Directory)
+        entries = self._list("")
+        return sorted(info.base_name for info in entries if info.type == fs.FileType.Directory)
 
     def delete(self, name: str) -> None:
         target = self._target(name)
@@ -135,10 +137,10 @@ class RemoteFolder(Folder):
                 else:
                     self._filesystem.delete_file(target)
 
-        self._ask(remove)
+        self._request(remove)
 
-    def clear_halves(self) -> None:
-        """There are none: a put is whole."""
+    def delete_partial_files(self) -> None:
+        """There are none, because a put is complete or does not happen."""
 
     def free(self) -> int | None:
         return None
@@ -146,7 +148,7 @@ class RemoteFolder(Folder):
     def _list(self, name: str) -> list[Any]:
         target = self._target(name) if name else self._root
         selector = fs.FileSelector(target, allow_not_found=True)
-        return self._ask(lambda: list(self._filesystem.get_file_info(selector)))
+        return self._request(lambda: list(self._filesystem.get_file_info(selector)))
 
     def _target(self, name: str) -> str:
         return f"{self._root}/{self._within(name)}"
@@ -157,61 +159,62 @@ class RemoteFolder(Folder):
             stream.write(content)
             stream.close()
         except BaseException:
-            # A stream can only be closed, which puts what it holds: not the whole, perhaps.
+            # A stream can only be closed, and that may put a file that is not complete.
             with contextlib.suppress(OSError, ValueError):
                 stream.close()
                 self._filesystem.delete_file(target)
             raise
 
-    def _ask(self, action: Callable[[], T]) -> T:
+    def _request(self, action: Callable[[], T]) -> T:
         try:
-            found = _patiently(self.path, action)
+            result = _with_retries(self.path, action)
         except OSError as error:
             raise StoreError(f"{self.path}: {_reason(error)}") from error
-        expect(self.path)
-        return found
+        mark_reached(self.path)
+        return result
 
 
-def _patiently(uri: str, action: Callable[[], T]) -> T:
-    """Do it again while a store that has answered before does not; in the end its `OSError`.
+def _with_retries(uri: str, action: Callable[[], T]) -> T:
+    """Repeat an action while a store that answered before is away.  Raises its last `OSError`.
 
-    Every action here may be done twice: a file is put whole, and what is gone may be deleted.
+    Every action can be repeated: a put writes a whole file, and deleting a missing file is fine.
     """
     store, begun = _store(uri), time.monotonic()
     failed = False
     while True:
         try:
-            found = action()
+            result = action()
         except OSError as error:
             waited = time.monotonic() - begun
-            passing = any(word in str(error) for word in _PASSING)
-            if not passing or store not in _reached or waited + _PAUSE_S > _patience():
-                _reached.discard(store)  # waited for once, not again by every request to come
+            temporary = any(word in str(error) for word in _TEMPORARY)
+            if not temporary or store not in _reached or waited + _PAUSE_S > _patience():
+                _reached.discard(store)  # so that later requests do not all wait again
                 raise
             failed = True
             time.sleep(_PAUSE_S)
             continue
-        if failed:  # only now: a log that is kept in this store waits for it too
+        if failed:  # not earlier: if this store holds the log, the message would wait for it too
             logger.info("%s: the store was away for %.0f s", uri, time.monotonic() - begun)
-        return found
+        return result
 
 
 def _store(uri: str) -> str:
-    """The part of a URI that says which store it is: everything but the path in the bucket."""
+    """The part of a URI that identifies the store: everything except the path in the bucket."""
     base, _, options = uri.partition("?")
     scheme, _, rest = base.partition("://")
     return f"{scheme}://{rest.partition('/')[0]}?{options}"
 
 
 def _patience() -> float:
-    given = os.environ.get("ORCH_STORE_PATIENCE", "")
-    return float(given) if given.replace(".", "", 1).isdigit() else _PATIENCE_S
+    """Seconds for which requests to an absent store are repeated."""
+    text = os.environ.get("ORCH_STORE_PATIENCE", "")
+    return float(text) if text.replace(".", "", 1).isdigit() else _PATIENCE_S
 
 
-def _patient(filesystem: Any) -> Any:
-    """The same S3 with what a URI cannot say: bounded retries, and one put for a small file.
+def _configured(filesystem: Any) -> Any:
+    """The same S3 with options that a URI cannot have: limited retries, one put for a small file.
 
-    What a URI gives repeats failed connections only, and a busy server's 503 would end a trial.
+    Without them only failed connections are repeated, and a busy server's 503 would end a trial.
     """
     attempts = os.environ.get("AWS_MAX_ATTEMPTS", "")
     retry = fs.AwsStandardS3RetryStrategy(max_attempts=int(attempts) if attempts.isdigit() else 4)
@@ -227,6 +230,7 @@ def _patient(filesystem: Any) -> Any:
 
 
 def _reason(error: BaseException) -> str:
-    said = str(error).partition("\n")[0]
-    meant = next((reason for word, reason in _REASONS.items() if word in said), "")
-    return f"{meant} ({said})" if meant else said
+    """The first line of the error, after what it means if that is known."""
+    text = str(error).partition("\n")[0]
+    meaning = next((reason for word, reason in _REASONS.items() if word in text), "")
+    return f"{meaning} ({text})" if meaning else text

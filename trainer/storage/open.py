@@ -1,4 +1,4 @@
-"""From a path or URI to its folder: the one place that knows every kind of storage."""
+"""From a path or URI to its folder.  Only this module knows every kind of storage."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainer.storage.local_folder import LocalFolder
 
 
 def open_folder(place: str | os.PathLike[str] | Folder) -> Folder:
-    """The folder at a path or URI.  Raises `StoreError` if there can be none."""
+    """The folder at a path or URI.  Raises `StoreError` if the URI is not valid."""
     if isinstance(place, Folder):
         return place
     path = str(place)
@@ -18,8 +18,7 @@ def open_folder(place: str | os.PathLike[str] | Folder) -> Folder:
         return LocalFolder(urllib.parse.unquote(urllib.parse.urlsplit(path).path))
     if not is_uri(path):
         return LocalFolder(path)
-    from trainer.storage.object_store import (
-        open_remote,  # most folders are local, and pyarrow loads slowly
-    )
+    # Imported here because most folders are local, and pyarrow imports slowly.
+    from trainer.storage.object_store import open_remote
 
     return open_remote(path)

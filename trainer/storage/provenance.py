@@ -1,4 +1,4 @@
-"""On what and with what a trial ran: versions, git commit, device."""
+"""What a trial ran on: versions, git commit, device."""
 
 from __future__ import annotations
 
@@ -27,29 +27,21 @@ def describe_run(device: torch.device) -> dict[str, Any]:
 
 @functools.cache
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    """Versions of Python and of the packages that decide the results."""
+    versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
-            found[package] = metadata.version(package)
+            versions[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
-            continue  # the trainer also runs from a bare checkout
-    return found
+            continue  # the trainer also runs from a checkout that is not installed
+    return versions
 
 
 @functools.cache
 def git_commit() -> str:
-    """Commit of the checkout this package lies in, `-dirty` if changed; empty if unknown."""
-    folder = Path(__file__).parent
-    command = [
-        "git",
-        "-C",
-        str(folder),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    """The commit of this checkout, with `-dirty` if files changed; empty if unknown."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe"]
+    command += ["--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):

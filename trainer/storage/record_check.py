@@ -1,4 +1,4 @@
-"""The check of an epoch's record: whoever reads on can rely on what `trainer.metrics` promises."""
+"""The check of an epoch's record, after which readers can rely on `trainer.metrics`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainer.storage.folder import is_inside
 
 
 def problem_with(record: dict[str, Any] | None, epoch: int) -> str:
-    """What is wrong with the record of this epoch, or nothing."""
+    """What is wrong with the record of this epoch; empty if nothing."""
     if record is None:
         return "is not a JSON object"
     if type(record.get("epoch")) is not int or record["epoch"] != epoch:
@@ -69,7 +69,7 @@ _MISSING = object()
 
 
 class _Rules:
-    """A table's demands, ready for the 100,000 records of a large sweep."""
+    """A table's requirements, prepared for the 100,000 records of a large sweep."""
 
     def __init__(self, table: Mapping[str, Field]):
         self._fields = [
@@ -80,7 +80,7 @@ class _Rules:
         ]  # fmt: skip
 
     def first_wrong(self, values: Mapping[str, Any]) -> Field | None:
-        """The first field whose value is not what it must be."""
+        """The first field that does not meet its requirement."""
         for field, name, must_be_there, may_be_null, is_right in self._fields:
             value = values.get(name, _MISSING)
             if value is _MISSING:

@@ -1,8 +1,8 @@
 """The trial directory: the truth about a trial.
 
-Every file is written once and whole (trainer.storage.folder).  The commit record of an epoch is
-written last and names its files with their sha256; an epoch without its record did not happen.
-What is read may have been damaged or written by others: what is not as it must be does not count.
+Every file is written once and completely (trainer.storage.folder).  The commit record of an epoch
+is written last and names its files with their sha256.  An epoch without its record did not happen.
+Files may be damaged or written by others, so readers ignore what is not valid.
 """
 
 from __future__ import annotations
@@ -32,66 +32,62 @@ __all__ = [
 logger = logging.getLogger("trainer")
 
 KEPT_CHECKPOINTS = 2
-#: Kept free behind every commit, so that an end record always fits.
+#: Bytes that stay free after every commit, so that an end record always fits.
 MARGIN_BYTES = 8 * 2**20
 ENDS = ("complete", "pruned", "failed")
 _RECORD = re.compile(r"(\d{3,})\.json")
 
 
 class TrialDirectory:
-    """One trial's files: a folder, given as one, as a path or as a URI (`s3://...`).
+    """One trial's files in a folder, given as `Folder`, path or URI (`s3://...`).
 
-    Raises `StoreError` (`OutOfSpace` where that is the reason), on a local filesystem `OSError`.
+    Methods raise `StoreError` (`OutOfSpace` for a full disk), and on a local filesystem `OSError`.
     """
 
     def __init__(self, place: str | os.PathLike[str] | Folder):
         self.folder = open_folder(place)
         self.path = self.folder.path
 
-    # -- files ------------------------------------------------------------------------------
-
     def write(self, name: str, content: bytes) -> str:
-        """Write a file whole or not at all; returns its sha256."""
+        """Write a file completely or not at all; returns its sha256."""
         return self.folder.write(name, content)
 
     def read(self, name: str) -> bytes | None:
-        """A file's content, or None if there is none."""
+        """A file's content; None if it does not exist."""
         return self.folder.read(name)
 
     def link(self, name: str, other: TrialDirectory) -> None:
-        """Have another trial's file too, under the same name; nothing if it is not there."""
+        """Add a file of another trial under the same name, if it exists."""
         self.folder.link(name, other.folder)
 
     def names(self, folder: str) -> list[str]:
-        """What lies in a folder of the trial (`logs`), sorted; empty if it is not there."""
+        """The sorted content of a folder of the trial (`logs`); empty if it does not exist."""
         return self.folder.names(folder)
 
-    # -- what a trial says of itself -----------------------------------------------------------
-
     def config(self) -> dict[str, Any] | None:
-        """config.json, or None before the trial's first start."""
+        """The content of config.json; None before the trial's first start."""
         return _parsed(self.read("config.json"))
 
     def write_config(self, description: dict[str, Any]) -> None:
         self.write("config.json", _json(description))
 
     def records(self) -> list[dict[str, Any]]:
-        """Commit records 1..n without a gap; what follows a gap or cannot be read is left out."""
+        """Commit records 1..n, up to the first one that is missing or not valid."""
         return self.history()[0]
 
     def history(self) -> tuple[list[dict[str, Any]], str]:
-        """`records()`, and what is wrong with the record behind them; empty if there is none."""
-        found: list[dict[str, Any]] = []
-        while (content := self.read(name := record_name(len(found) + 1))) is not None:
+        """`records()`, and what is wrong with the record after them; empty if there is none."""
+        records: list[dict[str, Any]] = []
+        while (content := self.read(name := record_name(len(records) + 1))) is not None:
             record = _parsed(content)
-            if wrong := problem_with(record, len(found) + 1):
-                return found, f"{name}: {wrong}"
+            if wrong := problem_with(record, len(records) + 1):
+                return records, f"{name}: {wrong}"
             assert record is not None
-            found.append(record)
-        return found, ""
+            records.append(record)
+        return records, ""
 
     def end(self) -> dict[str, Any] | None:
-        """end.json (`status`, `reason`, `summary`), or None while the trial is unfinished."""
+        """end.json (`status`, `reason`, `summary`); None if the trial has not ended."""
         end = _parsed(self.read("end.json"))
         if end is None or end.get("status") not in ENDS:
             return None
@@ -108,13 +104,11 @@ class TrialDirectory:
             "end.json", _json({"status": status, "reason": reason, "summary": summary or {}})
         )
 
-    # -- epochs -------------------------------------------------------------------------------
-
     def commit(self, record: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
-        """Write an epoch's files, then its record; then drop checkpoints that are too old.
+        """Write an epoch's files, then its record; then delete old checkpoints.
 
         Returns the record with `files`: name -> sha256.  Raises `OutOfSpace` before or while it
-        writes; nothing of the epoch is there then, and the epochs before it are untouched.
+        writes.  Then nothing of the epoch remains, and earlier epochs are untouched.
         """
         epoch = record["epoch"]
         if wrong := problem_with(record, epoch):
@@ -127,13 +121,13 @@ class TrialDirectory:
             record = {**record, "files": hashes}
             self.write(record_name(epoch), _json(record))
         except OutOfSpace:
-            self._take_back(epoch, files)
+            self._roll_back(epoch, files)
             raise
         self._drop_checkpoints(before=epoch - KEPT_CHECKPOINTS + 1)
         return record
 
-    def _take_back(self, epoch: int, files: dict[str, bytes]) -> None:
-        """Give back the space of an epoch that was not committed."""
+    def _roll_back(self, epoch: int, files: dict[str, bytes]) -> None:
+        """Delete the files of an epoch that was not committed."""
         for name in (*files, f"checkpoints/{epoch:03d}"):
             with contextlib.suppress(OSError, StoreError):
                 self.folder.delete(name)
@@ -151,14 +145,14 @@ class TrialDirectory:
         return content
 
     def resume_point(self) -> tuple[list[dict[str, Any]], list[str]]:
-        """The committed epochs to go on from, and a note on every epoch that was given up.
+        """The committed epochs to resume after, and a note about every epoch that is given up.
 
-        An epoch whose record cannot be read or whose files are gone or do not match their sha256
-        falls back to the one before (and with no checkpoint left to the start).  Records behind
-        those returned are deleted, and so is what a writer that was killed left half-written.
-        Every note is also logged as a warning.
+        If an epoch's record is not valid, or its files are missing or do not match their sha256,
+        the trial falls back to the epoch before, without any checkpoint to the start.  This deletes
+        all later records, and incomplete files of killed writers.  Notes are also logged as
+        warnings.
         """
-        self.folder.clear_halves()
+        self.folder.delete_partial_files()
         records, wrong = self.history()
         notes = [_given_up(len(records) + 1, wrong)] if wrong else []
         while records and (broken := self._broken(records[-1])):
@@ -166,14 +160,14 @@ class TrialDirectory:
             records.pop()
         for note in notes:
             logger.warning("%s: %s", self.path, note)
-        for name in reversed(self.names("epochs")):  # a crash in between leaves no gap
+        for name in reversed(self.names("epochs")):  # reversed, so that a crash leaves no gap
             match = _RECORD.fullmatch(name)
             if match and int(match[1]) > len(records):
                 self.folder.delete(f"epochs/{name}")
         return records, notes
 
     def _broken(self, record: dict[str, Any]) -> str:
-        """Why an epoch cannot be gone on from, or nothing."""
+        """Why the trial cannot resume after an epoch; empty if it can."""
         files, epoch = record.get("files", {}), record["epoch"]
         if not any(name.startswith(checkpoint_name(epoch, "")) for name in files):
             return "its record names no checkpoint"
@@ -202,9 +196,9 @@ def record_name(epoch: int) -> str:
     return f"epochs/{epoch:03d}.json"
 
 
-#: What `json.loads` makes of it, sooner; it refuses more (NaN, halves of surrogate pairs).
+#: As `json.loads` but faster; it refuses NaN and halves of surrogate pairs.
 _quick_loads: Callable[[bytes], Any] = json.loads
-with contextlib.suppress(ImportError):  # the trainer alone does without
+with contextlib.suppress(ImportError):  # the trainer does not require it
     import orjson
 
     _quick_loads = orjson.loads

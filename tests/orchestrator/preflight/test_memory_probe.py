@@ -134,7 +134,7 @@ def test_memory_that_nobody_knows_is_no_measurement(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory_probe, "free_memory", lambda device: float("inf"))
-    with pytest.raises(SystemExit, match="cannot be known"):
+    with pytest.raises(SystemExit, match="does not report how much memory"):
         memory_probe._take(small_config(cache))
 
 
@@ -218,8 +218,8 @@ def test_what_the_file_says_is_kept(cache: Path, monkeypatch: pytest.MonkeyPatch
     kept = probed(make_spec(cache, resources={"gpu": 0.5, "max_concurrent": 3}), said.append)
     assert (kept.resources.gpu, kept.resources.max_concurrent) == (0.5, 3)
     assert said[2:] == [
-        "probe: resources.gpu is given and stays 0.5",
-        "probe: resources.max_concurrent is given and stays 3",
+        "probe: resources.gpu stays 0.5, as configured",
+        "probe: resources.max_concurrent stays 3, as configured",
     ]
     # As many at once as the given share allows, not as memory would.
     assert (

@@ -121,7 +121,7 @@ def test_trials_with_epochs_behind_them_go_on_first(tmp_path: Path) -> None:
     for job, epochs in zip(jobs, (0, 1, 2), strict=True):
         begin(queue, job, epochs=epochs)
     again = open_queue(tmp_path, spec)
-    assert again.begun == 2 and again.done == 0
+    assert again.started == 2 and again.done == 0
     assert [next_job(again) for _ in range(3)] == jobs[::-1]
 
 

@@ -199,7 +199,7 @@ def test_every_ended_trial_is_read_once(tmp_path: Path) -> None:
     queue = open_queue(tmp_path, spec, ledger=ledger)
     while (job := queue.next()) is not None:
         opened = reads["directories"]
-        queue.planned, queue.done, queue.begun  # noqa: B018
+        queue.planned, queue.done, queue.started  # noqa: B018
         assert reads["directories"] == opened
         directory = TrialDirectory(queue.ledger.path(job.trial_id))
         directory.write_config({"config": job.config.to_dict(), **job.identity})

@@ -18,7 +18,7 @@ ALGORITHMS = ["tpe", "nsga2", "random"]
 
 def answer(suggestions: Suggestions, suggestion: Suggestion, *values: float) -> None:
     suggestions.accept(suggestion)
-    suggestions.tell(suggestion, {suggestion.key: Outcome("complete", values, 1)})
+    suggestions.end(suggestion, {suggestion.key: Outcome("complete", values, 1)})
 
 
 def ask(suggestions: Suggestions, count: int, score: Any = lambda params: 0.5) -> list[Suggestion]:
@@ -130,7 +130,7 @@ def test_an_entry_from_outside_the_space_takes_no_dimension_out_of_the_search(
     again = Suggestions(spec)
     for suggestion in found[:13]:
         recalled = again.recall(suggestion.record)
-        again.tell(recalled, {"t": Outcome("complete", (-abs(recalled.params["dropout"]),), 1)})
+        again.end(recalled, {"t": Outcome("complete", (-abs(recalled.params["dropout"]),), 1)})
     assert again.ask() is not None
     assert abs(found[-1].params["dropout"] - 0.3) < 0.1
 
@@ -159,12 +159,12 @@ def test_a_restarted_nsga2_goes_on_with_its_population() -> None:
     again = Suggestions(spec)
     for suggestion in whole[:10]:
         recalled = again.recall(suggestion.record)
-        again.tell(recalled, {"t": Outcome("complete", (score(recalled.params),), 1)})
+        again.end(recalled, {"t": Outcome("complete", (score(recalled.params),), 1)})
     assert ask(again, 10, score) == whole[10:]
     forgetful = Suggestions(spec)
     for suggestion in whole[:10]:
         recalled = forgetful.recall(suggestion.record | {"notes": {}})
-        forgetful.tell(recalled, {"t": Outcome("complete", (score(recalled.params),), 1)})
+        forgetful.end(recalled, {"t": Outcome("complete", (score(recalled.params),), 1)})
     assert {s.notes["generation"] for s in ask(forgetful, 4, score)} == {0}
 
 
@@ -280,13 +280,13 @@ def load(tmp_path: Path, search: str, study: str = "journal", *overrides: str) -
 @pytest.mark.parametrize(
     ("search", "overrides", "message"),
     [
-        ("{per: samplr}", [], "search.per: 'samplr' is no dimension of the space (did you mean"),
+        ("{per: samplr}", [], "search.per: 'samplr' is not a dimension of the space (did you mean"),
         ("{per: dropout}", [], "search.per: dropout has no choices; allowed: sampler"),
         ("{per: B}", [], "search.per: B is not always searched; allowed: sampler"),
         ("{per: sampler, algorithm: list}", [], "search.per: a list search"),
         ("{per: sampler, algorithm: grid}", [], "search.per: a grid search"),
-        ("{per: sampler}", ["enqueue=[{B: 320}]"], "enqueue[0]: says no sampler"),
-        ("{per: sampler}", ["enqueue=[{sampler: cycle}]"], "enqueue[0].sampler: is no choice"),
+        ("{per: sampler}", ["enqueue=[{B: 320}]"], "enqueue[0]: has no sampler"),
+        ("{per: sampler}", ["enqueue=[{sampler: cycle}]"], "enqueue[0].sampler: is not a choice"),
         ("{algorithm: gp}", [], "space.B.when.sampler: gp cannot model a dimension"),
         ("{algorithm: gp, per: sampler}", [], "space.freeze.when.B: gp cannot model"),
         ("{algorithm: nsga}", [], "unknown value 'nsga' (did you mean 'nsga2'?)"),
@@ -313,8 +313,8 @@ def test_a_gp_is_allowed_where_only_the_choice_of_per_decides(tmp_path: Path) ->
     text = "\n".join(dry_run.lines(spec))
     assert "60 configurations (20 of each sampler) x 1 seed = 60 trials" in text
     assert "59 further configurations proposed by gp" in text
-    assert "a search of its own for each sampler (round_robin, annealed, arrp), in turns" in text
-    assert "Optuna's study to look at: a file beside the trials" in text
+    assert "a separate search for each sampler (round_robin, annealed, arrp), in turn" in text
+    assert "Optuna's study: a file in the sweep's folder" in text
     described = dry_run.plan(spec)
     assert (described["per"], described["configurations"]) == ("sampler", 60)
     assert (described["study"], described["proposed"]) == ("journal", 59)
@@ -324,6 +324,6 @@ def test_the_plan_says_what_an_algorithm_does_not_look_at(tmp_path: Path) -> Non
     text = "\n".join(
         dry_run.lines(load(tmp_path, "{algorithm: nsga2}", "none", "scheduler.name=asha"))
     )
-    assert "generations of 4, the first drawn at random" in text
-    assert "nsga2 learns nothing from trials that asha stops" in text
-    assert "Optuna's study to look at: none" in text
+    assert "generations of 4, the first one random" in text
+    assert "nsga2 ignores the results of trials that asha stops" in text
+    assert "Optuna's study: none" in text

@@ -83,8 +83,8 @@ tracking: {uri: somewhere}
         "sweep.yaml:9: space.dropot: unknown key (did you mean 'dropout'?)": "sampler",
         "sweep.yaml:10: space.device:": "",
         "sweep.yaml:11: space.dropout: low 0.5 is above high 0.1": "",
-        "sweep.yaml:13: search: stands twice (first in line 12)": "",
-        "sweep.yaml:14: resources.gpu: above 1 only whole numbers": "",
+        "sweep.yaml:13: search: appears twice (first in line 12)": "",
+        "sweep.yaml:14: resources.gpu: must be a whole number if it is above 1": "",
         "sweep.yaml:14: resources.cpus: unknown key (did you mean 'cpu'?)": "max_concurrent",
         "sweep.yaml:15: tracking.uri:": "sqlite",
     }
@@ -100,11 +100,11 @@ tracking: {uri: somewhere}
     ("search", "message"),
     [
         ("{algorithm: tpee}", "algorithm: unknown value 'tpee' (did you mean 'tpe'?)"),
-        ("{seeds: [1, 1]}", "seeds: a seed stands twice"),
+        ("{seeds: [1, 1]}", "seeds: a seed appears twice"),
         ("{seeds: []}", "seeds: is empty"),
         ("{num_trials: many}", "num_trials: 'many' is not a whole number"),
         ("{objectives: {dev_scor: max}}", "objectives.dev_scor: unknown value 'dev_scor'"),
-        ("{algorithm: list}", "algorithm: a list search runs the configs of enqueue"),
+        ("{algorithm: list}", "algorithm: a list search runs the entries of enqueue"),
         ("{algorithm: grid}", "space.lambda: a grid needs choices or a step"),
     ],
 )
@@ -123,7 +123,7 @@ def test_a_wrong_search_is_refused(tmp_path: Path, search: str, message: str) ->
         ("{choices: [1], when: {sampler: single}}", "when.sampler: sampler is never 'single'"),
         (
             "{choices: [1], when: {lambda: 0.5}}",
-            "when.lambda: must stand before what depends on it",
+            "when.lambda: must come before what depends on it",
         ),
         ("{choices: [1], when: {combiner: [pcgrd]}}", "when.combiner[0]: unknown value 'pcgrd'"),
         ("{choices: [1], low: 3}", "choices and low exclude each other"),
@@ -131,7 +131,7 @@ def test_a_wrong_search_is_refused(tmp_path: Path, search: str, message: str) ->
         ("{low: 1.5, high: 3}", "low must be a whole number"),
         ("{low: 1, high: 10, step: 4}", "step 4 does not lead from low to high"),
         ("{low: 0, high: 10}", "low: 0 is outside its range"),
-        ("{choices: [1, 1]}", "a choice stands twice"),
+        ("{choices: [1, 1]}", "a choice appears twice"),
         ("[1, 2]", "is not a mapping"),
     ],
 )
@@ -276,7 +276,7 @@ def test_a_grid_with_an_impossible_point_is_one_message(tmp_path: Path) -> None:
         "space={tasks: {choices: [[sst, qqp, sts], [sst]]}, "
         "pair: {choices: [cross, {sts: siamese}]}}"
     )
-    with pytest.raises(ConfigError, match="is no valid config: pair.sts"):
+    with pytest.raises(ConfigError, match="is not a valid config: pair.sts"):
         load(tmp_path, GOOD, space, "search={algorithm: grid}", "enqueue=[]")
 
 

@@ -121,7 +121,7 @@ def test_emulated_bf16_is_the_same_trial_as_bf16() -> None:
 
 def test_inactive_keys_have_reasons() -> None:
     reasons = TrainConfig.from_dict({"sampler": "round_robin"}).inactive()
-    assert reasons["lambda"] == "sampler round_robin reads no lambda"
+    assert reasons["lambda"] == "sampler round_robin does not use lambda"
     assert {"B", "draws_per_step", "data.seed", "data.size"} <= set(reasons)
 
 

@@ -49,7 +49,7 @@ def test_the_perturbation_stays_in_its_ball_and_is_worse_than_chance(
     )  # fmt: skip
     run.model.eval()
     task, packed = run.tasks["sst"], run.corpus.splits["sst"]["train"].packed(np.arange(16))
-    output = run.forward("sst", packed).detach()
+    output = run.model("sst", packed).detach()
     shift = run.smart._worst_shift(task, packed, output)
     sizes = torch.linalg.vector_norm(shift, ord=order, dim=-1)
     assert sizes.max() <= 0.5 + 1e-5

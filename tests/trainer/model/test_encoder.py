@@ -84,7 +84,9 @@ def test_reproduces_transformers(folder: Path, lengths: list[int], first: list[i
     data = batch(lengths, first)
     with torch.no_grad():
         encoder, packed = ours(folder), packed_of(data)
-        states, pooled = encoder.states(packed), encoder(packed)
+        states, pooled = encoder.embeddings(packed), encoder(packed)
+        for layer in encoder.layers:
+            states = layer(states, packed)
     their_states, their_pooled = theirs(BertModel.from_pretrained(folder).eval(), *data)
     real = sum(lengths)  # fillers stand behind
     assert (states[:real] - their_states).abs().max() < 1e-5

@@ -94,7 +94,7 @@ def test_a_frozen_encoder_runs_no_backward(cache: Path) -> None:
     run.parameters.freeze(frozen_segments("encoder", names_of(run)))
     packed = run.corpus.splits["qqp"]["train"].packed(torch.arange(4).numpy())
     assert not run.model.encoder(packed).requires_grad
-    assert run.forward("qqp", packed).requires_grad
+    assert run.model("qqp", packed).requires_grad
 
 
 def test_thawed_parameters_move_again(cache: Path) -> None:

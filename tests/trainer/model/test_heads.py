@@ -34,7 +34,7 @@ def backward(run: Run, task: str) -> None:
     rows = np.arange(8)
     packed = split.packed(rows)
     run.parameters.begin_step(1, [task], packed.words)
-    output = run.forward(task, packed)
+    output = run.model(task, packed)
     task_loss(run.tasks[task], output, torch.from_numpy(split.labels_of(rows))).backward()
     run.parameters.combine(None, packed.words)
 
@@ -56,7 +56,7 @@ def test_outputs_have_a_row_for_every_example(cache: Path, mode: str) -> None:
     run = a_run(cache, **MODES[mode])
     for task, shape in {"sst": (3, 5), "qqp": (3,), "sts": (3,)}.items():
         packed = run.corpus.splits[task]["dev"].packed(np.array([4, 0, 2]))
-        assert run.forward(task, packed).shape == shape
+        assert run.model(task, packed).shape == shape
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -66,8 +66,8 @@ def test_an_examples_output_does_not_depend_on_its_neighbours(cache: Path, mode:
     with torch.no_grad():
         for task in run.tasks:
             split = run.corpus.splits[task]["dev"]
-            together = run.forward(task, split.packed(np.arange(9)))
-            alone = [run.forward(task, split.packed(np.array([i])))[0] for i in range(9)]
+            together = run.model(task, split.packed(np.arange(9)))
+            alone = [run.model(task, split.packed(np.array([i])))[0] for i in range(9)]
             assert torch.allclose(together, torch.stack(alone), atol=1e-5)
 
 

@@ -74,7 +74,7 @@ def test_it_trains_like_ours_and_only_what_it_reads_is_its_identity(
 ) -> None:
     config = small_config(cache, sampler="backwards", B=2)
     assert config.canonical()["B"] == 2 and "lambda" not in config.canonical()
-    assert config.inactive()["lambda"] == "sampler backwards reads no lambda"
+    assert config.inactive()["lambda"] == "sampler backwards does not use lambda"
     run = Run(config)
     assert run.description()["versions"]["my-samplers"] == "1.0"
     record, _ = train_epoch(run, 1)
@@ -98,8 +98,8 @@ def test_an_unknown_name_lists_what_is_installed(installed: None) -> None:
     ("name", "reason"),
     [
         ("gone", "gone: .*test_entry_points:not_there cannot be loaded: AttributeError"),
-        ("number", "number: .*test_entry_points:number is no function"),
-        ("worded", "worded reads size, which are no keys of samplers.*B, steps_per_epoch"),
+        ("number", "number: .*test_entry_points:number is not a function"),
+        ("worded", "worded reads size, which are not keys of samplers.*B, steps_per_epoch"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_starts(
@@ -125,19 +125,19 @@ CHANCE = np.random.default_rng()
     [
         (lambda epoch: [], "no phase"),
         (lambda epoch: [3], "a phase is not a trainer.samplers.Phase"),
-        (lambda epoch: [Phase("main", [])], "phase main: no step"),
-        (lambda epoch: round_robin(epoch) * 2, "two phases have one name"),
-        (plan(), "a step has one draw of each of its tasks"),
-        (plan(Draw("sst", rows(1)), Draw("sst", rows(2))), "one draw of each of its tasks"),
+        (lambda epoch: [Phase("main", [])], "phase main has no step"),
+        (lambda epoch: round_robin(epoch) * 2, "two phases have the same name"),
+        (plan(), "needs one draw for each of its tasks"),
+        (plan(Draw("sst", rows(1)), Draw("sst", rows(2))), "one draw for each of its tasks"),
         (plan(Draw("mnli", rows(1))), "step 1: unknown task 'mnli'; allowed: sst, qqp, sts"),
-        (plan(Draw("sts", rows(20))), "rows of sts are no int64 numbers from 0 to 19"),
-        (plan(Draw("sts", rows(-1))), "rows of sts are no int64 numbers from 0 to 19"),
-        (plan(Draw("sts", rows())), "rows of sts are no int64 numbers"),
-        (plan(Draw("sts", np.array([1.0]))), "rows of sts are no int64 numbers"),
+        (plan(Draw("sts", rows(20))), "rows of sts must be int64 from 0 to 19"),
+        (plan(Draw("sts", rows(-1))), "rows of sts must be int64 from 0 to 19"),
+        (plan(Draw("sts", rows())), "rows of sts must be int64"),
+        (plan(Draw("sts", np.array([1.0]))), "rows of sts must be int64"),
         (lambda epoch: epoch.sizes["mnli"], "KeyError: 'mnli'"),
         (
             lambda epoch: [Phase("main", [(Draw("qqp", CHANCE.permutation(100)),)])],
-            "its plan differs from call to call; draw from epoch.generator",
+            "its phases differ from call to call; take all randomness from epoch.generator",
         ),
     ],
 )

@@ -95,7 +95,7 @@ def test_a_place_that_cannot_be_written_is_one_message(
         s3.format("nowhere/x"): "there is no such bucket",
         s3.format("bucket/x") + "&colour=blue": "Unexpected query parameter",
         DEAD: "does not answer",
-        "s3://key:secret@bucket/x": "s3://bucket/x: no passwords in the address",
+        "s3://key:secret@bucket/x": "s3://bucket/x: the address must not contain a password",
         "s3://": "names no bucket",
         "floppy://a": "Unrecognized filesystem type",
     }.items():
