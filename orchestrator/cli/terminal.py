@@ -61,7 +61,7 @@ class Patience:
     def __init__(self, text: str):
         self._text = text
         self._shown = False
-        self._timer = threading.Timer(_PATIENCE, self._show)
+        self._timer = threading.Timer(_PATIENCE, self._say)
         self._timer.daemon = True
 
     def __enter__(self) -> Patience:
@@ -76,9 +76,6 @@ class Patience:
         if self._shown:
             self._say()
 
-    def _show(self) -> None:
-        self._shown = True
-        self._say()
-
     def _say(self) -> None:
+        self._shown = True
         print(f"{self._text} ...", file=sys.stderr, flush=True)

@@ -11,7 +11,7 @@ from orchestrator.compare.diagnostics import conflicts, unlearned_tasks
 from orchestrator.compare.methods import Method
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.output import sentences
-from orchestrator.compare.results import Contrast, Estimate, MethodComparison, Standing
+from orchestrator.compare.results import Contrast, MethodComparison, Standing
 from orchestrator.compare.statistics import (
     best_of_k,
     epochs_to_score,
@@ -19,8 +19,9 @@ from orchestrator.compare.statistics import (
     pareto_frontier,
     speed_up,
 )
+from orchestrator.compare.statistics.bootstrap import Estimate
 from orchestrator.compare.statistics.honest_scores import HonestScores
-from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE
+from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE, Difference
 from orchestrator.compare.statistics.scores import OVERALL
 from orchestrator.errors import UserError
 from orchestrator.ledger.timing_sessions import timings
@@ -158,7 +159,7 @@ class _Comparing:
             return contrast
         for name in self.metrics:
             value, draws = honest.contrast(method.name, other.name, contrast.seeds, name)
-            contrast.differences[name] = hypothesis_tests.difference(name, value, draws)
+            contrast.differences[name] = Difference(name, value, *draws.interval(CONFIDENCE))
         for name in (method.name, other.name):
             scores, _ = honest.fits[name].by_seed(contrast.seeds)
             contrast.scores[name] = float(honest.score(scores).mean())

@@ -98,9 +98,9 @@ class Row:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `numbers` are keyed by dotted names."""
-        plain = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "records"}
-        named = {dotted(place): spread for place, spread in self.numbers.items()}
-        return {key: _plain(value) for key, value in {**plain, "numbers": named}.items()}
+        named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "records"}
+        numbers = {dotted(place): spread for place, spread in self.numbers.items()}
+        return {key: plain(value) for key, value in {**named, "numbers": numbers}.items()}
 
 
 @dataclass(frozen=True)
@@ -257,7 +257,10 @@ def minutes_problem(
     return ""
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Spread):
-        return vars(value)
-    return {k: _plain(v) for k, v in value.items()} if isinstance(value, dict) else value
+def plain(value: Any) -> Any:
+    """JSON values: dataclasses become mappings, tuples become lists."""
+    if hasattr(value, "__dataclass_fields__"):
+        value = vars(value)
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    return [plain(each) for each in value] if isinstance(value, list | tuple) else value

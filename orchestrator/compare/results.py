@@ -5,27 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.compare.configurations import plain
 from orchestrator.compare.diagnostics import conflicts
 from orchestrator.compare.diagnostics.importance import importances
 from orchestrator.compare.methods import Method, why_apart
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.best_of_k import BestOfK
+from orchestrator.compare.statistics.bootstrap import Estimate
 from orchestrator.compare.statistics.hypothesis_tests import Difference
 from orchestrator.compare.statistics.pareto_frontier import Point
 from orchestrator.compare.statistics.scores import OVERALL
-from orchestrator.compare.statistics.speed_up import SpeedUp
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score and its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass
@@ -88,11 +80,11 @@ class Contrast:
     outcome: str = ""
     sentence: str = ""
     seeds_needed: int | None = None
-    speed_up: SpeedUp | None = None
-    to_same_score: SpeedUp | None = None
+    speed_up: Estimate | None = None
+    to_same_score: Estimate | None = None
     epochs_to_same_score: tuple[float, float] | None = None
     speed_problem: str = ""
-    apart: SpeedUp | None = None
+    apart: Estimate | None = None
     dominates: float | None = None
     dominated: float | None = None
     problem: str = ""
@@ -125,12 +117,12 @@ class MethodComparison:
         """Plain JSON values, including the diagnostics under `why`."""
         return {
             "answer": self.answer,
-            **{k: _plain(v) for k, v in vars(self.options).items() if k != "methods"},
+            **{k: plain(v) for k, v in vars(self.options).items() if k != "methods"},
             "baseline": self.baseline,
-            "methods": _plain(self.standings),
-            "contrasts": _plain(self.contrasts),
-            "best_of_k": _plain(self.best_of_k),
-            "frontier": _plain(self.frontier),
+            "methods": plain(self.standings),
+            "contrasts": plain(self.contrasts),
+            "best_of_k": plain(self.best_of_k),
+            "frontier": plain(self.frontier),
             "frontier_problem": self.frontier_problem,
             "notes": self.notes,
             "why": self.diagnostics(),
@@ -169,12 +161,3 @@ class MethodComparison:
             "importances": importances(comparable, metric),
             "progress": conflicts.progress(best.values()),
         }
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses as mappings."""
-    if hasattr(value, "__dataclass_fields__"):
-        value = vars(value)
-    if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
-    return [_plain(each) for each in value] if isinstance(value, list | tuple) else value

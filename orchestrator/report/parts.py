@@ -1,9 +1,8 @@
-"""The parts of a report, before they become a page."""
+"""The parts of a report, before page.html turns each class into HTML."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from orchestrator.compare.output.tables import TableData
 from orchestrator.report.figure import Figure
@@ -14,7 +13,6 @@ class Text:
     """A paragraph."""
 
     text: str
-    kind: ClassVar[str] = "text"
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,6 @@ class Missing:
     """A sentence that says what cannot be shown, and why."""
 
     text: str
-    kind: ClassVar[str] = "missing"
 
 
 @dataclass(frozen=True)
@@ -31,7 +28,6 @@ class Heading:
 
     text: str
     key: str
-    kind: ClassVar[str] = "heading"
 
 
 @dataclass(frozen=True)
@@ -40,7 +36,6 @@ class Code:
 
     text: str
     label: str
-    kind: ClassVar[str] = "code"
 
 
 @dataclass(frozen=True)
@@ -48,14 +43,12 @@ class Figures:
     """Figures that belong together, side by side where the page is wide enough."""
 
     figures: list[Figure]
-    kind: ClassVar[str] = "figures"
 
 
 @dataclass(frozen=True)
 class Table:
     caption: str
     data: TableData
-    kind: ClassVar[str] = "table"
 
 
 Part = Text | Missing | Heading | Code | Figures | Table

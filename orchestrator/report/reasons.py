@@ -62,8 +62,8 @@ def _conflicts(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Part]
     by_method = {name: [row for row in whole if row["method"] == name] for name in methods}
     pairs = sorted({pair for row in whole for pair in row["cosines"]})
     shares = {
-        name: [(row["epoch"], row["conflict_share"]) for row in found]
-        for name, found in by_method.items()
+        name: [(row["epoch"], row["conflict_share"]) for row in own]
+        for name, own in by_method.items()
     }
     figures = [
         _by_epoch(
@@ -74,8 +74,8 @@ def _conflicts(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Part]
     for pair in pairs[:_MOST_PAIRS]:
         one, _, other = pair.partition("|")
         cosines = {
-            name: [(row["epoch"], row["cosines"].get(pair)) for row in found]
-            for name, found in by_method.items()
+            name: [(row["epoch"], row["cosines"].get(pair)) for row in own]
+            for name, own in by_method.items()
         }
         figures.append(
             _by_epoch(

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from orchestrator.compare.methods import ANNEALED, ARRP
 from orchestrator.compare.options import ComparisonOptions
+from orchestrator.compare.statistics.bootstrap import Estimate
 from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE, LEVEL
-from orchestrator.compare.statistics.speed_up import NOT_IN_TURN, SpeedUp
+from orchestrator.compare.statistics.speed_up import NOT_IN_TURN
 
 if TYPE_CHECKING:
     from orchestrator.compare.results import Contrast, Standing
@@ -71,7 +72,7 @@ def speed(contrast: Contrast) -> str:
     return f"{claim} ({contrast.speed_problem})"
 
 
-def ratio(speed_up: SpeedUp) -> str:
+def ratio(speed_up: Estimate) -> str:
     """`3.10 [2.90, 3.31]`."""
     return f"{speed_up.value:.2f}" if speed_up.low is None else interval(speed_up, 2, "")
 

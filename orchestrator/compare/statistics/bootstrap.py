@@ -45,6 +45,15 @@ def multinomial(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A score or speed-up with its 95 % interval, which a speed-up from one seed does not have."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
 class Draws:
     """The bootstrap distribution of a quantity, and the parts of its variance.
 

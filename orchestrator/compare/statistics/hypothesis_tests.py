@@ -26,10 +26,6 @@ class Difference:
     high: float
 
 
-def difference(metric: str, value: float, draws: Draws) -> Difference:
-    return Difference(metric, value, *draws.interval(CONFIDENCE))
-
-
 def p_different(draws: np.ndarray) -> float:
     """The two-sided p-value, from the share of draws beyond 0."""
     tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))

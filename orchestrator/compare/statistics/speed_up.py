@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.compare.configurations import minutes_problem
 from orchestrator.compare.methods import Configuration, Method
-from orchestrator.compare.statistics.bootstrap import Draws, Seeds
+from orchestrator.compare.statistics.bootstrap import Draws, Estimate, Seeds
 from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE
 
 if TYPE_CHECKING:
@@ -24,18 +24,6 @@ if TYPE_CHECKING:
 NOT_IN_TURN = "the trials did not take turns on the device, as orch time makes them"
 #: exp of more than this overflows.
 _LARGE = 700.0
-
-
-@dataclass(frozen=True)
-class SpeedUp:
-    """The baseline's minutes per epoch divided by the method's, with its 95 % interval.
-
-    `low` and `high` are None if there is only one seed.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
 
 
 @dataclass(frozen=True)
@@ -113,19 +101,19 @@ def fair_minutes(sessions: Sequence[Session], methods: Sequence[Method]) -> Fair
 
 def ratio_of_trials(
     one: np.ndarray, other: np.ndarray, seeds: Sequence[int], noise: Seeds
-) -> SpeedUp:
-    """The geometric mean over seeds, from minutes (seeds,) of a method and of the baseline."""
+) -> Estimate:
+    """The speed-up: minutes (seeds,) of the baseline by those of a method, geometric mean."""
     logs = np.log(other / one)
     value, draws = math.exp(float(logs.mean())), _without_examples(logs, seeds, noise)
     if len(seeds) == 1:
-        return SpeedUp(value, None, None)
+        return Estimate(value)
     low, high = _exp(np.array(draws.interval(CONFIDENCE)))
-    return SpeedUp(value, float(low), float(high))
+    return Estimate(value, float(low), float(high))
 
 
 def speed_up_of_session(
     sessions: Sequence[Session], one: str, other: str, rng: np.random.Generator, replicates: int
-) -> tuple[SpeedUp, np.ndarray] | None:
+) -> tuple[Estimate, np.ndarray] | None:
     """The speed-up from the newest quiet session of `orch time` that timed both configurations.
 
     It comes with draws (replicates,) of its logarithm. None if there is no such session.
@@ -136,12 +124,12 @@ def speed_up_of_session(
     if ratio is None:
         return None
     draws = _as_wide_as(ratio, rng, replicates)
-    return SpeedUp(ratio.value, ratio.low, ratio.high), draws
+    return Estimate(ratio.value, ratio.low, ratio.high), draws
 
 
 def to_same_score(
-    speed_up: SpeedUp, faster: np.ndarray, epochs: np.ndarray, seeds: Sequence[int], noise: Seeds
-) -> SpeedUp:
+    speed_up: Estimate, faster: np.ndarray, epochs: np.ndarray, seeds: Sequence[int], noise: Seeds
+) -> Estimate:
     """The speed-up to the same score: minutes per epoch and number of epochs together.
 
     Args:
@@ -152,8 +140,8 @@ def to_same_score(
     logs = np.log(epochs[:, 1] / epochs[:, 0])
     value = speed_up.value * math.exp(float(logs.mean()))
     if len(seeds) == 1:
-        return SpeedUp(value, None, None)
-    return SpeedUp(value, *_ends(_exp(_without_examples(logs, seeds, noise).values + faster)))
+        return Estimate(value)
+    return Estimate(value, *_ends(_exp(_without_examples(logs, seeds, noise).values + faster)))
 
 
 def _without_examples(values: np.ndarray, seeds: Sequence[int], noise: Seeds) -> Draws:

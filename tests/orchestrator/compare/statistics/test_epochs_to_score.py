@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from orchestrator.compare.methods import group
-from orchestrator.compare.statistics.bootstrap import Seeds
+from orchestrator.compare.statistics.bootstrap import Estimate, Seeds
 from orchestrator.compare.statistics.epochs_to_score import epochs_to, epochs_to_same_score
-from orchestrator.compare.statistics.speed_up import SpeedUp, to_same_score
+from orchestrator.compare.statistics.speed_up import to_same_score
 from orchestrator.ledger import Ledger
 from tests.support.ledgers import write_trial
 
@@ -46,7 +46,7 @@ def test_each_seed_has_the_score_that_both_methods_reach_with_it(tmp_path: Path)
 def test_epochs_and_minutes_multiply_and_seeds_widen_the_interval() -> None:
     rng, seeds = np.random.default_rng(0), (1, 2, 3)
     noise, faster = Seeds(seeds, 4000, rng), rng.normal(math.log(2), 0.01, 4000)
-    speed = SpeedUp(2.0, 1.96, 2.04)
+    speed = Estimate(2.0, 1.96, 2.04)
     equal = np.array([[2.0, 3.0]] * 3)
     made = to_same_score(speed, faster, equal, seeds, noise)
     assert made.value == pytest.approx(3.0)
