@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from orchestrator.cli import app
 from orchestrator.compare.configurations import compare
-from orchestrator.compare.output.configuration_table import configurations_sheet
+from orchestrator.compare.output.configuration_table import configurations_table
 from orchestrator.database_urls import resolve_uri
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import MlflowProjection, SweepDescription
@@ -85,8 +85,8 @@ def test_one_line_makes_it_a_column(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     heading, one, two = orch("show", "s", name, out=tmp_path).splitlines()[3:6]
     assert heading.split()[-1] == "norm" and "sst norm" in heading
     assert (one.split()[-1], two.split()[-1]) == ("1.50", "2.50")
-    sheet = configurations_sheet(compare(Ledger(tmp_path, "s").trials()))
-    assert (sheet.columns[-1], sheet.rows[0][-1].text) == ("norm/step", "2.50")
+    table = configurations_table(compare(Ledger(tmp_path, "s").trials()))
+    assert (table.columns[-1], table.rows[0][-1].text) == ("norm/step", "2.50")
 
 
 #: In a process of its own: what may be an objective is settled when the sweep file's model is made.
