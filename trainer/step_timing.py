@@ -207,7 +207,8 @@ def _wait_for_quiet(watch: ContentionMonitor, patience_s: float) -> None:
 def _make_room(contestants: Iterable[Contestant]) -> None:
     """Drop all built contestants if another one might not fit into memory."""
     built = [each for each in contestants if each.is_built]
-    if built and free_memory(built[0].device) < _ROOM * max(each.memory for each in built):
+    # A contestant built from memory that the process had freed before seems to need none.
+    if built and free_memory(built[0].device) <= _ROOM * max(each.memory for each in built):
         for each in built:
             each.drop()
 
