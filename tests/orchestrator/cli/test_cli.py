@@ -124,12 +124,17 @@ def test_compare_answers_the_question_in_its_first_line(place: Path) -> None:
     assert first.startswith("ARRP against annealed PCGrad: dev_score 0.5000 against 0.6000")
 
 
+def mistakes(text: str) -> list[str]:
+    """The lines of stderr without those that a command prints while it takes long."""
+    return [line for line in text.splitlines() if not line.endswith(" ...")]
+
+
 def test_a_process_of_its_own_prints_the_same(place: Path) -> None:
     """The other tests here run the command in their own process."""
     for arguments in (("compare", "arrp-embedded"), ("show", "nothing")):
         other, mine = orch_process(*arguments, cwd=place), orch(*arguments, cwd=place)
         assert (other.returncode, other.stdout) == (mine.returncode, mine.stdout)
-        assert other.stderr == mine.stderr
+        assert mistakes(other.stderr) == mistakes(mine.stderr)
 
 
 @pytest.mark.parametrize(
