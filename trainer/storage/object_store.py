@@ -58,7 +58,8 @@ def open_remote(uri: str) -> RemoteFolder:
     scheme, _, rest = uri.partition("://")
     user, at, place = rest.partition("@")
     if at and ":" in user:
-        raise StoreError(f"{scheme}://{place}: no passwords in the address; {_CREDENTIALS}")
+        problem = "the address must not contain a password"
+        raise StoreError(f"{scheme}://{place}: {problem}; {_CREDENTIALS}")
     base, mark, options = uri.partition("?")
     if not rest.partition("?")[0].strip("/"):
         raise StoreError(f"{uri}: names no bucket; for example s3://bucket/sweeps")
