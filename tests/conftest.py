@@ -84,6 +84,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item, group in pairs if group == wanted]
 
 
+@pytest.fixture(autouse=True)
+def no_log_left() -> Iterator[None]:
+    """What a test attaches to the trainer's log and leaves there does not hear later tests."""
+    log = logging.getLogger("trainer")
+    before = list(log.handlers)
+    yield
+    for handler in set(log.handlers) - set(before):
+        log.removeHandler(handler)
+
+
 @pytest.fixture
 def rounds(pytestconfig: pytest.Config) -> int:
     """How often a fault is tried at a random moment."""

@@ -93,6 +93,7 @@ def swept(project: Path, cache: Path) -> Path:
     return project / "sweeps" / "recipes"
 
 
+@pytest.mark.slow(reason="a whole sweep of a copy of the project")
 def test_what_was_added_trains(swept: Path) -> None:
     trials = list((swept / "trials").iterdir())
     configs = [json.loads((trial / "config.json").read_text())["canonical"] for trial in trials]
@@ -126,6 +127,7 @@ def test_what_was_added_is_offered_by_error_messages(project: Path) -> None:
         assert name in refused.stderr, refused.stderr
 
 
+@pytest.mark.slow(reason="a whole sweep of a copy of the project")
 def test_a_number_that_was_added_is_seen_everywhere(project: Path, swept: Path) -> None:
     client = MlflowClient(f"sqlite:///{swept.parent / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("recipes")

@@ -168,7 +168,7 @@ def test_optimizer_states_survive_a_restart(cache: Path, tmp_path: Path, changes
     from tests.support.small import small_config
     from trainer.train import train
 
-    changes = changes | {"epochs": 3, "data": {"size": 16}}
+    changes = changes | {"epochs": 3, "batch_size": 32, "data": {"size": 16}}
     whole = [r.record["files"] for r in train(small_config(cache, **changes), str(tmp_path / "a"))]
     parts = []
     for _ in range(3):  # one epoch a process would have done
