@@ -70,7 +70,8 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
             where = "on this machine" if address is None else f"at {address}"
             what = f"Ray does not start or answer {where}: {first_line(error)}"
             if _refused(error):
-                what = f"the cluster at {address} refuses this machine's token: {auth_token.REMEDY}"
+                refusal = "refuses the token of this machine"
+                what = f"the cluster at {address} {refusal}: {auth_token.REMEDY}"
             raise ClusterError(what) from error
         yield
     finally:
