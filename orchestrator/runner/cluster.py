@@ -64,9 +64,7 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
             folder = local_ray.temp_folder() if address is None else None
             start = _Start(wanted, address, folder)
             start.begin()
-        except (
-            Exception
-        ) as error:  # of any kind: Ray passes on what its processes and sockets raise
+        except Exception as error:  # Ray passes on whatever its processes and sockets raise
             where = "on this machine" if address is None else f"at {address}"
             what = f"Ray does not start or answer {where}: {first_line(error)}"
             if _refused(error):

@@ -55,9 +55,11 @@ def temp_folder() -> Path:
     root = Path("/tmp") if Path("/tmp").is_dir() else Path(tempfile.gettempdir())
     for old in root.glob(f"{_TEMP_PREFIX}*"):
         pid = old.name.removeprefix(_TEMP_PREFIX).split("-")[0]
-        mine = old.stat().st_uid == os.getuid()
-        if mine and pid.isdigit() and _IS_LINUX and not Path(f"/proc/{pid}").exists():
-            sweep_away(old)
+        if not (_IS_LINUX and pid.isdigit()) or Path(f"/proc/{pid}").exists():
+            continue
+        with contextlib.suppress(FileNotFoundError):  # another driver has just deleted it, too
+            if old.stat().st_uid == os.getuid():
+                sweep_away(old)
     return Path(tempfile.mkdtemp(prefix=f"{_TEMP_PREFIX}{os.getpid()}-", dir=root))
 
 

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.runner.local_ray import kill_processes
+from orchestrator.runner.local_ray import kill_processes, temp_folder
 from tests.support.paths import ROOT
 
 PATIENCE_S = 90
@@ -83,6 +83,19 @@ def test_a_sweep_that_sweeps_the_same_folder_away_is_spared(tmp_path: Path) -> N
     finally:
         other.kill()
         other.communicate()
+
+
+def test_a_folder_that_another_driver_has_just_deleted_stops_no_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two drivers that start together both delete what a third one, which was killed, left."""
+    gone = Path("/tmp/orch-ray-999999999-gone")
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([gone]))
+    folder = temp_folder()
+    try:
+        assert folder.is_dir() and f"-{os.getpid()}-" in folder.name
+    finally:
+        folder.rmdir()
 
 
 @pytest.mark.slow(reason="a driver that runs two sweeps and is interrupted twice")
