@@ -11,14 +11,15 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 from trainer.combiners.registry import COMBINERS
 from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES
-from trainer.registry import Entry, Registry
+from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS
 
 PAGE = Path(__file__).resolve().parent / "methods.md"
-LISTS: dict[str, Registry[Entry]] = {
+LISTS: dict[str, Registry[Any]] = {
     "samplers": SAMPLERS,
     "combiners": COMBINERS,
     "pair modes": PAIR_MODES,
@@ -26,14 +27,14 @@ LISTS: dict[str, Registry[Entry]] = {
     "losses": LOSSES,
     "metrics": METRICS,
     "frozen sets": FROZEN_SETS,
-}  # type: ignore[dict-item]
+}
 _BLOCK = re.compile(
     r"(?P<opening><!-- generated: methods tables \| (?P<list>[\w ]+) -->\n).*?(?=<!-- end -->)",
     re.DOTALL,
 )
 
 
-def table(entries: Registry[Entry]) -> str:
+def table(entries: Registry[Any]) -> str:
     """A Markdown table of a list; columns that would be empty are left out."""
     columns = {
         "name": [f"`{entry.name}`" for entry in entries.values()],

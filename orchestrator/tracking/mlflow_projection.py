@@ -161,7 +161,7 @@ class MlflowProjection:
         """After a failure, nobody knows what the database has; the next call reads it again."""
         try:
             yield
-        except Exception:
+        except Exception:  # of any kind; it is raised again
             self._runs, self._doubtful = None, True
             raise
 
