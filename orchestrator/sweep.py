@@ -194,8 +194,8 @@ class _Sweep:
         if ledger.folder.local is None:
             show(f"--out is remote: mlflow.db and the log are local, in {ledger.local_out}")
         halving = successive_halving.rebuilt(spec, ledger, trials)
-        if halving is not None:
-            trials = current(spec.to_dict(), ledger.trials())  # it may just have ended some
+        if halving is not None and halving.ended_late:
+            trials = current(spec.to_dict(), ledger.trials())
         budget = Budget(spec.budget.hours, show)
         queue = TrialQueue(spec, ledger, self.identify, budget.allows_another, show, trials)
         if queue.done or queue.started:

@@ -13,7 +13,6 @@ import logging
 import signal
 import sys
 from pathlib import Path
-from types import FrameType
 
 import torch
 
@@ -64,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print each epoch's record as JSON")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         config = TrainConfig.from_dict(json.loads(Path(options.config).read_text()))
         if (store := TrialDirectory(options.out)).end() is None:
@@ -91,10 +90,6 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume", file=sys.stderr)
         return 130
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
 
 
 def _surroundings(config: TrainConfig, store: TrialDirectory) -> str:

@@ -23,7 +23,7 @@ from trainer.config.tasks import Task
 from trainer.data.corpus import fingerprint, split_of, tokenizer_of
 from trainer.loop.build import with_heads
 from trainer.loop.checkpoint import WEIGHTS
-from trainer.loop.device import choose_device, hardware_of
+from trainer.loop.device import DTYPES, choose_device, hardware_of
 from trainer.loop.evaluation import evaluate
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape, preset_shape
@@ -34,7 +34,6 @@ from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoi
 
 DESCRIPTION, TOKENIZER = "model.json", "tokenizer.json"
 logger = logging.getLogger("trainer")
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class InferenceError(ValueError):
@@ -134,7 +133,7 @@ class Model:
                 "the model computes in bf16, and %s: predictions take long", hardware.capability
             )
         encoder = Encoder(description.shape)
-        encoder.dtype = _DTYPES[description.precision]
+        encoder.dtype = DTYPES[description.precision]
         model = with_heads(description.config, encoder)
         model.load_state_dict(load_file(folder / WEIGHTS))
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))

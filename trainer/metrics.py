@@ -46,6 +46,7 @@ class Must(Enum):
     """What the check of a record requires of a field."""
 
     BE_THERE = "a value of its kind"
+    BE_THERE_OR_NULL = "a value of its kind, or null"
     BE_RIGHT = "a value of its kind, if it is there"
     MAY_BE_NULL = "a value of its kind, null, or missing"
     NOTHING = "anything: to readers it is missing if it is not of its kind"
@@ -88,7 +89,9 @@ class Field:
 
 
 def _table(*fields: Field) -> dict[str, Field]:
-    return {field.name: field for field in fields}
+    table = {field.name: field for field in fields}
+    assert len(table) == len(fields), "a field is listed twice"
+    return table
 
 
 EPOCH = _table(
@@ -141,7 +144,7 @@ EPOCH = _table(
         "setup_minutes", must=Must.NOTHING, unit="min", better="min", over_epochs="mean",
         timing=True, mlflow="time/setup_minutes",
     ),
-    Field("contended", Kind.FLAG, timing=True),
+    Field("contended", Kind.FLAG, Must.BE_THERE_OR_NULL, timing=True),
     Field(
         "foreign_load", must=Must.NOTHING, over_epochs="mean", timing=True,
         mlflow="system/foreign_load",

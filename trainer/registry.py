@@ -18,14 +18,20 @@ class Entry:
     """One name of a concept."""
 
     name: str
-    #: `module:attribute` of what the name stands for.
-    path: str
     #: What it does, in one sentence for the documentation.
     summary: str
     #: The config keys that it reads.  A key that nothing reads is no part of a trial's identity.
     keys: tuple[str, ...] = ()
     #: Where it was published.  docs/reference/methods.md lists P0 to P4.
     paper: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeEntry(Entry):
+    """A name that stands for code."""
+
+    #: `module:attribute` of that code.
+    path: str
 
     def load(self) -> Any:
         """What the name stands for.  Imports its module."""

@@ -112,12 +112,8 @@ def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
     Each server has its own process group. So Ctrl-C reaches only this process, which then ends all
     servers with their workers.
     """
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal sends SIGHUP
-        signal.signal(number, interrupt)
+        signal.signal(number, signal.default_int_handler)
     running: dict[str, subprocess.Popen[bytes]] = {}
     try:
         for name, (command, environment) in commands.items():

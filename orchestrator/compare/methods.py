@@ -94,10 +94,10 @@ class Method:
 
 def last_metric(trial: TrialRecord, metric: str) -> float:
     """The last epoch's `dev_score`, `dev_mean` or a task's metric on the whole dev set."""
-    return metric_of(trial.records[-1], metric)
+    return recorded_metric(trial.records[-1], metric)
 
 
-def metric_of(record: Mapping[str, Any], metric: str) -> float:
+def recorded_metric(record: Mapping[str, Any], metric: str) -> float:
     """An epoch's `dev_score`, `dev_mean` or a task's metric."""
     if metric in ("dev_score", "dev_mean"):
         return float(record[metric])

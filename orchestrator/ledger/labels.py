@@ -89,10 +89,12 @@ def label_value(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def flatten(mapping: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """The values of a nested mapping by their dotted names."""
+def flatten(
+    mapping: Mapping[str, Any], prefix: str = "", *, keep_empty: bool = False
+) -> Iterable[tuple[str, Any]]:
+    """The values of a nested mapping by their dotted names; `keep_empty`: empty mappings, too."""
     for key, value in mapping.items():
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}{key}.")
+        if isinstance(value, Mapping) and (value or not keep_empty):
+            yield from flatten(value, f"{prefix}{key}.", keep_empty=keep_empty)
         else:
             yield f"{prefix}{key}", value

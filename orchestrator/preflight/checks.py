@@ -179,7 +179,7 @@ def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    old, new = dict(flatten(before)), dict(flatten(after))
+    old, new = (dict(flatten(each, keep_empty=True)) for each in (before, after))
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key), new.get(key)
         free = key.split(".")[0] in (*_FREE, *_RECORDED) or key in _WHERE

@@ -18,6 +18,7 @@ from trainer.data.corpus import tokenizer_of
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.pretrained import find_checkpoint
+from trainer.samplers import registry as samplers
 from trainer.storage.folder import in_words
 from trainer.storage.trial_directory import KEPT_CHECKPOINTS, MARGIN_BYTES
 
@@ -66,7 +67,8 @@ def checkpoint_bytes(config: TrainConfig) -> int:
 
     It counts the encoder only, because heads are less than 1 % of it.
     """
-    apart = config.sampler == "sequential" and config.optimizer_state == "per_task"
+    reads_it = "optimizer_state" in samplers.entry_of(config.sampler).keys
+    apart = reads_it and config.optimizer_state == "per_task"
     states = len(config.tasks) if apart else 1
     copies = 1 + _MOMENTS * states + bool(config.bregman_weight)
     return parameters(encoder_shape(config)) * copies * _BYTES

@@ -161,7 +161,7 @@ def _size(config: TrainConfig) -> float:
         tokens = max(tokens, max(batches) * config.draws_per_step)
     passes = 1 + bool(config.smart_weight)
     activations = tokens * config.data.max_length * shape.layers * shape.hidden * _ACTIVATIONS
-    apart = COMBINERS[config.combiner].keeps_apart or config.record_conflicts
+    apart = COMBINERS[config.combiner].needs_gramian or config.record_conflicts
     rows = len(config.tasks) if apart and not sampler.one_task else 1
     gradients = rows * parameters(shape) * 4
     return checkpoint_bytes(config) + gradients + passes * activations

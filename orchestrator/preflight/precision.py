@@ -149,7 +149,11 @@ def preview(spec: SweepSpec, out: str | None, hardware: Sequence[Hardware]) -> s
 def this_machine(spec: SweepSpec) -> Hardware:
     """The device of the sweep's trials if they run here."""
     device = choose_device(str(spec.base_value("device")))
-    return _gpu_of_this_machine() if device.type == "cuda" else hardware_of(device)
+    if device.type != "cuda":
+        return hardware_of(device)
+    if asked(spec) == {"fp32"}:  # nothing depends on the answer, which takes seconds
+        return Hardware("cuda", native_bf16=True)
+    return _gpu_of_this_machine()
 
 
 @functools.cache

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.runner.attempt import Order, Report
 from orchestrator.scheduling.successive_halving import Halving, stop_reason
-from orchestrator.spec.models import METRICS
+from orchestrator.spec.models import OBJECTIVES
 
 if TYPE_CHECKING:
     from orchestrator.progress import Progress
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: The values of an epoch's record that progress and successive halving read.
-_REPORTED: list[str] = list(METRICS)
+_REPORTED: list[str] = list(OBJECTIVES)
 
 
 class Attempts:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.spec.models import METRICS
+from orchestrator.spec.models import OBJECTIVES
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -63,8 +63,12 @@ class Halving:
         if scheduler.rank == "fronts":
             goals = dict(objectives)
         else:
-            goals = {scheduler.metric: objectives.get(scheduler.metric, METRICS[scheduler.metric])}
+            goals = {
+                scheduler.metric: objectives.get(scheduler.metric, OBJECTIVES[scheduler.metric])
+            }
         self._signs = {metric: 1.0 if goal == "max" else -1.0 for metric, goal in goals.items()}
+        #: Trials that were ended as pruned when the rungs were rebuilt.
+        self.ended_late: list[str] = []
         self._rungs = Rungs(scheduler.grace_epochs, scheduler.reduction_factor, _max_epochs(spec))
 
     def result(self, trial_id: str, epoch: int, record: Mapping[str, Any]) -> bool:
@@ -104,6 +108,7 @@ def rebuilt(spec: SweepSpec, ledger: Ledger, trials: Iterable[TrialRecord]) -> H
         trial = known[trial_id]
         if trial.status == "unfinished" and epoch < trial.config.get("epochs", 0):
             ledger.close(trial_id, "pruned", stop_reason(epoch))
+            halving.ended_late.append(trial_id)
     return halving
 
 

@@ -4,7 +4,7 @@ from orchestrator.spec.dimension import Dimension
 from orchestrator.spec.layers import profile_names
 from orchestrator.spec.load import load_spec
 from orchestrator.spec.models import (
-    METRICS,
+    OBJECTIVES,
     BudgetSpec,
     ResourcesSpec,
     SchedulerSpec,
@@ -14,7 +14,7 @@ from orchestrator.spec.models import (
 from orchestrator.spec.tracking import TrackingSpec
 
 __all__ = [
-    "METRICS",
+    "OBJECTIVES",
     "BudgetSpec",
     "Dimension",
     "ResourcesSpec",

@@ -16,11 +16,11 @@ from trainer.metrics import objectives
 Direction = Literal["max", "min"]
 
 #: What a search can aim at, each with the direction that is better (`trainer.metrics`).
-METRICS: dict[str, Direction] = objectives()
+OBJECTIVES: dict[str, Direction] = objectives()
 if TYPE_CHECKING:
     Metric = str
 else:
-    Metric = Literal[tuple(METRICS)]
+    Metric = Literal[tuple(OBJECTIVES)]
 
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31)]

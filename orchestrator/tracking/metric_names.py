@@ -1,7 +1,7 @@
 """The names of an epoch's numbers in MLflow.
 
 `trainer.metrics` names some of them.  The name of every other number follows its place in the
-record: `epoch/gradient_norm`, `tasks/sst/updates`, `phases/round_robin/minutes`.
+record: `epoch/gradient_norm`, `tasks/sst/gradient_norm`, `phases/round_robin/minutes`.
 """
 
 from __future__ import annotations

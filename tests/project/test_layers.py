@@ -114,10 +114,33 @@ def test_no_module_imports_itself_by_way_of_others() -> None:
         pytest.fail(f"a circle of imports: {' -> '.join(error.args[1])}")
 
 
+PAGE = (ROOT / "docs" / "develop" / "ARCHITECTURE.md").read_text()
+
+
 def test_the_architecture_page_names_every_file() -> None:
-    page = (ROOT / "docs" / "develop" / "ARCHITECTURE.md").read_text()
-    names = set(re.findall(r"`(?:[\w/]+/)?(\w+)(?:\.py)?`", page))
-    assert {path.stem for path in MODULES.values()} - {"__init__"} <= names
+    """A file directly in a package has a row of its own, the others stand in their room's rows."""
+    rows = re.findall(r"^\| (`.+?`) \| (.*) \|$", PAGE, re.M)
+    missing = []
+    for module, path in MODULES.items():
+        package, _, inside = module.partition(".")
+        if path.name == "__init__.py":
+            continue
+        folders = "/".join(path.relative_to(ROOT / package).parts[:-1])
+        if folders:
+            text = " ".join(text for rooms, text in rows if f"`{folders}/`" in rooms)
+        else:
+            text = " ".join(rooms for rooms, _ in rows)
+        if not re.search(rf"`{path.stem}(\.py)?`", text):
+            missing.append(module)
+    assert missing == []
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_the_architecture_page_has_the_order_of_the_rooms(package: str) -> None:
+    order = re.search(rf"^- The order of the {package}: (.*?)\.\n", PAGE, re.M | re.S)
+    assert order is not None
+    names = [f"{package}.{name}" for name in re.findall(r"`(\w+)`", order[1])]
+    assert names == [room for room in ROOMS if room.startswith(f"{package}.")]
 
 
 @pytest.mark.parametrize("path", files("trainer"), ids=lambda path: path.name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from trainer.registry import Entry, Registry
+from trainer.registry import CodeEntry, Registry
 
 if TYPE_CHECKING:
     from trainer.combiners.base import Combiner
@@ -13,13 +13,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CombinerEntry(Entry):
+class CombinerEntry(CodeEntry):
     """A combiner.  Its path leads to a function that makes it from the trial's config."""
 
-    #: Whether each task's gradient is kept in a row of its own.
-    keeps_apart: bool = True
-    #: The extra of this project that installs the package it needs.
-    extra: str = ""
+    #: `Combiner.needs_gramian`: whether each task's gradient is kept in a row of its own.
+    needs_gramian: bool = True
 
 
 def _torchjd(method: str, summary: str, paper: str) -> CombinerEntry:
@@ -29,7 +27,6 @@ def _torchjd(method: str, summary: str, paper: str) -> CombinerEntry:
         summary=summary,
         keys=("combiner_options", "surgery_groups"),
         paper=paper,
-        extra="torchjd",
     )
 
 
@@ -41,14 +38,14 @@ COMBINERS = Registry(
         summary="w = 1 for every task: the plain joint loss, a sum of the task losses.",
         keys=("record_conflicts",),
         paper="P0, P1, P3 (baselines)",
-        keeps_apart=False,
+        needs_gramian=False,
     ),
     CombinerEntry(
         name="mean",
         path="trainer.combiners.joint_loss:mean_of_losses",
         summary="w = 1/K: the mean of the task losses. It scales the heads' gradients too.",
         keys=("record_conflicts",),
-        keeps_apart=False,
+        needs_gramian=False,
     ),
     CombinerEntry(
         name="pcgrad",
@@ -65,7 +62,8 @@ COMBINERS = Registry(
         name="sequential_step",
         path="trainer.combiners.joint_loss:sequential_steps",
         summary="An optimizer step of its own for each task's batch.",
-        paper="P3 (triple-batch baseline)",
+        paper="P3 4.2, triple-batch baseline",
+        needs_gramian=False,
     ),
     _torchjd(
         "UPGrad",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from trainer.registry import Entry, Registry
+from trainer.registry import CodeEntry, Entry, Registry
 
 #: What a trial can compute in.
 PRECISIONS = ("fp32", "bf16")
@@ -21,7 +21,6 @@ EMULATED_BF16 = "bf16-emulated"
 class PairMode(Entry):
     """How the two sentences of a pair go through the encoder."""
 
-    path: str = "trainer.data.tokens:encode"
     #: `1` and `2` are the sentences, C is [CLS], S is [SEP].  The second sentence begins at `|`.
     layout: str
     #: Vectors of each pair that the heads get.
@@ -74,7 +73,7 @@ DEFAULT_PAIR_MODE = "cross"
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeadEntry(Entry):
+class HeadEntry(CodeEntry):
     """A head.  Its path leads to a class: `Head(width, vectors, task)`."""
 
     #: Vectors of an example that it needs, 0 for any number.
@@ -106,7 +105,7 @@ DEFAULT_HEAD = "linear"
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossEntry(Entry):
+class LossEntry(CodeEntry):
     """A loss.  Its path leads to a class with `value`, `predict`, `divergence` and `confidence`."""
 
     #: Whether the head has an output for each class.  Otherwise it has a single one.
@@ -138,7 +137,7 @@ LOSSES = Registry(
 
 
 @dataclass(frozen=True, kw_only=True)
-class MetricEntry(Entry):
+class MetricEntry(CodeEntry):
     """A task's dev metric.  Its path leads to a class of trainer/loop/task_metrics.py."""
 
     #: Its name in the narrow column of a table.
@@ -167,7 +166,7 @@ METRICS = Registry(
 
 
 @dataclass(frozen=True, kw_only=True)
-class FrozenSet(Entry):
+class FrozenSet(CodeEntry):
     """A set of parameters that a phase may freeze.
 
     Its path leads to a function of the model's segments and the match of the pattern.

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from trainer.config.choices import EMULATED_BF16
+from trainer.config.choices import EMULATED_BF16, PRECISIONS
 
 
 def choose_device(name: str) -> torch.device:
@@ -31,6 +31,10 @@ def multiplies_bf16(device: torch.device) -> bool:
         return torch.cuda.is_available() and torch.cuda.is_bf16_supported(including_emulation=False)
     capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
     return bool(capabilities.get("avx512_bf16", False))
+
+
+#: The encoder's number format in each precision.
+DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16), strict=True))
 
 
 class PrecisionError(ValueError):

@@ -14,20 +14,18 @@ from trainer.data.corpus import Corpus, Split, prepare
 from trainer.loop.build import build_model
 from trainer.loop.checkpoint import TrialState
 from trainer.loop.clock import Clock
-from trainer.loop.device import choose_device, reset_peak_memory, resolve_precision
+from trainer.loop.device import DTYPES, choose_device, reset_peak_memory, resolve_precision
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.error_analysis import analysis_file, leaderboard_file
 from trainer.loop.evaluation import Predictions, evaluate
 from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
-from trainer.loop.step import Stepper
+from trainer.loop.step import Stepper, groups_of
 from trainer.model.freezing import frozen_segments
 from trainer.samplers import Epoch, Phase, Step, split_steps
 from trainer.samplers import registry as samplers
 from trainer.samplers.epoch_phases import phases_of
 from trainer.storage.provenance import describe_run
-
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class Run:
@@ -54,13 +52,12 @@ class Run:
             self.tasks = {task.name: task for task in config.task_list}
             torch.manual_seed(config.seed)
             self.model = build_model(config, self.corpus).to(self.device)
-            self.model.encoder.dtype = _DTYPES[self.precision]
+            self.model.encoder.dtype = DTYPES[self.precision]
 
             # Task gradients: a row for every group of tasks whose gradients are kept apart.
             self.combiner = combiners.build(config)
-            group_of = config.surgery_groups if self.combiner.needs_gramian else {}
-            groups = {group_of.get(name, name) for name in self.tasks}
             keeps_apart = self.combiner.needs_gramian or config.record_conflicts
+            groups = set(groups_of(config, self.combiner).values())
             rows = len(groups) if keeps_apart else 1
             self.parameters = FlatParameters(self.model, rows, self.model.encoder.dtype)
 

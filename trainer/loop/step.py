@@ -85,6 +85,12 @@ class Outputs:
     gramian: Tensor | None
 
 
+def groups_of(config: TrainConfig, combiner: Combiner) -> dict[str, str]:
+    """Task -> the group whose gradients are added up before the combiner sees them."""
+    grouped = config.surgery_groups if combiner.needs_gramian else {}
+    return {task: grouped.get(task, task) for task in config.tasks}
+
+
 class Stepper:
     """Takes the steps of a trial: packs, computes, combines, updates."""
 
@@ -102,7 +108,8 @@ class Stepper:
         self.combiner, self.clock, self.device = combiner, clock, clock.device
         self.smart = Smart(config, model, parameters.step_gradients)
         self.align = alignment(self.device, model.encoder.dtype)
-        self.keeps_apart = combiner.needs_gramian or config.record_conflicts
+        self._group_of = groups_of(config, combiner)
+        self._keeps_apart = combiner.needs_gramian or config.record_conflicts
         #: Replays steps as CUDA graphs where that is possible: nothing in such a step may wait for
         #: the host.
         self.graph_cache: GraphCache | None = None
@@ -113,10 +120,9 @@ class Stepper:
 
     def layout(self, phase: Phase, step: Step) -> StepLayout:
         """Decide which gradients are kept apart, and in which order the draws are packed."""
-        group_of = self.config.surgery_groups if self.combiner.needs_gramian else {}
-        names = [group_of.get(draw.task, draw.task) for draw in step]
+        names = [self._group_of[draw.task] for draw in step]
         groups = list(dict.fromkeys(names))
-        apart = self.keeps_apart and len(groups) > 1 and self.parameters.any_shared_trains
+        apart = self._keeps_apart and len(groups) > 1 and self.parameters.any_shared_trains
         rows = [groups.index(name) if apart else 0 for name in names]
         places = sorted(range(len(step)), key=rows.__getitem__)
         weights = [1.0] * len(step)

@@ -5,6 +5,7 @@ Shapes: n examples, t trials on the same examples, w draws of weights.
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 import numpy as np
@@ -100,5 +101,10 @@ class PearsonCorrelation:
 
 def metric_of(task: Task) -> TaskMetric:
     """The metric that a task declares."""
-    metric: TaskMetric = METRICS[task.metric].load()()
+    return _metric(task.metric)
+
+
+@functools.cache
+def _metric(name: str) -> TaskMetric:
+    metric: TaskMetric = METRICS[name].load()()
     return metric

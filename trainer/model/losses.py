@@ -6,6 +6,7 @@ Shapes: n examples, C classes.  An `output` is (n, C) if there is an output for 
 
 from __future__ import annotations
 
+import functools
 from typing import Protocol
 
 import numpy as np
@@ -91,7 +92,12 @@ class SquaredError:
 
 def loss_of(task: Task) -> Loss:
     """The loss that a task declares."""
-    loss: Loss = LOSSES[task.loss].load()()
+    return _loss(task.loss)
+
+
+@functools.cache
+def _loss(name: str) -> Loss:
+    loss: Loss = LOSSES[name].load()()
     return loss
 
 

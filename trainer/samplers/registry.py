@@ -12,14 +12,14 @@ import functools
 from dataclasses import dataclass
 from importlib import metadata
 
-from trainer.registry import Entry, Registry
+from trainer.registry import CodeEntry, Registry
 from trainer.samplers.base import Sampler
 
 GROUP = "orch_mtl.samplers"
 
 
 @dataclass(frozen=True, kw_only=True)
-class SamplerEntry(Entry):
+class SamplerEntry(CodeEntry):
     """A sampler.  Its path leads to a function of an `Epoch`."""
 
     #: Keys whose value may be a mapping by task.

@@ -73,11 +73,16 @@ class _Rules:
 
     def __init__(self, table: Mapping[str, Field]):
         self._fields = [
-            (field, field.name, field.must is Must.BE_THERE, field.must is Must.MAY_BE_NULL,
-             _IS[field.kind])
+            (
+                field,
+                field.name,
+                field.must in (Must.BE_THERE, Must.BE_THERE_OR_NULL),
+                field.must in (Must.BE_THERE_OR_NULL, Must.MAY_BE_NULL),
+                _IS[field.kind],
+            )
             for field in table.values()
             if field.must is not Must.NOTHING
-        ]  # fmt: skip
+        ]
 
     def first_wrong(self, values: Mapping[str, Any]) -> Field | None:
         """The first field that does not meet its requirement."""

@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from orchestrator.compare.methods import last_metric, metric_of
+from orchestrator.compare.methods import last_metric, recorded_metric
 from trainer.loop import task_metrics
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
                 continue
             metric = task_metrics.metric_of(task)
             guesses[task.name] = guess = metric.guess(labels)
-            first = [metric_of(trial.records[0], task.name) for trial in trials]
+            first = [recorded_metric(trial.records[0], task.name) for trial in trials]
             last = [last_metric(trial, task.name) for trial in trials]
             before, after = statistics.fmean(first), statistics.fmean(last)
             guess_error, error = (

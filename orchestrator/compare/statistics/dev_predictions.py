@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.compare.methods import last_metric
+from orchestrator.errors import first_line
 from trainer.config.tasks import Task
 from trainer.loop.task_metrics import metric_of
 from trainer.storage.folder import StoreError
@@ -129,8 +130,8 @@ def read_columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]
             place = table.column_names.index(key)
             table = table.set_column(place, key, table[key].cast(pa.float64()))
     except (OSError, StoreError, pa.ArrowException) as error:
-        first = str(error).partition("\n")[0]
-        raise PredictionsError(f"{trial.trial_id}: {name} cannot be read: {first}") from error
+        reason = first_line(error)
+        raise PredictionsError(f"{trial.trial_id}: {name} cannot be read: {reason}") from error
     if table.num_rows == 0 or set(table.column_names) != set(wanted):
         raise PredictionsError(f"{trial.trial_id}: {name} has no column {', '.join(wanted)}")
     table = table.combine_chunks()

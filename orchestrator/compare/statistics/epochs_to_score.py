@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from orchestrator.compare.methods import Configuration, metric_of
+from orchestrator.compare.methods import Configuration, recorded_metric
 
 
 def epochs_to(curve: Sequence[float], target: float) -> float:
@@ -35,7 +35,7 @@ def epochs_to_same_score(
     epochs = []
     for seed in seeds:
         curves = [
-            [metric_of(record, metric) for record in each.trials[seed].records]
+            [recorded_metric(record, metric) for record in each.trials[seed].records]
             for each in (one, other)
         ]
         target = min(curve[-1] for curve in curves)

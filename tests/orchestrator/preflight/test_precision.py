@@ -187,7 +187,6 @@ def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
 
 
 @pytest.mark.slow(reason="five runs of sweeps on hosts of two kinds")
-@pytest.mark.slow(reason="four sweeps, one after the other")
 def test_a_sweep_keeps_its_precision_from_host_to_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: io.StringIO
 ) -> None:

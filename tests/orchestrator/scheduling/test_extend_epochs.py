@@ -149,6 +149,14 @@ def test_a_key_that_came_later_is_no_change(tmp_path: Path) -> None:
         check_same_sweep(tmp_path / "s", spec(2, tmp_path, scheduler={"name": "asha"}))
 
 
+def test_an_empty_mapping_is_a_change(tmp_path: Path) -> None:
+    """An `arrp` with `B: {}` has no second phase, and without the key it has one."""
+    base = {**BASE, "epochs": 2}
+    check_same_sweep(tmp_path / "s", spec(2, tmp_path, base=base | {"surgery_groups": {}}))
+    with pytest.raises(SweepError, match="base.surgery_groups"):
+        check_same_sweep(tmp_path / "s", spec(2, tmp_path))
+
+
 def test_two_encoder_folders_are_two_sets_of_data(tmp_path: Path) -> None:
     from orchestrator.preflight.checks import identifier
 

@@ -188,6 +188,25 @@ def test_a_record_that_is_none_ends_the_history_before_it(
     assert store.names("epochs") == []
 
 
+@pytest.mark.parametrize(
+    ("key", "reason"),
+    [
+        ("dev_score", "dev_score is not a number"),
+        ("tasks", "tasks is not a mapping"),
+        ("contended", "contended is not true, false or null"),
+    ],
+)
+def test_a_record_without_what_readers_rely_on_is_none(
+    tmp_path: Path, key: str, reason: str
+) -> None:
+    store = TrialDirectory(tmp_path)
+    commit(store, 1)
+    record = store.records()[0]
+    del record[key]
+    store.write("epochs/001.json", json.dumps(record).encode())
+    assert store.history() == ([], f"epochs/001.json: {reason}")
+
+
 def test_a_record_without_a_checkpoint_is_no_point_to_resume_from(tmp_path: Path) -> None:
     store = TrialDirectory(tmp_path)
     for epoch in (1, 2):
