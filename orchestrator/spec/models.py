@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
+from orchestrator.spec.decide import DecideSpec
 from orchestrator.spec.dimension import Dimension, Model, with_kind
 from orchestrator.spec.tracking import TrackingSpec
 from trainer.config import DataConfig, TrainConfig, fields_of
@@ -148,6 +149,8 @@ class SweepSpec(Model):
     search: SearchSpec = Field(default_factory=SearchSpec)
     enqueue: list[dict[str, Any]] = Field(default_factory=list)
     published: PublishedSpec | None = None
+    #: Without it nothing is confirmed.
+    decide: DecideSpec | None = None
     scheduler: SchedulerSpec = Field(default_factory=SchedulerSpec)
     resources: ResourcesSpec = Field(default_factory=ResourcesSpec)
     budget: BudgetSpec = Field(default_factory=BudgetSpec)

@@ -36,8 +36,8 @@ ROOMS = (
     "orchestrator.spec", "orchestrator.ledger", "orchestrator.search", "orchestrator.scheduling",
     "orchestrator.progress", "orchestrator.download", "orchestrator.fair_timing",
     "orchestrator.runner", "orchestrator.preflight", "orchestrator.job_package",
-    "orchestrator.compare", "orchestrator.report", "orchestrator.tracking", "orchestrator.doctor",
-    "orchestrator.sweep", "orchestrator.cli",
+    "orchestrator.compare", "orchestrator.decision", "orchestrator.report",
+    "orchestrator.tracking", "orchestrator.doctor", "orchestrator.sweep", "orchestrator.cli",
 )  # fmt: skip
 
 
