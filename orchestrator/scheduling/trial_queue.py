@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.current import searched
 from orchestrator.search import Ended, Outcome, Suggestion, Suggestions, order
 from trainer.config import ConfigError, TrainConfig
 
@@ -57,7 +58,7 @@ class TrialQueue:
         may_ask: whether the budget allows another configuration.  The remaining seeds of a
             configuration that has started are always trained.
         say: shows a message to the user.
-        trials: the ledger's, if the caller has read them.
+        trials: the ledger's, if the caller has read them; it ignores those that confirm.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class TrialQueue:
         self.stopping = False
         #: Why the sweep had to stop early; empty if it did not.
         self.error = ""
-        trials = ledger.trials() if trials is None else trials
+        trials = searched(ledger.trials() if trials is None else trials)
         self._outcomes = {t.trial_id: self._outcome(t) for t in trials if t.status in _ENDS}
         self._recall(trials)
         epochs = {t.trial_id: len(t.records) for t in trials if t.status not in _ENDS}
