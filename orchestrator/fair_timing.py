@@ -13,6 +13,7 @@ import torch
 
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.current import searched
 from orchestrator.ledger.labels import method_of
 from orchestrator.ledger.timed_rounds import TimedConfig, TimedRound
 from orchestrator.ledger.timing_sessions import FOLDER, Session
@@ -46,10 +47,11 @@ def choose(trials: Sequence[TrialRecord], top: int = 1) -> list[list[TrialRecord
     """The trials of the `top` best complete configurations of each method, best method first.
 
     A method is a sampler, combiner and frozen set. Its best configuration is the one with the
-    highest mean dev_score over seeds, among those with most seeds.
+    highest mean dev_score over seeds, among those with most seeds. Trials that confirm do not
+    count: their seeds would favour the configuration that was chosen before.
     """
     methods: dict[str, dict[str, list[TrialRecord]]] = {}
-    for trial in trials:
+    for trial in searched(trials):
         if trial.status == "complete" and trial.records:
             configurations = methods.setdefault(method_of(trial.train_config), {})
             configurations.setdefault(_config_id(trial), []).append(trial)

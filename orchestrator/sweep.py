@@ -11,7 +11,7 @@ from rich.console import Console
 from orchestrator import runner
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.ledger.current import current
+from orchestrator.ledger.current import current, searched
 from orchestrator.ledger.driver_log import driver_log
 from orchestrator.ledger.sweep_id import set_aside, sweep_id
 from orchestrator.ledger.sweep_lock import SweepLock
@@ -180,7 +180,7 @@ class _Sweep:
     def _rebuild(
         self, show: Callable[[str], None]
     ) -> tuple[TrialQueue, successive_halving.Halving | None]:
-        """The queue and the rungs as the ledger's trials give them."""
+        """The queue and the rungs as the trials of the search give them."""
         spec, ledger = self.spec, self.ledger
         trials = ledger.trials()
         check_same_data(ledger, trials, spec, self.identify)
@@ -188,14 +188,15 @@ class _Sweep:
         extended = extend(spec, ledger, trials, self.identify)
         for line in extended.lines():
             show(line)
-        trials = current(spec.to_dict(), ledger.trials() if extended.any else trials)
+        now = ledger.trials() if extended.any else trials
+        trials = searched(current(spec.to_dict(), now))
         if warning := check_space(spec, ledger, trials, self.options.address):
             show(warning)
         if ledger.folder.local is None:
             show(f"--out is remote: mlflow.db and the log are local, in {ledger.local_out}")
         halving = successive_halving.rebuilt(spec, ledger, trials)
         if halving is not None and halving.ended_late:
-            trials = current(spec.to_dict(), ledger.trials())
+            trials = searched(current(spec.to_dict(), ledger.trials()))
         budget = Budget(spec.budget.hours, show)
         queue = TrialQueue(spec, ledger, self.identify, budget.allows_another, show, trials)
         if queue.done or queue.started:

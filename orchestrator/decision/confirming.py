@@ -16,7 +16,7 @@ from orchestrator.decision import contestants
 from orchestrator.decision.looks import Design, Look
 from orchestrator.decision.pairs import Pair, judged, pairs_of
 from orchestrator.errors import UserError
-from orchestrator.ledger.current import confirming, current
+from orchestrator.ledger.current import CONFIRM, confirming, current, searched
 from orchestrator.scheduling.job_queue import Job
 from orchestrator.spec.decide import DecideSpec, ResolvedDecision
 
@@ -49,20 +49,20 @@ def fix(
     """
     decide = spec.decide
     assert decide is not None
-    searched = [trial for trial in trials if trial.identity.get("stage") != "confirm"]
-    prior = contestants.prior_of(searched, decide.metric)
+    tried_out = searched(trials)
+    prior = contestants.prior_of(tried_out, decide.metric)
     first = 1 + max([*spec.search.seeds, *(int(trial.config["seed"]) for trial in trials)])
     params: dict[str, dict[str, Any]] = {}
     ids: dict[str, str] = {}
     minutes = 0.0
     for name in decide.compare:
-        tried = contestants.candidates(searched, name, decide.metric)
+        tried = contestants.candidates(tried_out, name, decide.metric)
         params[name] = contestants.chosen(tried, decide.choose, prior)
         ids[name] = str(identify(spec.config_for(params[name], first))["config_id"])
         minutes += contestants.minutes_of_a_trial(tried, ids[name])
     if len(set(ids.values())) < len(ids):
         raise UserError(f"decide.compare: two names stand for one configuration: {ids}")
-    budget = _budget(decide, contestants.cost(searched), minutes)
+    budget = _budget(decide, contestants.cost(tried_out), minutes)
     looks = [count for count in decide.looks if count * minutes <= budget * (1 + 1e-9)]
     if not looks:
         raise DoesNotFit(
@@ -79,7 +79,6 @@ def fix(
         margin=decide.margin,
         prior_variance=prior.variance,
         prior_df=prior.df,
-        pair_minutes=minutes,
         budget_minutes=budget,
     )
 
@@ -206,7 +205,7 @@ class Confirming:
             decision.configurations[name], decision.first_seed + pair - 1
         )
         marks: Mapping[str, Any] = {
-            "stage": "confirm", "decision": decision.number, "pair": pair, "method": name,
+            "stage": CONFIRM, "decision": decision.number, "pair": pair, "method": name,
         }  # fmt: skip
         identity = {**self._identify(config), **marks}
         trial_id = str(identity["trial_id"])

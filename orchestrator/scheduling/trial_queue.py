@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.current import searched
 from orchestrator.scheduling.job_queue import Job, JobQueue
 from orchestrator.search import Ended, Outcome, Suggestion, Suggestions, order
 from trainer.config import ConfigError, TrainConfig
@@ -43,7 +44,7 @@ class TrialQueue(JobQueue):
         may_ask: whether the budget allows another configuration.  The remaining seeds of a
             configuration that has started are always trained.
         say: shows a message to the user.
-        trials: the ledger's, if the caller has read them.
+        trials: the ledger's, if the caller has read them; it ignores those that confirm.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class TrialQueue(JobQueue):
         self._trials: dict[str, None] = {}
         self._configurations: set[str] = set()
         self._ended: list[Ended] = []
-        trials = ledger.trials() if trials is None else trials
+        trials = searched(ledger.trials() if trials is None else trials)
         self._outcomes = {t.trial_id: self._outcome(t) for t in trials if t.status in _ENDS}
         self._recall(trials)
         epochs = {t.trial_id: len(t.records) for t in trials if t.status not in _ENDS}

@@ -17,7 +17,7 @@ from orchestrator.database_urls import (
 )
 from orchestrator.errors import SweepError, UserError
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.ledger.current import current
+from orchestrator.ledger.current import current, searched
 from orchestrator.ledger.labels import flatten
 from orchestrator.ledger.sweep_id import sweep_id
 from orchestrator.scheduling.trial_queue import TrialQueue
@@ -163,7 +163,7 @@ def ended_suggestions(
 ) -> list[Ended]:
     """The suggestions all of whose trials have ended, from the ledger alone."""
     groups: dict[str, list[TrialRecord]] = {}
-    for trial in trials:
+    for trial in searched(trials):
         if trial.status != "unfinished":
             groups.setdefault(str(trial.identity.get("config_id", "")), []).append(trial)
     seeds = set(spec.search.seeds)

@@ -12,10 +12,10 @@ from trainer.storage.trial_directory import TrialDirectory
 
 BASE: dict[str, Any] = {"data": {"source": "synthetic"}, "encoder": "tiny", "epochs": 2}
 #: What a trial records besides its config, with defaults. `computed_in` is the precision in its
-#: config.json, which has none if this is empty.
+#: config.json, which has none if this is empty. `identity` is added to its config.json.
 RECORDED: dict[str, Any] = {
     "minutes": 1.0, "contended": False, "device": "cpu: test", "computed_in": "",
-    "fingerprint": "f",
+    "fingerprint": "f", "identity": {},
 }  # fmt: skip
 
 
@@ -101,6 +101,7 @@ def write_config(sweep: Path, options: dict[str, Any]) -> tuple[TrialDirectory, 
             "config_id": config_id(train_config, fingerprint),
             "device": recorded["device"],
             **({"precision": precision} if precision else {}),
+            **recorded["identity"],
         }
     )
     return directory, recorded
