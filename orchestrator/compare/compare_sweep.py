@@ -16,16 +16,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepTrials:
-    """The trials that have the sweep's number of epochs.
+    """The search's trials that have the sweep's number of epochs.
 
     Attributes:
         left_out: how many trials have another number, from before the sweep was extended.
         unreadable: trial id -> why it cannot be read.
+        confirming: how many more trials belong to the confirming stage.
     """
 
     trials: list[TrialRecord]
     left_out: int
     unreadable: dict[str, str]
+    confirming: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,24 +53,31 @@ class SweepComparison:
             notes.append(
                 f"{self.chosen.left_out} trials with another number of epochs were left out."
             )
+        if self.chosen.confirming:
+            notes.append(
+                f"{self.chosen.confirming} trials of the confirming stage count in the answer, not "
+                "in these tables."
+            )
         return notes
 
 
 def trials_of(ledger: Ledger) -> SweepTrials:
-    """Read a sweep's trials and choose those to compare."""
+    """Read a sweep's trials and choose those of the search to compare."""
     from pydantic import ValidationError
 
     from orchestrator.ledger import listing
-    from orchestrator.ledger.current import current
+    from orchestrator.ledger.current import current, searched
     from orchestrator.spec.models import SweepSpec
 
     reading = ledger.read()
+    search = searched(reading.trials)
+    confirming = len(reading.trials) - len(search)
     try:
         spec = SweepSpec.model_validate(listing.resolved_spec(ledger)).to_dict()
     except ValidationError:  # the right number of epochs is unknown
-        return SweepTrials(reading.trials, 0, reading.unreadable)
-    trials = current(spec, reading.trials)
-    return SweepTrials(trials, len(reading.trials) - len(trials), reading.unreadable)
+        return SweepTrials(search, 0, reading.unreadable, confirming)
+    trials = current(spec, search)
+    return SweepTrials(trials, len(search) - len(trials), reading.unreadable, confirming)
 
 
 def compare_sweep(

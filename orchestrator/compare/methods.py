@@ -84,11 +84,12 @@ class Method:
         known = set(sets) | {one & other for one in sets for other in sets}
         least = min(2, max(map(len, known)))
 
-        def competing(seeds: frozenset[int]) -> tuple[int, int, list[int]]:
-            count = sum(n for each, n in sets.items() if seeds <= each)
-            return count, len(seeds), sorted(seeds, reverse=True)
-
-        return sorted(max((each for each in known if len(each) >= least), key=competing))
+        ranked = [
+            (sum(n for each, n in sets.items() if seeds <= each), len(seeds), sorted(seeds))
+            for seeds in known
+            if len(seeds) >= least
+        ]
+        return max(ranked)[2]
 
     @cached_property
     def candidates(self) -> list[Configuration]:

@@ -124,5 +124,8 @@ def cost(trials: Sequence[TrialRecord]) -> float:
     """Minutes that these trials took in all: training, evaluation, checkpoints and set-up."""
     keys = ("minutes_per_epoch", "evaluation_minutes", "checkpoint_minutes", "setup_minutes")
     return math.fsum(
-        float(record.get(key) or 0.0) for trial in trials for record in trial.records for key in keys
+        float(record.get(key) or 0.0)
+        for trial in trials
+        for record in trial.records
+        for key in keys
     )
