@@ -1,7 +1,7 @@
 """The confirming stage: one configuration of each method on fresh seeds, in pairs, look by look.
 
-What was decided before its first trial (configurations, looks, boundaries' inputs, budget) stands in
-the resolved sweep.  Everything else follows from the ledger, so a killed stage resumes exactly.
+What was fixed before its first trial (configurations, looks, prior variance, budget) stands in the
+resolved sweep.  Everything else follows from the ledger, so a killed stage resumes exactly.
 """
 
 from __future__ import annotations
@@ -33,52 +33,80 @@ class DoesNotFit(UserError):
     """The first look costs more than `decide.budget.hours` allows."""
 
 
-def fix(
+@dataclass(frozen=True)
+class Picked:
+    """One configuration for each name in `decide.compare`.
+
+    Attributes:
+        params, config_ids: by name.
+        pair_minutes: what one seed of all of them costs.
+        search_minutes: what the search has cost.
+        prior: of the variance of a paired difference.
+    """
+
+    params: dict[str, dict[str, Any]]
+    config_ids: dict[str, str]
+    pair_minutes: float
+    search_minutes: float
+    prior: PriorVariance
+
+
+def pick(
     spec: SweepSpec,
     trials: Sequence[TrialRecord],
     identify: Callable[[TrainConfig], dict[str, Any]],
-    number: int,
-) -> ResolvedDecision:
-    """Fix what will be confirmed: one configuration of each method, the looks, the budget.
+) -> Picked:
+    """Pick the configurations from the trials of the search, by `decide.choose`.
 
-    Args:
-        trials: all trials of the sweep; those of earlier decisions only keep their seeds.
-        number: of the decision, from 1.
-
-    Raises `UserError` if a method has no complete trial, `DoesNotFit` if no look fits the budget.
+    Raises `UserError` if a method has no complete trial.
     """
     decide = spec.decide
     assert decide is not None
     tried_out = searched(trials)
     prior = contestants.prior_of(tried_out, decide.metric)
-    first = 1 + max([*spec.search.seeds, *(int(trial.config["seed"]) for trial in trials)])
     params: dict[str, dict[str, Any]] = {}
     ids: dict[str, str] = {}
     minutes = 0.0
     for name in decide.compare:
         tried = contestants.candidates(tried_out, name, decide.metric)
         params[name] = contestants.chosen(tried, decide.choose, prior)
-        ids[name] = str(identify(spec.config_for(params[name], first))["config_id"])
+        config = spec.config_for(params[name], spec.search.seeds[0])
+        ids[name] = str(identify(config)["config_id"])
         minutes += contestants.minutes_of_a_trial(tried, ids[name])
     if len(set(ids.values())) < len(ids):
         raise UserError(f"decide.compare: two names stand for one configuration: {ids}")
-    budget = _budget(decide, contestants.cost(tried_out), minutes)
-    looks = [count for count in decide.looks if count * minutes <= budget * (1 + 1e-9)]
+    return Picked(params, ids, minutes, contestants.cost(tried_out), prior)
+
+
+def fix(spec: SweepSpec, trials: Sequence[TrialRecord], picked: Picked) -> ResolvedDecision:
+    """Fix what will be confirmed: the picked configurations, the looks and the budget.
+
+    Args:
+        trials: all trials of the sweep.  The stage takes seeds that none of them has.
+
+    Raises `DoesNotFit` if no look fits the budget.
+    """
+    decide = spec.decide
+    assert decide is not None
+    budget = _budget(decide, picked.search_minutes, picked.pair_minutes)
+    looks = [n for n in decide.looks if n * picked.pair_minutes <= budget * (1 + 1e-9)]
     if not looks:
+        hours = decide.looks[0] * picked.pair_minutes / 60
         raise DoesNotFit(
-            f"the first look ({decide.looks[0]} pairs) takes about "
-            f"{decide.looks[0] * minutes / 60:.2g} hours of trials, and decide.budget.hours is "
-            f"{decide.budget.hours:g}"
+            f"the first look ({decide.looks[0]} pairs) takes about {hours:.2g} hours of trials, "
+            f"and decide.budget.hours is {decide.budget.hours:g}"
         )
+    seeds = [*spec.search.seeds, *(int(trial.config["seed"]) for trial in trials)]
+    numbers = [int(trial.identity.get("decision") or 0) for trial in confirming(trials)]
     return ResolvedDecision(
-        number=number,
-        configurations=params,
-        config_ids=ids,
-        first_seed=first,
+        number=1 + max(numbers, default=0),
+        configurations=picked.params,
+        config_ids=picked.config_ids,
+        first_seed=1 + max(seeds),
         looks=looks,
         margin=decide.margin,
-        prior_variance=prior.variance,
-        prior_df=prior.df,
+        prior_variance=picked.prior.variance,
+        prior_df=picked.prior.df,
         budget_minutes=budget,
     )
 
@@ -180,6 +208,11 @@ class Confirming:
         """The stage as the ledger has it now."""
         trials = current(self._spec.to_dict(), self._ledger.trials())
         return Stage(self._ledger, self._spec, self._decision, trials)
+
+    def is_open(self) -> bool:
+        """Whether another look follows.  Raises `PredictionsError`."""
+        stage = self.stage()
+        return bool(stage.next_count()) and any(name in self._only for name in stage.open)
 
     def next_look(self) -> list[Job]:
         """All trials up to the next look, for `ConfirmQueue`; none if the stage is over."""
