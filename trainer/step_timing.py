@@ -95,6 +95,10 @@ class Contestant:
         #: Bytes that it needs while it is built.
         self.memory = max(0, used_memory(self.device) - before)
 
+    def spread(self, rounds: int, steps: int) -> None:
+        """From now on there are so many turns, spread anew over the trial's epochs."""
+        self.sizes, self._rounds = _sample(self._built(), rounds, steps)
+
     @property
     def is_built(self) -> bool:
         return self._run is not None

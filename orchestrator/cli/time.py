@@ -81,7 +81,7 @@ def time_trials(
             else:
                 choices = _choices(ledger, top, trials or [], data, threads, device, surgery)
                 against = _named(choices, baseline)
-                session = _take(ledger, choices, rounds, steps, patience, as_json, stop)
+                session = _take(ledger, choices, (rounds, steps, patience), as_json, stop)
             if as_json:
                 print_json(session.to_dict(against))
             else:
@@ -166,14 +166,12 @@ def _named(configs: Sequence[Choice] | Sequence[TimedConfig], name: str) -> str:
 def _take(
     ledger: Ledger,
     choices: Sequence[Choice],
-    rounds: int,
-    steps: int,
-    patience_s: float,
+    effort: tuple[int, int, float],
     as_json: bool,
     stop: _Interrupt,
 ) -> Session:
     """Time the configurations while no sweep can run in this folder."""
-    from orchestrator.fair_timing import time_in_turn
+    from orchestrator.fair_timing import Effort, time_in_turn
     from orchestrator.ledger.sweep_lock import SweepLock
     from orchestrator.progress import say
 
@@ -185,9 +183,7 @@ def _take(
 
     try:
         with SweepLock(ledger.folder):
-            path, session = time_in_turn(
-                ledger, choices, rounds, steps, report, patience_s=patience_s
-            )
+            path, session = time_in_turn(ledger, choices, Effort(*effort), report)
     except OSError as error:
         raise UserError(f"{error.filename or ledger.folder.path}: {error.strerror}") from error
     say(terminal, f"written: {path}")
