@@ -24,6 +24,7 @@ from orchestrator.preflight.checks import (
     identifier,
     prepare_data,
 )
+from orchestrator.preflight.decision import keep_decision, reopen
 from orchestrator.preflight.disk_space import check_space
 from orchestrator.preflight.memory_probe import probed
 from orchestrator.preflight.precision import keep, settle, settled_on_hosts, this_machine
@@ -51,12 +52,14 @@ class RunOptions:
         fresh: first rename the folder of an earlier sweep of this name.
         insecure: also join a cluster that demands no token.
         probe: first measure how many trials fit this machine (preflight.memory_probe).
+        reopen: first drop the decision of earlier runs, but not its trials.
     """
 
     address: str | None = None
     fresh: bool = False
     insecure: bool = False
     probe: bool = False
+    reopen: bool = False
 
 
 @dataclass(frozen=True)
@@ -181,10 +184,13 @@ class _Sweep:
         self, show: Callable[[str], None]
     ) -> tuple[TrialQueue, successive_halving.Halving | None]:
         """The queue and the rungs as the trials of the search give them."""
-        spec, ledger = self.spec, self.ledger
+        ledger = self.ledger
         trials = ledger.trials()
+        if self.options.reopen:
+            show(reopen(ledger, trials))
+        spec = self.spec = keep_decision(self.spec, ledger, trials)
         check_same_data(ledger, trials, spec, self.identify)
-        check_same_sweep(ledger.folder, spec)
+        check_same_sweep(ledger.folder, spec, trials)
         extended = extend(spec, ledger, trials, self.identify)
         for line in extended.lines():
             show(line)

@@ -44,6 +44,9 @@ def sweep(
     probe: Annotated[
         bool, typer.Option("--probe", help="First measure how many trials fit this machine.")
     ] = False,
+    reopen: Annotated[
+        bool, typer.Option("--reopen", help="Drop the sweep's decision, but none of its trials.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Train every trial of a sweep that is not finished. Run it again after any interruption."""
@@ -60,7 +63,7 @@ def sweep(
     from orchestrator.sweep import RunOptions, run_sweep
     from trainer.storage.folder import StoreError
 
-    options = RunOptions(address, fresh, insecure, probe)
+    options = RunOptions(address, fresh, insecure, probe, reopen)
     outcome = run_sweep(spec, out, console(stderr=as_json), options)
     if outcome.interrupted:  # a further signal must not change the exit code
         for number in (signal.SIGINT, signal.SIGTERM):
