@@ -1,13 +1,13 @@
 """Moderated variances: what many configurations together say about the variance between seeds.
 
-Smyth, G. K. (2004). Linear models and empirical Bayes methods for assessing differential expression
-in microarray experiments. Statistical Applications in Genetics and Molecular Biology 3(1),
-article 3.  This is `squeezeVar` of the R package limma.
+Smyth, G. K. (2004). Linear models and empirical Bayes methods for assessing differential
+expression in microarray experiments. Statistical Applications in Genetics and Molecular Biology
+3(1), article 3.  This is `squeezeVar` of the R package limma.
 
 A configuration with two or three seeds has one or two degrees of freedom, but a sweep has dozens of
 configurations.  Their true variances are assumed to scatter around a common value s0^2, as
-s0^2 * d0 / chi^2(d0).  Then log sample variances have a known mean and variance, from which s0^2 and
-d0 follow (section 6.2 of the paper).  A large d0 means that the variances hardly differ.
+s0^2 * d0 / chi^2(d0).  Then log sample variances have a known mean and variance, from which s0^2
+and d0 follow (section 6.2 of the paper).  A large d0 means that the variances hardly differ.
 """
 
 from __future__ import annotations
