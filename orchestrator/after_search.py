@@ -16,7 +16,6 @@ from orchestrator.compare.statistics.dev_predictions import PredictionsError
 from orchestrator.decision.answer import Bounded
 from orchestrator.decision.confirming import Confirming, Picked, fix, pick
 from orchestrator.decision.contestants import cost
-from orchestrator.decision.recorded import with_decision
 from orchestrator.decision.verdict import minutes_state
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import current, searched
@@ -106,15 +105,16 @@ class AfterSearch:
         if self.spec.resolved.decision is None:
             try:
                 picked = pick(self.spec, trials, self.identify)
-                decision = fix(self.spec, trials, picked)
+                decision = fix(self.spec, trials, picked, names)
             except UserError as error:
                 say(f"nothing is confirmed: {error}")
                 return None
             if dry:
                 return ConfirmQueue(self.ledger, 0, list)
-            self.spec = with_decision(self.spec, decision)
-            check_same_sweep(self.ledger.folder, self.spec)
-        stage = Confirming(self.ledger, self.spec, self.identify, names, say)
+            resolved = self.spec.resolved.model_copy(update={"decision": decision})
+            self.spec = self.spec.model_copy(update={"resolved": resolved})
+            check_same_sweep(self.ledger.folder, self.spec, self._trials)
+        stage = Confirming(self.ledger, self.spec, self.identify, say)
         try:
             if not stage.is_open():
                 return None

@@ -11,7 +11,6 @@ from rich.console import Console
 
 from orchestrator import runner
 from orchestrator.after_search import AfterOptions, AfterSearch
-from orchestrator.decision.recorded import recorded, with_decision
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.current import current, searched
@@ -27,6 +26,7 @@ from orchestrator.preflight.checks import (
     identifier,
     prepare_data,
 )
+from orchestrator.preflight.decision import keep_decision, reopen
 from orchestrator.preflight.disk_space import check_space
 from orchestrator.preflight.memory_probe import probed
 from orchestrator.preflight.precision import keep, settle, settled_on_hosts, this_machine
@@ -56,6 +56,7 @@ class RunOptions:
         fresh: first rename the folder of an earlier sweep of this name.
         insecure: also join a cluster that demands no token.
         probe: first measure how many trials fit this machine (preflight.memory_probe).
+        reopen: first drop the decision of earlier runs, but not its trials.
         after: what happens when the search is over.
     """
 
@@ -63,6 +64,7 @@ class RunOptions:
     fresh: bool = False
     insecure: bool = False
     probe: bool = False
+    reopen: bool = False
     after: AfterOptions = AfterOptions()
 
 
@@ -110,8 +112,7 @@ def run_sweep(
             runner.require_token(options.address, options.insecure)
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, options.address)
-            if not options.fresh:
-                spec = with_decision(keep(spec, ledger), recorded(ledger))
+            spec = spec if options.fresh else keep(spec, ledger)
             if options.address is None:
                 spec = settle(spec, [this_machine(spec)])
             identify = identifier()
@@ -224,10 +225,13 @@ class _Sweep:
         self, show: Callable[[str], None]
     ) -> tuple[TrialQueue, successive_halving.Halving | None]:
         """The queue and the rungs as the trials of the search give them."""
-        spec, ledger = self.spec, self.ledger
+        ledger = self.ledger
         trials = ledger.trials()
+        if self.options.reopen:
+            show(reopen(ledger, trials))
+        spec = self.spec = keep_decision(self.spec, ledger, trials)
         check_same_data(ledger, trials, spec, self.identify)
-        check_same_sweep(ledger.folder, spec)
+        check_same_sweep(ledger.folder, spec, trials)
         extended = extend(spec, ledger, trials, self.identify)
         for line in extended.lines():
             show(line)

@@ -46,6 +46,9 @@ def sweep(
     probe: Annotated[
         bool, typer.Option("--probe", help="First measure how many trials fit this machine.")
     ] = False,
+    reopen: Annotated[
+        bool, typer.Option("--reopen", help="Drop the sweep's decision, but none of its trials.")
+    ] = False,
     timing: Annotated[
         bool, typer.Option("--timing/--no-timing", help="Time the question's configurations.")
     ] = True,
@@ -70,7 +73,8 @@ def sweep(
     from orchestrator.ledger import Ledger
     from orchestrator.sweep import RunOptions, run_sweep
 
-    options = RunOptions(address, fresh, insecure, probe, AfterOptions(timing, confirm))
+    after = AfterOptions(timing, confirm)
+    options = RunOptions(address, fresh, insecure, probe, reopen, after)
     outcome = run_sweep(spec, out, console(stderr=as_json), options)
     if outcome.interrupted:  # a further signal must not change the exit code
         for number in (signal.SIGINT, signal.SIGTERM):

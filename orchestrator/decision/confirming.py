@@ -17,6 +17,7 @@ from orchestrator.decision.looks import Design, Look
 from orchestrator.decision.pairs import Pair, judged, pairs_of
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import CONFIRM, confirming, current, searched
+from orchestrator.preflight.decision import next_number
 from orchestrator.scheduling.job_queue import Job
 from orchestrator.spec.decide import DecideSpec, ResolvedDecision
 
@@ -39,14 +40,14 @@ class Picked:
 
     Attributes:
         params, config_ids: by name.
-        pair_minutes: what one seed of all of them costs.
+        minutes: what a trial of each costs, by name.
         search_minutes: what the search has cost.
         prior: of the variance of a paired difference.
     """
 
     params: dict[str, dict[str, Any]]
     config_ids: dict[str, str]
-    pair_minutes: float
+    minutes: dict[str, float]
     search_minutes: float
     prior: PriorVariance
 
@@ -66,41 +67,45 @@ def pick(
     prior = contestants.prior_of(tried_out, decide.metric)
     params: dict[str, dict[str, Any]] = {}
     ids: dict[str, str] = {}
-    minutes = 0.0
+    minutes: dict[str, float] = {}
     for name in decide.compare:
         tried = contestants.candidates(tried_out, name, decide.metric)
         params[name] = contestants.chosen(tried, decide.choose, prior)
         config = spec.config_for(params[name], spec.search.seeds[0])
         ids[name] = str(identify(config)["config_id"])
-        minutes += contestants.minutes_of_a_trial(tried, ids[name])
+        minutes[name] = contestants.minutes_of_a_trial(tried, ids[name])
     if len(set(ids.values())) < len(ids):
         raise UserError(f"decide.compare: two names stand for one configuration: {ids}")
     return Picked(params, ids, minutes, contestants.cost(tried_out), prior)
 
 
-def fix(spec: SweepSpec, trials: Sequence[TrialRecord], picked: Picked) -> ResolvedDecision:
+def fix(
+    spec: SweepSpec, trials: Sequence[TrialRecord], picked: Picked, challengers: Sequence[str]
+) -> ResolvedDecision:
     """Fix what will be confirmed: the picked configurations, the looks and the budget.
 
     Args:
         trials: all trials of the sweep.  The stage takes seeds that none of them has.
+        challengers: those that are confirmed; the others were answered by their minutes.
 
     Raises `DoesNotFit` if no look fits the budget.
     """
     decide = spec.decide
     assert decide is not None
-    budget = _budget(decide, picked.search_minutes, picked.pair_minutes)
-    looks = [n for n in decide.looks if n * picked.pair_minutes <= budget * (1 + 1e-9)]
+    names = (*challengers, decide.baseline)
+    pair_minutes = sum(picked.minutes[name] for name in names)
+    budget = _budget(decide, picked.search_minutes, pair_minutes)
+    looks = [count for count in decide.looks if count * pair_minutes <= budget * (1 + 1e-9)]
     if not looks:
-        hours = decide.looks[0] * picked.pair_minutes / 60
+        hours = decide.looks[0] * pair_minutes / 60
         raise DoesNotFit(
             f"the first look ({decide.looks[0]} pairs) takes about {hours:.2g} hours of trials, "
             f"and decide.budget.hours is {decide.budget.hours:g}"
         )
     seeds = [*spec.search.seeds, *(int(trial.config["seed"]) for trial in trials)]
-    numbers = [int(trial.identity.get("decision") or 0) for trial in confirming(trials)]
     return ResolvedDecision(
-        number=1 + max(numbers, default=0),
-        configurations=picked.params,
+        number=next_number(trials),
+        configurations={name: picked.params[name] for name in names},
         config_ids=picked.config_ids,
         first_seed=1 + max(seeds),
         looks=looks,
@@ -148,9 +153,13 @@ class Stage:
 
     @cached_property
     def pairs(self) -> dict[str, list[Pair]]:
-        """The ended pairs of every challenger."""
+        """The ended pairs of every challenger that is confirmed."""
         baseline = self.decide.baseline
-        return {name: pairs_of(self.own, name, baseline) for name in self.decide.challengers}
+        return {
+            name: pairs_of(self.own, name, baseline)
+            for name in self.decide.challengers
+            if name in self.decision.configurations
+        }
 
     @cached_property
     def looks(self) -> dict[str, list[Look]]:
@@ -163,8 +172,19 @@ class Stage:
 
     @property
     def open(self) -> list[str]:
-        """The challengers without an answer that may still get one."""
-        return [name for name, looks in self.looks.items() if not (looks and looks[-1].final)]
+        """The challengers that take part in the next look.
+
+        `in_order` asks one after the other, and ends with the first that gets no answer.
+        """
+        names = []
+        for name, looks in self.looks.items():
+            over = bool(looks) and looks[-1].final
+            if not over:
+                names.append(name)
+            answered = over and looks[-1].state != "open"
+            if self.decide.share_alpha == "in_order" and not answered:
+                break
+        return names
 
     @property
     def spent(self) -> float:
@@ -187,7 +207,6 @@ class Confirming:
     """Gives the confirming stage's trials, look by look.
 
     Args:
-        only: challengers that take part; the others were answered by their minutes.
         say: shows a message to the user.
     """
 
@@ -196,12 +215,10 @@ class Confirming:
         ledger: Ledger,
         spec: SweepSpec,
         identify: Callable[[TrainConfig], dict[str, Any]],
-        only: Sequence[str],
         say: Callable[[str], None] = lambda text: None,
     ):
         assert spec.decide is not None and spec.resolved.decision is not None
         self._ledger, self._spec, self._identify, self._say = ledger, spec, identify, say
-        self._only = list(only)
         self._decision: ResolvedDecision = spec.resolved.decision
 
     def stage(self) -> Stage:
@@ -211,15 +228,14 @@ class Confirming:
 
     def is_open(self) -> bool:
         """Whether another look follows.  Raises `PredictionsError`."""
-        stage = self.stage()
-        return bool(stage.next_count()) and any(name in self._only for name in stage.open)
+        return self.stage().next_count() > 0
 
     def next_look(self) -> list[Job]:
         """All trials up to the next look, for `ConfirmQueue`; none if the stage is over."""
         stage = self.stage()
         count = stage.next_count()
-        names = [name for name in stage.open if name in self._only]
-        if not count or not names:
+        names = stage.open
+        if not count:
             return []
         looks = self._decision.looks
         self._say(
