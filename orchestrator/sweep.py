@@ -23,6 +23,7 @@ from orchestrator.preflight.checks import (
     check_out,
     check_same_data,
     check_same_sweep,
+    clocks_note,
     identifier,
     prepare_data,
 )
@@ -237,6 +238,8 @@ class _Sweep:
             show(line)
         now = ledger.trials() if extended.any else trials
         trials = searched(current(spec.to_dict(), now))
+        if note := clocks_note(spec, trials):
+            show(note)
         if warning := check_space(spec, ledger, trials, self.options.address):
             show(warning)
         if ledger.folder.local is None:
