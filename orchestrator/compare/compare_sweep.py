@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.compare.configurations import Comparison, compare
@@ -16,18 +16,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SweepTrials:
-    """The search's trials that have the sweep's number of epochs.
+    """The trials that have the sweep's number of epochs.
 
     Attributes:
+        trials: of the search.
+        confirming: of the confirming stage.
         left_out: how many trials have another number, from before the sweep was extended.
         unreadable: trial id -> why it cannot be read.
-        confirming: how many more trials belong to the confirming stage.
     """
 
     trials: list[TrialRecord]
     left_out: int
     unreadable: dict[str, str]
-    confirming: int = 0
+    confirming: list[TrialRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -55,29 +56,29 @@ class SweepComparison:
             )
         if self.chosen.confirming:
             notes.append(
-                f"{self.chosen.confirming} trials of the confirming stage count in the answer, not "
-                "in these tables."
+                f"{len(self.chosen.confirming)} trials of the confirming stage count in the "
+                "answer, not in these tables."
             )
         return notes
 
 
 def trials_of(ledger: Ledger) -> SweepTrials:
-    """Read a sweep's trials and choose those of the search to compare."""
+    """Read a sweep's trials and choose those to compare."""
     from pydantic import ValidationError
 
     from orchestrator.ledger import listing
-    from orchestrator.ledger.current import current, searched
+    from orchestrator.ledger.current import confirming, current, searched
     from orchestrator.spec.models import SweepSpec
 
     reading = ledger.read()
-    search = searched(reading.trials)
-    confirming = len(reading.trials) - len(search)
     try:
         spec = SweepSpec.model_validate(listing.resolved_spec(ledger)).to_dict()
+        trials = current(spec, reading.trials)
     except ValidationError:  # the right number of epochs is unknown
-        return SweepTrials(search, 0, reading.unreadable, confirming)
-    trials = current(spec, search)
-    return SweepTrials(trials, len(search) - len(trials), reading.unreadable, confirming)
+        trials = reading.trials
+    return SweepTrials(
+        searched(trials), len(reading.trials) - len(trials), reading.unreadable, confirming(trials)
+    )
 
 
 def compare_sweep(

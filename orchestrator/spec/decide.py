@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from orchestrator.spec.dimension import Model
 
@@ -62,13 +62,12 @@ class DecideSpec(Model):
             raise ValueError("must rise: 3, 5, 8")
         return looks
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> DecideSpec:
-        if len(set(self.compare)) != len(self.compare):
-            raise ValueError("compare: a method appears twice")
-        if isinstance(self.choose, dict) and (extra := set(self.choose) - set(self.compare)):
-            raise ValueError(f"choose: {', '.join(sorted(extra))}: not in compare")
-        return self
+    @field_validator("compare")
+    @classmethod
+    def _names_differ(cls, names: list[str]) -> list[str]:
+        if len(set(names)) != len(names):
+            raise ValueError("a method appears twice")
+        return names
 
     @property
     def baseline(self) -> str:
@@ -101,7 +100,7 @@ class ResolvedDecision(Model):
     margin: Annotated[float, Field(gt=0, lt=1)]
     #: Of a pair's difference, pooled over the search's configurations, and its degrees of freedom.
     prior_variance: Annotated[float, Field(ge=0)]
-    prior_df: Annotated[float, Field(ge=0)] = math.inf
+    prior_df: Annotated[float, Field(ge=0)]
     #: Trial-minutes that confirming may take, over all runs of the sweep.
     budget_minutes: Annotated[float, Field(ge=0)]
 
