@@ -33,6 +33,9 @@ from orchestrator.decision.repeated_intervals import (
 #: The search's trials count as at most this many degrees of freedom.  They cannot know the variance
 #: of a method that differs from the others, and error control comes before power.
 MOST_PRIOR_DF = 4.0
+#: The variance that the search's trials show is multiplied by this before it counts, for the same
+#: reason.
+PRIOR_FACTOR = 1.25
 #: Stop if no look that is left gives an answer with at least this probability.
 FUTILE = 0.05
 
@@ -219,9 +222,7 @@ def _look(
         )
     # No pair that is still to come is expected to diverge.
     counts[number + 1 :] = [pairs + later - planned for later in design.looks[number + 1 :]]
-    capped = PriorVariance(prior.variance, min(prior.df, MOST_PRIOR_DF))
-    between, df = capped.posterior(float(values.var(ddof=1)), pairs - 1)
-    variance = Variance(between, df, pairs, max(0.0, shared[number]))
+    variance = _variance(values, prior, shared[number])
     widths = half_widths(counts, design.looks, levels, variance, number)
     state, low, high = _state(design, estimate, widths[0])
     futile = False
@@ -233,6 +234,14 @@ def _look(
         futile = max(chances) < FUTILE
     final = state != "open" or futile or last
     return Look(number + 1, planned, pairs, estimate, low, high, state, final, futile)
+
+
+def _variance(values: np.ndarray, prior: PriorVariance, shared: float) -> Variance:
+    """The variance of a pair, moderated by the search, but never below what the pairs show."""
+    own = float(values.var(ddof=1))
+    careful = PriorVariance(PRIOR_FACTOR * prior.variance, min(prior.df, MOST_PRIOR_DF))
+    moderated, df = careful.posterior(own, len(values) - 1)
+    return Variance(max(own, moderated), df, len(values), max(0.0, shared))
 
 
 def _state(design: Design, estimate: float, width: HalfWidths) -> tuple[str, float, float]:
