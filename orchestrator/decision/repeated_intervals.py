@@ -20,14 +20,14 @@ from orchestrator.decision.boundaries import critical_values, power_spending, st
 
 #: alpha spent by a share t of the planned pairs is alpha * t^power.  The test of 0 spends early,
 #: because large differences show after few pairs.  The tests of the margin spend later.
-ZERO_POWER = 0.5
+ZERO_POWER = 0.4
 MARGIN_POWER = 1.0
 #: Boundaries are computed for s^2 / sigma^2 on a grid with this step, rounded down, and at most 1.
 #: A smaller ratio means looks that depend less on each other, and so higher boundaries.
 _RATIO_STEP, _LEAST_RATIO = 1.3, 1e-3
 #: Below this many degrees of freedom nothing is concluded, and from the second number on alpha is
 #: spent as planned.
-FEWEST_DF, ENOUGH_DF = 4.0, 7.0
+FEWEST_DF, ENOUGH_DF = 4.0, 9.0
 #: The fewest pairs from which anything is concluded.
 FEWEST = 2
 
