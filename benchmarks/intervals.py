@@ -130,8 +130,9 @@ def speed(
 
     The log of the machine's speed takes a random step after each turn, with standard deviation
     `drift`.  Each turn also has 3 % noise of its own.  With `slower`, the machine becomes slower by
-    that share over the session, and the noise is 1 %.  The two are the first and the last `among` several configurations.  Each
-    round draws the `order` of the turns anew, or all rounds have the same order (`fixed`).
+    that share over the session, and the noise is 1 %.  The two are the first and the last `among`
+    several configurations.  Each round draws the `order` of the turns anew, or all rounds have the
+    same order (`fixed`).
     """
     rng = np.random.default_rng([seed, rounds])
     count = among * rounds
