@@ -65,6 +65,8 @@ def train(
     if records:
         restore(store, len(records), run.state)
         run.optimizers.count_updates(len(records))
+    if len(records) < config.epochs:
+        run.warm_up(len(records) + 1)
     for number in range(len(records) + 1, config.epochs + 1):
         try:
             record, files = train_epoch(run, number)

@@ -16,6 +16,7 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.compare.compare_sweep import SweepComparison
     from orchestrator.compare.configurations import Comparison
+    from orchestrator.decision.answer import Answer
     from orchestrator.ledger import Ledger, TrialRecord
 
 FORMATS = ("table", "json", "csv", "md", "latex")
@@ -48,6 +49,7 @@ def compare_trials(
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
     from orchestrator.compare.configurations import compare
+    from orchestrator.decision.answers import answer_of
     from orchestrator.ledger.listing import find_sweep
 
     ledger = find_sweep(name, out)
@@ -59,21 +61,24 @@ def compare_trials(
             print_published(ledger, chosen.trials, compare(chosen.trials), layout == "json")
             return
         compared = compare_sweep(ledger, chosen, options, tell)
-    _print(compared, layout, why)
+        answer = answer_of(ledger, compared)
+    _print(compared, answer, layout, why)
 
 
-def _print(compared: SweepComparison, layout: str, why: bool) -> None:
+def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) -> None:
     from orchestrator.compare.output import formats, tables
+    from orchestrator.decision.block import block
 
     comparison = compared.methods
     if layout == "json":
-        print_json(compared.rows.to_dict() | (comparison.to_dict() if comparison else {}))
+        parts = comparison.to_dict() if comparison else {}
+        print_json({**compared.rows.to_dict(), **parts, "answer": answer.to_dict()})
     elif comparison is None or layout == "table":
-        print(compared.answer)
+        print(block(answer), end="\n\n")
         for table in tables.all_tables(comparison, why) if comparison else ():
             console().print(formats.rich_table(table))
             print()
-        _print_rows(compared.rows)
+        print_configurations(compared.rows)
         for note in compared.notes:
             print(note)
     elif layout == "csv":
@@ -83,13 +88,8 @@ def _print(compared: SweepComparison, layout: str, why: bool) -> None:
         print(write(comparison, why), end="", flush=True)
 
 
-def print_comparison(comparison: Comparison) -> None:
-    """The answer from the records alone, and every configuration."""
-    print(comparison.answer)
-    _print_rows(comparison)
-
-
-def _print_rows(comparison: Comparison) -> None:
+def print_configurations(comparison: Comparison) -> None:
+    """Every configuration, from the records alone."""
     from orchestrator.compare.output import configuration_table, formats
 
     if comparison.rows:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.compare import print_comparison, print_published
+from orchestrator.cli.compare import print_configurations, print_published
 from orchestrator.cli.terminal import (
     File,
     Insecure,
@@ -22,7 +22,9 @@ from orchestrator.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from orchestrator.ledger import Ledger
     from orchestrator.spec import SweepSpec
+    from orchestrator.sweep import SweepOutcome
 
 
 def sweep(
@@ -47,6 +49,16 @@ def sweep(
     reopen: Annotated[
         bool, typer.Option("--reopen", help="Drop the sweep's decision, but none of its trials.")
     ] = False,
+    timing: Annotated[
+        bool, typer.Option("--timing/--no-timing", help="Time the question's configurations.")
+    ] = True,
+    confirm: Annotated[
+        bool | None,
+        typer.Option(
+            "--confirm/--no-confirm",
+            help="Confirm also where minutes have answered, or never. By default where it matters.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train every trial of a sweep that is not finished. Run it again after any interruption."""
@@ -57,25 +69,42 @@ def sweep(
         host = "" if address is not None else _on_this_host(spec, None if fresh else out)
         _print_plan(_probed(spec, address) if probe else spec, as_json, host)
         return
-    from orchestrator.compare.configurations import compare
+    from orchestrator.after_search import AfterOptions
     from orchestrator.ledger import Ledger
-    from orchestrator.ledger.current import current
     from orchestrator.sweep import RunOptions, run_sweep
-    from trainer.storage.folder import StoreError
 
-    options = RunOptions(address, fresh, insecure, probe, reopen)
+    after = AfterOptions(timing, confirm)
+    options = RunOptions(address, fresh, insecure, probe, reopen, after)
     outcome = run_sweep(spec, out, console(stderr=as_json), options)
     if outcome.interrupted:  # a further signal must not change the exit code
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-    ledger = Ledger(out, spec.name)
+    _print_end(outcome, Ledger(out, spec.name), spec, as_json)
+    for trial, reason in outcome.failed.items():
+        print(f"failed: {trial}: {reason}", file=sys.stderr)
+    if outcome.error:
+        print(f"failed: {outcome.error}", file=sys.stderr)
+    if outcome.interrupted:
+        print("interrupted; run the same command again to resume", file=sys.stderr)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _print_end(outcome: SweepOutcome, ledger: Ledger, spec: SweepSpec, as_json: bool) -> None:
+    """The configurations, published figures beside ours, and the answer."""
+    from orchestrator.compare.compare_sweep import SweepTrials, compare_sweep, trials_of
+    from orchestrator.compare.options import ComparisonOptions
+    from orchestrator.decision.answers import answer_of
+    from orchestrator.decision.block import block
+    from trainer.storage.folder import StoreError
+
     try:
-        trials = current(spec.to_dict(), ledger.trials())
+        chosen = trials_of(ledger)
     except StoreError:
         if not outcome.error:
             raise
-        trials = []  # the store was lost, which is reported below
-    comparison = compare(trials)
+        chosen = SweepTrials([], 0, {})  # the store was lost, which is reported below
+    compared = compare_sweep(ledger, chosen, ComparisonOptions())
+    answer = answer_of(ledger, compared)
     if as_json:
         print_json(
             {
@@ -84,21 +113,16 @@ def sweep(
                 "failed": outcome.failed,
                 "interrupted": outcome.interrupted,
                 "error": outcome.error,
-                "comparison": comparison.to_dict(),
+                "comparison": compared.rows.to_dict(),
+                "answer": answer.to_dict(),
             }
         )
-    else:
-        print_comparison(comparison)
-        if spec.published is not None and comparison.rows:
-            print()
-            print_published(ledger, trials, comparison, as_json=False)
-    for trial, reason in outcome.failed.items():
-        print(f"failed: {trial}: {reason}", file=sys.stderr)
-    if outcome.error:
-        print(f"failed: {outcome.error}", file=sys.stderr)
-    if outcome.interrupted:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
-    raise typer.Exit(outcome.exit_code)
+        return
+    print_configurations(compared.rows)
+    if spec.published is not None and compared.rows.rows:
+        print()
+        print_published(ledger, chosen.trials, compared.rows, as_json=False)
+    print(f"\n{block(answer)}", flush=True)
 
 
 def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:

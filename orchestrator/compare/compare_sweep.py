@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.compare.configurations import Comparison, compare
@@ -19,6 +19,8 @@ class SweepTrials:
     """The trials that have the sweep's number of epochs.
 
     Attributes:
+        trials: of the search.
+        confirming: of the confirming stage.
         left_out: how many trials have another number, from before the sweep was extended.
         unreadable: trial id -> why it cannot be read.
     """
@@ -26,6 +28,7 @@ class SweepTrials:
     trials: list[TrialRecord]
     left_out: int
     unreadable: dict[str, str]
+    confirming: list[TrialRecord] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,11 @@ class SweepComparison:
             notes.append(
                 f"{self.chosen.left_out} trials with another number of epochs were left out."
             )
+        if self.chosen.confirming:
+            notes.append(
+                f"{len(self.chosen.confirming)} trials of the confirming stage count in the "
+                "answer, not in these tables."
+            )
         return notes
 
 
@@ -59,16 +67,18 @@ def trials_of(ledger: Ledger) -> SweepTrials:
     from pydantic import ValidationError
 
     from orchestrator.ledger import listing
-    from orchestrator.ledger.current import current
+    from orchestrator.ledger.current import confirming, current, searched
     from orchestrator.spec.models import SweepSpec
 
     reading = ledger.read()
     try:
         spec = SweepSpec.model_validate(listing.resolved_spec(ledger)).to_dict()
+        trials = current(spec, reading.trials)
     except ValidationError:  # the right number of epochs is unknown
-        return SweepTrials(reading.trials, 0, reading.unreadable)
-    trials = current(spec, reading.trials)
-    return SweepTrials(trials, len(reading.trials) - len(trials), reading.unreadable)
+        trials = reading.trials
+    return SweepTrials(
+        searched(trials), len(reading.trials) - len(trials), reading.unreadable, confirming(trials)
+    )
 
 
 def compare_sweep(

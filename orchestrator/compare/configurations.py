@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.labels import labels
-from trainer.metrics import Place, dotted, of_trial
+from trainer.metrics import FIRST_CLOCK, Place, clock_of, dotted, of_trial
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -68,6 +68,7 @@ class Row:
     Attributes:
         metrics: the name of each task's metric.
         contended: whether something else ran on the device meanwhile; None if unknown for a trial.
+        clocks: the versions of the clock that measured its minutes.
         records: the records of each trial's epochs.
     """
 
@@ -86,6 +87,7 @@ class Row:
     contended: bool | None
     devices: list[str]
     threads: list[str]
+    clocks: list[str]
     basis: dict[str, str]
     records: list[list[dict[str, Any]]] = field(repr=False)
 
@@ -95,6 +97,12 @@ class Row:
         of_trials = [of_trial(records) for records in self.records]
         places = dict.fromkeys(place for numbers in of_trials for place in numbers)
         return {p: Spread.of([each[p] for each in of_trials if p in each]) for p in places}
+
+    @property
+    def minutes_mark(self) -> str:
+        """`*` contended, `?` unknown whether contended, `°` measured with the first clock."""
+        mark = {True: "*", None: "?", False: ""}[self.contended]
+        return mark + ("°" if FIRST_CLOCK in self.clocks else "")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `numbers` are keyed by dotted names."""
@@ -160,6 +168,7 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
         contended=True if True in contended else None if None in contended else False,
         devices=sorted({str(trial.identity.get("device", "unknown")) for trial in group}),
         threads=sorted({str(trial.identity.get("threads", "unknown")) for trial in group}),
+        clocks=sorted({clock_of(record) for trial in group for record in trial.records}),
         basis={key: value_of(group[0]) for key, value_of in BASIS.items()},
         records=[trial.records for trial in group],
     )
@@ -234,7 +243,10 @@ def _minutes_ratio(one: Row, other: Row) -> tuple[float | None, str]:
     """Minutes of `one` divided by those of `other`, or the reason why they do not compare."""
     contended = one.contended, other.contended
     problem = minutes_problem(
-        contended, one.devices + other.devices, one.threads + other.threads
+        contended,
+        one.devices + other.devices,
+        one.threads + other.threads,
+        one.clocks + other.clocks,
     ) or ("" if other.minutes_per_epoch.mean > 0 else "none measured")
     if problem:
         return None, f"minutes not comparable ({problem})"
@@ -242,7 +254,10 @@ def _minutes_ratio(one: Row, other: Row) -> tuple[float | None, str]:
 
 
 def minutes_problem(
-    contended: Iterable[bool | None], devices: Iterable[str], threads: Iterable[str]
+    contended: Iterable[bool | None],
+    devices: Iterable[str],
+    threads: Iterable[str],
+    clocks: Iterable[str],
 ) -> str:
     """Why minutes of trials do not compare; empty if they do."""
     contention = set(contended)
@@ -254,6 +269,8 @@ def minutes_problem(
         return "measured on different devices"
     if len(set(threads)) > 1:
         return "measured with different numbers of threads"
+    if len(set(clocks)) > 1:
+        return "measured with two versions of the clock"
     return ""
 
 

@@ -1,7 +1,7 @@
 """The confirming stage: one configuration of each method on fresh seeds, in pairs, look by look.
 
-What was decided before its first trial (configurations, looks, boundaries' inputs, budget) stands in
-the resolved sweep.  Everything else follows from the ledger, so a killed stage resumes exactly.
+What was fixed before its first trial (configurations, looks, prior variance, budget) stands in the
+resolved sweep.  Everything else follows from the ledger, so a killed stage resumes exactly.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from orchestrator.decision.looks import Design, Look
 from orchestrator.decision.pairs import Pair, judged, pairs_of
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import CONFIRM, confirming, current, searched
+from orchestrator.preflight.decision import next_number
 from orchestrator.scheduling.job_queue import Job
 from orchestrator.spec.decide import DecideSpec, ResolvedDecision
 
@@ -33,52 +34,84 @@ class DoesNotFit(UserError):
     """The first look costs more than `decide.budget.hours` allows."""
 
 
-def fix(
+@dataclass(frozen=True)
+class Picked:
+    """One configuration for each name in `decide.compare`.
+
+    Attributes:
+        params, config_ids: by name.
+        minutes: what a trial of each costs, by name.
+        search_minutes: what the search has cost.
+        prior: of the variance of a paired difference.
+    """
+
+    params: dict[str, dict[str, Any]]
+    config_ids: dict[str, str]
+    minutes: dict[str, float]
+    search_minutes: float
+    prior: PriorVariance
+
+
+def pick(
     spec: SweepSpec,
     trials: Sequence[TrialRecord],
     identify: Callable[[TrainConfig], dict[str, Any]],
-    number: int,
-) -> ResolvedDecision:
-    """Fix what will be confirmed: one configuration of each method, the looks, the budget.
+) -> Picked:
+    """Pick the configurations from the trials of the search, by `decide.choose`.
 
-    Args:
-        trials: all trials of the sweep; those of earlier decisions only keep their seeds.
-        number: of the decision, from 1.
-
-    Raises `UserError` if a method has no complete trial, `DoesNotFit` if no look fits the budget.
+    Raises `UserError` if a method has no complete trial.
     """
     decide = spec.decide
     assert decide is not None
     tried_out = searched(trials)
     prior = contestants.prior_of(tried_out, decide.metric)
-    first = 1 + max([*spec.search.seeds, *(int(trial.config["seed"]) for trial in trials)])
     params: dict[str, dict[str, Any]] = {}
     ids: dict[str, str] = {}
-    minutes = 0.0
+    minutes: dict[str, float] = {}
     for name in decide.compare:
         tried = contestants.candidates(tried_out, name, decide.metric)
         params[name] = contestants.chosen(tried, decide.choose, prior)
-        ids[name] = str(identify(spec.config_for(params[name], first))["config_id"])
-        minutes += contestants.minutes_of_a_trial(tried, ids[name])
+        config = spec.config_for(params[name], spec.search.seeds[0])
+        ids[name] = str(identify(config)["config_id"])
+        minutes[name] = contestants.minutes_of_a_trial(tried, ids[name])
     if len(set(ids.values())) < len(ids):
         raise UserError(f"decide.compare: two names stand for one configuration: {ids}")
-    budget = _budget(decide, contestants.cost(tried_out), minutes)
-    looks = [count for count in decide.looks if count * minutes <= budget * (1 + 1e-9)]
+    return Picked(params, ids, minutes, contestants.cost(tried_out), prior)
+
+
+def fix(
+    spec: SweepSpec, trials: Sequence[TrialRecord], picked: Picked, challengers: Sequence[str]
+) -> ResolvedDecision:
+    """Fix what will be confirmed: the picked configurations, the looks and the budget.
+
+    Args:
+        trials: all trials of the sweep.  The stage takes seeds that none of them has.
+        challengers: those that are confirmed; the others were answered by their minutes.
+
+    Raises `DoesNotFit` if no look fits the budget.
+    """
+    decide = spec.decide
+    assert decide is not None
+    names = (*challengers, decide.baseline)
+    pair_minutes = sum(picked.minutes[name] for name in names)
+    budget = _budget(decide, picked.search_minutes, pair_minutes)
+    looks = [count for count in decide.looks if count * pair_minutes <= budget * (1 + 1e-9)]
     if not looks:
+        hours = decide.looks[0] * pair_minutes / 60
         raise DoesNotFit(
-            f"the first look ({decide.looks[0]} pairs) takes about "
-            f"{decide.looks[0] * minutes / 60:.2g} hours of trials, and decide.budget.hours is "
-            f"{decide.budget.hours:g}"
+            f"the first look ({decide.looks[0]} pairs) takes about {hours:.2g} hours of trials, "
+            f"and decide.budget.hours is {decide.budget.hours:g}"
         )
+    seeds = [*spec.search.seeds, *(int(trial.config["seed"]) for trial in trials)]
     return ResolvedDecision(
-        number=number,
-        configurations=params,
-        config_ids=ids,
-        first_seed=first,
+        number=next_number(trials),
+        configurations={name: picked.params[name] for name in names},
+        config_ids=picked.config_ids,
+        first_seed=1 + max(seeds),
         looks=looks,
         margin=decide.margin,
-        prior_variance=prior.variance,
-        prior_df=prior.df,
+        prior_variance=picked.prior.variance,
+        prior_df=picked.prior.df,
         budget_minutes=budget,
     )
 
@@ -120,9 +153,13 @@ class Stage:
 
     @cached_property
     def pairs(self) -> dict[str, list[Pair]]:
-        """The ended pairs of every challenger."""
+        """The ended pairs of every challenger that is confirmed."""
         baseline = self.decide.baseline
-        return {name: pairs_of(self.own, name, baseline) for name in self.decide.challengers}
+        return {
+            name: pairs_of(self.own, name, baseline)
+            for name in self.decide.challengers
+            if name in self.decision.configurations
+        }
 
     @cached_property
     def looks(self) -> dict[str, list[Look]]:
@@ -135,8 +172,19 @@ class Stage:
 
     @property
     def open(self) -> list[str]:
-        """The challengers without an answer that may still get one."""
-        return [name for name, looks in self.looks.items() if not (looks and looks[-1].final)]
+        """The challengers that take part in the next look.
+
+        `in_order` asks one after the other, and ends with the first that gets no answer.
+        """
+        names = []
+        for name, looks in self.looks.items():
+            over = bool(looks) and looks[-1].final
+            if not over:
+                names.append(name)
+            answered = over and looks[-1].state != "open"
+            if self.decide.share_alpha == "in_order" and not answered:
+                break
+        return names
 
     @property
     def spent(self) -> float:
@@ -159,7 +207,6 @@ class Confirming:
     """Gives the confirming stage's trials, look by look.
 
     Args:
-        only: challengers that take part; the others were answered by their minutes.
         say: shows a message to the user.
     """
 
@@ -168,12 +215,10 @@ class Confirming:
         ledger: Ledger,
         spec: SweepSpec,
         identify: Callable[[TrainConfig], dict[str, Any]],
-        only: Sequence[str],
         say: Callable[[str], None] = lambda text: None,
     ):
         assert spec.decide is not None and spec.resolved.decision is not None
         self._ledger, self._spec, self._identify, self._say = ledger, spec, identify, say
-        self._only = list(only)
         self._decision: ResolvedDecision = spec.resolved.decision
 
     def stage(self) -> Stage:
@@ -181,12 +226,16 @@ class Confirming:
         trials = current(self._spec.to_dict(), self._ledger.trials())
         return Stage(self._ledger, self._spec, self._decision, trials)
 
+    def is_open(self) -> bool:
+        """Whether another look follows.  Raises `PredictionsError`."""
+        return self.stage().next_count() > 0
+
     def next_look(self) -> list[Job]:
         """All trials up to the next look, for `ConfirmQueue`; none if the stage is over."""
         stage = self.stage()
         count = stage.next_count()
-        names = [name for name in stage.open if name in self._only]
-        if not count or not names:
+        names = stage.open
+        if not count:
             return []
         looks = self._decision.looks
         self._say(

@@ -83,21 +83,26 @@ def prior_of(trials: Iterable[TrialRecord], metric: str) -> PriorVariance:
     return pair_prior(list(scores.values()))
 
 
+def standing_for(tried: Candidates, prior: PriorVariance, rule: str = "fastest") -> Configuration:
+    """The configuration that stands for a method.
+
+    Args:
+        rule: `fastest` or `best`.
+        prior: of the variance of a paired difference, which is twice that of a score.
+    """
+    if rule == "best" or not prior.df > 0:  # without a spread, nothing counts as equally good
+        return tried.best()
+    return tried.fastest(math.sqrt(prior.variance / 2 / tried.seeds))
+
+
 def chosen(
     tried: Candidates, rule: str | Mapping[str, Mapping[str, Any]], prior: PriorVariance
 ) -> dict[str, Any]:
-    """The params of the configuration that stands for a method.
-
-    Args:
-        rule: `decide.choose`.
-        prior: of the variance of a paired difference, which is twice that of a score.
-    """
-    if isinstance(rule, Mapping) and tried.name in rule:
-        return dict(rule[tried.name])
-    if rule == "best" or not prior.df > 0:  # without a spread, nothing counts as equally good
-        return params_of(tried.best())
-    error = math.sqrt(prior.variance / 2 / tried.seeds)
-    return params_of(tried.fastest(error))
+    """The params of the configuration that stands for a method, by `decide.choose`."""
+    if isinstance(rule, Mapping):
+        given = rule.get(tried.name)
+        return dict(given) if given is not None else params_of(standing_for(tried, prior))
+    return params_of(standing_for(tried, prior, rule))
 
 
 def params_of(configuration: Configuration) -> dict[str, Any]:
@@ -124,5 +129,8 @@ def cost(trials: Sequence[TrialRecord]) -> float:
     """Minutes that these trials took in all: training, evaluation, checkpoints and set-up."""
     keys = ("minutes_per_epoch", "evaluation_minutes", "checkpoint_minutes", "setup_minutes")
     return math.fsum(
-        float(record.get(key) or 0.0) for trial in trials for record in trial.records for key in keys
+        float(record.get(key) or 0.0)
+        for trial in trials
+        for record in trial.records
+        for key in keys
     )

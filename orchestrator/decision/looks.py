@@ -201,9 +201,7 @@ class _Budget:
             self.levels[heir] = (own_zero + zero / len(heirs), own_margin + margin / len(heirs))
 
 
-def _look(
-    design: Design, data: Data, prior: PriorVariance, levels: Levels, number: int
-) -> Look:
+def _look(design: Design, data: Data, prior: PriorVariance, levels: Levels, number: int) -> Look:
     """What the rule concludes at a look (from 0)."""
     differences, shared = np.asarray(data[0], float), data[1]
     counts = [int(np.isfinite(differences[:planned]).sum()) for planned in design.looks]
@@ -214,9 +212,7 @@ def _look(
     last = number + 1 == len(design.looks)
     estimate = float(values.mean()) if pairs else math.nan
     if pairs < FEWEST:
-        return Look(
-            number + 1, planned, pairs, estimate, -math.inf, math.inf, "open", last, False
-        )
+        return Look(number + 1, planned, pairs, estimate, -math.inf, math.inf, "open", last, False)
     # No pair that is still to come is expected to diverge.
     counts[number + 1 :] = [pairs + later - planned for later in design.looks[number + 1 :]]
     capped = PriorVariance(prior.variance, min(prior.df, MOST_PRIOR_DF))

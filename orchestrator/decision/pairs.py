@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -55,7 +55,7 @@ def pairs_of(trials: Sequence[TrialRecord], one: str, baseline: str) -> list[Pai
         for t in trials
         if t.status != "unfinished"
     }
-    pairs = []
+    pairs: list[Pair] = []
     while True:
         number = len(pairs) + 1
         mine, theirs = by_place.get((one, number)), by_place.get((baseline, number))
@@ -70,7 +70,7 @@ def judged(
     by_method: Mapping[str, Sequence[Pair]],
     metric: str,
     prior: PriorVariance,
-    share_alpha: str = "holm",
+    share_alpha: Literal["holm", "in_order"] = "holm",
 ) -> dict[str, list[Look]]:
     """The looks that were taken, for each method against the baseline.
 

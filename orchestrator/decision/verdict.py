@@ -67,7 +67,7 @@ def sentence_of(
     difference: Bounded | None,
     ratio: Bounded | None,
 ) -> str:
-    """What stands behind the verdict: `The scores are equal within 0.01, and an epoch takes ...`."""
+    """What stands behind the verdict, in one sentence."""
     size = "" if difference is None else f"{abs(difference.value):.3f}"
     better = difference is not None and difference.low is not None and difference.low > 0
     lower = difference is not None and difference.high is not None and difference.high < 0

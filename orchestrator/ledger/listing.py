@@ -12,6 +12,7 @@ from orchestrator.errors import UserError
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
 from orchestrator.ledger.labels import labels
 from orchestrator.spec.yaml_lines import YamlError, read
+from trainer.metrics import FIRST_CLOCK, clock_of
 from trainer.storage.folder import is_inside, is_uri
 from trainer.storage.open import open_folder
 
@@ -100,7 +101,7 @@ def trial_summaries(reading: Reading) -> list[dict[str, Any]]:
     for name, reason in reading.unreadable.items():
         row = {
             "trial_id": name, "config_id": "", "configuration": "", "status": "unreadable",
-            "reason": reason, "epochs": 0,
+            "reason": reason, "epochs": 0, "first_clock": False,
         }  # fmt: skip
         unknown = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
         rows.append(row | unknown)
@@ -120,6 +121,7 @@ def trial_summary(trial: TrialRecord) -> dict[str, Any]:
         "epochs_wanted": trial.config.get("epochs"),
         "dev_score": last.get("dev_score"),
         "minutes_per_epoch": trial.summary.get("minutes_per_epoch"),
+        "first_clock": any(clock_of(record) == FIRST_CLOCK for record in trial.records),
     }
 
 

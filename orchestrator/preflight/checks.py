@@ -24,6 +24,7 @@ from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import EMULATED_BF16
 from trainer.data.corpus import DataError, fingerprint, prepare
 from trainer.loop.build import check_methods
+from trainer.metrics import CLOCK, EPOCH, clock_of
 from trainer.model.freezing import FreezeError
 from trainer.model.pretrained import EncoderError
 from trainer.storage.folder import Folder, StoreError, is_uri
@@ -36,7 +37,7 @@ _RECORDED = ("resolved",)
 #: Where and on what a sweep runs, not what it trains.
 _WHERE = (
     "base.data.root", "base.data.cache", "base.device", "base.threads", "base.eval_batch_size",
-    "base.predict_test",
+    "base.predict_test", "base.evaluate_at_end",
 )  # fmt: skip
 #: May only grow: more configurations, more seeds, more entries at the end, more epochs.
 _GROWING = ("search.num_trials", "search.seeds", "enqueue", "base.epochs")
@@ -202,7 +203,7 @@ def _check_decision(
             + "\n".join(f"  {change}" for change in changes)
             + "\nundo the changes, or add --reopen: it drops the decision and keeps the trials"
         )
-    used = {trial.config.get("seed"): trial.trial_id for trial in confirmed}
+    used = {int(trial.config["seed"]): trial.trial_id for trial in confirmed}
     new = set(spec.search.seeds) - set((before.get("search") or {}).get("seeds") or ())
     if taken := sorted(new & used.keys()):
         raise SweepError(
@@ -214,6 +215,21 @@ def _check_decision(
 def in_numbers(count: int, noun: str) -> str:
     """`1 trial`, `2 trials`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def clocks_note(spec: SweepSpec, trials: Iterable[TrialRecord]) -> str:
+    """One line if the search aims at minutes, and another version of the clock measured some of
+    them; empty otherwise."""
+    timed = [name for name in spec.search.objectives if EPOCH[name].is_speed]
+    old = [t for t in trials if any(clock_of(record) != CLOCK for record in t.records)]
+    if not timed or not old:
+        return ""
+    trials_were = "trial was" if len(old) == 1 else "trials were"
+    return (
+        f"objective {' and '.join(timed)}: {len(old)} {trials_were} measured with an earlier "
+        "version of the clock, which charged the start of a process to its first epoch; the search "
+        "mixes them with new ones"
+    )
 
 
 def examples(spec: SweepSpec) -> Iterator[TrainConfig]:

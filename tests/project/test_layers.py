@@ -37,7 +37,8 @@ ROOMS = (
     "orchestrator.progress", "orchestrator.download", "orchestrator.fair_timing",
     "orchestrator.runner", "orchestrator.preflight", "orchestrator.job_package",
     "orchestrator.compare", "orchestrator.decision", "orchestrator.report",
-    "orchestrator.tracking", "orchestrator.doctor", "orchestrator.sweep", "orchestrator.cli",
+    "orchestrator.tracking", "orchestrator.doctor", "orchestrator.after_search",
+    "orchestrator.sweep", "orchestrator.cli",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from orchestrator.compare.configurations import minutes_problem
 from orchestrator.compare.methods import Configuration, Method
 from orchestrator.compare.statistics.bootstrap import Draws, Estimate, Seeds
 from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE
+from trainer.metrics import clock_of
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -73,6 +74,7 @@ def why_not_comparable(trials: Iterable[TrialRecord]) -> str:
         (record["contended"] for trial in trials for record in trial.records),
         (str(trial.identity.get("device", "unknown")) for trial in trials),
         (str(trial.identity.get("threads", "unknown")) for trial in trials),
+        (clock_of(record) for trial in trials for record in trial.records),
     )
     if not problem and any(r["minutes_per_epoch"] <= 0 for t in trials for r in t.records):
         return "none measured"

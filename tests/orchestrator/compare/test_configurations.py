@@ -13,6 +13,7 @@ from orchestrator.compare.output.configuration_table import configurations_table
 from orchestrator.compare.output.formats import rich_table
 from orchestrator.ledger import Ledger
 from tests.support.ledgers import write_trial
+from trainer.metrics import FIRST_CLOCK, FIRST_CLOCK_NOTE
 
 
 def compared(folder: Path) -> Comparison:
@@ -89,6 +90,7 @@ def test_one_seed_claims_no_spread(tmp_path: Path) -> None:
         ({"contended": True}, "contended"),
         ({"contended": None}, "unknown whether the device was shared"),
         ({"device": "cuda: other"}, "different devices"),
+        ({"clock": FIRST_CLOCK}, "measured with two versions of the clock"),
     ],
 )
 def test_no_ratio_of_minutes_that_cannot_be_compared(
@@ -180,3 +182,14 @@ def test_a_sweep_with_another_question_names_its_best(tmp_path: Path) -> None:
         write_trial(tmp_path / "s", [score], sampler="round_robin", combiner=name)
     answer = compare(Ledger(tmp_path, "s").trials()).answer
     assert answer == "Best: round_robin mean, dev_score 0.7000 (1 seed)."
+
+
+def test_minutes_of_the_first_clock_are_marked(tmp_path: Path) -> None:
+    write_trial(tmp_path, [0.6], sampler="arrp", clock=FIRST_CLOCK)
+    write_trial(tmp_path, [0.5], sampler="annealed")
+    result = compared(tmp_path)
+    table = configurations_table(result)
+    place = table.columns.index("min/epoch")
+    assert [row[place].text for row in table.rows] == ["1.000°", "1.000"]
+    assert not any(row[place].grey for row in table.rows)
+    assert FIRST_CLOCK_NOTE in footnotes(result)

@@ -18,11 +18,12 @@ from orchestrator.compare.statistics.best_of_k import curve, expected_best, step
 from orchestrator.compare.statistics.cross_fit import REPEATS, cross_fit, half_metrics, halves
 from orchestrator.compare.statistics.honest_scores import MOST_READ, contenders
 from orchestrator.compare.statistics.pareto_frontier import knee, not_beaten, probabilities
-from orchestrator.compare.statistics.speed_up import why_not_comparable
+from orchestrator.compare.statistics.speed_up import fair_minutes, why_not_comparable
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from tests.support.ledgers import write_trial
 from tests.support.simulated import World
+from trainer.metrics import CLOCK, FIRST_CLOCK
 
 RNG = np.random.default_rng
 
@@ -136,6 +137,17 @@ def test_minutes_compare_on_one_device_alone(tmp_path: Path) -> None:
     assert why_not_comparable(one) == ""
     assert "something else ran" in why_not_comparable([*one, *shared])
     assert why_not_comparable([*one, *other]) == "measured on different devices"
+
+
+def test_minutes_of_two_versions_of_the_clock_are_never_mixed(tmp_path: Path) -> None:
+    for sampler, clock in (("arrp", CLOCK), ("annealed", FIRST_CLOCK), ("cycle", FIRST_CLOCK)):
+        write_trial(tmp_path, [0.5], sampler=sampler, clock=clock)
+    methods = grouped(tmp_path)
+    new, old, older = (methods[f"{n}+pcgrad"] for n in ("arrp", "annealed", "cycle"))
+    problem = "measured with two versions of the clock"
+    assert why_not_comparable([*new.trials, *old.trials]) == problem
+    assert why_not_comparable([*old.trials, *older.trials]) == ""
+    assert fair_minutes([], [new, old]).problem == problem
 
 
 def chosen(rng: np.random.Generator, tried: int, count: int, spread: float) -> tuple[float, float]:
