@@ -333,6 +333,7 @@ def test_the_embedded_profile_has_the_proportions_of_the_paper() -> None:
     assert shares["arrp"] == pytest.approx(24000 / (3 * 6040), rel=0.01)
     assert spec.decide is not None
     assert spec.decide.looks == [3, 5]
+    assert spec.decide.compare == ["arrp", "annealed"]
 
 
 def test_the_question_is_written_out_where_it_is_asked() -> None:
