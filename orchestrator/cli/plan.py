@@ -133,15 +133,15 @@ def lines(plan: Plan, file: str = "") -> Iterator[str]:
 
 def _chance(plan: Plan) -> Iterator[str]:
     yield from _wrapped(
-        f"chance:   {plan.pair_deviation:.3g} between pairs of seeds, and {plan.shared_deviation:.3g} "
-        "from the dev examples, which more seeds do not reduce (standard deviations of the "
+        f"chance:   {plan.pair_deviation:.3g} between pairs of seeds, and "
+        f"{plan.shared_deviation:.3g} from the dev examples, which more seeds do not reduce (standard deviations of the "
         f"difference, {plan.source})"
     )
     assert plan.smallest_at_all is not None
     best = "none" if plan.smallest is None else f"{_up(plan.smallest)}"
     yield from _wrapped(
-        f"smallest margin that can be decided, with a probability of {plan.power:.0%} if the methods "
-        f"are equal: {_up(plan.smallest_at_all)} with any number of seeds, {best} with these looks"
+        f"smallest margin that can be decided, with a probability of {plan.power:.0%} if the "
+        f"methods are equal: {_up(plan.smallest_at_all)} with any number of seeds, {best} with these looks"
     )
 
 
@@ -160,7 +160,7 @@ def _table(plan: Plan) -> Iterator[str]:
 
 def _cells(row: Row) -> str:
     if not row.reachable:
-        return "out of reach: these dev sets cannot decide it with any number of seeds"
+        return "out of reach with any number of seeds"
     spans = [
         (f"{row.mean_pairs:.1f}", str(row.most_pairs)),
         (f"{row.trials[0]:.0f}", str(row.trials[1])),

@@ -45,7 +45,7 @@ def cost_lines(known: Plan) -> list[str]:
     looks = known.in_budget or known.looks
     sides = len(known.compare)
     row = known.within or (known.rows[0] if known.rows else None)
-    trials = f"{looks[0] * sides} to {looks[-1] * sides} trials"
+    trials = f"{looks[0] * sides} to " * (len(looks) > 1) + f"{looks[-1] * sides} trials"
     length = f", at most {_hours(row.hours[1])}" if row is not None and row.hours else ""
     lines = [
         f"confirming: looks after {', '.join(map(str, looks))} pairs of fresh seeds, {trials}"
@@ -85,8 +85,8 @@ def _chance(known: Plan, row: Row) -> str:
         smallest = f" These looks would decide a margin of {round_up(known.smallest):g}."
     estimated = "  (estimated)" if known.guessed else ""
     return (
-        f"Margin {row.margin:g}: an answer in {row.if_equal:.0%} of cases if the methods are equal, "
-        f"on average after {row.mean_pairs:.0f} pairs.{smallest}{estimated}"
+        f"Margin {row.margin:g}: an answer in {row.if_equal:.0%} of cases if the methods are "
+        f"equal, on average after {row.mean_pairs:.0f} pairs.{smallest}{estimated}"
     )
 
 

@@ -235,8 +235,17 @@ class _Planner:
             minutes = equal.pairs * pair, looks[-1] * pair
             at_once = 60 * self.spec.resources.max_concurrent
             hours = minutes[0] / at_once, minutes[1] / at_once
-        chances = (1 - each.answers.get("open", 0.0) for each in (equal, worse))
-        return Row(margin, margin >= at_all, *chances, equal.pairs, looks[-1], trials, minutes, hours)
+        return Row(
+            margin=margin,
+            reachable=margin >= at_all,
+            if_equal=1 - equal.answers.get("open", 0.0),
+            if_worse=1 - worse.answers.get("open", 0.0),
+            mean_pairs=equal.pairs,
+            most_pairs=looks[-1],
+            trials=trials,
+            minutes=minutes,
+            hours=hours,
+        )
 
     @property
     def _alpha(self) -> float:

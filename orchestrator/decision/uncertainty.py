@@ -1,4 +1,4 @@
-"""How much chance a sweep's question meets: measured in trials, given, or guessed from the dev sets.
+"""How much chance is in a sweep's question: measured in trials, given, or guessed.
 
 The difference of two methods after n pairs of seeds has the variance pairs / n + shared.  More
 seeds reduce the first part.  The second part comes from the dev examples, which all seeds share.

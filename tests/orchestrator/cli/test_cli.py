@@ -30,7 +30,7 @@ from tests.support.paths import ROOT
 from trainer.metrics import FIRST_CLOCK, FIRST_CLOCK_NOTE
 
 COMMANDS = [
-    "sweep", "validate", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
+    "sweep", "validate", "plan", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
     "doctor", "data stats",
 ]  # fmt: skip
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
