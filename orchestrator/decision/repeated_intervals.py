@@ -20,11 +20,14 @@ from orchestrator.decision.boundaries import critical_values, power_spending, st
 
 #: alpha spent by a share t of the planned pairs is alpha * t^power.  The test of 0 spends early,
 #: because large differences show after few pairs.  The tests of the margin spend later.
-ZERO_POWER = 0.5
+ZERO_POWER = 0.4
 MARGIN_POWER = 1.0
 #: Boundaries are computed for s^2 / sigma^2 on a grid with this step, rounded down, and at most 1.
 #: A smaller ratio means looks that depend less on each other, and so higher boundaries.
 _RATIO_STEP, _LEAST_RATIO = 1.3, 1e-3
+#: Below this many degrees of freedom nothing is concluded, and from the second number on alpha is
+#: spent as planned.
+FEWEST_DF, ENOUGH_DF = 4.0, 9.0
 #: The fewest pairs from which anything is concluded.
 FEWEST = 2
 
@@ -76,7 +79,7 @@ class HalfWidths:
 
 def half_widths(
     counts: Sequence[int],
-    planned: Sequence[int],
+    planned: tuple[int, ...],
     levels: tuple[float, float],
     variance: Variance,
     first: int,
@@ -90,14 +93,26 @@ def half_widths(
         variance: as known now.
     """
     widths = []
-    zero, margin = (
-        _boundaries(tuple(counts), tuple(planned), level, power, variance.ratio)
-        for level, power in zip(levels, (ZERO_POWER, MARGIN_POWER), strict=True)
-    )
     for number in range(first, len(counts)):
-        half = [variance.half_width(each[number], counts[number]) for each in (zero, margin)]
+        trust = trusted_share(variance.df + counts[number] - variance.count)
+        half = []
+        for level, power in zip(levels, (ZERO_POWER, MARGIN_POWER), strict=True):
+            bounds = _boundaries(tuple(counts), planned, level * trust, power, variance.ratio)
+            half.append(variance.half_width(bounds[number], counts[number]))
         widths.append(HalfWidths(*half))
     return widths
+
+
+def trusted_share(df: float) -> float:
+    """The share of alpha that may be spent while the variance has these degrees of freedom.
+
+    Student's t is right for normal data only.  With few degrees of freedom, skewed data produce
+    samples that are close together and far from the mean too often.
+    """
+    if df < FEWEST_DF:
+        return 0.0
+    share = min(1.0, df / ENOUGH_DF) ** 2
+    return math.floor(share * 50) / 50
 
 
 @lru_cache(maxsize=4096)
