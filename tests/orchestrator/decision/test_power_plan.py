@@ -61,6 +61,8 @@ def test_the_kept_study_could_not_decide_its_margin(study: Path) -> None:
     assert max(map(len, text.splitlines())) <= 80
     (row,) = [line for line in text.splitlines() if line.startswith(">")]
     assert row.split()[:4] == [">", "0.005", "out", "of"]
+    page = (ROOT / "docs" / "guide" / "plan.md").read_text()
+    assert text.strip() in page, "the guide shows another plan of the study"
     # Larger margins can be decided, with numbers for seeds, trials and time.
     assert any(line.split()[:1] == ["0.05"] and "%" in line for line in text.splitlines())
 
