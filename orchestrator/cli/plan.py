@@ -134,14 +134,15 @@ def lines(plan: Plan, file: str = "") -> Iterator[str]:
 def _chance(plan: Plan) -> Iterator[str]:
     yield from _wrapped(
         f"chance:   {plan.pair_deviation:.3g} between pairs of seeds, and "
-        f"{plan.shared_deviation:.3g} from the dev examples, which more seeds do not reduce (standard deviations of the "
-        f"difference, {plan.source})"
+        f"{plan.shared_deviation:.3g} from the dev examples, which more seeds do not reduce "
+        f"(standard deviations of the difference, {plan.source})"
     )
     assert plan.smallest_at_all is not None
-    best = "none" if plan.smallest is None else f"{_up(plan.smallest)}"
+    best = "none" if plan.smallest is None else _up(plan.smallest)
     yield from _wrapped(
         f"smallest margin that can be decided, with a probability of {plan.power:.0%} if the "
-        f"methods are equal: {_up(plan.smallest_at_all)} with any number of seeds, {best} with these looks"
+        f"methods are equal: {_up(plan.smallest_at_all)} with any number of seeds, {best} with "
+        "these looks"
     )
 
 
