@@ -19,6 +19,7 @@ from orchestrator.cli import (
     doctor,
     evaluate,
     pack,
+    plan,
     report,
     submit,
     sweep,
@@ -33,6 +34,7 @@ from orchestrator.errors import UserError
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "sweep": (sweep.sweep, "orch sweep search_spaces/arrp.yaml --profile embedded"),
     "validate": (sweep_file.validate, "orch validate search_spaces/arrp.yaml"),
+    "plan": (plan.plan_sweep, "orch plan search_spaces/arrp.yaml --margin 0.02"),
     "schema": (sweep_file.schema, "orch schema > search_spaces/schema.json"),
     "ls": (sweeps.list_sweeps, "orch ls --json"),
     "show": (sweeps.show, "orch show arrp-embedded arrp-3f9a1c20b7d4"),

@@ -214,6 +214,25 @@ def stats(config: TrainConfig) -> dict[str, dict[str, dict[str, Any]]]:
     }
 
 
+def dev_sizes(config: TrainConfig) -> dict[str, int]:
+    """The number of dev examples of each task, without `dev_limit`.  Nothing is tokenised.
+
+    Raises `DataError` if a file is missing or cannot be read.
+    """
+    sizes = {}
+    for task in config.task_list:
+        if config.generates(task.name) and task.dev:
+            sizes[task.name] = synthetic.DEV_SIZES[task.name]
+            continue
+        path = _path(config, task, "dev")
+        if path is not None and not path.is_file():
+            raise DataError(missing_file(path, task))
+        examples = _examples(config, task, "dev") if path is not None else None
+        if examples is not None:
+            sizes[task.name] = len(examples.ids)
+    return sizes
+
+
 def _split_stats(split: Split) -> dict[str, Any]:
     lengths, labels = split.lengths, split.labels
     counted = labels[~np.isnan(labels)]
