@@ -494,6 +494,9 @@ def _how_confirmed(contest: Contest, stage: Stage) -> str:
     trials = 2 * contest.pairs if len(stage.pairs) == 1 else len(stage.own)
     about = f"look {contest.look} of {contest.looks}, after {contest.pairs} pairs of fresh seeds"
     about += f" ({trials} trials)"
+    counting = contest.one.seeds
+    if counting < contest.pairs:
+        about += f", of which {counting} count"
     if contest.score_state != "open":
         return f"Decided at {about}."
     over = not stage.next_count()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from orchestrator.decision.answer import Answer, Contest, Side
 from orchestrator.decision.words import difference_text, ratio_text
@@ -29,6 +30,13 @@ def markdown(answer: Answer) -> str:
         fence += "`"
     verdict = headline(answer).replace("\\", "\\\\").replace("*", "\\*").replace("|", "\\|")
     return f"**{verdict}**\n\n{fence}text\n{rest}\n{fence}"
+
+
+def in_json(answer: Answer) -> dict[str, Any]:
+    """The answer's fields in the JSON of every command."""
+    return {
+        "verdict": answer.verdict, "answer": headline(answer), "decision": answer.to_dict(),
+    }  # fmt: skip
 
 
 def headline(answer: Answer) -> str:
