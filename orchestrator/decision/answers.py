@@ -473,9 +473,9 @@ def _interval_of(contrast: Contrast, metric: str, *, corrected: bool) -> Bounded
         corrected: for the number of comparisons, from which the best was chosen.
     """
     interval = contrast.differences[metric]
-    if corrected and getattr(contrast, "interval", None):
-        interval = contrast.interval  # type: ignore[attr-defined]
-    if len(contrast.seeds) < 2:
+    if corrected and contrast.interval is not None:
+        interval = contrast.interval
+    if not contrast.outcome and not contrast.part_of:  # a single seed
         return Bounded(interval.value)
     return Bounded(interval.value, interval.low, interval.high)
 

@@ -6,13 +6,13 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestrator.decision.answer import Answer, Contest, Side
+from orchestrator.decision.answer import Answer, Contest
 from orchestrator.decision.words import difference_text, ratio_text
 
 WIDTH = 80
 #: Of the table: a label, two methods, their difference; behind an indent of two.
 _COLUMNS = (16, 18, 18, 26)
-_NOT_ALONE = "not measured alone"
+_NOT_ALONE, _NOT_COMPARED = "not measured alone", "not comparable"
 
 Cells = tuple[str, str, str, str]
 
@@ -61,15 +61,16 @@ def explained(answer: Answer) -> list[str]:
 def table(answer: Answer, contest: Contest) -> list[Cells]:
     """The rows of a contest's table, the first one with its titles.
 
-    It is empty if the methods cannot be compared.
+    It is empty if a method has no score.
     """
-    if contest.problem:
-        return []
     one, other = contest.one, contest.other
+    if one.score is None or other.score is None:
+        return []
     metric = "dev score" if answer.metric == "dev_score" else answer.metric
+    difference = _NOT_COMPARED if contest.problem else difference_text(contest.difference)
     rows: list[Cells] = [
         ("", one.title, other.title, "difference (95 %)"),
-        (metric, _score(one), _score(other), difference_text(contest.difference)),
+        (metric, f"{one.score:.3f}", f"{other.score:.3f}", difference),
     ]
     if one.minutes is not None or other.minutes is not None:
         ratio = ratio_text(contest.minutes_ratio) or _NOT_ALONE
@@ -114,10 +115,6 @@ def _lines(cells: Cells) -> list[str]:
         padded = (f"{part:<{width}}" for part, width in zip(parts, _COLUMNS, strict=True))
         lines.append(f"  {''.join(padded)}".rstrip())
     return lines
-
-
-def _score(side: Side) -> str:
-    return "-" if side.score is None else f"{side.score:.3f}"
 
 
 def _digits(value: float | None) -> str:

@@ -90,13 +90,16 @@ def _line(
         line |= _interval(name, standing.scores.get(name))
     for key in ("naive", "optimism", "minutes_per_epoch", "minutes_problem"):
         line[key] = getattr(standing, key)
+    line |= {"diverged": standing.diverged, "score_with_diverged": standing.score_with_diverged}
     line["baseline"] = contrast and contrast.baseline
     line["paired_seeds"] = contrast and len(contrast.seeds)
+    line["unpaired_seeds"] = contrast and len(contrast.unpaired_seeds)
     for name in comparison.metrics:
         line |= _interval(f"{name}_difference", contrast and contrast.differences.get(name))
-    for key in ("p_different", "p_equivalent", "seeds_needed", "dominates", "dominated"):
+    line |= _interval("interval", contrast and contrast.interval)
+    for key in ("confidence", "p_different", "p_equivalent", "dominates", "dominated"):
         line[key] = getattr(contrast, key, None)
-    for key in ("speed_up", "to_same_score"):
+    for key in ("minutes_ratio", "same_score_ratio"):
         line |= _interval(key, getattr(contrast, key, None))
     line["speed_problem"] = contrast and contrast.speed_problem
     line["verdict"] = contrast and contrast.sentence
