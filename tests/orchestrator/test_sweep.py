@@ -84,6 +84,39 @@ def test_a_sweep_that_was_terminated_and_killed_ends_like_one_that_was_not(
     assert [t.records for t in trials(again.out).values()] == [t.records for t in found.values()]
 
 
+#: Two methods with two seeds each, then up to three pairs of fresh seeds.  `choose: best` does not
+#: depend on measured minutes.
+DECIDING = SWEEP | {
+    "search": {"algorithm": "list", "num_trials": 2, "seeds": [1, 2]},
+    "space": {},
+    "enqueue": [{"sampler": "annealed", "B": 64}, {"sampler": "arrp", "B": 64}],
+    "decide": {"looks": [2, 3], "choose": "best", "budget": {"share": 9.0}},
+}
+
+
+def test_a_sweep_that_was_killed_while_it_confirmed_ends_like_an_undisturbed_one(
+    start: Callable[..., Driver], tmp_path: Path, cache: Path
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = undisturbed(tmp_path / "whole", cache, DECIDING)
+    killed = start(DECIDING, "--no-timing")
+    killed.wait_until(lambda: killed.epochs() >= 4 * 3 + 2)
+    killed.kill_all()
+    stages = Counter(trial.identity.get("stage") for trial in trials(killed.out).values())
+    assert stages[None] == 4 and stages["confirm"] >= 1
+    decided = Ledger(killed.out, "s").folder.read("sweep.yaml")
+    last = start(DECIDING, "--no-timing")
+    assert last.wait() == 0, last.text
+    assert "Traceback" not in last.text
+    assert Ledger(last.out, "s").folder.read("sweep.yaml") == decided
+    ended_like(last, whole)
+    words = {"YES", "NO", "NO DIFFERENCE THAT MATTERS", "NOT DECIDED"}
+    verdict = next(line for line in last.text.splitlines() if line.partition(".")[0] in words)
+    again = start(DECIDING, "--no-timing")
+    assert again.wait() == 0 and verdict in again.text, again.text
+    ended_like(again, whole)
+
+
 @pytest.mark.slow(reason="two whole sweeps")
 def test_failures_are_named_and_do_not_stop_the_others(start: Callable[..., Driver]) -> None:
     """One trial fails in the trainer, ASHA prunes, a worker is killed, MLflow is not there."""
