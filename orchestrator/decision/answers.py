@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -222,9 +222,13 @@ class _Answering:
         if self.spec is None or self.spec.decide is None:  # the configurations of `orch time`
             return {name: each.best().config_id for name, each in tried.items()}
         prior = contestants.prior_of(searched(self.trials), decide.metric)
-        rule = decide.choose if isinstance(decide.choose, str) else "fastest"
+        given, rule = decide.choose, "fastest"
+        if isinstance(given, str):
+            given, rule = {}, given
         return {
-            name: contestants.standing_for(each, prior, rule).config_id
+            name: _with_params(each, given[name])
+            if name in given
+            else contestants.standing_for(each, prior, rule).config_id
             for name, each in tried.items()
         }
 
@@ -453,6 +457,12 @@ def _trials_of(tried: contestants.Candidates, config_id: str) -> list[TrialRecor
     """The complete trials of one of the configurations; none if it is no candidate."""
     own = [each for each in tried.configurations if each.config_id == config_id]
     return [trial for each in own for trial in each.trials.values()]
+
+
+def _with_params(tried: contestants.Candidates, params: Mapping[str, Any]) -> str:
+    """The id of the configuration with these params; empty if the search has not tried it."""
+    same = (c for c in tried.configurations if contestants.params_of(c) == params)
+    return next((each.config_id for each in same), "")
 
 
 def _method_of(tried: contestants.Candidates) -> str:
