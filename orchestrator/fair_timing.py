@@ -257,7 +257,9 @@ def _described(choice: Choice, contestant: Contestant) -> TimedConfig:
 
 def _line(timed: TimedRound, rounds: int) -> str:
     load = "" if timed.foreign_load is None else f", foreign load {timed.foreign_load:.0%}"
-    state = {None: "unknown whether alone", True: "contended", False: "alone"}[timed.contended]
+    state = {None: "unknown whether alone", True: "something else was running", False: "alone"}[
+        timed.contended
+    ]
     return f"round {timed.number + 1} of {rounds}: {state}{load}"
 
 

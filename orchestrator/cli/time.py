@@ -207,8 +207,12 @@ def _print(session: Session, baseline: str) -> None:
     mark = "no claim: " if session.problem else ""
     names = session.names
     for (one, to), ratio in session.ratios(baseline).items():
-        print(f"{mark}{names[one]} takes {ratio.text(3)} times the minutes of {names[to]}")
+        print(f"{mark}{names[one]} takes {ratio.text(3)} of the minutes of {names[to]}")
     for key, name in names.items():
         cost = session.surgery_cost(key)
-        if cost is not None:
+        if cost is not None and cost.low > 0:
             print(f"{mark}{name}: surgery takes {cost.text(3)} of its time")
+        elif cost is not None:
+            print(
+                f"{mark}{name}: surgery not measurable, below {max(cost.high, 0):.0%} of its time"
+            )

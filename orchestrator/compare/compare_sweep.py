@@ -42,11 +42,6 @@ class SweepComparison:
     methods: MethodComparison | None
 
     @property
-    def answer(self) -> str:
-        """The answer in one sentence."""
-        return self.methods.answer if self.methods else self.rows.answer
-
-    @property
     def notes(self) -> list[str]:
         """What a reader of the methods' numbers must know."""
         notes = list(self.methods.notes) if self.methods else []

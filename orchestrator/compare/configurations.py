@@ -1,4 +1,4 @@
-"""Configurations of a sweep side by side: mean and spread over seeds, and the answer.
+"""Configurations of a sweep side by side: mean and spread over seeds.
 
 Only complete trials are ranked. Pruned, failed and unfinished ones are counted. Scores are those of
 the last epoch. The best epoch would be chosen on the same dev sentences that score it.
@@ -114,10 +114,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answer in one sentence with its numbers, rows by falling dev_score, trials by status."""
+    """Rows by falling dev_score, and trials by status."""
 
-    answer: str
-    difference: dict[str, Any]
     rows: list[Row]
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -141,8 +139,7 @@ def compare(trials: Iterable[TrialRecord]) -> Comparison:
     ]
     rows.sort(key=lambda row: -row.dev_score.mean)
     counts = Counter(trial.status for trial in trials)
-    answer, difference = _answer(rows)
-    return Comparison(answer, difference, rows, dict(sorted(counts.items())))
+    return Comparison(rows, dict(sorted(counts.items())))
 
 
 def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
@@ -180,80 +177,6 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _answer(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
-    """The best configurations of ARRP and annealed PCGrad compared, or why they cannot be."""
-    title = "ARRP against annealed PCGrad"
-    arrp = _best([r for r in rows if r.sampler == "arrp" and r.combiner == "pcgrad"])
-    annealed = _best([r for r in rows if r.sampler == "annealed" and r.combiner == "pcgrad"])
-    missing = [name for name, row in (("arrp", arrp), ("annealed", annealed)) if row is None]
-    if arrp is None and annealed is None and rows:  # a sweep that asks another question
-        best = rows[0]
-        return (
-            f"Best: {best.label}, dev_score {best.dev_score.text(4)} ({_seeds(best)}).",
-            {"best": best.config_id},
-        )
-    if arrp is None or annealed is None:
-        return f"{title}: cannot be compared, no complete trial of {' and '.join(missing)}.", {}
-    apart = [key for key in BASIS if len({arrp.basis[key], annealed.basis[key]} - {""}) > 1]
-    if apart:
-        return f"{title}: cannot be compared, they have different {' and '.join(apart)}.", {}
-    score = arrp.dev_score.mean - annealed.dev_score.mean
-    error = _standard_error(arrp, annealed)
-    ratio, reason = _minutes_ratio(arrp, annealed)
-    if error is None:
-        counts = f"{_seeds(arrp)} of arrp, {_seeds(annealed)} of annealed"
-        spread = f" (one seed has no spread: {counts}; this may be luck)"
-    else:
-        spread = f" ±{error:.4f} (standard error; {_seeds(arrp)} and {_seeds(annealed)})"
-    time = reason if ratio is None else f"at {ratio:.2f} times its minutes per epoch"
-    answer = (
-        f"{title}: dev_score {arrp.dev_score.mean:.4f} against {annealed.dev_score.mean:.4f}, "
-        f"{score:+.4f}{spread}, {time}. "
-        f"Compared: {arrp.label} | {annealed.label}, the best configuration of each."
-    )
-    return answer, {
-        "arrp": arrp.config_id,
-        "annealed": annealed.config_id,
-        "dev_score": score,
-        "standard_error": error,
-        "minutes_ratio": ratio,
-        "minutes_reason": reason,
-    }
-
-
-def _best(rows: Sequence[Row]) -> Row | None:
-    """The highest score among those with most seeds, so that one lucky seed does not beat three."""
-    most = max((len(row.seeds) for row in rows), default=0)
-    return next((row for row in rows if len(row.seeds) == most), None)
-
-
-def _seeds(row: Row) -> str:
-    return f"{len(row.seeds)} seed" + ("s" if len(row.seeds) > 1 else "")
-
-
-def _standard_error(one: Row, other: Row) -> float | None:
-    """The standard error of the difference of two means whose variances may differ (Welch)."""
-    if one.dev_score.sd is None or other.dev_score.sd is None:
-        return None
-    return math.sqrt(
-        one.dev_score.sd**2 / len(one.seeds) + other.dev_score.sd**2 / len(other.seeds)
-    )
-
-
-def _minutes_ratio(one: Row, other: Row) -> tuple[float | None, str]:
-    """Minutes of `one` divided by those of `other`, or the reason why they do not compare."""
-    contended = one.contended, other.contended
-    problem = minutes_problem(
-        contended,
-        one.devices + other.devices,
-        one.threads + other.threads,
-        one.clocks + other.clocks,
-    ) or ("" if other.minutes_per_epoch.mean > 0 else "none measured")
-    if problem:
-        return None, f"minutes not comparable ({problem})"
-    return one.minutes_per_epoch.mean / other.minutes_per_epoch.mean, ""
-
-
 def minutes_problem(
     contended: Iterable[bool | None],
     devices: Iterable[str],
@@ -263,7 +186,7 @@ def minutes_problem(
     """Why minutes of trials do not compare; empty if they do."""
     contention = set(contended)
     if True in contention:
-        return "contended: something else ran on the same device"
+        return "something else was running on the device"
     if None in contention:
         return "unknown whether the device was shared"
     if len(set(devices)) > 1:

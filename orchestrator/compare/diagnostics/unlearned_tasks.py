@@ -40,7 +40,7 @@ def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
         if fit.chosen.config_id in seen:  # a method, and the union that contains it
             continue
         seen.add(fit.chosen.config_id)
-        trials = [fit.chosen.trials[seed] for seed in fit.method.seeds]
+        trials = list(fit.chosen.trials.values())
         for task, labels in zip(dev.tasks, dev.labels, strict=True):
             if not all(_trained(trial, task.name) for trial in trials):
                 continue
