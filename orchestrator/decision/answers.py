@@ -222,9 +222,9 @@ class _Answering:
         if self.spec is None or self.spec.decide is None:  # the configurations of `orch time`
             return {name: each.best().config_id for name, each in tried.items()}
         prior = contestants.prior_of(searched(self.trials), decide.metric)
-        given, rule = decide.choose, "fastest"
-        if isinstance(given, str):
-            given, rule = {}, given
+        choose = decide.choose
+        given = {} if isinstance(choose, str) else choose
+        rule = choose if isinstance(choose, str) else "fastest"
         return {
             name: _with_params(each, given[name])
             if name in given
