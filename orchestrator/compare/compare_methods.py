@@ -95,8 +95,6 @@ class _Comparing:
         curves = [best_of_k.curve(method, metric) for method in self.alike]
         trials_minutes = bool(self.minutes.values) and not self.minutes.session
         return MethodComparison(
-            answer=sentences.answer(self.options, self.baseline.name, standings, contrasts)
-            or comparison.answer,
             options=self.options,
             baseline=self.baseline.name,
             metrics=self.metrics,

@@ -111,12 +111,10 @@ class MethodComparison:
     """The whole comparison of methods.
 
     Attributes:
-        answer: one sentence.
         timed: whether the frontier's minutes come from `orch time`.
         methods: all methods of the sweep, compared or not.
     """
 
-    answer: str
     options: ComparisonOptions
     baseline: str
     metrics: list[str]
@@ -132,7 +130,6 @@ class MethodComparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, including the diagnostics under `why`."""
         return {
-            "answer": self.answer,
             **{k: plain(v) for k, v in vars(self.options).items() if k != "methods"},
             "baseline": self.baseline,
             "methods": plain(self.standings),

@@ -33,9 +33,13 @@ def rich_table(data: TableData) -> Table:
     return table
 
 
-def markdown(comparison: MethodComparison, why: bool = False) -> str:
-    """The answer, the tables and the notes; `why` adds tables on why methods differ."""
-    parts = [f"**{_as_is(comparison.answer)}**"]
+def markdown(head: str, comparison: MethodComparison, why: bool = False) -> str:
+    """The head, the tables and the notes; `why` adds tables on why methods differ.
+
+    Args:
+        head: the answer, in Markdown.
+    """
+    parts = [head]
     for table in all_tables(comparison, why):
         sides = ["---" if table.is_text(n) else "---:" for n in range(len(table.columns))]
         lines = [[_as_is(name) for name in table.columns], sides]
@@ -45,9 +49,13 @@ def markdown(comparison: MethodComparison, why: bool = False) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def latex(comparison: MethodComparison, why: bool = False) -> str:
-    """The tables (package booktabs), with the answer and the notes as comments."""
-    parts = [_comment(comparison.answer)]
+def latex(head: str, comparison: MethodComparison, why: bool = False) -> str:
+    """The tables (package booktabs), with the head and the notes as comments.
+
+    Args:
+        head: the answer, as text.
+    """
+    parts = [_comment(head)]
     for table in all_tables(comparison, why):
         sides = "".join("l" if table.is_text(n) else "r" for n in range(len(table.columns)))
         lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
@@ -114,4 +122,4 @@ def _latex_row(cells: Iterable[str]) -> str:
 
 
 def _comment(text: str) -> str:
-    return "\n".join(f"% {line}" for line in text.splitlines())
+    return "\n".join(f"% {line}".rstrip() for line in text.splitlines())

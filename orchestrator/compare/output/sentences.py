@@ -1,56 +1,16 @@
-"""A comparison as sentences: the answer, the verdicts, and what a reader needs to know."""
+"""A comparison as sentences: the verdicts, and what a reader needs to know."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.compare.methods import ANNEALED, ARRP
-from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.bootstrap import Estimate
 from orchestrator.compare.statistics.hypothesis_tests import LEVEL
 from orchestrator.compare.statistics.speed_up import NOT_IN_TURN
 
 if TYPE_CHECKING:
     from orchestrator.compare.results import Contrast, Standing
-
-
-def answer(
-    options: ComparisonOptions,
-    baseline: str,
-    standings: Sequence[Standing],
-    contrasts: Sequence[Contrast],
-) -> str:
-    """ARRP against annealed PCGrad, or the best method against the baseline.
-
-    It is empty if no method has honest scores.
-    """
-    arrp = [c for c in contrasts if c.method.startswith(ARRP)] if baseline == ANNEALED else []
-    ranks = {standing.method: rank for rank, standing in enumerate(standings)}
-    ranked = sorted(
-        arrp or contrasts, key=lambda c: ("any freeze" not in c.method, ranks[c.method])
-    )
-    if not ranked or not any(standing.scores for standing in standings):
-        return ""
-    contrast = ranked[0]
-    name = "ARRP against annealed PCGrad" if arrp else f"{contrast.method} against {baseline}"
-    if contrast.problem:
-        return f"{name}: cannot be compared, {contrast.problem}."
-    difference = interval(contrast.interval, 4)
-    one, other = contrast.scores[contrast.method], contrast.scores[contrast.baseline]
-    return (
-        f"{name}: {options.metric} {one:.4f} against {other:.4f}, {difference} "
-        f"({percent(contrast.confidence)}, {seeds(contrast)}): {contrast.sentence}; "
-        f"{speed(contrast)}."
-    )
-
-
-def seeds(contrast: Contrast) -> str:
-    """`3 paired seeds`, or how many more seeds count without a partner."""
-    paired, single = len(contrast.seeds), len(contrast.unpaired_seeds)
-    if not single:
-        return f"{paired} paired seeds" if paired > 1 else "1 seed"
-    return f"{paired} paired and {single} unpaired seeds"
 
 
 def percent(share: float) -> str:
@@ -71,16 +31,6 @@ def verdict_of(contrast: Contrast, metric: str, margin: float) -> str:
         which = "better" if contrast.differences[metric].value > 0 else "worse"
         return f"comparable within {margin:g}" + (f" ({which}, by less than that)" if sure else "")
     return "not decided" if contrast.outcome == "undecided" else contrast.outcome
-
-
-def speed(contrast: Contrast) -> str:
-    """`0.90 [0.82, 0.97] of the minutes per epoch`, or why no ratio is claimed."""
-    if contrast.minutes_ratio is not None:
-        same_score = contrast.same_score_ratio
-        reached = f" ({ratio(same_score)} to the same score)" if same_score else ""
-        return f"{ratio(contrast.minutes_ratio)} of the minutes per epoch{reached}"
-    claim = "minutes not comparable" if contrast.trials_ratio is None else "no speed-up is claimed"
-    return f"{claim} ({contrast.speed_problem})"
 
 
 def ratio(estimate: Estimate) -> str:
