@@ -15,6 +15,7 @@ from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.current import current, searched
 from orchestrator.ledger.driver_log import driver_log
+from orchestrator.ledger.labels import varied_keys
 from orchestrator.ledger.sweep_id import set_aside, sweep_id
 from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.preflight.checks import (
@@ -41,7 +42,7 @@ from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.signals import terminate_is_interrupt
 from orchestrator.spec import SweepSpec
 from orchestrator.tracking.background import BackgroundProjection
-from orchestrator.tracking.projections import projections_of, varied_keys
+from orchestrator.tracking.projections import projections_of
 from trainer.loop.device import PrecisionError
 from trainer.storage.folder import StoreError
 

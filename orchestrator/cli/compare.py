@@ -39,7 +39,7 @@ def compare_trials(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare methods on the dev set. The first line compares ARRP with annealed PCGrad.
+    """Compare methods on the dev set. The answer to the sweep's question comes first.
 
     Each method's configuration is chosen without the examples that score it. Intervals come from
     a bootstrap over dev examples and seeds. docs/reference/comparison.md explains every number.
@@ -67,12 +67,12 @@ def compare_trials(
 
 def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) -> None:
     from orchestrator.compare.output import formats, tables
-    from orchestrator.decision.block import block
+    from orchestrator.decision.block import block, in_json, markdown
 
     comparison = compared.methods
     if layout == "json":
         parts = comparison.to_dict() if comparison else {}
-        print_json({**compared.rows.to_dict(), **parts, "answer": answer.to_dict()})
+        print_json({**in_json(answer), **compared.rows.to_dict(), **parts})
     elif comparison is None or layout == "table":
         print(block(answer), end="\n\n")
         for table in tables.all_tables(comparison, why) if comparison else ():
@@ -84,8 +84,11 @@ def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) ->
     elif layout == "csv":
         print(formats.comma_separated(comparison), end="", flush=True)
     else:
-        write = {"md": formats.markdown, "latex": formats.latex}[layout]
-        print(write(comparison, why), end="", flush=True)
+        write, head = {
+            "md": (formats.markdown, markdown(answer)),
+            "latex": (formats.latex, block(answer)),
+        }[layout]
+        print(write(head, comparison, why), end="", flush=True)
 
 
 def print_configurations(comparison: Comparison) -> None:

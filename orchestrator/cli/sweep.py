@@ -96,7 +96,7 @@ def _print_end(outcome: SweepOutcome, ledger: Ledger, spec: SweepSpec, as_json: 
     from orchestrator.compare.compare_sweep import SweepTrials, compare_sweep, trials_of
     from orchestrator.compare.options import ComparisonOptions
     from orchestrator.decision.answers import answer_of
-    from orchestrator.decision.block import block
+    from orchestrator.decision.block import block, in_json
     from trainer.storage.folder import StoreError
 
     try:
@@ -115,8 +115,8 @@ def _print_end(outcome: SweepOutcome, ledger: Ledger, spec: SweepSpec, as_json: 
                 "failed": outcome.failed,
                 "interrupted": outcome.interrupted,
                 "error": outcome.error,
+                **in_json(answer),
                 "comparison": compared.rows.to_dict(),
-                "answer": answer.to_dict(),
             }
         )
         return

@@ -3,8 +3,8 @@
 - Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal of
   Statistics 6, 65-70.
 - Maurer, W. and Bretz, F. (2013). Multiple testing in group sequential trials using graphical
-  approaches. Statistics in Biopharmaceutical Research 5, 311-320.  A method that inherits alpha gets
-  the boundaries of its new level, from the present look on.
+  approaches. Statistics in Biopharmaceutical Research 5, 311-320.  A method that inherits alpha
+  gets the boundaries of its new level, from the present look on.
 """
 
 from __future__ import annotations

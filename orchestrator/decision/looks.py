@@ -122,14 +122,27 @@ class Evidence:
     """What the pairs of a look show.
 
     Attributes:
-        counts: pairs at each look, those before and those expected.
-        widths: half widths of the intervals at this look and at those that are left.
+        counts: pairs at each look: those that were there, and those that are expected.
     """
 
+    design: Design
+    levels: Levels
+    counts: tuple[int, ...]
     estimate: float
     variance: Variance
-    counts: list[int]
-    widths: list[HalfWidths]
+
+    def widths(self, number: int) -> HalfWidths:
+        """Half widths of the intervals at this look or a later one (from 0)."""
+        return half_widths(self.counts, self.design.looks, self.levels, self.variance, number)
+
+    def futile(self, number: int) -> bool:
+        """Whether no look after this one is likely to answer."""
+        for later in reversed(range(number + 1, len(self.counts))):
+            ranges = answers_of(self.design, self.widths(later))
+            chance = chance_of_answer(self.estimate, self.variance, self.counts[later], ranges)
+            if chance >= FUTILE:
+                return False
+        return True
 
 
 def evidence(
@@ -138,16 +151,15 @@ def evidence(
     """What the pairs of a look (from 0) show; None if there are too few."""
     differences, shared = np.asarray(data[0], float), data[1]
     usable = np.isfinite(differences)
-    counts = [int(usable[:planned].sum()) for planned in design.looks]
+    counts = [int(usable[:planned].sum()) for planned in design.looks[: number + 1]]
     pairs, planned = counts[number], design.looks[number]
     if pairs < FEWEST:
         return None
-    # No pair that is still to come is expected to diverge.
-    counts[number + 1 :] = [pairs + later - planned for later in design.looks[number + 1 :]]
     values = differences[:planned][usable[:planned]]
     variance = _variance(values, prior, shared[number])
-    widths = half_widths(counts, design.looks, levels, variance, number)
-    return Evidence(float(values.mean()), variance, counts, widths)
+    # No pair that is still to come is expected to diverge.
+    counts += [pairs + later - planned for later in design.looks[number + 1 :]]
+    return Evidence(design, levels, tuple(counts), float(values.mean()), variance)
 
 
 def _look(design: Design, data: Data, prior: PriorVariance, levels: Levels, number: int) -> Look:
@@ -160,15 +172,8 @@ def _look(design: Design, data: Data, prior: PriorVariance, levels: Levels, numb
         return Look(
             number + 1, planned, len(values), estimate, -math.inf, math.inf, "open", last, False
         )
-    state, low, high = state_of(design, shown.estimate, shown.widths[0])
-    futile = False
-    if state == "open" and not last:
-        later = zip(shown.counts[number + 1 :], shown.widths[1:], strict=True)
-        chances = [
-            chance_of_answer(shown.estimate, shown.variance, count, answers_of(design, width))
-            for count, width in later
-        ]
-        futile = max(chances) < FUTILE
+    state, low, high = state_of(design, shown.estimate, shown.widths(number))
+    futile = state == "open" and not last and shown.futile(number)
     final = state != "open" or futile or last
     pairs = shown.variance.count
     return Look(number + 1, planned, pairs, shown.estimate, low, high, state, final, futile)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from orchestrator.compare.methods import Configuration
 from orchestrator.compare.statistics.epochs_to_score import epochs_to_same_score
 from orchestrator.decision.answer import Bounded
-from orchestrator.ledger.timing_sessions import Session, fair_ratio, timings
+from orchestrator.ledger.timing_sessions import Session, timings
+from trainer.metrics import FIRST_CLOCK, clock_of
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -37,18 +38,37 @@ class Minutes:
             return "not timed yet"
         return self.sessions[-1].problem or "other configurations were timed"
 
-    def of(self, config_id: str) -> float | None:
-        """Minutes per epoch: of the newest quiet session, else the mean of the trials' own."""
+    def of_both(self, config_id: str, to: str) -> tuple[float | None, float | None]:
+        """Minutes per epoch of two configurations, measured in the same way.
+
+        They come from the session of their ratio, else from the trials' own records.
+        """
+        session = self._session(config_id, to)
+        if session is not None:
+            return session.minutes(config_id).minutes.value, session.minutes(to).minutes.value
+        return self._own(config_id), self._own(to)
+
+    def _session(self, config_id: str, to: str) -> Session | None:
+        """The newest quiet session that timed both."""
         for session in reversed(self.sessions):
-            if not session.problem and config_id in {c.config_id for c in session.configs}:
-                return session.minutes(config_id).minutes.value
-        records = [r for t in self._of(config_id) for r in t.records]
-        return statistics.fmean(r["minutes_per_epoch"] for r in records) if records else None
+            if not session.problem and {config_id, to} <= {c.config_id for c in session.configs}:
+                return session
+        return None
+
+    def _own(self, config_id: str) -> float | None:
+        """The mean of the trials' own minutes."""
+        records = [record for trial in self._of(config_id) for record in trial.records]
+        # Minutes of the first clock are not mixed with those of a later one.
+        newest = [record for record in records if clock_of(record) != FIRST_CLOCK] or records
+        return statistics.fmean(r["minutes_per_epoch"] for r in newest) if newest else None
 
     def ratio(self, config_id: str, to: str) -> Bounded | None:
         """Minutes per epoch of one configuration over those of another; None if not timed."""
-        ratio = fair_ratio(self.sessions, config_id, to)
-        return None if ratio is None else Bounded(ratio.value, ratio.low, ratio.high)
+        session = self._session(config_id, to)
+        if session is None:
+            return None
+        ratio = session.ratio(config_id, to)
+        return Bounded(ratio.value, ratio.low, ratio.high)
 
     def epochs(self, config_id: str, to: str, metric: str) -> list[tuple[float, float]]:
         """Epochs of both until each reaches the score that both reach, for each common seed."""
@@ -60,6 +80,14 @@ class Minutes:
         if not seeds:
             return []
         return [(float(a), float(b)) for a, b in epochs_to_same_score(one, other, seeds, metric)]
+
+    def mean_epochs(self, config_id: str, to: str, metric: str) -> tuple[float, float] | None:
+        """Epochs that each needs until both reach the same score: geometric means over seeds."""
+        epochs = self.epochs(config_id, to, metric)
+        if not epochs:
+            return None
+        ones, others = zip(*epochs, strict=True)
+        return statistics.geometric_mean(ones), statistics.geometric_mean(others)
 
     def to_same_score(self, config_id: str, to: str, metric: str) -> Bounded | None:
         """The ratio of minutes until both reach the same score.

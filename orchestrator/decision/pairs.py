@@ -11,9 +11,10 @@ import numpy as np
 
 from orchestrator.compare.methods import last_metric
 from orchestrator.compare.statistics.bootstrap import resampled_metrics
-from orchestrator.compare.statistics.dev_predictions import DevSet
+from orchestrator.compare.statistics.dev_predictions import DevSet, PredictionsError
 from orchestrator.compare.statistics.scores import combine
 from orchestrator.decision.looks import Look, judge_all
+from trainer.loop.task_metrics import metric_of
 
 if TYPE_CHECKING:
     from orchestrator.compare.statistics.pooled_variance import PriorVariance
@@ -106,3 +107,19 @@ def shared_variance(ledger: Ledger, pairs: Sequence[Pair], metric: str) -> float
         return chance
     own = (differences - centre[:, None]).var(0, ddof=1).sum() / (len(pairs) * (len(pairs) - 1))
     return max(0.0, chance - float(own))
+
+
+def guess_score(ledger: Ledger, trial: TrialRecord, metric: str) -> float | None:
+    """The score of a model that knows only how frequent each label of the trial's dev sets is.
+
+    None if the dev sets cannot be read.
+    """
+    dev = DevSet()
+    try:
+        dev.read(ledger, [trial])
+    except PredictionsError:
+        return None
+    guesses = [
+        metric_of(task).guess(labels) for task, labels in zip(dev.tasks, dev.labels, strict=True)
+    ]
+    return float(combine(metric, dev.tasks, np.array(guesses)))

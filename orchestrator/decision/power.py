@@ -58,7 +58,7 @@ def operating(design: Design, variances: Variances, truth: float) -> Operating:
     pairs = 0
     shared = [variances.shared] * len(design.looks)
     for differences in _simulated(design, variances):
-        last = judge(design, differences + truth, shared, variances.prior)[-1]
+        last = judge(design, (differences + truth).tolist(), shared, variances.prior)[-1]
         answers[last.state] += 1
         pairs += last.planned
     shares = {state: count / _REPLICATES for state, count in answers.most_common()}
@@ -78,10 +78,12 @@ def smallest_margin(design: Design, variances: Variances, power: float) -> float
     for differences in _simulated(design, variances):
         smallest = math.inf
         for number in range(len(design.looks)):
-            shown = evidence(design, (differences, shared), variances.prior, levels, number)
+            shown = evidence(
+                design, (differences.tolist(), shared), variances.prior, levels, number
+            )
             if shown is None:
                 continue
-            estimate, width = shown.estimate, shown.widths[0]
+            estimate, width = shown.estimate, shown.widths(number)
             # The margin that the interval of this look would just lie within.
             away = abs(estimate) if design.ask == "score" else -estimate
             smallest = min(smallest, width.margin + away)

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -54,6 +53,8 @@ class Variance:
 
     def half_width(self, bound: float, count: float) -> float:
         """Boundary times standard error of the estimate from `count` pairs."""
+        if not math.isfinite(bound):
+            return math.inf
         variance = self.of_estimate(count)
         df = self.df + count - self.count
         if self.pairs > 0:
@@ -78,13 +79,13 @@ class HalfWidths:
 
 
 def half_widths(
-    counts: Sequence[int],
+    counts: tuple[int, ...],
     planned: tuple[int, ...],
     levels: tuple[float, float],
     variance: Variance,
-    first: int,
-) -> list[HalfWidths]:
-    """Half widths at the looks from number `first` (from 0) on.
+    number: int,
+) -> HalfWidths:
+    """Half widths of the intervals at a look (from 0).
 
     Args:
         counts: pairs at each look; those still to come are expected.
@@ -92,15 +93,13 @@ def half_widths(
         levels: one-sided levels of the test of 0 and of the tests of the margin.
         variance: as known now.
     """
-    widths = []
-    for number in range(first, len(counts)):
-        trust = trusted_share(variance.df + counts[number] - variance.count)
-        half = []
-        for level, power in zip(levels, (ZERO_POWER, MARGIN_POWER), strict=True):
-            bounds = _boundaries(tuple(counts), planned, level * trust, power, variance.ratio)
-            half.append(variance.half_width(bounds[number], counts[number]))
-        widths.append(HalfWidths(*half))
-    return widths
+    count, ratio = counts[number], variance.ratio
+    trust = trusted_share(variance.df + count - variance.count)
+    zero, margin = (
+        _boundaries(counts, planned, level * trust, power, ratio)[number]
+        for level, power in zip(levels, (ZERO_POWER, MARGIN_POWER), strict=True)
+    )
+    return HalfWidths(variance.half_width(zero, count), variance.half_width(margin, count))
 
 
 def trusted_share(df: float) -> float:
@@ -121,8 +120,8 @@ def _boundaries(
 ) -> tuple[float, ...]:
     """Boundaries of Z at each look, infinite where a look has too few pairs.
 
-    Alpha is spent by the share of planned pairs, so that lost pairs save nothing for later.  Where a
-    look brought no new pair, it replaces the look before.
+    Alpha is spent by the share of planned pairs, so that lost pairs save nothing for later.  A
+    look that brought no new pair replaces the look before.
     """
     usable = [
         number

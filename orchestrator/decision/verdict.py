@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from orchestrator.decision.answer import Bounded, Verdict
+from orchestrator.decision.words import share_text, size_text
 
 #: A ratio of minutes inside these bounds is no difference that matters.
 _SAME = (0.95, 1.05)
@@ -59,35 +62,52 @@ def verdict_of(ask: str, score: str, minutes: str) -> Verdict:
     return _MINUTES[score, minutes] if ask == "minutes" else _SCORE[score]
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What is known of the scores or of the minutes: a state, and the interval behind it."""
+
+    state: str
+    value: Bounded | None = None
+
+
 def sentence_of(
-    ask: str,
-    score: str,
-    minutes: str,
-    margin: float,
-    difference: Bounded | None,
-    ratio: Bounded | None,
+    ask: str, margin: float, score: Finding, minutes: Finding, undecided: str = ""
 ) -> str:
-    """What stands behind the verdict, in one sentence."""
-    size = "" if difference is None else f"{abs(difference.value):.3f}"
-    better = difference is not None and difference.low is not None and difference.low > 0
-    lower = difference is not None and difference.high is not None and difference.high < 0
-    scores = {
-        "reached": f"The score is higher by {size}" if better
-        else f"The score is lower by {size}, less than the margin of {margin:g}" if lower
-        else f"The score is equal within {margin:g}, or better",
-        "within": f"The scores are equal within {margin:g}"
-        + (f" (the difference of {size} is certain, but smaller)" if better or lower else ""),
-        "better": f"The score is higher by {size}",
-        "lower": f"The score is lower by {size}",
-        "open": f"The scores are too uncertain for a margin of {margin:g}",
-    }  # fmt: skip
+    """What stands behind the verdict, in one sentence or two.
+
+    Args:
+        undecided: why the score is open; by default its interval is too wide.
+    """
+    scores = _scores(score.state, margin, score.value)
+    if score.state == "open" and undecided:
+        scores = undecided
     if ask == "score":
-        return f"{scores[score]}."
-    share = "" if ratio is None else f"{ratio.value:.2f} of the minutes"
+        return f"{scores}."
+    share = "" if minutes.value is None else share_text(minutes.value)
+    if score.state == "open" and minutes.state == "not fewer":  # the minutes alone have answered
+        return f"An epoch takes {share}, which is not fewer. {scores}."
     times = {
         "fewer": f"an epoch takes {share}",
         "not fewer": f"an epoch takes {share}, which is not fewer",
         "open": f"an epoch takes {share}, which is too uncertain" if share
         else "fair minutes are not measured",
     }  # fmt: skip
-    return f"{scores[score]}, and {times[minutes]}."
+    return f"{scores}, and {times[minutes.state]}."
+
+
+def _scores(state: str, margin: float, difference: Bounded | None) -> str:
+    """What is known of the scores."""
+    size = "" if difference is None else size_text(difference)
+    low, high = (None, None) if difference is None else (difference.low, difference.high)
+    better, lower = low is not None and low > 0, high is not None and high < 0
+    equal = f"The scores are equal within {margin:g}"
+    if state in ("reached", "within"):
+        if better and state == "reached":
+            return f"The score is higher by {size}"
+        if better or lower:
+            return f"{equal} (the difference of {size} is certain, but smaller)"
+        bounded = high is not None and high < margin
+        return equal if state == "within" or bounded else f"{equal}, or better"
+    if state == "open":
+        return f"The scores are too uncertain for a margin of {margin:g}"
+    return f"The score is {'higher' if state == 'better' else 'lower'} by {size}"

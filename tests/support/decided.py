@@ -14,13 +14,16 @@ from orchestrator.compare.compare_sweep import compare_sweep, trials_of
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.decision.answer import Answer
 from orchestrator.decision.answers import answer_of
+from orchestrator.decision.confirming import pick
 from orchestrator.ledger import Ledger
+from orchestrator.ledger.timing_sessions import FOLDER
 from orchestrator.preflight.checks import check_same_sweep
 from orchestrator.preflight.decision import keep_decision
 from orchestrator.scheduling.job_queue import Job
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.spec import SweepSpec
 from tests.support.searches import identify
+from tests.support.sessions import made_up
 from tests.support.simulated import World, write_predicted
 from trainer.config import TrainConfig
 
@@ -82,6 +85,16 @@ class SimulatedSweep:
             queue.ended(job.trial_id)
             drawn += 1
         return drawn
+
+    def time(self, ratio: float, *, contended: bool = False, jitter: float = 0.01) -> None:
+        """A timing session in which the first method takes `ratio` of the last one's minutes."""
+        ids = pick(self.spec, self.ledger.trials(), identify).config_ids
+        noise = np.random.default_rng(0).normal(1, jitter, (len(ids), 8))
+        ratios = np.geomspace(ratio, 1, len(ids))
+        seconds = dict(zip(ids.values(), (noise * ratios[:, None]).tolist(), strict=True))
+        session = made_up(seconds, contended=contended)
+        content = session.model_dump_json().encode()
+        self.ledger.folder.child(FOLDER).write("20260101T000000.json", content)
 
     def answer(self, **options: Any) -> Answer:
         compared = compare_sweep(

@@ -79,9 +79,9 @@ def footnotes(comparison: Comparison) -> list[str]:
             "two kinds trained them. They are not compared with each other."
         )
     if any(row.contended for row in comparison.rows):
-        notes.append("* contended: something else ran on the device; no speed-up is claimed.")
+        notes.append("* something else was running on the device; no speed-up is claimed.")
     if any(row.contended is None for row in comparison.rows):
-        notes.append("? unknown whether something else ran on the device.")
+        notes.append("? unknown whether something else was running on the device.")
     if any(FIRST_CLOCK in row.clocks for row in comparison.rows):
         notes.append(FIRST_CLOCK_NOTE)
     return notes
