@@ -64,7 +64,8 @@ def plan_sweep(
     if as_json:
         print_json(found.to_dict())
     else:
-        print("\n".join(lines(found, what if os.path.isfile(what) else "")))
+        again = f"{what} --profile {profile}" if profile else what
+        print("\n".join(lines(found, again)))
 
 
 def _what(
@@ -102,11 +103,11 @@ def _run_pilot(spec: SweepSpec, out: str, as_json: bool) -> None:
         raise typer.Exit(outcome.exit_code)
 
 
-def lines(plan: Plan, file: str = "") -> Iterator[str]:
+def lines(plan: Plan, what: str) -> Iterator[str]:
     """The plan as text, at most 80 columns wide.
 
     Args:
-        file: the sweep file, for commands; empty if the plan is of a sweep that has run.
+        what: the arguments that name the sweep, for the command that runs a pilot.
     """
     yield f"{plan.name}: what fresh seeds can decide"
     yield from _wrapped(plan.question)
@@ -128,7 +129,7 @@ def lines(plan: Plan, file: str = "") -> Iterator[str]:
         yield ""
         yield from _wrapped(note)
     if plan.guessed:
-        yield f"    orch plan {file or plan.name} --pilot"
+        yield f"    orch plan {what} --pilot"
 
 
 def _chance(plan: Plan) -> Iterator[str]:

@@ -51,7 +51,9 @@ def cost_lines(known: Plan) -> list[str]:
         f"confirming: looks after {', '.join(map(str, looks))} pairs of fresh seeds, {trials}"
         + length
     ]
-    if row is not None:
+    if known.out_of_reach:
+        lines += [f"  {note}" for note in known.notes]
+    elif row is not None:
         lines.append(f"  {_chance(known, row)}")
     return lines
 
@@ -80,9 +82,11 @@ def _lines(known: Plan, spec: SweepSpec, begun: bool) -> Iterator[str]:
 
 
 def _chance(known: Plan, row: Row) -> str:
-    smallest = ""
-    if row.if_equal < known.power and known.smallest is not None:
-        smallest = f" These looks would decide a margin of {round_up(known.smallest):g}."
+    smallest, best = "", known.smallest
+    if row.most_pairs != known.looks[-1]:
+        best = known.smallest_in_budget
+    if row.if_equal < known.power and best is not None:
+        smallest = f" These looks would decide a margin of {round_up(best):g}."
     estimated = "  (estimated)" if known.guessed else ""
     return (
         f"Margin {row.margin:g}: an answer in {row.if_equal:.0%} of cases if the methods are "

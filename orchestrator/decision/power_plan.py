@@ -66,6 +66,7 @@ class Plan:
             from the dev examples, which all seeds share; None if unknown.
         source: where these come from, for people.
         smallest: the smallest margin that the looks decide with the probability `power`.
+        smallest_in_budget: the same with the looks that fit the budget.
         smallest_at_all: the same with any number of seeds.
         looks: all that are planned.
         in_budget: those that fit `decide.budget`; None if the cost is unknown.
@@ -89,6 +90,7 @@ class Plan:
     source: str = ""
     guessed: bool = True
     smallest: float | None = None
+    smallest_in_budget: float | None = None
     smallest_at_all: float | None = None
     in_budget: list[int] | None = None
     budget_minutes: float | None = None
@@ -215,8 +217,8 @@ class _Planner:
             source=known.source,
             guessed=known.guessed,
             smallest_at_all=at_all,
-            smallest=smallest_margin(self._design(decide.margin, decide.looks), variances,
-                                     self.power),
+            smallest=self._smallest(decide.looks),
+            smallest_in_budget=self._smallest(fitting) if fitting else None,
             rows=rows,
             within=self.row(decide.margin, fitting, at_all) if fitting else None,
         )  # fmt: skip
@@ -246,6 +248,11 @@ class _Planner:
             minutes=minutes,
             hours=hours,
         )
+
+    def _smallest(self, looks: Sequence[int]) -> float | None:
+        assert self.known is not None
+        design = self._design(self.decide.margin, looks)
+        return smallest_margin(design, self.known.variances, self.power)
 
     @property
     def _alpha(self) -> float:

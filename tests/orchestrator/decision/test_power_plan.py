@@ -115,14 +115,19 @@ def test_trials_that_confirm_do_not_count_in_a_plan(tmp_path: Path) -> None:
 
 
 def test_the_budget_limits_the_looks(tmp_path: Path) -> None:
-    spec = sweep_spec(decide={"looks": [3, 5, 8], "budget": {"share": 0.25}})
-    sweep = simulated(tmp_path, decide=spec.decide.model_dump() if spec.decide else None)
-    # 12 trials of one minute: a quarter is less than the first look, which always fits.
-    found = plan(sweep.spec, sweep.ledger, margins=())
-    assert found.in_budget == [3] and found.looks == [3, 5, 8]
-    assert found.within is not None and found.within.most_pairs == 3
+    sweep = simulated(tmp_path, decide={"looks": [3, 5, 8], "budget": {"share": 0.25}})
+    # 12 equally long trials: a quarter is less than the first look, which always fits.
+    assert plan(sweep.spec, sweep.ledger, margins=()).in_budget == [3]
+    larger = sweep_spec(decide={"looks": [3, 5, 8], "budget": {"share": 0.9}})
+    found = plan(larger, sweep.ledger, margins=())
+    assert found.in_budget == [3, 5] and found.looks == [3, 5, 8]
+    assert found.within is not None and found.within.most_pairs == 5
+    smallest = found.smallest, found.smallest_in_budget
+    assert smallest[0] is not None and smallest[1] is not None and smallest[0] < smallest[1]
     first, chance = cost_lines(found)
-    assert first.startswith("confirming: looks after 3 pairs of fresh seeds, 6 trials, at most")
+    assert first.startswith(
+        "confirming: looks after 3, 5 pairs of fresh seeds, 6 to 10 trials, at most"
+    )
     assert "if the methods are equal" in chance
     hours = {"budget": {"hours": 0.001}}
     tight = plan(sweep_spec(decide={"looks": [3, 5], **hours}), sweep.ledger, margins=())
@@ -172,7 +177,7 @@ def test_unreadable_dev_sets_are_reported(tmp_path: Path) -> None:
     assert found.in_budget == [3, 5, 8]
     assert found.notes == ["The dev sets cannot be read here, so the chance in them is not known."]
     assert len(cost_lines(found)) == 1
-    assert "s: what fresh seeds can decide" in "\n".join(lines(found))
+    assert "s: what fresh seeds can decide" in "\n".join(lines(found, "s.yaml"))
 
 
 def test_dev_sizes_ignore_the_limit_and_read_files(tmp_path: Path) -> None:
@@ -249,7 +254,21 @@ def test_an_open_question_ends_with_what_would_decide_it(tmp_path: Path) -> None
     assert plan_lines(without, sweep.ledger)[-1].startswith("Add a decide block")
     assert plan_lines(None, sweep.ledger) == []
     strict = sweep_spec(decide={"margin": 0.0001})
-    assert plan_lines(strict, sweep.ledger)[0].startswith("A margin of 0.0001 is out of reach")
+    beyond = "A margin of 0.0001 is out of reach"
+    assert plan_lines(strict, sweep.ledger)[0].startswith(beyond)
+    assert cost_lines(plan(strict, sweep.ledger, margins=()))[1].strip().startswith(beyond)
+
+
+def test_a_dry_run_says_what_confirming_costs(tmp_path: Path) -> None:
+    file = str(ROOT / "search_spaces" / "arrp.yaml")
+    options = ("--profile", "embedded", "--dry-run", "--out", str(tmp_path))
+    text = orch("sweep", file, *options).stdout
+    assert "confirming: looks after 3, 5 pairs of fresh seeds, 6 to 10 trials" in text
+    assert "Margin 0.03: an answer in" in text and "(estimated)" in text
+    assert "confirming" not in orch("sweep", file, *options, "--set", "decide=null").stdout
+    plain = json.loads(orch("sweep", file, *options, "--json").stdout)
+    assert plain["confirming"]["in_budget"] == [3, 5]
+    assert not list(tmp_path.iterdir()), "nothing was started"
 
 
 def test_wrong_options_are_one_sentence(tmp_path: Path) -> None:
