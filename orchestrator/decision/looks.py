@@ -133,7 +133,7 @@ class Evidence:
 
     def widths(self, number: int) -> HalfWidths:
         """Half widths of the intervals at this look or a later one (from 0)."""
-        return half_widths(self.counts, self.design.looks, self.levels, self.variance, number)
+        return half_widths(self.counts, self.levels, self.variance, number)
 
     def futile(self, number: int) -> bool:
         """Whether no look after this one is likely to answer."""
