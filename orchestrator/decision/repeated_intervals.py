@@ -20,13 +20,13 @@ from orchestrator.decision.boundaries import critical_values, power_spending, st
 #: alpha spent by look k of K is alpha * (k / K)^power, whatever has diverged until then.  The test of 0 spends early,
 #: because large differences show after few pairs.  The tests of the margin spend later.
 ZERO_POWER = 0.6
-MARGIN_POWER = 1.25
+MARGIN_POWER = 1.5
 #: Boundaries are computed for s^2 / sigma^2 on a grid with this step, rounded down, and at most 1.
 #: A smaller ratio means looks that depend less on each other, and so higher boundaries.
 _RATIO_STEP, _LEAST_RATIO = 1.3, 1e-3
 #: Below this many degrees of freedom nothing is concluded, and from the second number on alpha is
 #: spent as planned.
-FEWEST_DF, ENOUGH_DF = 4.0, 9.0
+FEWEST_DF, ENOUGH_DF = 4.0, 12.0
 #: The fewest pairs from which anything is concluded.
 FEWEST = 2
 
