@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainer.config import TrainConfig
-from trainer.metrics import summarise
+from trainer.metrics import CLOCK, summarise
 from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import EpochResult
 
@@ -48,6 +48,7 @@ def _record(number: int, config: TrainConfig) -> dict[str, Any]:
         "evaluation_minutes": 0.01,
         "checkpoint_minutes": 0.01,
         "setup_minutes": 0.01,
+        "clock": CLOCK,
         "contended": False,
         "foreign_load": 0.0,
         "updates": 10,

@@ -13,6 +13,7 @@ import torch
 
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.current import searched
 from orchestrator.ledger.labels import method_of
 from orchestrator.ledger.timed_rounds import TimedConfig, TimedRound
 from orchestrator.ledger.timing_sessions import FOLDER, Session
@@ -46,10 +47,11 @@ def choose(trials: Sequence[TrialRecord], top: int = 1) -> list[list[TrialRecord
     """The trials of the `top` best complete configurations of each method, best method first.
 
     A method is a sampler, combiner and frozen set. Its best configuration is the one with the
-    highest mean dev_score over seeds, among those with most seeds.
+    highest mean dev_score over seeds, among those with most seeds. Trials that confirm do not
+    count: their seeds would favour the configuration that was chosen before.
     """
     methods: dict[str, dict[str, list[TrialRecord]]] = {}
-    for trial in trials:
+    for trial in searched(trials):
         if trial.status == "complete" and trial.records:
             configurations = methods.setdefault(method_of(trial.train_config), {})
             configurations.setdefault(_config_id(trial), []).append(trial)
@@ -164,28 +166,51 @@ def _add_twin(choices: dict[str, Choice], choice: Choice, trial: TrialRecord) ->
     timed.without_surgery_of.append(choice.config_id)
 
 
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rounds: turns of every configuration.
+        steps: of each phase per turn.
+        patience_s: a contended round is repeated when the device is quiet, or after this time.
+        seconds: if given, as many rounds as fit into this time, between `FEWEST` and `MOST`.
+    """
+
+    rounds: int = 10
+    steps: int = 8
+    patience_s: float = 0.0
+    seconds: float | None = None
+
+
+#: Bounds for the rounds of a session that is limited by its time.
+FEWEST, MOST = 6, 40
+
+
 def time_in_turn(
     ledger: Ledger,
     choices: Sequence[Choice],
-    rounds: int,
-    steps: int,
-    say: Callable[[str], None],
-    *,
-    patience_s: float = 0.0,
+    effort: Effort,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[str, Session]:
     """Time the configurations and write the session; return the file's path and the session.
 
-    If something else used the device during a round, the round is repeated when the device is
-    quiet, or after `patience_s`. There are at most `rounds` repetitions in all. The file is written
-    after the last round, so an interrupted session writes nothing.
+    If something else used the device during a round, the round is repeated.  There are at most as
+    many repetitions as rounds, or half as many if the session is limited by its time.  The file is
+    written after the last round, so an interrupted session writes nothing.
     """
     started = datetime.now(UTC)
+    seed = int(started.timestamp() * 1000)
     start = time.monotonic()
     timed: list[TimedRound] = []
     say(f"building and warming up {len(choices)} configurations")
     try:
+        rounds, steps = effort.rounds, effort.steps
         contestants = build({each.config_id: each.config for each in choices}, rounds, steps)
-        for each in in_turn(contestants, rounds, rounds, patience_s):
+        if effort.seconds is not None:
+            rounds = _rounds_within(effort.seconds, contestants.values(), steps)
+        repeats = rounds if effort.seconds is None else rounds // 2
+        for each in in_turn(contestants, rounds, repeats, effort.patience_s, seed):
             timed.append(TimedRound.model_validate(asdict(each)))
             say(f"{time.monotonic() - start:6.0f} s  {_line(timed[-1], rounds)}")
     except (DataError, EncoderError, SamplerError) as error:
@@ -197,6 +222,7 @@ def time_in_turn(
         finished_at=_stamp(datetime.now(UTC)),
         rounds_wanted=rounds,
         steps=steps,
+        seed=seed,
         configs=[_described(each, contestants[each.config_id]) for each in choices],
         rounds=timed,
         **describe_run(next(iter(contestants.values())).device),
@@ -204,6 +230,19 @@ def time_in_turn(
     folder, name = ledger.folder.child(FOLDER), f"{session.started_at.replace(':', '-')}.json"
     folder.write(name, session.model_dump_json(indent=1).encode() + b"\n")
     return f"{folder.path}/{name}", session
+
+
+def _rounds_within(seconds: float, contestants: Iterable[Contestant], steps: int) -> int:
+    """How many rounds fit into a time, from the time that one round takes; spreads their steps."""
+    contestants = list(contestants)
+    begun = time.monotonic()
+    for each in contestants:
+        each.turn(0)
+    rounds = int(seconds / max(time.monotonic() - begun, 1e-3))
+    rounds = min(MOST, max(FEWEST, rounds))
+    for each in contestants:
+        each.spread(rounds, steps)
+    return rounds
 
 
 def _described(choice: Choice, contestant: Contestant) -> TimedConfig:
@@ -218,7 +257,9 @@ def _described(choice: Choice, contestant: Contestant) -> TimedConfig:
 
 def _line(timed: TimedRound, rounds: int) -> str:
     load = "" if timed.foreign_load is None else f", foreign load {timed.foreign_load:.0%}"
-    state = {None: "unknown whether alone", True: "contended", False: "alone"}[timed.contended]
+    state = {None: "unknown whether alone", True: "something else was running", False: "alone"}[
+        timed.contended
+    ]
     return f"round {timed.number + 1} of {rounds}: {state}{load}"
 
 

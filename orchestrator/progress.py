@@ -17,7 +17,7 @@ from rich.text import Text
 from orchestrator.ledger.labels import label
 
 if TYPE_CHECKING:
-    from orchestrator.scheduling.trial_queue import Job
+    from orchestrator.scheduling.job_queue import Job
 
 #: Ended trials that stay in the live table below the running ones.
 _SHOWN_ENDED = 12

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from rich.console import Console
 
 from orchestrator import runner
+from orchestrator.after_search import AfterOptions, AfterSearch
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.ledger.current import current
+from orchestrator.ledger.current import current, searched
 from orchestrator.ledger.driver_log import driver_log
+from orchestrator.ledger.labels import varied_keys
 from orchestrator.ledger.sweep_id import set_aside, sweep_id
 from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.preflight.checks import (
@@ -21,21 +24,25 @@ from orchestrator.preflight.checks import (
     check_out,
     check_same_data,
     check_same_sweep,
+    clocks_note,
     identifier,
     prepare_data,
 )
+from orchestrator.preflight.decision import keep_decision, reopen
 from orchestrator.preflight.disk_space import check_space
 from orchestrator.preflight.memory_probe import probed
 from orchestrator.preflight.precision import keep, settle, settled_on_hosts, this_machine
-from orchestrator.progress import make_progress, say
+from orchestrator.progress import Progress, make_progress, say
+from orchestrator.runner.timing_task import TimingError, time_on_ray
 from orchestrator.scheduling import successive_halving
 from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.extend_epochs import extend
+from orchestrator.scheduling.job_queue import JobQueue
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.signals import terminate_is_interrupt
 from orchestrator.spec import SweepSpec
 from orchestrator.tracking.background import BackgroundProjection
-from orchestrator.tracking.projections import projections_of, varied_keys
+from orchestrator.tracking.projections import projections_of
 from trainer.loop.device import PrecisionError
 from trainer.storage.folder import StoreError
 
@@ -51,12 +58,16 @@ class RunOptions:
         fresh: first rename the folder of an earlier sweep of this name.
         insecure: also join a cluster that demands no token.
         probe: first measure how many trials fit this machine (preflight.memory_probe).
+        reopen: first drop the decision of earlier runs, but not its trials.
+        after: what happens when the search is over.
     """
 
     address: str | None = None
     fresh: bool = False
     insecure: bool = False
     probe: bool = False
+    reopen: bool = False
+    after: AfterOptions = AfterOptions()
 
 
 @dataclass(frozen=True)
@@ -154,59 +165,101 @@ class _Sweep:
 
         # Train, and finish the projections however that ends.
         interrupted, status = False, "FAILED"  # the status in MLflow after an exception
-        address = self.options.address
+        queues: list[JobQueue] = [queue]
+        after = AfterSearch(self.spec, self.ledger, self.identify, self.options.after, progress.say)
         try:
-            if queue.has_next():
-                with (
-                    driver_log(self.ledger.log_file),
-                    runner.cluster(self.spec.resources, address, self.options.insecure) as places,
-                ):
-                    spec, line = settled_on_hosts(self.spec, self.ledger, address, places)
-                    progress.say(line)
-                    attempts = runner.Attempts(
-                        spec, queue, halving, progress, on_change, self.train
-                    )
-                    runner.run(attempts, places, joined=address is not None)
+            if queue.has_next() or after.is_wanted():
+                with self._ray(progress) as (spec, places):
+                    attempts = partial(
+                        runner.Attempts, spec, progress=progress, on_change=on_change,
+                        train=self.train,
+                    )  # fmt: skip
+                    joined = self.options.address is not None
+                    if queue.has_next():
+                        runner.run(attempts(queue, halving), places, joined=joined)
+                    if not queue.error:
+                        after = replace(after, spec=spec)
+                        self._time(after, places, joined)
+                        if confirming := after.confirm_queue():
+                            queues.append(confirming)
+                            runner.run(attempts(confirming, None), places, joined=joined)
             status = "FINISHED"
         except KeyboardInterrupt:
             interrupted, status = True, "KILLED"
         finally:
             progress.close()
-            outcome = self._outcome(queue, interrupted)
+            outcome = self._outcome(queues, interrupted)
+            ids = [name for each in queues for name in each.trial_ids]
             for background in backgrounds:
-                background.close("FAILED" if outcome.exit_code == 1 else status, queue.trial_ids)
+                background.close("FAILED" if outcome.exit_code == 1 else status, ids)
         return outcome
+
+    @contextlib.contextmanager
+    def _ray(self, progress: Progress) -> Iterator[tuple[SweepSpec, int]]:
+        """Ray, the sweep with its precision decided, and how many trials train at once."""
+        address = self.options.address
+        with (
+            driver_log(self.ledger.log_file),
+            runner.cluster(self.spec.resources, address, self.options.insecure) as places,
+        ):
+            spec, line = settled_on_hosts(self.spec, self.ledger, address, places)
+            progress.say(line)
+            yield spec, places
+
+    def _time(self, after: AfterSearch, places: int, joined: bool) -> None:
+        """Time the configurations of the question, if that is left to do."""
+        order = after.timing_order(places)
+        if order is None:
+            return
+        after.say(
+            f"timing {len(order.trial_ids)} configurations in turn, alone on the device, for about "
+            f"{order.seconds:.0f} s"
+        )
+        problem = ""
+        try:
+            problem = time_on_ray(self.spec.resources, order, joined=joined)
+        except TimingError as error:
+            problem = str(error)
+        if problem:
+            after.say(f"minutes are not comparable: {problem}; later: orch time {self.spec.name}")
 
     def _rebuild(
         self, show: Callable[[str], None]
     ) -> tuple[TrialQueue, successive_halving.Halving | None]:
-        """The queue and the rungs as the ledger's trials give them."""
-        spec, ledger = self.spec, self.ledger
+        """The queue and the rungs as the trials of the search give them."""
+        ledger = self.ledger
         trials = ledger.trials()
+        if self.options.reopen:
+            show(reopen(ledger, trials))
+        spec = self.spec = keep_decision(self.spec, ledger, trials)
         check_same_data(ledger, trials, spec, self.identify)
-        check_same_sweep(ledger.folder, spec)
+        check_same_sweep(ledger.folder, spec, trials)
         extended = extend(spec, ledger, trials, self.identify)
         for line in extended.lines():
             show(line)
-        trials = current(spec.to_dict(), ledger.trials() if extended.any else trials)
+        now = ledger.trials() if extended.any else trials
+        trials = searched(current(spec.to_dict(), now))
+        if note := clocks_note(spec, trials):
+            show(note)
         if warning := check_space(spec, ledger, trials, self.options.address):
             show(warning)
         if ledger.folder.local is None:
             show(f"--out is remote: mlflow.db and the log are local, in {ledger.local_out}")
         halving = successive_halving.rebuilt(spec, ledger, trials)
         if halving is not None and halving.ended_late:
-            trials = current(spec.to_dict(), ledger.trials())
+            trials = searched(current(spec.to_dict(), ledger.trials()))
         budget = Budget(spec.budget.hours, show)
         queue = TrialQueue(spec, ledger, self.identify, budget.allows_another, show, trials)
         if queue.done or queue.started:
             show(f"kept {queue.done} ended trials, {queue.started} resume where they stopped")
         return queue, halving
 
-    def _outcome(self, queue: TrialQueue, interrupted: bool) -> SweepOutcome:
-        names = queue.trial_ids
+    def _outcome(self, queues: Sequence[JobQueue], interrupted: bool) -> SweepOutcome:
+        names = [name for queue in queues for name in queue.trial_ids]
+        stopped = next((queue.error for queue in queues if queue.error), "")
         try:
             ends = {name: self.ledger.end(name) or {} for name in names}
         except StoreError as error:  # the store is lost; a later run resumes what it holds
-            return SweepOutcome(len(names), {}, interrupted, queue.error or str(error))
+            return SweepOutcome(len(names), {}, interrupted, stopped or str(error))
         failed = {n: e.get("reason", "") for n, e in ends.items() if e.get("status") == "failed"}
-        return SweepOutcome(len(ends), failed, interrupted, queue.error)
+        return SweepOutcome(len(ends), failed, interrupted, stopped)

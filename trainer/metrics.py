@@ -23,6 +23,17 @@ Record = Mapping[str, Any]
 Place = tuple[str, ...]
 
 
+#: The version of the clock that measures the minutes of training.  Every record names its own.  The
+#: first clock, whose records have none, charged the imports of a process to the first epoch that
+#: the process trained.
+CLOCK = "2"
+FIRST_CLOCK = "1"
+FIRST_CLOCK_NOTE = (
+    "° measured with the first version of the clock, which charged the start of a process to its "
+    "first epoch. These minutes do not compare with those of later versions."
+)
+
+
 class Kind(Enum):
     """The kind of a field's value."""
 
@@ -144,6 +155,7 @@ EPOCH = _table(
         "setup_minutes", must=Must.NOTHING, unit="min", better="min", over_epochs="mean",
         timing=True, mlflow="time/setup_minutes",
     ),
+    Field("clock", Kind.TEXT, Must.NOTHING, timing=True),
     Field("contended", Kind.FLAG, Must.BE_THERE_OR_NULL, timing=True),
     Field(
         "foreign_load", must=Must.NOTHING, over_epochs="mean", timing=True,
@@ -227,6 +239,12 @@ def _printable(name: Any) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def clock_of(record: Record) -> str:
+    """The version of the clock that measured an epoch's minutes."""
+    version = record.get("clock")
+    return version if isinstance(version, str) else FIRST_CLOCK
 
 
 def dotted(place: Place) -> str:

@@ -16,6 +16,7 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.compare.compare_sweep import SweepComparison
     from orchestrator.compare.configurations import Comparison
+    from orchestrator.decision.answer import Answer
     from orchestrator.ledger import Ledger, TrialRecord
 
 FORMATS = ("table", "json", "csv", "md", "latex")
@@ -38,7 +39,7 @@ def compare_trials(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Compare methods on the dev set. The first line compares ARRP with annealed PCGrad.
+    """Compare methods on the dev set. The answer to the sweep's question comes first.
 
     Each method's configuration is chosen without the examples that score it. Intervals come from
     a bootstrap over dev examples and seeds. docs/reference/comparison.md explains every number.
@@ -48,6 +49,7 @@ def compare_trials(
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
     from orchestrator.compare.configurations import compare
+    from orchestrator.decision.answers import answer_of
     from orchestrator.ledger.listing import find_sweep
 
     ledger = find_sweep(name, out)
@@ -59,37 +61,38 @@ def compare_trials(
             print_published(ledger, chosen.trials, compare(chosen.trials), layout == "json")
             return
         compared = compare_sweep(ledger, chosen, options, tell)
-    _print(compared, layout, why)
+        answer = answer_of(ledger, compared)
+    _print(compared, answer, layout, why)
 
 
-def _print(compared: SweepComparison, layout: str, why: bool) -> None:
+def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) -> None:
     from orchestrator.compare.output import formats, tables
+    from orchestrator.decision.block import block, in_json, markdown
 
     comparison = compared.methods
     if layout == "json":
-        print_json(compared.rows.to_dict() | (comparison.to_dict() if comparison else {}))
+        parts = comparison.to_dict() if comparison else {}
+        print_json({**in_json(answer), **compared.rows.to_dict(), **parts})
     elif comparison is None or layout == "table":
-        print(compared.answer)
+        print(block(answer), end="\n\n")
         for table in tables.all_tables(comparison, why) if comparison else ():
             console().print(formats.rich_table(table))
             print()
-        _print_rows(compared.rows)
+        print_configurations(compared.rows)
         for note in compared.notes:
             print(note)
     elif layout == "csv":
         print(formats.comma_separated(comparison), end="", flush=True)
     else:
-        write = {"md": formats.markdown, "latex": formats.latex}[layout]
-        print(write(comparison, why), end="", flush=True)
+        write, head = {
+            "md": (formats.markdown, markdown(answer)),
+            "latex": (formats.latex, block(answer)),
+        }[layout]
+        print(write(head, comparison, why), end="", flush=True)
 
 
-def print_comparison(comparison: Comparison) -> None:
-    """The answer from the records alone, and every configuration."""
-    print(comparison.answer)
-    _print_rows(comparison)
-
-
-def _print_rows(comparison: Comparison) -> None:
+def print_configurations(comparison: Comparison) -> None:
+    """Every configuration, from the records alone."""
     from orchestrator.compare.output import configuration_table, formats
 
     if comparison.rows:

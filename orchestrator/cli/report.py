@@ -57,6 +57,7 @@ def report_sweep(
     shown = _named(ledger, trials or [])
     from orchestrator import report
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
+    from orchestrator.decision.block import headline, in_json
     from trainer.storage.folder import in_words
 
     with Patience("reading trials") as tell:
@@ -71,9 +72,9 @@ def report_sweep(
             report.write_figures(content, folder)
     if as_json:
         written = {"path": str(to), "bytes": size, "figures": list(content.figures)}
-        print_json(written | {"trials": content.trials, "answer": content.answer})
+        print_json(in_json(content.answer) | written | {"trials": content.trials})
         return
-    print(content.answer)
+    print(headline(content.answer))
     print(f"{to}: {in_words(size)}, {len(content.figures)} figures")
     if folder is not None:
         print(f"{folder}: every figure as SVG and PNG")

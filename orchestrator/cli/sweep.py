@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.compare import print_comparison, print_published
+from orchestrator.cli.compare import print_configurations, print_published
 from orchestrator.cli.terminal import (
     File,
     Insecure,
@@ -22,7 +22,10 @@ from orchestrator.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from orchestrator.decision.power_plan import Plan
+    from orchestrator.ledger import Ledger
     from orchestrator.spec import SweepSpec
+    from orchestrator.sweep import SweepOutcome
 
 
 def sweep(
@@ -44,6 +47,19 @@ def sweep(
     probe: Annotated[
         bool, typer.Option("--probe", help="First measure how many trials fit this machine.")
     ] = False,
+    reopen: Annotated[
+        bool, typer.Option("--reopen", help="Drop the sweep's decision, but none of its trials.")
+    ] = False,
+    timing: Annotated[
+        bool, typer.Option("--timing/--no-timing", help="Time the question's configurations.")
+    ] = True,
+    confirm: Annotated[
+        bool | None,
+        typer.Option(
+            "--confirm/--no-confirm",
+            help="Confirm also where minutes have answered, or never. By default where it matters.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train every trial of a sweep that is not finished. Run it again after any interruption."""
@@ -52,27 +68,45 @@ def sweep(
     spec = load_spec(file, profile, overrides or ())
     if dry_run:
         host = "" if address is not None else _on_this_host(spec, None if fresh else out)
-        _print_plan(_probed(spec, address) if probe else spec, as_json, host)
+        spec = _probed(spec, address) if probe else spec
+        _print_plan(spec, as_json, host, None if fresh else out)
         return
-    from orchestrator.compare.configurations import compare
+    from orchestrator.after_search import AfterOptions
     from orchestrator.ledger import Ledger
-    from orchestrator.ledger.current import current
     from orchestrator.sweep import RunOptions, run_sweep
-    from trainer.storage.folder import StoreError
 
-    options = RunOptions(address, fresh, insecure, probe)
+    after = AfterOptions(timing, confirm)
+    options = RunOptions(address, fresh, insecure, probe, reopen, after)
     outcome = run_sweep(spec, out, console(stderr=as_json), options)
     if outcome.interrupted:  # a further signal must not change the exit code
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-    ledger = Ledger(out, spec.name)
+    _print_end(outcome, Ledger(out, spec.name), spec, as_json)
+    for trial, reason in outcome.failed.items():
+        print(f"failed: {trial}: {reason}", file=sys.stderr)
+    if outcome.error:
+        print(f"failed: {outcome.error}", file=sys.stderr)
+    if outcome.interrupted:
+        print("interrupted; run the same command again to resume", file=sys.stderr)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _print_end(outcome: SweepOutcome, ledger: Ledger, spec: SweepSpec, as_json: bool) -> None:
+    """The configurations, published figures beside ours, and the answer."""
+    from orchestrator.compare.compare_sweep import SweepTrials, compare_sweep, trials_of
+    from orchestrator.compare.options import ComparisonOptions
+    from orchestrator.decision.answers import answer_of
+    from orchestrator.decision.block import block, in_json
+    from trainer.storage.folder import StoreError
+
     try:
-        trials = current(spec.to_dict(), ledger.trials())
+        chosen = trials_of(ledger)
     except StoreError:
         if not outcome.error:
             raise
-        trials = []  # the store was lost, which is reported below
-    comparison = compare(trials)
+        chosen = SweepTrials([], 0, {})  # the store was lost, which is reported below
+    compared = compare_sweep(ledger, chosen, ComparisonOptions())
+    answer = answer_of(ledger, compared)
     if as_json:
         print_json(
             {
@@ -81,21 +115,16 @@ def sweep(
                 "failed": outcome.failed,
                 "interrupted": outcome.interrupted,
                 "error": outcome.error,
-                "comparison": comparison.to_dict(),
+                **in_json(answer),
+                "comparison": compared.rows.to_dict(),
             }
         )
-    else:
-        print_comparison(comparison)
-        if spec.published is not None and comparison.rows:
-            print()
-            print_published(ledger, trials, comparison, as_json=False)
-    for trial, reason in outcome.failed.items():
-        print(f"failed: {trial}: {reason}", file=sys.stderr)
-    if outcome.error:
-        print(f"failed: {outcome.error}", file=sys.stderr)
-    if outcome.interrupted:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
-    raise typer.Exit(outcome.exit_code)
+        return
+    print_configurations(compared.rows)
+    if spec.published is not None and compared.rows.rows:
+        print()
+        print_published(ledger, chosen.trials, compared.rows, as_json=False)
+    print(f"\n{block(answer)}", flush=True)
 
 
 def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:
@@ -115,10 +144,28 @@ def _on_this_host(spec: SweepSpec, out: str | None) -> str:
         return f"not here: {problem}"
 
 
-def _print_plan(spec: SweepSpec, as_json: bool, host: str) -> None:
+def _print_plan(spec: SweepSpec, as_json: bool, host: str, out: str | None) -> None:
+    """The trials of the search, and what confirming would cost and decide.
+
+    Args:
+        out: the folder of all sweeps; None for a sweep with `--fresh`.
+    """
     from orchestrator.spec import dry_run
 
+    confirming = _confirming(spec, out) if spec.decide is not None else None
     if as_json:
-        print_json(dry_run.plan(spec) | {"host": host})
-    else:
-        print("\n".join(dry_run.lines(spec, host)))
+        later = None if confirming is None else confirming.to_dict()
+        print_json(dry_run.plan(spec) | {"host": host, "confirming": later})
+        return
+    from orchestrator.decision.next_steps import cost_lines
+
+    lines = [] if confirming is None else cost_lines(confirming)
+    print("\n".join(dry_run.lines(spec, host, lines)))
+
+
+def _confirming(spec: SweepSpec, out: str | None) -> Plan:
+    """From the sweep's trials if it has run, else from its file."""
+    from orchestrator.decision.power_plan import plan
+    from orchestrator.ledger import Ledger
+
+    return plan(spec, None if out is None else Ledger(out, spec.name), margins=())

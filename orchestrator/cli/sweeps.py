@@ -35,6 +35,7 @@ def show(
     from orchestrator.cli import tables
     from orchestrator.ledger import listing
     from orchestrator.ledger.trial_log import last_log
+    from trainer.metrics import FIRST_CLOCK_NOTE
 
     ledger = listing.find_sweep(name, out)
     if trial is None:
@@ -45,6 +46,8 @@ def show(
             return
         print(f"{summary['name']}: {summary['question']}\n{summary['folder']}")
         console().print(tables.trials_table(rows))
+        if any(row["first_clock"] for row in rows):
+            print(FIRST_CLOCK_NOTE)
         return
     record = listing.find_trial(ledger, trial)
     log = last_log(ledger.directory(record.trial_id))
@@ -55,9 +58,13 @@ def show(
     print(record.path)
     print("config: " + json.dumps(record.config, sort_keys=True))
     console().print(tables.epochs_table(record))
+    if listing.trial_summary(record)["first_clock"]:
+        print(FIRST_CLOCK_NOTE)
     if record.records:
         print(f"every number of epoch {record.records[-1]['epoch']}:")
         console().print(tables.numbers_table(record))
+    for line in tables.evaluation_lines(record):
+        print(line)
     if log and record.status != "complete":
         print(tables.log_tail(log))
 

@@ -9,7 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.ledger import TrialRecord, printable
-from trainer.metrics import EPOCH, PHASE, TASK, Field, Kind, Place, dotted, field_at, numbers
+from trainer.metrics import (
+    EPOCH,
+    FIRST_CLOCK,
+    PHASE,
+    TASK,
+    Field,
+    Kind,
+    Place,
+    clock_of,
+    dotted,
+    field_at,
+    numbers,
+)
 
 #: Of a trial's log that `orch show` prints; `--json` has them all.
 LOG_LINES = 15
@@ -37,7 +49,7 @@ def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
             row["status"],
             f"{row['epochs']}/{_shown(row['epochs_wanted'])}",
             _number(row["dev_score"], 4),
-            _number(row["minutes_per_epoch"], 3),
+            _number(row["minutes_per_epoch"], 3) + ("°" if row["first_clock"] else ""),
             Text(str(row["reason"]).partition("\n")[0]),
         )
     return table
@@ -51,8 +63,11 @@ def epochs_table(trial: TrialRecord) -> Table:
         values = numbers(record)
         cells = []
         for place, field in columns.values():
-            doubtful = field.is_speed and place in values and record.get("contended")
-            cells.append(_number(values.get(place), field.digits) + ("*" if doubtful else ""))
+            mark = ""
+            if field.is_speed and place in values:
+                mark = "*" if record.get("contended") else ""
+                mark += "°" if clock_of(record) == FIRST_CLOCK else ""
+            cells.append(_number(values.get(place), field.digits) + mark)
         table.add_row(str(record["epoch"]), *cells)
     return table
 
@@ -72,6 +87,19 @@ def _shown_fields(trial: TrialRecord) -> dict[str, tuple[Place, Field]]:
                     heading = inner.show.format(task=task)
                     columns[heading] = (field.name, task, inner.name), inner
     return columns
+
+
+def evaluation_lines(trial: TrialRecord) -> list[str]:
+    """A line for each evaluation: `evaluation all: dev_score 0.6630  sst 0.5120 (9 examples)`"""
+    lines = []
+    for name, record in sorted(trial.evaluations.items()):
+        values = [] if record["dev_score"] is None else [f"dev_score {record['dev_score']:.4f}"]
+        values += [
+            f"{task} {of['dev_metric']:.4f} ({of['examples']:,} examples)"
+            for task, of in record["tasks"].items()
+        ]
+        lines.append(printable(f"evaluation {name}: {'  '.join(values)}"))
+    return lines
 
 
 def numbers_table(trial: TrialRecord) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -81,7 +80,7 @@ def time_trials(
             else:
                 choices = _choices(ledger, top, trials or [], data, threads, device, surgery)
                 against = _named(choices, baseline)
-                session = _take(ledger, choices, rounds, steps, patience, as_json, stop)
+                session = _take(ledger, choices, (rounds, steps, patience), as_json, stop)
             if as_json:
                 print_json(session.to_dict(against))
             else:
@@ -137,11 +136,7 @@ def _choices(
         groups = choose(trials, top)
     if not groups:
         raise UserError(f"no complete trial in {ledger.folder.path}; name others with --trials")
-    # The data may have moved: the sweep file's folders are newer than the trials'.
-    of_spec = (listing.resolved_spec(ledger).get("base") or {}).get("data") or {}
-    where = {key: of_spec[key] for key in ("root", "cache") if isinstance(of_spec.get(key), str)}
-    if data is not None:
-        where["root"] = os.path.expanduser(data)
+    where = listing.data_folders(ledger, data)
     return ready(groups, where, threads=threads, device=device, surgery=surgery)
 
 
@@ -166,14 +161,12 @@ def _named(configs: Sequence[Choice] | Sequence[TimedConfig], name: str) -> str:
 def _take(
     ledger: Ledger,
     choices: Sequence[Choice],
-    rounds: int,
-    steps: int,
-    patience_s: float,
+    effort: tuple[int, int, float],
     as_json: bool,
     stop: _Interrupt,
 ) -> Session:
     """Time the configurations while no sweep can run in this folder."""
-    from orchestrator.fair_timing import time_in_turn
+    from orchestrator.fair_timing import Effort, time_in_turn
     from orchestrator.ledger.sweep_lock import SweepLock
     from orchestrator.progress import say
 
@@ -185,9 +178,7 @@ def _take(
 
     try:
         with SweepLock(ledger.folder):
-            path, session = time_in_turn(
-                ledger, choices, rounds, steps, report, patience_s=patience_s
-            )
+            path, session = time_in_turn(ledger, choices, Effort(*effort), report)
     except OSError as error:
         raise UserError(f"{error.filename or ledger.folder.path}: {error.strerror}") from error
     say(terminal, f"written: {path}")
@@ -216,8 +207,12 @@ def _print(session: Session, baseline: str) -> None:
     mark = "no claim: " if session.problem else ""
     names = session.names
     for (one, to), ratio in session.ratios(baseline).items():
-        print(f"{mark}{names[one]} takes {ratio.text(3)} times the minutes of {names[to]}")
+        print(f"{mark}{names[one]} takes {ratio.text(3)} of the minutes of {names[to]}")
     for key, name in names.items():
         cost = session.surgery_cost(key)
-        if cost is not None:
+        if cost is not None and cost.low > 0:
             print(f"{mark}{name}: surgery takes {cost.text(3)} of its time")
+        elif cost is not None:
+            print(
+                f"{mark}{name}: surgery not measurable, below {max(cost.high, 0):.0%} of its time"
+            )

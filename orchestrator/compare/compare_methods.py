@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,7 @@ from orchestrator.compare.statistics import (
 from orchestrator.compare.statistics.bootstrap import Estimate
 from orchestrator.compare.statistics.honest_scores import HonestScores
 from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE, Difference
+from orchestrator.compare.statistics.paired_difference import MeanDifference
 from orchestrator.compare.statistics.scores import OVERALL
 from orchestrator.errors import UserError
 from orchestrator.ledger.timing_sessions import timings
@@ -66,6 +68,10 @@ class _Comparing:
         self.baseline = methods.find_baseline(all_methods, options.baseline)
         named = methods.named(all_methods, options.methods, self.baseline)
         joined = None if options.by else methods.union(named, methods.ARRP)
+        # A method is not compared with one of its own parts.
+        if joined and self.baseline.name in joined.parts:
+            joined = None
+        self.joined = joined
         self.compared = [m for m in [*named, *([joined] if joined else [])] if m.candidates]
         self.metrics = _metrics_of(self.baseline)
         if options.metric not in self.metrics:
@@ -86,12 +92,9 @@ class _Comparing:
         standings.sort(key=lambda standing: -_rank(standing, metric))
         contrasts = [self._contrast(m) for m in self.compared if m is not self.baseline]
         self._judge(contrasts)
-        # The curves draw from the random stream before the frontier does.
-        curves = [best_of_k.curve(method, metric, self.honest.rng) for method in self.alike]
+        curves = [best_of_k.curve(method, metric) for method in self.alike]
         trials_minutes = bool(self.minutes.values) and not self.minutes.session
         return MethodComparison(
-            answer=sentences.answer(self.options, self.baseline.name, standings, contrasts)
-            or comparison.answer,
             options=self.options,
             baseline=self.baseline.name,
             metrics=self.metrics,
@@ -103,7 +106,7 @@ class _Comparing:
             timed=self.minutes.session is not None,
             notes=[
                 *unlearned_tasks.notes(self.honest.fits.values(), self.honest.dev),
-                *sentences.notes(standings, contrasts, trials_minutes),
+                *sentences.notes(standings, contrasts, metric, trials_minutes),
             ],
             methods=self.methods,
         )
@@ -120,98 +123,123 @@ class _Comparing:
         return self.apart[method.name] or self.honest.problems.get(method.name, "")
 
     def _standing(self, method: Method, labels: Mapping[str, str]) -> Standing:
-        metric, seeds = self.options.metric, method.seeds
-        standing = Standing(
-            method.name, len(method.configurations), dict(sorted(method.counts.items())), seeds
-        )
+        metric = self.options.metric
+        counts = dict(sorted(method.counts.items()))
+        standing = Standing(method.name, len(method.configurations), counts, method.common)
         standing.problem = self._problem(method)
+        standing.lacking = len(method.configurations) - len(method.candidates)
         if not self.apart[method.name]:
             best = conflicts.best(method, metric)
-            standing.naive, standing.best_config_id = best.mean(metric, seeds), best.config_id
+            standing.naive = best.mean(metric, method.common)
+            standing.best_config_id = best.config_id
         fit = self.honest.fits.get(method.name)
         if fit is None:
             return standing
+        standing.seeds = fit.seeds
         for name in self.metrics:
             value, draws = self.honest.draws(method.name, name)
-            standing.scores[name] = Estimate(value, *draws.interval(CONFIDENCE))
+            ends = self.honest.clipped(*draws.interval(CONFIDENCE), name)
+            standing.scores[name] = Estimate(value, *ends)
         if standing.naive is not None:
             standing.optimism = standing.naive - standing.scores[metric].value
         shares = zip(fit.read, fit.cross.shares.mean(0), strict=True)
         standing.chosen = {each.config_id: float(share) for each, share in shares if share}
         standing.configuration = labels[fit.chosen.config_id]
         standing.read, standing.not_read = len(fit.read), fit.left_out
-        standing.minutes_per_epoch = float(fit.minutes(seeds).mean())
-        standing.minutes_problem = speed_up.why_not_comparable(fit.trials(seeds))
+        standing.minutes_per_epoch = float(fit.minutes(fit.seeds).mean())
+        standing.minutes_problem = speed_up.why_not_comparable(fit.trials(fit.seeds))
+        standing.diverged = len(fit.chosen.diverged)
+        if standing.diverged:
+            share = standing.diverged / (standing.diverged + len(fit.chosen.trials))
+            score = standing.scores[metric].value
+            standing.score_with_diverged = score + share * (self.honest.guess() - score)
         return standing
 
     def _contrast(self, method: Method) -> Contrast:
-        honest, other = self.honest, self.baseline
+        honest, other, metric = self.honest, self.baseline, self.options.metric
         contrast = Contrast(method.name, other.name)
-        contrast.seeds = sorted(set(method.seeds) & set(other.seeds))
-        contrast.dropped_seeds = sorted(set(method.seeds) ^ set(other.seeds))
-        contrast.problem = (
-            self._problem(method)
-            or self._problem(other)
-            or ("" if contrast.seeds else "no seed in common")
-        )
+        contrast.problem = self._problem(method) or self._problem(other)
         if contrast.problem:
+            contrast.seeds = sorted(set(method.seeds) & set(other.seeds))
             contrast.speed_problem = contrast.problem
             return contrast
+        if self.joined and method.name in self.joined.parts:
+            contrast.part_of = self.joined.name
+        difference = honest.contrast(method.name, other.name, metric)
+        contrast.seeds, contrast.unpaired_seeds = difference.paired, difference.unpaired
+        contrast.dropped_seeds = difference.dropped
         for name in self.metrics:
-            value, draws = honest.contrast(method.name, other.name, contrast.seeds, name)
-            contrast.differences[name] = Difference(name, value, *draws.interval(CONFIDENCE))
+            contrast.differences[name] = self._difference(method, name, CONFIDENCE)
+        contrast.interval = contrast.differences[metric]
         for name in (method.name, other.name):
-            scores, _ = honest.fits[name].by_seed(contrast.seeds)
-            contrast.scores[name] = float(honest.score(scores).mean())
-        self._add_speed(contrast)
+            fit = honest.fits[name]
+            scores = zip(fit.seeds, honest.score(fit.cross.scores), strict=True)
+            counting = [score for seed, score in scores if seed not in contrast.dropped_seeds]
+            contrast.scores[name] = statistics.fmean(counting)
+        self._add_minutes(contrast, difference)
         return contrast
 
-    def _add_speed(self, contrast: Contrast) -> None:
-        """Only `orch time` supports a speed-up; otherwise the ratio of the trials is shown."""
+    def _difference(self, method: Method, metric: str, confidence: float) -> Difference:
+        """A method's metric minus the baseline's, with an interval within the metric's range."""
+        difference = self.honest.contrast(method.name, self.baseline.name, metric).distribution
+        ends = self.honest.clipped(*difference.interval(confidence), metric, difference=True)
+        return Difference(metric, difference.value, *ends)
+
+    def _add_minutes(self, contrast: Contrast, difference: MeanDifference) -> None:
+        """Only `orch time` supports a ratio; otherwise that of the trials is shown."""
         honest, seeds, metric = self.honest, contrast.seeds, self.options.metric
         one, other = honest.fits[contrast.method], honest.fits[contrast.baseline]
-        timed = speed_up.speed_up_of_session(
+        timed = speed_up.ratio_of_session(
             self.sessions, one.chosen.config_id, other.chosen.config_id,
             honest.rng, self.options.replicates,
         )  # fmt: skip
         if timed is None:
-            trials = [*one.trials(seeds), *other.trials(seeds)]
+            trials = [*one.trials(one.seeds), *other.trials(other.seeds)]
             contrast.speed_problem = speed_up.why_not_comparable(trials)
             if not contrast.speed_problem:
                 contrast.speed_problem = speed_up.NOT_IN_TURN
-                minutes = one.minutes(seeds), other.minutes(seeds)
-                contrast.apart = speed_up.ratio_of_trials(*minutes, seeds, honest.seeds)
+                if seeds:
+                    minutes = one.minutes(seeds), other.minutes(seeds)
+                    contrast.trials_ratio = speed_up.ratio_of_trials(*minutes, seeds, honest.seeds)
             return
-        contrast.speed_up, faster = timed
-        epochs = epochs_to_score.epochs_to_same_score(one.chosen, other.chosen, seeds, metric)
-        own, baselines = epochs.mean(0)
-        contrast.epochs_to_same_score = float(own), float(baselines)
-        contrast.to_same_score = speed_up.to_same_score(
-            contrast.speed_up, faster, epochs, seeds, honest.seeds
-        )
-        _, draws = honest.contrast(contrast.method, contrast.baseline, seeds, metric)
-        contrast.dominates = float(((draws.values > 0) & (faster > 0)).mean())
-        contrast.dominated = float(((draws.values < 0) & (faster < 0)).mean())
+        contrast.minutes_ratio, logs = timed
+        both = [s for s in seeds if s in one.chosen.trials and s in other.chosen.trials]
+        if both:
+            epochs = epochs_to_score.epochs_to_same_score(one.chosen, other.chosen, both, metric)
+            own, baselines = epochs.mean(0)
+            contrast.epochs_to_same_score = float(own), float(baselines)
+            contrast.same_score_ratio = speed_up.to_same_score(
+                contrast.minutes_ratio, logs, epochs, both, honest.seeds
+            )
+        # Scores and minutes are independent: the minutes come from other runs.
+        better = difference.distribution.tail(-difference.distribution.value)
+        fewer = float((logs < 0).mean())
+        contrast.dominates = better * fewer
+        contrast.dominated = (1 - better) * (1 - fewer)
 
     def _judge(self, contrasts: Sequence[Contrast]) -> None:
-        """Decide outcomes, with p-values corrected for the number of comparisons."""
+        """Decide outcomes, with p-values corrected for the number of comparisons.
+
+        A part of a method that is tested does not enter, so that one question is paid for once.
+        """
         metric, margin = self.options.metric, self.options.margin
-        tested = [each for each in contrasts if not each.problem and len(each.seeds) > 1]
-        values = [self.honest.contrast(c.method, c.baseline, c.seeds, metric) for c in tested]
-        different = hypothesis_tests.holm(
-            [hypothesis_tests.p_different(draws.values) for _, draws in values]
-        )
-        equivalent = hypothesis_tests.holm(
-            [hypothesis_tests.p_equivalent(draws.values, margin) for _, draws in values]
-        )
-        for contrast, (value, draws), p, q in zip(
-            tested, values, different, equivalent, strict=True
-        ):
-            contrast.p_different, contrast.p_equivalent = p, q
-            contrast.outcome = hypothesis_tests.outcome(value, p, q)
-            if contrast.outcome == "undecided":
-                contrast.seeds_needed = hypothesis_tests.seeds_needed(value, draws, margin)
+        tested = {}
         for contrast in contrasts:
+            if contrast.problem or contrast.part_of:
+                continue
+            difference = self.honest.contrast(contrast.method, contrast.baseline, metric)
+            if difference.seeds_differ:
+                tested[contrast.method] = difference.distribution
+        judged = dict(zip(tested, hypothesis_tests.judge([*tested.values()], margin), strict=True))
+        by_name = {method.name: method for method in self.compared}
+        for contrast in contrasts:
+            if judgement := judged.get(contrast.method):
+                contrast.p_different = judgement.p_different
+                contrast.p_equivalent = judgement.p_equivalent
+                contrast.outcome, contrast.confidence = judgement.outcome, judgement.confidence
+                contrast.interval = self._difference(
+                    by_name[contrast.method], metric, judgement.confidence
+                )
             contrast.sentence = sentences.verdict_of(contrast, metric, margin)
 
 

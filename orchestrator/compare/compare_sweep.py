@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.compare.configurations import Comparison, compare
@@ -19,13 +19,18 @@ class SweepTrials:
     """The trials that have the sweep's number of epochs.
 
     Attributes:
+        trials: of the search.
+        confirming: of the confirming stage.
         left_out: how many trials have another number, from before the sweep was extended.
         unreadable: trial id -> why it cannot be read.
+        scored_on: which dev examples the scores are on, as a sentence; empty if nothing is to say.
     """
 
     trials: list[TrialRecord]
     left_out: int
     unreadable: dict[str, str]
+    confirming: list[TrialRecord] = field(default_factory=list)
+    scored_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -37,19 +42,21 @@ class SweepComparison:
     methods: MethodComparison | None
 
     @property
-    def answer(self) -> str:
-        """The answer in one sentence."""
-        return self.methods.answer if self.methods else self.rows.answer
-
-    @property
     def notes(self) -> list[str]:
         """What a reader of the methods' numbers must know."""
         notes = list(self.methods.notes) if self.methods else []
+        if self.chosen.scored_on:
+            notes.insert(0, self.chosen.scored_on)
         if self.methods and self.methods.frontier_problem:
             notes.append(f"No frontier of score against minutes: {self.methods.frontier_problem}.")
         if self.chosen.left_out:
             notes.append(
                 f"{self.chosen.left_out} trials with another number of epochs were left out."
+            )
+        if self.chosen.confirming:
+            notes.append(
+                f"{len(self.chosen.confirming)} trials of the confirming stage count in the "
+                "answer, not in these tables."
             )
         return notes
 
@@ -59,16 +66,22 @@ def trials_of(ledger: Ledger) -> SweepTrials:
     from pydantic import ValidationError
 
     from orchestrator.ledger import listing
-    from orchestrator.ledger.current import current
+    from orchestrator.ledger.current import confirming, current, searched
+    from orchestrator.ledger.evaluations import on_equal_examples, whole_dev_note
     from orchestrator.spec.models import SweepSpec
 
     reading = ledger.read()
     try:
         spec = SweepSpec.model_validate(listing.resolved_spec(ledger)).to_dict()
+        trials = current(spec, reading.trials)
     except ValidationError:  # the right number of epochs is unknown
-        return SweepTrials(reading.trials, 0, reading.unreadable)
-    trials = current(spec, reading.trials)
-    return SweepTrials(trials, len(reading.trials) - len(trials), reading.unreadable)
+        trials = reading.trials
+    left_out = len(reading.trials) - len(trials)
+    compared = on_equal_examples(trials)
+    return SweepTrials(
+        searched(compared), left_out, reading.unreadable, confirming(compared),
+        whole_dev_note(compared, trials),
+    )  # fmt: skip
 
 
 def compare_sweep(

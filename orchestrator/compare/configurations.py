@@ -1,4 +1,4 @@
-"""Configurations of a sweep side by side: mean and spread over seeds, and the answer.
+"""Configurations of a sweep side by side: mean and spread over seeds.
 
 Only complete trials are ranked. Pruned, failed and unfinished ones are counted. Scores are those of
 the last epoch. The best epoch would be chosen on the same dev sentences that score it.
@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.ledger.evaluations import last_record
 from orchestrator.ledger.labels import labels
-from trainer.metrics import Place, dotted, of_trial
+from trainer.metrics import FIRST_CLOCK, Place, clock_of, dotted, of_trial
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -68,7 +69,8 @@ class Row:
     Attributes:
         metrics: the name of each task's metric.
         contended: whether something else ran on the device meanwhile; None if unknown for a trial.
-        records: the records of each trial's epochs.
+        clocks: the versions of the clock that measured its minutes.
+        records: the records of each trial's epochs, the last with the scores that are compared.
     """
 
     config_id: str
@@ -86,6 +88,7 @@ class Row:
     contended: bool | None
     devices: list[str]
     threads: list[str]
+    clocks: list[str]
     basis: dict[str, str]
     records: list[list[dict[str, Any]]] = field(repr=False)
 
@@ -96,6 +99,12 @@ class Row:
         places = dict.fromkeys(place for numbers in of_trials for place in numbers)
         return {p: Spread.of([each[p] for each in of_trials if p in each]) for p in places}
 
+    @property
+    def minutes_mark(self) -> str:
+        """`*` contended, `?` unknown whether contended, `°` measured with the first clock."""
+        mark = {True: "*", None: "?", False: ""}[self.contended]
+        return mark + ("°" if FIRST_CLOCK in self.clocks else "")
+
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; `numbers` are keyed by dotted names."""
         named = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "records"}
@@ -105,10 +114,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The answer in one sentence with its numbers, rows by falling dev_score, trials by status."""
+    """Rows by falling dev_score, and trials by status."""
 
-    answer: str
-    difference: dict[str, Any]
     rows: list[Row]
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -132,13 +139,12 @@ def compare(trials: Iterable[TrialRecord]) -> Comparison:
     ]
     rows.sort(key=lambda row: -row.dev_score.mean)
     counts = Counter(trial.status for trial in trials)
-    answer, difference = _answer(rows)
-    return Comparison(answer, difference, rows, dict(sorted(counts.items())))
+    return Comparison(rows, dict(sorted(counts.items())))
 
 
 def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
     group = sorted(group, key=lambda trial: int(trial.config["seed"]))
-    last = [trial.records[-1] for trial in group]
+    last = [last_record(trial) for trial in group]
     minutes = [_mean([r["minutes_per_epoch"] for r in t.records]) for t in group]
     examples = [_mean([r["examples"] for r in t.records]) for t in group]
     contended = {record["contended"] for trial in group for record in trial.records}
@@ -160,8 +166,9 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
         contended=True if True in contended else None if None in contended else False,
         devices=sorted({str(trial.identity.get("device", "unknown")) for trial in group}),
         threads=sorted({str(trial.identity.get("threads", "unknown")) for trial in group}),
+        clocks=sorted({clock_of(record) for trial in group for record in trial.records}),
         basis={key: value_of(group[0]) for key, value_of in BASIS.items()},
-        records=[trial.records for trial in group],
+        records=[[*trial.records[:-1], record] for trial, record in zip(group, last, strict=True)],
     )
 
 
@@ -170,90 +177,24 @@ def _mean(values: Sequence[float]) -> float:
     return math.fsum(values) / len(values)
 
 
-def _answer(rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
-    """The best configurations of ARRP and annealed PCGrad compared, or why they cannot be."""
-    title = "ARRP against annealed PCGrad"
-    arrp = _best([r for r in rows if r.sampler == "arrp" and r.combiner == "pcgrad"])
-    annealed = _best([r for r in rows if r.sampler == "annealed" and r.combiner == "pcgrad"])
-    missing = [name for name, row in (("arrp", arrp), ("annealed", annealed)) if row is None]
-    if arrp is None and annealed is None and rows:  # a sweep that asks another question
-        best = rows[0]
-        return (
-            f"Best: {best.label}, dev_score {best.dev_score.text(4)} ({_seeds(best)}).",
-            {"best": best.config_id},
-        )
-    if arrp is None or annealed is None:
-        return f"{title}: cannot be compared, no complete trial of {' and '.join(missing)}.", {}
-    apart = [key for key in BASIS if len({arrp.basis[key], annealed.basis[key]} - {""}) > 1]
-    if apart:
-        return f"{title}: cannot be compared, they have different {' and '.join(apart)}.", {}
-    score = arrp.dev_score.mean - annealed.dev_score.mean
-    error = _standard_error(arrp, annealed)
-    ratio, reason = _minutes_ratio(arrp, annealed)
-    if error is None:
-        counts = f"{_seeds(arrp)} of arrp, {_seeds(annealed)} of annealed"
-        spread = f" (one seed has no spread: {counts}; this may be luck)"
-    else:
-        spread = f" ±{error:.4f} (standard error; {_seeds(arrp)} and {_seeds(annealed)})"
-    time = reason if ratio is None else f"at {ratio:.2f} times its minutes per epoch"
-    answer = (
-        f"{title}: dev_score {arrp.dev_score.mean:.4f} against {annealed.dev_score.mean:.4f}, "
-        f"{score:+.4f}{spread}, {time}. "
-        f"Compared: {arrp.label} | {annealed.label}, the best configuration of each."
-    )
-    return answer, {
-        "arrp": arrp.config_id,
-        "annealed": annealed.config_id,
-        "dev_score": score,
-        "standard_error": error,
-        "minutes_ratio": ratio,
-        "minutes_reason": reason,
-    }
-
-
-def _best(rows: Sequence[Row]) -> Row | None:
-    """The highest score among those with most seeds, so that one lucky seed does not beat three."""
-    most = max((len(row.seeds) for row in rows), default=0)
-    return next((row for row in rows if len(row.seeds) == most), None)
-
-
-def _seeds(row: Row) -> str:
-    return f"{len(row.seeds)} seed" + ("s" if len(row.seeds) > 1 else "")
-
-
-def _standard_error(one: Row, other: Row) -> float | None:
-    """The standard error of the difference of two means whose variances may differ (Welch)."""
-    if one.dev_score.sd is None or other.dev_score.sd is None:
-        return None
-    return math.sqrt(
-        one.dev_score.sd**2 / len(one.seeds) + other.dev_score.sd**2 / len(other.seeds)
-    )
-
-
-def _minutes_ratio(one: Row, other: Row) -> tuple[float | None, str]:
-    """Minutes of `one` divided by those of `other`, or the reason why they do not compare."""
-    contended = one.contended, other.contended
-    problem = minutes_problem(
-        contended, one.devices + other.devices, one.threads + other.threads
-    ) or ("" if other.minutes_per_epoch.mean > 0 else "none measured")
-    if problem:
-        return None, f"minutes not comparable ({problem})"
-    return one.minutes_per_epoch.mean / other.minutes_per_epoch.mean, ""
-
-
 def minutes_problem(
-    contended: Iterable[bool | None], devices: Iterable[str], threads: Iterable[str]
+    contended: Iterable[bool | None],
+    devices: Iterable[str],
+    threads: Iterable[str],
+    clocks: Iterable[str],
 ) -> str:
     """Why minutes of trials do not compare; empty if they do."""
     contention = set(contended)
     if True in contention:
-        return "contended: something else ran on the same device"
+        return "something else was running on the device"
     if None in contention:
         return "unknown whether the device was shared"
     if len(set(devices)) > 1:
         return "measured on different devices"
     if len(set(threads)) > 1:
         return "measured with different numbers of threads"
+    if len(set(clocks)) > 1:
+        return "measured with two versions of the clock"
     return ""
 
 

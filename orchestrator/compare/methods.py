@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.configurations import BASIS
 from orchestrator.errors import UserError
+from orchestrator.ledger.evaluations import last_record
 from orchestrator.ledger.labels import label_value, method_of
 from trainer.config import TrainConfig, field_at, fields_of
 
@@ -25,10 +26,15 @@ _SEPARABLE = ("encoder", "epochs")
 
 @dataclass(frozen=True)
 class Configuration:
-    """One configuration's complete trials, by seed."""
+    """One configuration's complete trials, by seed, and the seeds whose training diverged."""
 
     config_id: str
     trials: dict[int, TrialRecord]
+    diverged: set[int] = field(default_factory=set)
+
+    @property
+    def seeds(self) -> list[int]:
+        return sorted(self.trials)
 
     @property
     def config(self) -> TrainConfig:
@@ -50,30 +56,53 @@ class Configuration:
 class Method:
     """A way of training with all configurations that were tried.
 
-    `counts` are all its trials by status, also the pruned and failed ones.
+    Attributes:
+        counts: all its trials by status, also the pruned and failed ones.
+        parts: names of the methods that it joins (`union`).
     """
 
     name: str
     configurations: list[Configuration] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
+    parts: tuple[str, ...] = ()
 
     @cached_property
-    def seeds(self) -> list[int]:
-        """The largest set of seeds that configurations have; of several, the most frequent one.
+    def common(self) -> list[int]:
+        """The seeds by which its configurations compete: those that all of them have.
 
-        So one lucky seed of a configuration does not compete with three seeds of another.
+        A configuration with one seed does not compete with those that have two or more, because
+        one lucky seed is no evidence. If the others have fewer than two seeds in common, the most
+        configurations with two seeds in common compete.
         """
-        sets = Counter(tuple(sorted(each.trials)) for each in self.configurations)
-        most = max((len(seeds) for seeds in sets), default=0)
-        full = [(count, seeds) for seeds, count in sets.items() if len(seeds) == most]
-        return list(max(full)[1]) if full else []
+        sets = Counter(frozenset(each.trials) for each in self.configurations if each.trials)
+        several = {seeds: count for seeds, count in sets.items() if len(seeds) > 1}
+        sets = Counter(several) or sets
+        if not sets:
+            return []
+        shared = frozenset.intersection(*sets)
+        if len(shared) > 1:
+            return sorted(shared)
+        known = set(sets) | {one & other for one in sets for other in sets}
+        least = min(2, max(map(len, known)))
+
+        ranked = [
+            (sum(n for each, n in sets.items() if seeds <= each), len(seeds), sorted(seeds))
+            for seeds in known
+            if len(seeds) >= least
+        ]
+        return max(ranked)[2]
 
     @cached_property
     def candidates(self) -> list[Configuration]:
-        """The configurations that have all of these seeds, sorted by id, which favours none."""
-        wanted = set(self.seeds)
+        """The configurations that have all common seeds, sorted by id, which favours none."""
+        wanted = set(self.common)
         complete = [each for each in self.configurations if wanted <= each.trials.keys()]
         return sorted(complete, key=lambda each: each.config_id)
+
+    @cached_property
+    def seeds(self) -> list[int]:
+        """The seeds that any of these configurations has."""
+        return sorted({seed for each in self.candidates for seed in each.trials})
 
     @property
     def trials(self) -> list[TrialRecord]:
@@ -93,8 +122,12 @@ class Method:
 
 
 def last_metric(trial: TrialRecord, metric: str) -> float:
-    """The last epoch's `dev_score`, `dev_mean` or a task's metric on the whole dev set."""
-    return recorded_metric(trial.records[-1], metric)
+    """The last epoch's `dev_score`, `dev_mean` or a task's metric.
+
+    It is on the whole dev sets (evaluation `all`) if the trial has those scores, else on the dev
+    sets of its epochs.
+    """
+    return recorded_metric(last_record(trial), metric)
 
 
 def recorded_metric(record: Mapping[str, Any], metric: str) -> float:
@@ -118,14 +151,23 @@ def group(trials: Iterable[TrialRecord], by: Sequence[str] = ()) -> list[Method]
         name = method_name(trial.train_config, by)
         method = methods.setdefault(name, Method(name))
         method.counts[trial.status] += 1
-        if trial.status != "complete" or not trial.records:
+        complete = trial.status == "complete" and bool(trial.records)
+        if not complete and not has_diverged(trial):
             continue
-        config_id = str(trial.identity["config_id"])
-        if (name, config_id) not in configurations:
-            configurations[name, config_id] = Configuration(config_id, {})
-            method.configurations.append(configurations[name, config_id])
-        configurations[name, config_id].trials[int(trial.config["seed"])] = trial
+        config_id, seed = str(trial.identity["config_id"]), int(trial.config["seed"])
+        each = configurations.setdefault((name, config_id), Configuration(config_id, {}))
+        if not complete:
+            each.diverged.add(seed)
+            continue
+        if not each.trials:
+            method.configurations.append(each)
+        each.trials[seed] = trial
     return [methods[name] for name in sorted(methods)]
+
+
+def has_diverged(trial: TrialRecord) -> bool:
+    """Whether training ended with a loss or a weight that is not finite."""
+    return trial.status == "failed" and trial.reason == "diverged"
 
 
 def method_name(config: TrainConfig, by: Sequence[str] = ()) -> str:
@@ -153,7 +195,8 @@ def union(methods: Sequence[Method], name: str) -> Method | None:
     if len(parts) < 2:
         return None
     counts = sum((part.counts for part in parts), Counter[str]())
-    return Method(f"{name}, any freeze", [c for m in parts for c in m.configurations], counts)
+    configurations = [c for m in parts for c in m.configurations]
+    return Method(f"{name}, any freeze", configurations, counts, tuple(m.name for m in parts))
 
 
 def find_baseline(methods: Sequence[Method], name: str) -> Method:

@@ -72,6 +72,7 @@ def _pair(published: PublishedRow, ours: Row | None) -> dict[str, Any]:
         "ours": figures,
         "seeds": len(ours.seeds) if ours else 0,
         "contended": ours.contended if ours else None,
+        "mark": ours.minutes_mark if ours else "",
     }
 
 
@@ -86,9 +87,7 @@ def published_table(pairs: list[dict[str, Any]]) -> TableData:
         cells = []
         for key in shown:
             minutes = key == "minutes_per_epoch"
-            digits, mark = (
-                (2, {True: "*", None: "?"}.get(pair["contended"], "")) if minutes else (3, "")
-            )
+            digits, mark = (2, pair["mark"]) if minutes else (3, "")
             ours = pair["ours"][key]
             cells.append(Cell(_number(pair["published"][key], digits)))
             cells.append(

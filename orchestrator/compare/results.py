@@ -12,7 +12,7 @@ from orchestrator.compare.methods import Method, why_apart
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.best_of_k import BestOfK
 from orchestrator.compare.statistics.bootstrap import Estimate
-from orchestrator.compare.statistics.hypothesis_tests import Difference
+from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE, Difference
 from orchestrator.compare.statistics.pareto_frontier import Point
 from orchestrator.compare.statistics.scores import OVERALL
 
@@ -33,6 +33,9 @@ class Standing:
         read: how many configurations' predictions were read.
         not_read: how many more could have been chosen.
         problem: why there are no honest scores.
+        diverged: how many seeds of this configuration diverged. Scores are given convergence.
+        score_with_diverged: the honest score if a diverged seed counts as a guess.
+        lacking: how many configurations lack seeds that the others have, and cannot be chosen.
     """
 
     method: str
@@ -50,6 +53,9 @@ class Standing:
     minutes_per_epoch: float | None = None
     minutes_problem: str = ""
     problem: str = ""
+    diverged: int = 0
+    score_with_diverged: float | None = None
+    lacking: int = 0
 
 
 @dataclass
@@ -57,13 +63,20 @@ class Contrast:
     """A method against the baseline.
 
     Attributes:
-        scores: the compared metric of method and baseline, with the paired seeds.
+        seeds: seeds that both have.
+        unpaired_seeds: seeds that only one of them has, and that count.
+        dropped_seeds: seeds that only one of them has, and that do not count.
+        scores: the compared metric of method and baseline, with the seeds that count.
+        differences: of every metric, each with its own 95 % interval.
+        interval: the difference of the compared metric with the interval of the outcome.
+        confidence: the level of `interval`.
         p_different: corrected by Holm's method, as is `p_equivalent`.
-        speed_up: from `orch time`.
-        to_same_score: speed-up to the score that both reach in the end.
+        part_of: the method that is tested instead, because this one is a part of it.
+        minutes_ratio: minutes per epoch over the baseline's, from `orch time`.
+        same_score_ratio: minutes to the score that both reach in the end, over the baseline's.
         epochs_to_same_score: epochs that method and baseline need to it, means over seeds.
-        speed_problem: why no speed-up is claimed.
-        apart: the ratio of the trials' own minutes, which supports no claim.
+        speed_problem: why no ratio of minutes is claimed.
+        trials_ratio: the ratio of the trials' own minutes, which supports no claim.
         dominates: probability of being better in fewer minutes.
         dominated: probability of being worse in more minutes.
         problem: why the scores are not compared.
@@ -72,19 +85,22 @@ class Contrast:
     method: str
     baseline: str
     seeds: list[int] = field(default_factory=list)
+    unpaired_seeds: list[int] = field(default_factory=list)
     dropped_seeds: list[int] = field(default_factory=list)
     scores: dict[str, float] = field(default_factory=dict)
     differences: dict[str, Difference] = field(default_factory=dict)
+    interval: Difference | None = None
+    confidence: float = CONFIDENCE
     p_different: float | None = None
     p_equivalent: float | None = None
     outcome: str = ""
     sentence: str = ""
-    seeds_needed: int | None = None
-    speed_up: Estimate | None = None
-    to_same_score: Estimate | None = None
+    part_of: str = ""
+    minutes_ratio: Estimate | None = None
+    same_score_ratio: Estimate | None = None
     epochs_to_same_score: tuple[float, float] | None = None
     speed_problem: str = ""
-    apart: Estimate | None = None
+    trials_ratio: Estimate | None = None
     dominates: float | None = None
     dominated: float | None = None
     problem: str = ""
@@ -95,12 +111,10 @@ class MethodComparison:
     """The whole comparison of methods.
 
     Attributes:
-        answer: one sentence.
         timed: whether the frontier's minutes come from `orch time`.
         methods: all methods of the sweep, compared or not.
     """
 
-    answer: str
     options: ComparisonOptions
     baseline: str
     metrics: list[str]
@@ -116,7 +130,6 @@ class MethodComparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, including the diagnostics under `why`."""
         return {
-            "answer": self.answer,
             **{k: plain(v) for k, v in vars(self.options).items() if k != "methods"},
             "baseline": self.baseline,
             "methods": plain(self.standings),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 Verdict = Literal["YES", "NO", "NO DIFFERENCE THAT MATTERS", "NOT DECIDED"]
 
@@ -108,3 +108,7 @@ class Answer:
     def verdict(self) -> Verdict:
         """The first words of the answer."""
         return self.contests[0].verdict if self.contests else "NOT DECIDED"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, with the verdict first."""
+        return {"verdict": self.verdict, **asdict(self)}

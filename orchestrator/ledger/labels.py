@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.config import TrainConfig, fields_of
+
+if TYPE_CHECKING:
+    from orchestrator.spec.models import SweepSpec
 
 #: Keys that a label shows whenever they act, and the seed, which it never shows.
 _ALWAYS = ("sampler", "freeze", "lambda", "B", "combiner", "seed")
@@ -54,6 +57,12 @@ def method_of(config: TrainConfig) -> str:
     """A trial's sampler and combiner, and its frozen set if there is one."""
     parts = [config.sampler, config.combiner]
     return "+".join(parts if config.freeze == "none" else [*parts, f"freeze-{config.freeze}"])
+
+
+def varied_keys(spec: SweepSpec) -> list[str]:
+    """The dotted config keys in which a sweep's configurations can differ."""
+    entries = (key for entry in spec.enqueue for key, _ in flatten(entry))
+    return list(dict.fromkeys([*spec.space, *entries]))
 
 
 def label(config: TrainConfig, varied: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from orchestrator.errors import UserError
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
 from orchestrator.ledger.labels import labels
 from orchestrator.spec.yaml_lines import YamlError, read
+from trainer.metrics import FIRST_CLOCK, clock_of
 from trainer.storage.folder import is_inside, is_uri
 from trainer.storage.open import open_folder
 
@@ -54,6 +56,19 @@ def resolved_spec(ledger: Ledger) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, RecursionError, YamlError):
         return {}
     return json_value(value) if isinstance(value, dict) else {}
+
+
+def data_folders(ledger: Ledger, root: str | None = None) -> dict[str, str]:
+    """Where the data of a sweep are today: `root` and `cache`, where they are known.
+
+    The sweep file's folders are newer than the trials'.
+
+    Args:
+        root: the folder of the data, if the user names one.
+    """
+    of_spec = (resolved_spec(ledger).get("base") or {}).get("data") or {}
+    where = {key: of_spec[key] for key in ("root", "cache") if isinstance(of_spec.get(key), str)}
+    return where if root is None else {**where, "root": os.path.expanduser(root)}
 
 
 def question(ledger: Ledger) -> str:
@@ -100,7 +115,7 @@ def trial_summaries(reading: Reading) -> list[dict[str, Any]]:
     for name, reason in reading.unreadable.items():
         row = {
             "trial_id": name, "config_id": "", "configuration": "", "status": "unreadable",
-            "reason": reason, "epochs": 0,
+            "reason": reason, "epochs": 0, "first_clock": False,
         }  # fmt: skip
         unknown = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
         rows.append(row | unknown)
@@ -120,6 +135,7 @@ def trial_summary(trial: TrialRecord) -> dict[str, Any]:
         "epochs_wanted": trial.config.get("epochs"),
         "dev_score": last.get("dev_score"),
         "minutes_per_epoch": trial.summary.get("minutes_per_epoch"),
+        "first_clock": any(clock_of(record) == FIRST_CLOCK for record in trial.records),
     }
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import RESOLVED, Ledger, TrialRecord
+from orchestrator.ledger.current import confirming
 from orchestrator.ledger.labels import flatten
 from orchestrator.ledger.trial_id import config_id, trial_id
 from orchestrator.spec import SweepSpec
@@ -23,6 +24,7 @@ from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import EMULATED_BF16
 from trainer.data.corpus import DataError, fingerprint, prepare
 from trainer.loop.build import check_methods
+from trainer.metrics import CLOCK, EPOCH, clock_of
 from trainer.model.freezing import FreezeError
 from trainer.model.pretrained import EncoderError
 from trainer.storage.folder import Folder, StoreError, is_uri
@@ -35,10 +37,12 @@ _RECORDED = ("resolved",)
 #: Where and on what a sweep runs, not what it trains.
 _WHERE = (
     "base.data.root", "base.data.cache", "base.device", "base.threads", "base.eval_batch_size",
-    "base.predict_test",
+    "base.predict_test", "base.evaluate_at_end",
 )  # fmt: skip
 #: May only grow: more configurations, more seeds, more entries at the end, more epochs.
 _GROWING = ("search.num_trials", "search.seeds", "enqueue", "base.epochs")
+#: May change until the first confirming trial, from which they are fixed, as `_GROWING` are.
+_QUESTION = "decide"
 #: The parts of a config that decide its fingerprint.
 _DATA = ("data", "tasks", "task_declarations", "encoder")
 
@@ -132,21 +136,22 @@ def check_same_data(
             )
 
 
-def check_same_sweep(folder: str | os.PathLike[str] | Folder, spec: SweepSpec) -> None:
-    """Write `sweep.yaml`; first check that an existing one is this sweep or a smaller version."""
+def check_same_sweep(
+    folder: str | os.PathLike[str] | Folder, spec: SweepSpec, trials: Iterable[TrialRecord] = ()
+) -> None:
+    """Write `sweep.yaml`; first check that an existing one is this sweep or a smaller version.
+
+    Args:
+        trials: the sweep's; those that confirm fix the question and the size of the search.
+    """
     folder = open_folder(folder)
     path = f"{folder.path}: {RESOLVED}"
     content, resolved = folder.read(RESOLVED), spec.to_yaml().encode()
     if content == resolved:
         return
-    if content is not None:
-        try:
-            before = yaml.safe_load(content)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise SweepError(f"{path}: cannot be read: {error}; restore or delete it") from error
-        if not isinstance(before, dict):
-            raise SweepError(f"{path}: is not a sweep; restore or delete it")
-        changes = list(_changes(_with_defaults(before), spec.to_dict()))
+    before = resolved_before(folder, content)
+    if before is not None:
+        changes = list(_changes(before, spec.to_dict()))
         if changes:
             raise SweepError(
                 f"{path}: another sweep has this name; these keys differ:\n"
@@ -155,7 +160,76 @@ def check_same_sweep(folder: str | os.PathLike[str] | Folder, spec: SweepSpec) -
                 "give this one another name (--set name=...); you may delete a damaged file; "
                 f"{', '.join(_FREE)} may change, and {', '.join(_GROWING)} may grow"
             )
+        _check_decision(path, before, spec, confirming(trials))
     folder.write(RESOLVED, resolved)
+
+
+def resolved_before(folder: Folder, content: bytes | None) -> dict[str, Any] | None:
+    """The sweep in the content of sweep.yaml, with the defaults of newer keys; None for None.
+
+    Raises `SweepError` if it cannot be read.
+    """
+    if content is None:
+        return None
+    path = f"{folder.path}: {RESOLVED}"
+    try:
+        before = yaml.safe_load(content)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise SweepError(f"{path}: cannot be read: {error}; restore or delete it") from error
+    if not isinstance(before, dict):
+        raise SweepError(f"{path}: is not a sweep; restore or delete it")
+    return _with_defaults(before)
+
+
+def changes_of_decision(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:
+    """What differs in the keys on which a decision depends."""
+    return [
+        f"{key}: {_short(was)} -> {_short(now)}"
+        for key, was, now in _differences(before, after)
+        if key.split(".")[0] == _QUESTION or key in _GROWING
+    ]
+
+
+def _check_decision(
+    path: str, before: dict[str, Any], spec: SweepSpec, confirmed: list[TrialRecord]
+) -> None:
+    """Check that the question of a decision stays, and that its seeds stay fresh."""
+    number = ((before.get("resolved") or {}).get("decision") or {}).get("number")
+    own = [trial for trial in confirmed if trial.identity.get("decision") == number]
+    if own and (changes := changes_of_decision(before, spec.to_dict())):
+        raise SweepError(
+            f"{path}: the sweep has {in_numbers(len(own), 'confirming trial')}, so its question "
+            "and its search are fixed; these keys differ:\n"
+            + "\n".join(f"  {change}" for change in changes)
+            + "\nundo the changes, or add --reopen: it drops the decision and keeps the trials"
+        )
+    used = {int(trial.config["seed"]): trial.trial_id for trial in confirmed}
+    new = set(spec.search.seeds) - set((before.get("search") or {}).get("seeds") or ())
+    if taken := sorted(new & used.keys()):
+        raise SweepError(
+            f"search.seeds: {taken[0]} is the seed of a confirming trial ({used[taken[0]]}); "
+            f"choose seeds above {max(used)}"
+        )
+
+
+def in_numbers(count: int, noun: str) -> str:
+    """`1 trial`, `2 trials`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+def clocks_note(spec: SweepSpec, trials: Iterable[TrialRecord]) -> str:
+    """One line if the search aims at minutes, and another version of the clock measured some of
+    them; empty otherwise."""
+    timed = [name for name in spec.search.objectives if EPOCH[name].is_speed]
+    old = [t for t in trials if any(clock_of(record) != CLOCK for record in t.records)]
+    if not timed or not old:
+        return ""
+    trials_were = "trial was" if len(old) == 1 else "trials were"
+    return (
+        f"objective {' and '.join(timed)}: {len(old)} {trials_were} measured with an earlier "
+        "version of the clock, which charged the start of a process to its first epoch; the search "
+        "mixes them with new ones"
+    )
 
 
 def examples(spec: SweepSpec) -> Iterator[TrainConfig]:
@@ -179,14 +253,23 @@ def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for key, was, now in _differences(before, after):
+        free = key.split(".")[0] in (*_FREE, *_RECORDED, _QUESTION) or key in _WHERE
+        same_trials = key == "base.precision" and {was, now} == {"bf16", EMULATED_BF16}
+        if free or same_trials or _grew(key, was, now):
+            continue
+        yield f"{key}: {_short(was)} -> {_short(now)}"
+
+
+def _differences(
+    before: Mapping[str, Any], after: Mapping[str, Any]
+) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted key, old and new value, where these differ; None where a key is absent."""
     old, new = (dict(flatten(each, keep_empty=True)) for each in (before, after))
     for key in sorted(old.keys() | new.keys()):
         was, now = old.get(key), new.get(key)
-        free = key.split(".")[0] in (*_FREE, *_RECORDED) or key in _WHERE
-        same_trials = key == "base.precision" and {was, now} == {"bf16", EMULATED_BF16}
-        if was == now or free or same_trials or _grew(key, was, now):
-            continue
-        yield f"{key}: {_short(was)} -> {_short(now)}"
+        if was != now:
+            yield key, was, now
 
 
 def _grew(key: str, was: Any, now: Any) -> bool:

@@ -194,7 +194,8 @@ def _recorded(ledger: Ledger) -> str:
 
 
 def _resolved(spec: SweepSpec, precision: str) -> SweepSpec:
-    resolved = ResolvedSpec.model_validate({"precision": precision})
+    known = {**spec.resolved.model_dump(), "precision": precision}
+    resolved = ResolvedSpec.model_validate(known)
     return spec.model_copy(update={"resolved": resolved})
 
 

@@ -15,6 +15,7 @@ from orchestrator.compare.options import ComparisonOptions
 from trainer.storage.local_folder import write_whole
 
 if TYPE_CHECKING:
+    from orchestrator.decision.answer import Answer
     from orchestrator.ledger import Ledger, TrialRecord
     from orchestrator.report.figure import Figure
 
@@ -32,7 +33,7 @@ class Report:
 
     html: str
     figures: dict[str, Figure]
-    answer: str
+    answer: Answer
     trials: list[str]
 
 
@@ -43,6 +44,7 @@ def make(
     tell: Callable[[str], None] = lambda text: None,
     *,
     compared: SweepComparison | None = None,
+    answer: Answer | None = None,
 ) -> Report:
     """Make a sweep's report; nothing is written.
 
@@ -50,18 +52,21 @@ def make(
         trials: those whose predictions are shown; by default one that represents the best method.
         tell: is called with what is being done.
         compared: the sweep's comparison with these options, if there is one already.
+        answer: the answer to the sweep's question, if there is one already.
 
     Raises `UserError` for a baseline, metric or key that does not exist.
     """
+    from orchestrator.decision.answers import answer_of
     from orchestrator.report.document import document
     from orchestrator.report.page import page
 
     options = options or ComparisonOptions()
     compared = compared or compare_sweep(ledger, trials_of(ledger), options, tell)
-    content = document(ledger, compared, options, trials, tell)
+    answer = answer or answer_of(ledger, compared)
+    content = document(ledger, compared, answer, options, trials, tell)
     tell("writing the page")
     figures = {figure.key: figure for section in content.sections for figure in section.figures()}
-    return Report(page(content), figures, content.answer, [t.trial_id for t in content.trials])
+    return Report(page(content), figures, answer, [t.trial_id for t in content.trials])
 
 
 def write_report(report: Report, to: Path) -> int:

@@ -180,10 +180,6 @@ def _curves(
         for name, curve in curves.items():
             x = [float(p.minutes or 0) if against_minutes else float(p.k) for p in curve]
             axes.plot(x, [p.value for p in curve], label=name, **looks[name].line_options())
-            axes.fill_between(
-                x, [p.low for p in curve], [p.high for p in curve], color=looks[name].colour,
-                alpha=0.13, linewidth=0,
-            )  # fmt: skip
         if not against_minutes:
             axes.set_xticks(sorted({p.k for curve in curves.values() for p in curve}))
         unit = "minutes of training for k configurations, all seeds" if against_minutes else "k"
@@ -196,7 +192,7 @@ def _curves(
         f"Expected best {metric} by {what}",
         f"Expected best {metric} by {what}, ends of the curves: {last}.",
         "At the same place on the x axis all methods had the same budget. If a curve still rises "
-        "at its end, more tries would help. Bands are 95 % bootstrap intervals over "
-        "configurations.",
+        "at its end, more tries would help. The curves have no intervals, because intervals of a "
+        "maximum cover the truth too seldom.",
         canvas,
     )

@@ -17,11 +17,12 @@ from orchestrator.compare.published import NotPublished, published_table, side_b
 from orchestrator.compare.results import MethodComparison
 from orchestrator.compare.statistics.scores import OVERALL
 from orchestrator.compare.statistics.speed_up import why_not_comparable
-from orchestrator.ledger import listing
 from orchestrator.report import cost, errors, methods, progress, reasons, reproduce, style, trial
+from orchestrator.report.head import Head, head
 from orchestrator.report.parts import Heading, Missing, Section, Table, Text
 
 if TYPE_CHECKING:
+    from orchestrator.decision.answer import Answer
     from orchestrator.ledger import Ledger, TrialRecord
 
 #: Trials in the table of those that are not complete.
@@ -34,13 +35,13 @@ class Document:
     """What a page is made of.
 
     Attributes:
+        head: question and answer.
         facts: what a reader wants to know besides the answer.
         trials: those whose predictions are shown.
     """
 
     name: str
-    question: str
-    answer: str
+    head: Head
     facts: list[str]
     notes: list[str]
     sections: list[Section]
@@ -50,11 +51,16 @@ class Document:
 def document(
     ledger: Ledger,
     compared: SweepComparison,
+    answer: Answer,
     options: ComparisonOptions,
     trials: Sequence[TrialRecord],
     report_progress: Callable[[str], None],
 ) -> Document:
-    """`trials`: those whose predictions are shown; by default one of the best method."""
+    """The page's parts.
+
+    Args:
+        trials: those whose predictions are shown; by default one of the best method.
+    """
     comparison, rows = compared.methods, compared.rows
     report_progress("drawing figures")
     shown, reason = list(trials), "as requested."
@@ -73,8 +79,7 @@ def document(
     counts = ", ".join(f"{n} {status}" for status, n in rows.counts.items()) or "none"
     return Document(
         name=ledger.name,
-        question=listing.question(ledger),
-        answer=compared.answer,
+        head=head(answer),
         facts=[f"Trials: {counts}", *_facts(compared.chosen.trials)],
         notes=compared.notes,
         sections=[section for section in sections if section.parts],

@@ -67,9 +67,10 @@ def _contrasts(comparison: MethodComparison, looks: Mapping[str, Look]) -> Itera
         reasons = "; ".join(f"{each.method}: {each.problem}" for each in comparison.contrasts)
         yield Missing(f"No difference can be shown. {reasons}.")
     yield Table(
-        f"Each method against {baseline}: the difference of {metric} with its 95 % interval, the "
-        "p-values (corrected by Holm's method) of being different and of being comparable within "
-        f"{comparison.options.margin:g}, and the verdict.",
+        f"Each method against {baseline}: the difference of {metric}, the interval that belongs to "
+        "the verdict with its level, and the p-value of the verdict (corrected by Holm's method; "
+        f"for a comparable method that of equivalence within {comparison.options.margin:g}). "
+        "Ratios of minutes are the method's over the baseline's.",
         tables.verdicts_table(comparison),
     )
     others = tables.differences_table(comparison)
@@ -109,7 +110,7 @@ def _differences(
 ) -> Figure:
     metric, margin = comparison.options.metric, comparison.options.margin
     baseline = comparison.baseline
-    differences = {each.method: each.differences[metric] for each in contrasts}
+    differences = {each.method: each.interval or each.differences[metric] for each in contrasts}
     with style.axes(style.height_of_rows(len(differences)) + 0.1) as (canvas, axes):
         axes.axvspan(-margin, margin, color=style.GRID, zorder=0, label=f"within ±{margin:g}")
         axes.axvline(0, color=style.INK, linewidth=0.8)
@@ -119,7 +120,8 @@ def _differences(
     return Figure(
         "differences",
         f"Difference of {metric} to {baseline}",
-        f"Differences of {metric} to {baseline} with 95 % intervals: {'; '.join(texts)}.",
+        f"Differences of {metric} to {baseline} with the intervals of their verdicts: "
+        f"{'; '.join(texts)}.",
         "A method whose interval lies right of the line is better, left of it worse. An interval "
         f"within the band is comparable: differences up to ±{margin:g} do not matter. An interval "
         "that crosses both is too wide to decide.",

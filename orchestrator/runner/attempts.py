@@ -18,7 +18,7 @@ from orchestrator.spec.models import OBJECTIVES
 
 if TYPE_CHECKING:
     from orchestrator.progress import Progress
-    from orchestrator.scheduling.trial_queue import Job, TrialQueue
+    from orchestrator.scheduling.job_queue import Job, JobQueue
     from orchestrator.spec import SweepSpec
 
 logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Attempts:
     def __init__(
         self,
         spec: SweepSpec,
-        queue: TrialQueue,
+        queue: JobQueue,
         halving: Halving | None,
         progress: Progress,
         on_change: Callable[[str], None],

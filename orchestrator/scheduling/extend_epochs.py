@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.ledger.current import fixed_epochs
+from orchestrator.ledger.current import fixed_epochs, searched
 from orchestrator.spec.models import SweepSpec
 from trainer.config import TrainConfig
 from trainer.storage.trial_directory import TrialDirectory, record_name
@@ -47,13 +47,14 @@ def extend(
     """Create the longer trial for every shorter one, with the epochs it can take over.
 
     After a crash another call completes what is missing.  Failed and pruned trials are extended
-    too: the scheduler decides again, on the same epochs.
+    too: the scheduler decides again, on the same epochs.  A confirming trial is never extended,
+    because its decision fixed its epochs.
     """
     extended = Extended()
     epochs = fixed_epochs(spec.to_dict())
     if epochs is None:
         return extended
-    for trial in trials:
+    for trial in searched(trials):
         if trial.config.get("epochs", epochs) >= epochs or not trial.records:
             continue
         config = TrainConfig.from_dict({**trial.config, "epochs": epochs})

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.ledger.current import searched
 from orchestrator.spec.models import OBJECTIVES
 
 if TYPE_CHECKING:
@@ -98,12 +99,13 @@ class Halving:
 def rebuilt(spec: SweepSpec, ledger: Ledger, trials: Iterable[TrialRecord]) -> Halving | None:
     """The rungs after earlier runs of this sweep; None if nothing stops trials early.
 
-    Ends as pruned the trials that a killed driver had no time to stop.
+    Ends as pruned the trials that a killed driver had no time to stop.  Confirming trials run all
+    their epochs, so they are in no rung.
     """
     if spec.scheduler.name == "none":
         return None
     halving = Halving(spec)
-    known = {trial.trial_id: trial for trial in trials}
+    known = {trial.trial_id: trial for trial in searched(trials)}
     for trial_id, epoch in halving.replay(known.values()).items():
         trial = known[trial_id]
         if trial.status == "unfinished" and epoch < trial.config.get("epochs", 0):

@@ -1,7 +1,6 @@
 """From suggestions to trials: one for each seed, none twice; ends are reported to the search.
 
-This part of a sweep must be right after any crash, so it knows neither Ray nor clocks.  It reads
-the ledger once.  After that its caller reports how attempts and trials end.
+It reads the ledger once.  After that its caller reports how attempts and trials end.
 """
 
 from __future__ import annotations
@@ -10,10 +9,12 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.current import searched
+from orchestrator.scheduling.job_queue import Job, JobQueue
 from orchestrator.search import Ended, Outcome, Suggestion, Suggestions, order
 from trainer.config import ConfigError, TrainConfig
 
@@ -23,20 +24,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _ENDS = ("complete", "pruned", "failed")
-
-
-@dataclass(frozen=True)
-class Job:
-    """One trial to train: a config with its seed, and the directory it trains into.
-
-    `alone`: nothing else may use its device.
-    """
-
-    trial_id: str
-    config: TrainConfig
-    identity: dict[str, Any]
-    directory: str
-    alone: bool = False
 
 
 @dataclass
@@ -49,15 +36,15 @@ class _Open:
     unfinished: int
 
 
-class TrialQueue:
-    """The trials of a sweep in the order of training; those that have most epochs come first.
+class TrialQueue(JobQueue):
+    """The search's trials in the order of training; those that have most epochs come first.
 
     Args:
         identify: config -> its identity, at least `trial_id` and `config_id`.
         may_ask: whether the budget allows another configuration.  The remaining seeds of a
             configuration that has started are always trained.
         say: shows a message to the user.
-        trials: the ledger's, if the caller has read them.
+        trials: the ledger's, if the caller has read them; it ignores those that confirm.
     """
 
     def __init__(
@@ -69,25 +56,17 @@ class TrialQueue:
         say: Callable[[str], None] = lambda text: None,
         trials: Sequence[TrialRecord] | None = None,
     ):
+        super().__init__(ledger, spec.resources.max_failures)
         self.spec = spec
         self.suggestions = Suggestions(spec)
-        self.ledger = ledger
         self._identify = identify
         self._may_ask = may_ask
         self._say = say
-        self._queue: deque[Job] = deque()
-        self._given: dict[str, Job] = {}
         self._open: dict[str, _Open] = {}
         self._trials: dict[str, None] = {}
         self._configurations: set[str] = set()
-        self._lost: dict[str, int] = {}
         self._ended: list[Ended] = []
-        #: How many of `trial_ids` have ended.
-        self.done = 0
-        self.stopping = False
-        #: Why the sweep had to stop early; empty if it did not.
-        self.error = ""
-        trials = ledger.trials() if trials is None else trials
+        trials = searched(ledger.trials() if trials is None else trials)
         self._outcomes = {t.trial_id: self._outcome(t) for t in trials if t.status in _ENDS}
         self._recall(trials)
         epochs = {t.trial_id: len(t.records) for t in trials if t.status not in _ENDS}
@@ -95,14 +74,6 @@ class TrialQueue:
         self._queue = deque(ahead)
         #: How many of the trials that were queued at the start have committed epochs.
         self.started = sum(epochs.get(job.trial_id, 0) > 0 for job in ahead)
-
-    def next(self) -> Job | None:
-        """The next trial to train; None if there is none or the budget is spent."""
-        if not self.has_next():
-            return None
-        job = self._queue.popleft()
-        self._given[job.trial_id] = job
-        return job
 
     def has_next(self) -> bool:
         """Whether a trial is left to train.  Asks the search for suggestions to find out."""
@@ -115,10 +86,6 @@ class TrialQueue:
             self._begin(suggestion)
         return True
 
-    def stop(self) -> None:
-        """Start no more trials; those that run can still end."""
-        self.stopping = True
-
     def ended(self, trial_id: str) -> None:
         """A trial has its end record; the last trial of a suggestion ends that, too."""
         self._given.pop(trial_id, None)
@@ -130,41 +97,6 @@ class TrialQueue:
         self.done += 1
         if not entry.unfinished:
             self._end(entry.suggestion, entry.outcomes)
-
-    def lost(self, trial_id: str, reason: str) -> str | None:
-        """An attempt ended without an end record: its process or node died, or an error passed.
-
-        Queues the trial again, first in the line, and returns None.  After more than
-        `resources.max_failures` such attempts in this run, fails it and returns the reason.
-        """
-        job = self._given.pop(trial_id, None)
-        if job is None:
-            return None
-        count = self._lost[trial_id] = self._lost.get(trial_id, 0) + 1
-        limit = self.spec.resources.max_failures
-        if count <= limit:
-            self._queue.appendleft(job)
-            return None
-        return self._fail(job, f"{reason} (attempt {count}; resources.max_failures is {limit})")
-
-    def moved(self, trial_id: str) -> None:
-        """An attempt left a node that drains: queue the trial again, first in the line, and count
-        no failure."""
-        if (job := self._given.pop(trial_id, None)) is not None:
-            self._queue.appendleft(job)
-
-    def out_of_memory(self, trial_id: str, detail: str) -> str | None:
-        """An attempt ran out of memory: queue the trial once more, alone on its device.
-
-        The second time it fails the trial and returns the reason.
-        """
-        job = self._given.pop(trial_id, None)
-        if job is None:
-            return None
-        if not job.alone:
-            self._queue.append(replace(job, alone=True))
-            return None
-        return self._fail(job, f"out of memory even alone on its device: {detail}")
 
     def ended_suggestions(self) -> list[Ended]:
         """The suggestions all of whose trials have ended, the newest last.  Thread-safe."""
@@ -253,18 +185,6 @@ class TrialQueue:
     def _end(self, suggestion: Suggestion, outcomes: dict[str, Outcome | None]) -> None:
         known = {name: outcome for name, outcome in outcomes.items() if outcome is not None}
         self._ended.append(self.suggestions.end(suggestion, known))
-
-    def _fail(self, job: Job, reason: str) -> str:
-        try:
-            directory = self.ledger.directory(job.trial_id)
-            if directory.config() is None:  # the trainer died before it wrote one
-                described = {"config": job.config.to_dict(), "canonical": job.config.canonical()}
-                directory.write_config({**described, **job.identity})
-            self.ledger.close(job.trial_id, "failed", reason)
-        except Exception as error:  # the next run finds it unfinished and resumes it
-            logger.error("%s cannot be closed: %s", job.trial_id, error, exc_info=error)
-        self.ended(job.trial_id)
-        return reason
 
     def _read(self, trial_id: str) -> Outcome:
         """How a trial of this run ended; a trial that cannot be read counts as failed."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator
 
 from orchestrator.spec.dimension import Model
+
+#: The keys of `DecideSpec` that decide what the confirming trials mean.
+FROZEN = ("compare", "ask", "metric", "margin", "looks", "choose", "share_alpha")
 
 Pairs = Annotated[int, Field(ge=2, le=1000)]
 
@@ -58,20 +62,61 @@ class DecideSpec(Model):
             raise ValueError("must rise: 3, 5, 8")
         return looks
 
-    @model_validator(mode="after")
-    def _names_differ(self) -> DecideSpec:
-        if len(set(self.compare)) != len(self.compare):
-            raise ValueError("compare: a method appears twice")
-        if isinstance(self.choose, dict) and (extra := set(self.choose) - set(self.compare)):
-            raise ValueError(f"choose: {', '.join(sorted(extra))}: not in compare")
-        return self
+    @field_validator("compare")
+    @classmethod
+    def _names_differ(cls, names: list[str]) -> list[str]:
+        if len(set(names)) != len(names):
+            raise ValueError("a method appears twice")
+        return names
 
     @property
     def baseline(self) -> str:
         """The method that the others are compared with."""
         return self.compare[-1]
 
+    def budget_minutes(self, search_minutes: float, pair_minutes: float) -> float:
+        """Trial-minutes that confirming may take.
+
+        Args:
+            search_minutes: what the search has taken.
+            pair_minutes: what one pair takes.
+        """
+        if self.budget.hours is not None:
+            return 60 * self.budget.hours
+        return max(self.budget.share * search_minutes, self.looks[0] * pair_minutes)
+
     @property
     def challengers(self) -> list[str]:
         """The methods that are compared with the baseline."""
         return self.compare[:-1]
+
+
+class ResolvedDecision(Model):
+    """What was fixed when the search was over: `resolved.decision`.  Later runs keep it.
+
+    The trials of the confirming stage belong to it by its number (`decision` in config.json).
+    """
+
+    model_config = ConfigDict(allow_inf_nan=True)
+
+    #: 1, then one more after every `--reopen`.
+    number: Annotated[int, Field(ge=1)] = 1
+    #: By the method's name in `compare`: what distinguishes the configuration, as dotted keys.
+    configurations: dict[str, dict[str, Any]]
+    config_ids: dict[str, str]
+    #: Pair i has the seed `first_seed + i - 1`.
+    first_seed: Annotated[int, Field(ge=0, le=2**31)]
+    #: The looks of `decide` that fit the budget.
+    looks: list[Pairs]
+    margin: Annotated[float, Field(gt=0, lt=1)]
+    #: Of a pair's difference, pooled over the search's configurations, and its degrees of freedom.
+    prior_variance: Annotated[float, Field(ge=0)]
+    prior_df: Annotated[float, Field(ge=0)]
+    #: Trial-minutes that confirming may take, over all runs of the sweep.
+    budget_minutes: Annotated[float, Field(ge=0)]
+
+    @field_validator("prior_df", mode="before")
+    @classmethod
+    def _null_is_infinite(cls, df: Any) -> Any:
+        """JSON has no infinity."""
+        return math.inf if df is None else df

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import yaml
 from pydantic import Field, field_validator
 
-from orchestrator.spec.decide import DecideSpec
+from orchestrator.spec.decide import DecideSpec, ResolvedDecision
 from orchestrator.spec.dimension import Dimension, Model, with_kind
 from orchestrator.spec.tracking import TrackingSpec
 from trainer.config import DataConfig, TrainConfig, fields_of
@@ -114,10 +114,12 @@ class BudgetSpec(Model):
 
 
 class ResolvedSpec(Model):
-    """What was decided when the sweep's first trial started.  Later runs keep it."""
+    """What a sweep's earlier runs decided.  Later runs keep it."""
 
     #: What `precision: auto` became.
     precision: Literal["fp32", "bf16"] | None = None
+    #: The configurations and seeds that confirm, fixed when the search was over.
+    decision: ResolvedDecision | None = None
 
 
 class PublishedRow(Model):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import typing
+from typing import Any
+
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
@@ -27,6 +30,8 @@ _PLACES: dict[Path, str] = {
     ("tracking", "uri"): ", ".join(TRACKING_SCHEMES) + " ://...",
     ("tracking", "study"): "journal, none, " + ", ".join(STUDY_SCHEMES) + " ://...",
 }
+_CHOOSE: Path = ("decide", "choose")
+_RULE = "literal['fastest','best']"
 _NAME = "small letters, digits, _ and -, beginning with a letter or digit"
 
 
@@ -38,6 +43,10 @@ def report_pydantic(draft: Draft, error: ValidationError) -> None:
             path = path[:-1]  # a branch of `int | float`
         if path[-1:] == ("kind",) and detail["type"] == "missing":
             continue
+        if path[:2] == _CHOOSE and len(path) > 2:  # a branch of a rule's name or params
+            if isinstance(draft.value["decide"]["choose"], dict) == (path[2] == _RULE):
+                continue
+            path = (*_CHOOSE, *path[3:])
         message, allowed = _words_for(detail, path)
         draft.report(path, message, allowed)
 
@@ -74,5 +83,10 @@ def _fields_at(path: Path) -> set[str]:
         return set(Dimension.model_fields) - {"kind"}
     if not path:
         return set(SweepSpec.model_fields) | {"profiles"}
-    annotation = SweepSpec.model_fields[str(path[0])].annotation
-    return set(getattr(annotation, "model_fields", ()))
+    model: Any = SweepSpec
+    for part in path:
+        field = getattr(model, "model_fields", {}).get(str(part))
+        annotation = field.annotation if field is not None else None
+        options = (annotation, *typing.get_args(annotation))  # of `DecideSpec | None`
+        model = next((each for each in options if hasattr(each, "model_fields")), None)
+    return set(getattr(model, "model_fields", ()))

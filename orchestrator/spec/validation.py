@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from orchestrator.spec.decide_checks import check_decide
 from orchestrator.spec.dimension import Dimension, with_kind
 from orchestrator.spec.layers import Draft
 from orchestrator.spec.models import SweepSpec, nest, searchable
@@ -48,6 +49,7 @@ def check_draft(draft: Draft, spec: SweepSpec | None) -> None:
     _check_entries(draft, sketch)
     if spec is not None:
         _check_search(draft, spec)
+        check_decide(draft, spec)
 
 
 def _dimension(key: str, raw: Any) -> Dimension | None:

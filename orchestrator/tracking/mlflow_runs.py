@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.ledger import TrialRecord
 from orchestrator.tracking import mlflow_views, trial_run
 from orchestrator.tracking.database import all_runs, open_experiment
-from orchestrator.tracking.sweep_run import SweepDescription
+from orchestrator.tracking.sweep_run import NOTE, SweepDescription
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,9 +69,16 @@ class MlflowRuns:
                     continue
                 self.trials[name] = TrialRun(info.run_id, info.status, bool(run.data.params))
 
-    def tag_experiment(self) -> None:
-        """Set the tags that configure MLflow's page; restores a view that somebody changed."""
-        for key, value in mlflow_views.experiment_tags(self._sweep).items():
+    def tag_experiment(self, note: str = "") -> None:
+        """Set the tags that configure MLflow's page; restores a view that somebody changed.
+
+        Args:
+            note: the experiment's description; without one, it keeps what it has.
+        """
+        tags = mlflow_views.experiment_tags(self._sweep)
+        if note or NOTE not in self._experiment_tags:
+            tags[NOTE] = note or self._sweep.question
+        for key, value in tags.items():
             if value and self._experiment_tags.get(key) != value:
                 self.client.set_experiment_tag(self.experiment, key, value)
                 self._experiment_tags[key] = value
@@ -142,7 +149,7 @@ class MlflowRuns:
             "mlflow.source.name": f"orch sweep ({self._sweep.name})", "mlflow.source.type": "LOCAL",
         }  # fmt: skip
         if self._sweep.question:
-            tags["mlflow.note.content"] = self._sweep.question
+            tags[NOTE] = self._sweep.question
         created = self.client.create_run(self.experiment, tags=tags, run_name=self._sweep.name)
         return str(created.info.run_id)
 

@@ -31,7 +31,6 @@ def experiment_tags(sweep: SweepDescription) -> dict[str, str]:
         "mlflow.experimentKind": "custom_model_development",
         "mlflow.experiment.primaryMetric.name": SCORE,
         "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
-        "mlflow.note.content": sweep.question,
         _VIEW_TAG: json.dumps(view(sweep), separators=(",", ":")),
     }
 

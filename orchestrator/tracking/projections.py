@@ -17,8 +17,8 @@ from orchestrator.database_urls import (
 )
 from orchestrator.errors import SweepError, UserError
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.ledger.current import current
-from orchestrator.ledger.labels import flatten
+from orchestrator.ledger.current import current, searched
+from orchestrator.ledger.labels import flatten, varied_keys
 from orchestrator.ledger.sweep_id import sweep_id
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import JOURNAL, Ended, PersistentStudy
@@ -74,12 +74,6 @@ def projections_of(
         study = PersistentStudy(uri, spec.name, sweep_id, directions)
         projections.append(StudyProjection(study, ended))
     return projections
-
-
-def varied_keys(spec: SweepSpec) -> list[str]:
-    """The dotted config keys in which a sweep's configurations can differ."""
-    entries = (key for entry in spec.enqueue for key, _ in flatten(entry))
-    return list(dict.fromkeys([*spec.space, *entries]))
 
 
 def _description(spec: SweepSpec, sweep_id: str) -> SweepDescription:
@@ -163,7 +157,7 @@ def ended_suggestions(
 ) -> list[Ended]:
     """The suggestions all of whose trials have ended, from the ledger alone."""
     groups: dict[str, list[TrialRecord]] = {}
-    for trial in trials:
+    for trial in searched(trials):
         if trial.status != "unfinished":
             groups.setdefault(str(trial.identity.get("config_id", "")), []).append(trial)
     seeds = set(spec.search.seeds)

@@ -9,6 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, trials_of
 from orchestrator.compare.options import ComparisonOptions
+from orchestrator.decision.answer import Answer
+from orchestrator.decision.answers import answer_of
+from orchestrator.decision.block import in_json, markdown
 from orchestrator.ledger import RESOLVED, STATUSES, Ledger, TrialRecord
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking import SweepArtifacts
@@ -35,13 +38,15 @@ def artifacts_of(
     chosen = trials_of(ledger)
     progress()
     compared = compare_sweep(ledger, chosen, ComparisonOptions(), lambda text: progress())
+    answer = answer_of(ledger, compared)
+    progress()
     best = _best(chosen.trials)
-    files = {"sweep.yaml": ledger.folder.read(RESOLVED) or b"", **_tables(compared)}
+    files = {"sweep.yaml": ledger.folder.read(RESOLVED) or b"", **_tables(compared, answer)}
     of_trials = {trial.trial_id: _of_trial(ledger, trial) for trial in _shown(compared)}
     problem = ""
     if best is not None and tracking.report:
         try:
-            _add_report(ledger, compared, files, of_trials, progress)
+            _add_report(ledger, compared, answer, files, of_trials, progress)
         except Exception as error:  # the tables stand without it
             logger.debug("report", exc_info=error)
             problem = f"the report cannot be made: {root_cause(error)}"
@@ -51,7 +56,7 @@ def artifacts_of(
     if best is not None:
         metrics["sweep/best_dev_score"] = float(best.records[-1]["dev_score"])
     return SweepArtifacts(
-        answer=compared.answer,
+        answer=answer,
         metrics=metrics,
         files={name: content for name, content in files.items() if content},
         of_trials=of_trials,
@@ -65,6 +70,7 @@ def artifacts_of(
 def _add_report(
     ledger: Ledger,
     compared: SweepComparison,
+    answer: Answer,
     files: dict[str, bytes],
     of_trials: dict[str, dict[str, bytes]],
     progress: Callable[[], None],
@@ -72,7 +78,7 @@ def _add_report(
     """Add the report, its frontier, and the figures of the trials that it shows."""
     from orchestrator.report import make
 
-    report = make(ledger, tell=lambda text: progress(), compared=compared)
+    report = make(ledger, tell=lambda text: progress(), compared=compared, answer=answer)
     files["report.html"] = report.html.encode()
     for key, figure in report.figures.items():
         owner = next((trial for trial in report.trials if key.startswith(f"{trial}-")), None)
@@ -84,15 +90,15 @@ def _add_report(
         progress()
 
 
-def _tables(compared: SweepComparison) -> dict[str, bytes]:
+def _tables(compared: SweepComparison, answer: Answer) -> dict[str, bytes]:
     """The comparison as `orch compare` writes it."""
     from orchestrator.compare.output import formats
 
     by_method = compared.methods
-    plain = compared.rows.to_dict() | (by_method.to_dict() if by_method else {})
+    plain = in_json(answer) | compared.rows.to_dict() | (by_method.to_dict() if by_method else {})
     files = {"compare.json": json.dumps(plain, indent=1, ensure_ascii=False) + "\n"}
     if by_method is not None:
-        files["compare.md"] = formats.markdown(by_method)
+        files["compare.md"] = formats.markdown(markdown(answer), by_method)
         files["compare.csv"] = formats.comma_separated(by_method)
     return {name: text.encode() for name, text in files.items()}
 

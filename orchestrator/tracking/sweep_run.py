@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -10,12 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.decision.block import markdown
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+    from orchestrator.decision.answer import Answer, Bounded
+
 #: Tag with the hash of a run's artifacts.
 _SHOWN = "exhibits"
-_NOTE = "mlflow.note.content"
+NOTE = "mlflow.note.content"
+#: Tag with the first words of the answer.
+VERDICT = "verdict"
 
 
 @dataclass(frozen=True)
@@ -42,7 +49,7 @@ class SweepArtifacts:
     """What the run of a whole sweep shows.
 
     Attributes:
-        answer: the answer to the sweep's question, in one sentence.
+        answer: the answer to the sweep's question.
         metrics: the sweep's own numbers by name.
         files: name -> content, artifacts of the sweep's run.
         of_trials: the same for the runs of a few chosen trials, by trial id.
@@ -52,7 +59,7 @@ class SweepArtifacts:
         problem: what could not be computed, and why; empty if nothing.
     """
 
-    answer: str
+    answer: Answer
     metrics: Mapping[str, float] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     of_trials: Mapping[str, Mapping[str, bytes]] = field(default_factory=dict)
@@ -66,7 +73,6 @@ def show(
     client: MlflowClient,
     parent: str,
     runs: Mapping[str, str],
-    sweep: SweepDescription,
     artifacts: SweepArtifacts,
     progress: Callable[[], None],
 ) -> None:
@@ -77,11 +83,12 @@ def show(
         progress: called after each step.
     """
     run = client.get_run(parent)
-    note = describe(sweep, artifacts)
-    if run.data.tags.get(_NOTE) != note:
-        client.set_tag(parent, _NOTE, note)
+    tags = {NOTE: describe(artifacts), VERDICT: artifacts.answer.verdict}
+    for key, text in tags.items():
+        if run.data.tags.get(key) != text:
+            client.set_tag(parent, key, text)
     now = int(time.time() * 1000)
-    for key, value in artifacts.metrics.items():
+    for key, value in {**artifacts.metrics, **numbers(artifacts.answer)}.items():
         if run.data.metrics.get(key) != value:
             client.log_metric(parent, key, value, timestamp=now, step=0)
     progress()
@@ -92,12 +99,30 @@ def show(
             _show_files(client, runs[trial_id], tags, files, progress)
 
 
-def describe(sweep: SweepDescription, artifacts: SweepArtifacts) -> str:
-    """The run's description, in Markdown."""
-    parts = [sweep.question, f"**{artifacts.answer}**" if artifacts.answer else ""]
+def describe(artifacts: SweepArtifacts) -> str:
+    """The description of the run and of its experiment, in Markdown: the answer comes first."""
+    parts = [markdown(artifacts.answer)]
     if artifacts.best:
         parts.append(f"Best trial: {artifacts.best_label} (`{artifacts.best}`)")
-    return "\n\n".join(filter(None, parts))
+    return "\n\n".join(parts)
+
+
+def numbers(answer: Answer) -> dict[str, float]:
+    """The answer's known numbers as metrics: `decision/difference`, `decision/minutes_ratio`."""
+    if not answer.contests:
+        return {}
+    first = answer.contests[0]
+    values: dict[str, float | None] = {"margin": answer.margin, "pairs": float(first.pairs)}
+    for key in ("difference", "minutes_ratio", "to_same_score"):
+        bounded: Bounded | None = getattr(first, key)
+        if bounded is not None:
+            ends = {"": bounded.value, "_low": bounded.low, "_high": bounded.high}
+            values |= {f"{key}{end}": value for end, value in ends.items()}
+    return {
+        f"decision/{key}": value
+        for key, value in values.items()
+        if value is not None and math.isfinite(value)
+    }
 
 
 def _show_files(

@@ -21,7 +21,7 @@ from typer.testing import CliRunner
 from orchestrator.cli import app
 from orchestrator.cli.time import _Interrupt
 from orchestrator.errors import UserError
-from orchestrator.fair_timing import choose, group_of, ready, time_in_turn
+from orchestrator.fair_timing import Effort, choose, group_of, ready, time_in_turn
 from orchestrator.ledger import Ledger, timing_sessions
 from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.ledger.timing_sessions import timings
@@ -138,7 +138,7 @@ def test_a_session_is_written_once_and_read_back(sweep: Ledger, tmp_path: Path) 
     ledger = Ledger(tmp_path, "s")
     choices = ready(choose(sweep.trials()), {})
     said: list[str] = []
-    path, session = time_in_turn(ledger, choices, 5, 2, said.append)
+    path, session = time_in_turn(ledger, choices, Effort(5, 2), said.append)
     assert timings(ledger) == [session]
     assert os.listdir(tmp_path / "s" / timing_sessions.FOLDER) == [Path(path).name]
     assert sum("round " in line for line in said) == len(session.rounds) >= 5
@@ -147,9 +147,25 @@ def test_a_session_is_written_once_and_read_back(sweep: Ledger, tmp_path: Path) 
         assert sum(found.parts.values()) == pytest.approx(found.minutes.value)
         assert 0 < found.minutes.low <= found.minutes.value <= found.minutes.high
     assert json.loads(json.dumps(session.to_dict(), allow_nan=False))["ratios"]
+    ids = sorted(choice.config_id for choice in choices)
+    assert all(sorted(each.order) == ids for each in session.rounds)
     before = Path(path).read_bytes()
-    time_in_turn(ledger, choices, 5, 1, said.append)
+    time_in_turn(ledger, choices, Effort(5, 1), said.append)
     assert Path(path).read_bytes() == before and len(timings(ledger)) == 2
+    assert len({each.seed for each in timings(ledger)}) == 2  # another order for each session
+
+
+def test_a_session_of_an_earlier_version_is_read(sweep: Ledger, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "s")
+    path, session = time_in_turn(ledger, ready(choose(sweep.trials()), {}), Effort(5, 1))
+    content = json.loads(Path(path).read_bytes())
+    del content["seed"]
+    for each in content["rounds"]:
+        del each["order"]
+    Path(path).write_text(json.dumps(content))
+    (read,) = timings(ledger)
+    assert read.seed is None and read.rounds[0].order == []
+    assert read.ratios() == session.ratios()
 
 
 def test_a_session_that_is_broken_off_leaves_nothing(sweep: Ledger, tmp_path: Path) -> None:
@@ -158,7 +174,7 @@ def test_a_session_that_is_broken_off_leaves_nothing(sweep: Ledger, tmp_path: Pa
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        time_in_turn(Ledger(tmp_path, "s"), ready(choose(sweep.trials()), {}), 5, 1, say)
+        time_in_turn(Ledger(tmp_path, "s"), ready(choose(sweep.trials()), {}), Effort(5, 1), say)
     assert list(tmp_path.rglob("*")) == []
 
 

@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from orchestrator.errors import SweepError
+from orchestrator.ledger import Ledger
 from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.ledger.trial_id import trial_id
-from orchestrator.preflight.checks import check_same_sweep
+from orchestrator.preflight.checks import check_same_sweep, clocks_note
 from orchestrator.spec import load_spec
 from tests.support.drivers import (
     SWEEP,
@@ -28,6 +29,8 @@ from tests.support.drivers import (
     trials,
     undisturbed,
 )
+from tests.support.ledgers import write_trial
+from trainer.metrics import CLOCK, FIRST_CLOCK
 
 
 def test_a_killed_sweep_resumes_and_ends_like_an_undisturbed_one(
@@ -79,6 +82,39 @@ def test_a_sweep_that_was_terminated_and_killed_ends_like_one_that_was_not(
     assert again.wait() == 0, again.text
     ended_like(again, whole)
     assert [t.records for t in trials(again.out).values()] == [t.records for t in found.values()]
+
+
+#: Two methods with two seeds each, then up to three pairs of fresh seeds.  `choose: best` does not
+#: depend on measured minutes.
+DECIDING = SWEEP | {
+    "search": {"algorithm": "list", "num_trials": 2, "seeds": [1, 2]},
+    "space": {},
+    "enqueue": [{"sampler": "annealed", "B": 64}, {"sampler": "arrp", "B": 64}],
+    "decide": {"looks": [2, 3], "choose": "best", "budget": {"share": 9.0}},
+}
+
+
+def test_a_sweep_that_was_killed_while_it_confirmed_ends_like_an_undisturbed_one(
+    start: Callable[..., Driver], tmp_path: Path, cache: Path
+) -> None:
+    (tmp_path / "whole").mkdir()
+    whole = undisturbed(tmp_path / "whole", cache, DECIDING)
+    killed = start(DECIDING, "--no-timing")
+    killed.wait_until(lambda: killed.epochs() >= 4 * 3 + 2)
+    killed.kill_all()
+    stages = Counter(trial.identity.get("stage") for trial in trials(killed.out).values())
+    assert stages[None] == 4 and stages["confirm"] >= 1
+    decided = Ledger(killed.out, "s").folder.read("sweep.yaml")
+    last = start(DECIDING, "--no-timing")
+    assert last.wait() == 0, last.text
+    assert "Traceback" not in last.text
+    assert Ledger(last.out, "s").folder.read("sweep.yaml") == decided
+    ended_like(last, whole)
+    words = {"YES", "NO", "NO DIFFERENCE THAT MATTERS", "NOT DECIDED"}
+    verdict = next(line for line in last.text.splitlines() if line.partition(".")[0] in words)
+    again = start(DECIDING, "--no-timing")
+    assert again.wait() == 0 and verdict in again.text, again.text
+    ended_like(again, whole)
 
 
 @pytest.mark.slow(reason="two whole sweeps")
@@ -162,6 +198,25 @@ def test_what_cannot_start_is_one_message_and_nothing_is_started(
     assert driver.wait() == 2, driver.text
     assert message in driver.text and "Traceback" not in driver.text
     assert not (driver.out / "s").exists()
+
+
+def test_a_search_for_few_minutes_says_that_it_resumes_with_minutes_of_the_first_clock(
+    tmp_path: Path,
+) -> None:
+    for sampler, clock in (("arrp", FIRST_CLOCK), ("annealed", CLOCK)):
+        write_trial(tmp_path / "s", [0.5], sampler=sampler, clock=clock)
+    trials = Ledger(tmp_path, "s").trials()
+
+    def note(**objectives: str) -> str:
+        sweep = SWEEP | {"search": SWEEP["search"] | {"objectives": objectives}}
+        return clocks_note(load_spec(str(_written(tmp_path / "f.yaml", sweep))), trials)
+
+    assert note(dev_score="max") == ""
+    line = note(dev_score="max", minutes_per_epoch="min")
+    assert line.startswith("objective minutes_per_epoch: 1 trial was measured")
+    assert "\n" not in line
+    new = [trial for trial in trials if trial.config["sampler"] == "annealed"]
+    assert clocks_note(load_spec(str(tmp_path / "f.yaml")), new) == ""
 
 
 def test_a_folder_that_cannot_be_written_is_named(start: Callable[..., Driver]) -> None:

@@ -22,10 +22,12 @@ import torch
 import yaml
 from mlflow import MlflowClient
 
+from orchestrator.after_search import AfterOptions, AfterSearch
 from orchestrator.database_urls import resolve_uri
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.preflight.checks import check_same_sweep, identifier
 from orchestrator.runner.attempt import TRAIN
+from orchestrator.scheduling.job_queue import JobQueue
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.search import JOURNAL
 from orchestrator.spec import SweepSpec, load_spec
@@ -220,19 +222,27 @@ def undisturbed(folder: Path, cache: Path, sweep: dict[str, Any], train: str = "
 
 
 def train_all(spec: SweepSpec, ledger: Ledger, train: str = "") -> None:
-    """Every trial of a sweep, one after another in this process."""
-    function = pkgutil.resolve_name(train or TRAIN)
+    """Every trial of a sweep, one after another in this process; those that confirm come last."""
     threads = torch.get_num_threads()
     try:
         queue = TrialQueue(spec, ledger, identifier())
         check_same_sweep(ledger.folder, spec)
-        while (job := queue.next()) is not None:
-            config = dataclasses.replace(job.config, threads=int(spec.resources.cpu))
-            for _ in function(config, job.directory, identity=job.identity):
-                pass
-            queue.ended(job.trial_id)
+        _train_queue(spec, queue, train)
+        options = AfterOptions(timing=False)
+        confirming = AfterSearch(spec, ledger, identifier(), options, print).confirm_queue()
+        if confirming is not None:
+            _train_queue(spec, confirming, train)
     finally:
         torch.set_num_threads(threads)
+
+
+def _train_queue(spec: SweepSpec, queue: JobQueue, train: str) -> None:
+    function = pkgutil.resolve_name(train or TRAIN)
+    while (job := queue.next()) is not None:
+        config = dataclasses.replace(job.config, threads=int(spec.resources.cpu))
+        for _ in function(config, job.directory, identity=job.identity):
+            pass
+        queue.ended(job.trial_id)
 
 
 def ended_like(driver: Driver, undisturbed: Path) -> None:

@@ -8,14 +8,15 @@ from typing import Any
 
 from orchestrator.ledger.trial_id import config_id, trial_id
 from trainer.config import TrainConfig
+from trainer.metrics import CLOCK
 from trainer.storage.trial_directory import TrialDirectory
 
 BASE: dict[str, Any] = {"data": {"source": "synthetic"}, "encoder": "tiny", "epochs": 2}
 #: What a trial records besides its config, with defaults. `computed_in` is the precision in its
-#: config.json, which has none if this is empty.
+#: config.json, which has none if this is empty. `identity` is added to its config.json.
 RECORDED: dict[str, Any] = {
     "minutes": 1.0, "contended": False, "device": "cpu: test", "computed_in": "",
-    "fingerprint": "f",
+    "fingerprint": "f", "identity": {}, "clock": CLOCK,
 }  # fmt: skip
 
 
@@ -27,7 +28,9 @@ class Result:
     record: dict[str, Any]
 
 
-def epoch(number: int, score: float, minutes: float, contended: bool | None) -> dict[str, Any]:
+def epoch(
+    number: int, score: float, minutes: float, contended: bool | None, clock: str = CLOCK
+) -> dict[str, Any]:
     """A commit record with the fields of docs/reference/methods.md."""
     task = {"train_loss": 1.0, "train_metric": 0.5, "dev_loss": 1.0, "utilisation": 1.0}
     task |= {"examples": 100, "updates": 10}
@@ -39,6 +42,7 @@ def epoch(number: int, score: float, minutes: float, contended: bool | None) -> 
         "evaluation_minutes": 0.01,
         "checkpoint_minutes": 0.01,
         "setup_minutes": 0.01,
+        "clock": clock,
         "contended": contended,
         "updates": 10,
         "examples": 300,
@@ -72,7 +76,10 @@ def write_trial(
     """
     directory, recorded = write_config(sweep, options)
     minutes = recorded["minutes"]
-    records = [epoch(n, score, minutes, recorded["contended"]) for n, score in enumerate(scores, 1)]
+    records = [
+        epoch(n, score, minutes, recorded["contended"], recorded["clock"])
+        for n, score in enumerate(scores, 1)
+    ]
     for record in records:
         directory.commit(record, {})
     if status is not None:
@@ -101,6 +108,7 @@ def write_config(sweep: Path, options: dict[str, Any]) -> tuple[TrialDirectory, 
             "config_id": config_id(train_config, fingerprint),
             "device": recorded["device"],
             **({"precision": precision} if precision else {}),
+            **recorded["identity"],
         }
     )
     return directory, recorded

@@ -123,7 +123,8 @@ def write_predicted(
         if number == epochs:
             files[predictions_name(number)] = predictions_file(world, predictions)
         directory.commit(record, files)
-    directory.write_end(status, "", {"dev_score": record["dev_score"], "epochs": epochs})
+    reason = "diverged" if status == "failed" else ""
+    directory.write_end(status, reason, {"dev_score": record["dev_score"], "epochs": epochs})
     return Path(directory.path).name
 
 

@@ -9,6 +9,7 @@ from trainer.loop.clock import Clock
 from trainer.loop.device import peak_memory_mb
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.evaluation import Predictions, overall
+from trainer.metrics import CLOCK
 
 #: Other processes may use so many CPU seconds without making an epoch contended.  A sweep's driver
 #: needs them to record the previous epoch, and the kernel counts in ticks of 10 ms.  This matters
@@ -49,6 +50,7 @@ def epoch_record(
         "evaluation_minutes": seconds["evaluation"] / 60,
         "checkpoint_minutes": seconds["checkpoint"] / 60,
         "setup_minutes": seconds.get("setup", 0.0) / 60,
+        "clock": CLOCK,
         "contended": contended,
         "foreign_load": foreign_load,
         "peak_memory_mb": peak_memory_mb(clock.device),

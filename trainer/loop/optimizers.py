@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -30,6 +31,17 @@ class Optimizers:
         self.updates: Counter[str] = Counter()
         self._total_updates: Counter[str] = Counter()
 
+    def warm_up(self, names: Iterable[str]) -> None:
+        """Create these states, and load whatever the first update of a process needs.
+
+        The first AdamW of a process imports hundreds of modules, which takes seconds.
+        """
+        for name in names:
+            self.set_rates(name)  # a falling rate also plans all epochs
+        spare = torch.nn.Parameter(torch.zeros(1, device=self._stepper.device))
+        spare.grad = torch.zeros_like(spare)
+        self._adamw([{"params": [spare]}]).step()
+
     def get(self, name: str) -> torch.optim.AdamW:
         """The optimizer state of that name, which the first call creates."""
         if name not in self.states:
@@ -37,24 +49,33 @@ class Optimizers:
         return self.states[name]
 
     def _new(self) -> torch.optim.AdamW:
-        stepper = self._stepper
-        captured = stepper.graph_cache is not None
-        optimizer = torch.optim.AdamW(
+        device = self._stepper.device
+        return self._adamw(
             [
                 {
                     "params": [segment.values for segment in segments],
                     # A CUDA graph reads the rate from memory.
-                    "lr": torch.tensor(rate, device=stepper.device) if captured else rate,
+                    "lr": torch.tensor(rate, device=device) if self._captured else rate,
                 }
                 for segments, rate in self._rates()
-            ],
-            weight_decay=stepper.config.weight_decay,
+            ]
+        )
+
+    def _adamw(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
+        optimizer = torch.optim.AdamW(
+            groups,
+            weight_decay=self._stepper.config.weight_decay,
             fused=True,
-            capturable=captured,
+            capturable=self._captured,
         )
         # The first steps run without a graph, and torch would warn about that.
         optimizer._warned_capturable_if_run_uncaptured = True
         return optimizer
+
+    @property
+    def _captured(self) -> bool:
+        """Whether steps are replayed as CUDA graphs."""
+        return self._stepper.graph_cache is not None
 
     def _rates(self) -> list[tuple[list[Segment], float]]:
         """Segments with the same learning rate, and that rate."""

@@ -18,6 +18,7 @@ from trainer.loop.device import DTYPES, choose_device, reset_peak_memory, resolv
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.error_analysis import analysis_file, leaderboard_file
 from trainer.loop.evaluation import Predictions, evaluate
+from trainer.loop.extra_evaluation import Trained
 from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.step import Stepper, groups_of
@@ -121,6 +122,29 @@ class Run:
                 updates[phase.optimizer] += len(phase.steps)
         return updates
 
+    def warm_up(self, number: int) -> None:
+        """Do everything that only the first step of a process or of a trial does.
+
+        That is the gradients of one step of each phase of an epoch, without an update, and the
+        creation of its optimizer states.  A process imports modules, starts threads and prepares
+        kernels then.  The clock counts it as `setup`, so that the minutes of the first epoch are
+        those of the others.  Nothing that a trial computes depends on it: `begin_epoch` seeds all
+        random numbers, and the parameters and the optimizer states are untouched.
+        """
+        with self.clock.part("setup"):
+            phases = self.plan(number)
+            self.begin_epoch(number)
+            for phase in phases:
+                self.freeze(phase.frozen)
+                step = phase.steps[0]
+                layout = self.stepper.layout(phase, step)
+                with self.on_stream():
+                    inputs = self.stepper.inputs(layout, step, self._order)
+                    self.stepper.compute(layout, inputs, None, self._order)
+            with self.on_stream():
+                self.optimizers.warm_up(dict.fromkeys(phase.optimizer for phase in phases))
+        self.clock.step.take()
+
     def begin_epoch(self, number: int) -> None:
         """Seed all random numbers from (seed, epoch): a resume needs no saved generators."""
         torch.manual_seed(self.config.seed * 1_000_003 + number)
@@ -174,6 +198,11 @@ class Run:
             )
             for name, part in self.splits(split).items()
         }
+
+    def trained(self, epoch: int, weights: str) -> Trained:
+        """The model after an epoch; `weights` is the sha256 of its checkpoint's weights."""
+        self.parameters.refresh()
+        return Trained(self.model, self.config, self.device, self.precision, epoch, weights)
 
     def splits(self, split: str) -> dict[str, Split]:
         """That split of every task that has it."""

@@ -193,10 +193,14 @@ class Stepper:
         )
 
     def compute(
-        self, layout: StepLayout, inputs: Inputs, optimizer: torch.optim.Optimizer,
+        self, layout: StepLayout, inputs: Inputs, optimizer: torch.optim.Optimizer | None,
         generator: torch.Generator,
     ) -> Outputs:  # fmt: skip
-        """Forward and backward of all draws at once, then combine and update."""
+        """Forward and backward of all draws at once, then combine and update.
+
+        Args:
+            optimizer: None leaves out the update.
+        """
         parameters, packed = self.parameters, inputs.packed
         rows = max(1, len(layout.groups))  # K
 
@@ -222,7 +226,8 @@ class Stepper:
         self.clock.end("surgery" if layout.groups else "forward_backward")
 
         # Update.
-        optimizer.step()
+        if optimizer is not None:
+            optimizer.step()
         parameters.end_step(packed.words)
         self.clock.end("optimizer")
         detached = [output.detach() for output in outputs]

@@ -81,7 +81,7 @@ def against_single_task(methods: Iterable[Method], metric: str) -> list[Row]:
         config = method.candidates[0].config
         task = config.train_task or config.tasks[0]
         if config.sampler == "single_task" and task in method.dev_tasks:
-            top = best(method, task).mean(task, method.seeds)
+            top = best(method, task).mean(task, method.common)
             if task not in alone or top > alone[task][1]:
                 alone[task] = method.name, top
     rows: list[Row] = []
@@ -90,7 +90,7 @@ def against_single_task(methods: Iterable[Method], metric: str) -> list[Row]:
         if shown.config.sampler == "single_task":
             continue
         for task in set(alone) & set(method.dev_tasks):
-            value = shown.mean(task, method.seeds)
+            value = shown.mean(task, method.common)
             baseline, single = alone[task]
             rows.append(
                 {
@@ -139,7 +139,7 @@ def progress(trials: Iterable[tuple[str, TrialRecord]]) -> list[Row]:
 
 def best(method: Method, metric: str) -> Configuration:
     """The configuration with the best mean over seeds on the whole dev set."""
-    return max(method.candidates, key=lambda each: each.mean(metric, method.seeds))
+    return max(method.candidates, key=lambda each: each.mean(metric, method.common))
 
 
 def _by_epoch(trials: Sequence[TrialRecord]) -> Iterator[tuple[int, list[Mapping[str, Any]]]]:

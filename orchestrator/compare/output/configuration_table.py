@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from orchestrator.compare.configurations import Comparison, Row
 from orchestrator.compare.output.tables import Cell, TableData
 from trainer.config.choices import METRICS
-from trainer.metrics import EPOCH, TASK, Field, Kind, Place
+from trainer.metrics import EPOCH, FIRST_CLOCK, FIRST_CLOCK_NOTE, TASK, Field, Kind, Place
 
 #: Configurations that a table shows.
 SHOWN = 30
@@ -28,10 +28,9 @@ class Column:
         spread = row.numbers.get(self.place)
         if spread is None:
             return Cell("-")
-        mark = ""
-        if self.field.is_speed and row.contended is not False:
-            mark = "*" if row.contended else "?"
-        return Cell(spread.text(self.field.digits) + mark, grey=bool(mark))
+        mark = row.minutes_mark if self.field.is_speed else ""
+        grey = self.field.is_speed and row.contended is not False
+        return Cell(spread.text(self.field.digits) + mark, grey=grey)
 
 
 def columns(rows: Sequence[Row]) -> list[Column]:
@@ -80,7 +79,9 @@ def footnotes(comparison: Comparison) -> list[str]:
             "two kinds trained them. They are not compared with each other."
         )
     if any(row.contended for row in comparison.rows):
-        notes.append("* contended: something else ran on the device; no speed-up is claimed.")
+        notes.append("* something else was running on the device; no speed-up is claimed.")
     if any(row.contended is None for row in comparison.rows):
-        notes.append("? unknown whether something else ran on the device.")
+        notes.append("? unknown whether something else was running on the device.")
+    if any(FIRST_CLOCK in row.clocks for row in comparison.rows):
+        notes.append(FIRST_CLOCK_NOTE)
     return notes

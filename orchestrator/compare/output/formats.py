@@ -26,16 +26,20 @@ def rich_table(data: TableData) -> Table:
     for number, name in enumerate(data.columns):
         text = data.is_text(number)
         table.add_column(
-            name, justify="left" if text else "right", overflow="fold", no_wrap=not text
+            Text(name), justify="left" if text else "right", overflow="fold", no_wrap=not text
         )
     for row in data.rows:
         table.add_row(*(Text(cell.text, style="dim" if cell.grey else "") for cell in row))
     return table
 
 
-def markdown(comparison: MethodComparison, why: bool = False) -> str:
-    """The answer, the tables and the notes; `why` adds tables on why methods differ."""
-    parts = [f"**{_as_is(comparison.answer)}**"]
+def markdown(head: str, comparison: MethodComparison, why: bool = False) -> str:
+    """The head, the tables and the notes; `why` adds tables on why methods differ.
+
+    Args:
+        head: the answer, in Markdown.
+    """
+    parts = [head]
     for table in all_tables(comparison, why):
         sides = ["---" if table.is_text(n) else "---:" for n in range(len(table.columns))]
         lines = [[_as_is(name) for name in table.columns], sides]
@@ -45,9 +49,13 @@ def markdown(comparison: MethodComparison, why: bool = False) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def latex(comparison: MethodComparison, why: bool = False) -> str:
-    """The tables (package booktabs), with the answer and the notes as comments."""
-    parts = [_comment(comparison.answer)]
+def latex(head: str, comparison: MethodComparison, why: bool = False) -> str:
+    """The tables (package booktabs), with the head and the notes as comments.
+
+    Args:
+        head: the answer, as text.
+    """
+    parts = [_comment(head)]
     for table in all_tables(comparison, why):
         sides = "".join("l" if table.is_text(n) else "r" for n in range(len(table.columns)))
         lines = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule"]
@@ -82,13 +90,16 @@ def _line(
         line |= _interval(name, standing.scores.get(name))
     for key in ("naive", "optimism", "minutes_per_epoch", "minutes_problem"):
         line[key] = getattr(standing, key)
+    line |= {"diverged": standing.diverged, "score_with_diverged": standing.score_with_diverged}
     line["baseline"] = contrast and contrast.baseline
     line["paired_seeds"] = contrast and len(contrast.seeds)
+    line["unpaired_seeds"] = contrast and len(contrast.unpaired_seeds)
     for name in comparison.metrics:
         line |= _interval(f"{name}_difference", contrast and contrast.differences.get(name))
-    for key in ("p_different", "p_equivalent", "seeds_needed", "dominates", "dominated"):
+    line |= _interval("interval", contrast and contrast.interval)
+    for key in ("confidence", "p_different", "p_equivalent", "dominates", "dominated"):
         line[key] = getattr(contrast, key, None)
-    for key in ("speed_up", "to_same_score"):
+    for key in ("minutes_ratio", "same_score_ratio"):
         line |= _interval(key, getattr(contrast, key, None))
     line["speed_problem"] = contrast and contrast.speed_problem
     line["verdict"] = contrast and contrast.sentence
@@ -111,4 +122,4 @@ def _latex_row(cells: Iterable[str]) -> str:
 
 
 def _comment(text: str) -> str:
-    return "\n".join(f"% {line}" for line in text.splitlines())
+    return "\n".join(f"% {line}".rstrip() for line in text.splitlines())

@@ -63,12 +63,18 @@ def all_tables(comparison: MethodComparison, why: bool = False) -> list[TableDat
 
 
 def methods_table(comparison: MethodComparison) -> TableData:
-    """Every method by falling score."""
+    """Every method by falling score.
+
+    What only a search of several configurations can show stands there only after a search.
+    """
     metric = comparison.options.metric
     others = [name for name in comparison.metrics if name != metric]
+    searched = any(standing.configurations > 1 for standing in comparison.standings)
     k, best = _at_equal_budget(comparison)
-    columns = ["method", "tried", "seeds", f"{metric} [95 %]", "optimism", *others]
-    table = TableData([*columns, f"best of {k}", "min/epoch", "mostly"])
+    optimism = ["optimism"] if searched else []
+    best_of = [f"best of {k}"] if k > 1 else []
+    columns = ["method", "tried", "seeds", f"{metric} [95 %]", *optimism, *others, *best_of]
+    table = TableData([*columns, "min/epoch", "mostly"])
     for standing in comparison.standings:
         score = standing.scores.get(metric)
         naive = "-" if standing.naive is None else f"{standing.naive:.4f} naive"
@@ -76,14 +82,22 @@ def methods_table(comparison: MethodComparison) -> TableData:
         if standing.minutes_per_epoch is not None:
             unfair = bool(standing.minutes_problem)
             minutes = Cell(f"{standing.minutes_per_epoch:.3f}{'*' if unfair else ''}", unfair)
+        flattery = "-"
+        if standing.optimism is not None and standing.configurations > 1:
+            flattery = f"{round(standing.optimism, 4) + 0.0:+.4f}"
         table.add(
             standing.method,
             str(standing.configurations),
-            str(len(standing.seeds)),
+            str(len(standing.seeds))
+            + (f" ({sentences.diverged(standing)})" if standing.diverged else ""),
             sentences.interval(score, 4, "") if score else Cell(naive, grey=True),
-            "-" if standing.optimism is None else f"{round(standing.optimism, 4) + 0.0:+.4f}",
+            *([flattery] if searched else []),
             *(f"{standing.scores[name].value:.4f}" if score else "-" for name in others),
-            f"{best[standing.method]:.4f}" if standing.method in best else "-",
+            *(
+                [f"{best[standing.method]:.4f}" if standing.method in best else "-"]
+                if best_of
+                else []
+            ),
             minutes,
             standing.configuration,
         )
@@ -91,27 +105,32 @@ def methods_table(comparison: MethodComparison) -> TableData:
 
 
 def verdicts_table(comparison: MethodComparison) -> TableData:
-    """Every method against the baseline, by the compared metric and by minutes."""
+    """Every method against the baseline, by the compared metric and by minutes.
+
+    The interval is the one that belongs to the verdict, at its level.
+    """
     metric = comparison.options.metric
-    columns = [f"against {comparison.baseline}", "seeds", f"{metric} [95 %]", "p", "p comparable"]
+    columns = [f"against {comparison.baseline}", "seeds", f"{metric} [interval of the verdict]"]
     table = TableData(
-        [*columns, "times as fast [95 %]", "to the same score", "dominates", "verdict"]
+        [*columns, "level", "p", "of its minutes [95 %]", "to the same score", "verdict"]
     )
     for contrast in comparison.contrasts:
-        speed = Cell("not comparable" if not contrast.problem else "-", grey=True)
-        if contrast.apart:
-            speed = Cell(f"{sentences.ratio(contrast.apart)}*", grey=True)
-        elif contrast.speed_up:
-            speed = Cell(sentences.ratio(contrast.speed_up))
+        minutes = Cell("not comparable" if not contrast.problem else "-", grey=True)
+        if contrast.trials_ratio:
+            minutes = Cell(f"{sentences.ratio(contrast.trials_ratio)}*", grey=True)
+        elif contrast.minutes_ratio:
+            minutes = Cell(sentences.ratio(contrast.minutes_ratio))
+        single = len(contrast.unpaired_seeds)
+        equal = contrast.outcome == "equivalent"
+        same_score = contrast.same_score_ratio
         table.add(
             contrast.method,
-            str(len(contrast.seeds)),
-            sentences.interval(contrast.differences[metric], 4) if contrast.differences else "-",
-            _number(contrast.p_different),
-            _number(contrast.p_equivalent),
-            speed,
-            sentences.ratio(contrast.to_same_score) if contrast.to_same_score else "-",
-            _number(contrast.dominates),
+            f"{len(contrast.seeds)}{f' + {single} unpaired' if single else ''}",
+            sentences.interval(contrast.interval, 4) if contrast.interval else "-",
+            sentences.percent(contrast.confidence) if contrast.interval else "-",
+            _number(contrast.p_equivalent if equal else contrast.p_different),
+            minutes,
+            sentences.ratio(same_score) if same_score else "-",
             contrast.sentence,
         )
     return table
@@ -213,7 +232,9 @@ def _share(value: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if value >= 0.001 else "<0.001"
 
 
 def _at_equal_budget(comparison: MethodComparison) -> tuple[int, dict[str, float]]:

@@ -13,10 +13,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from orchestrator.compare.methods import Configuration, Method, last_metric
-from orchestrator.compare.statistics.bootstrap import Draws, Seeds, resampled_metrics
-from orchestrator.compare.statistics.cross_fit import CrossFit, cross_fit, half_metrics, halves
+from orchestrator.compare.statistics.bootstrap import (
+    Draws,
+    Seeds,
+    resampled_metrics,
+    unseen_variance,
+)
+from orchestrator.compare.statistics.cross_fit import (
+    CrossFit,
+    cross_fit,
+    half_metrics,
+    halves,
+    without_each,
+)
 from orchestrator.compare.statistics.dev_predictions import DevSet, PredictionsError
-from orchestrator.compare.statistics.scores import combine
+from orchestrator.compare.statistics.paired_difference import (
+    BySeed,
+    MeanDifference,
+    Pool,
+    mean_difference,
+    pooled,
+)
+from orchestrator.compare.statistics.scores import combine, limits, weights
 from trainer.loop.task_metrics import metric_of
 
 if TYPE_CHECKING:
@@ -34,12 +52,14 @@ class Fit:
     """A method's chosen configurations and honest metrics.
 
     Attributes:
+        seeds: the seeds that score it.
         read: configurations whose predictions were read, in the order of `cross.shares`.
         left_out: how many more could have been chosen.
         resampled: (replicates, seeds, tasks), the honest metrics on resampled examples.
     """
 
     method: Method
+    seeds: list[int]
     read: list[Configuration]
     cross: CrossFit
     left_out: int
@@ -56,21 +76,16 @@ class Fit:
 
     def trials(self, seeds: Sequence[int]) -> list[TrialRecord]:
         """The trials that score the method with these seeds."""
-        own = self.method.seeds
+        own = self.seeds
         return [self.read[c].trials[own[s]] for s, c in self.used() if own[s] in seeds]
 
     def minutes(self, seeds: Sequence[int]) -> np.ndarray:
         """Minutes per epoch (seeds,) of the chosen configurations."""
-        own = self.method.seeds
+        own = self.seeds
         minutes = dict.fromkeys(own, 0.0)
         for s, c in self.used():
             minutes[own[s]] += self.cross.shares[s, c] * self.read[c].minutes(own[s])
         return np.array([minutes[seed] for seed in seeds])
-
-    def by_seed(self, seeds: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-        """`scores` (seeds, tasks) and `resampled` (replicates, seeds, tasks) of these seeds."""
-        places = [self.method.seeds.index(seed) for seed in seeds]
-        return self.cross.scores[places], self.resampled[:, places]
 
 
 class HonestScores:
@@ -115,7 +130,7 @@ class HonestScores:
         for method, candidates in read.items():
             self._choose(method, candidates, parts)
         count = sum(self.dev.sizes)
-        scoring = {t.trial_id for f in self.fits.values() for t in f.trials(f.method.seeds)}
+        scoring = {t.trial_id for f in self.fits.values() for t in f.trials(f.seeds)}
         ids = sorted(self._metrics if wanted else scoring)
         tell(f"resampling {count:,} dev examples of {len(ids)} trials, {replicates:,} times")
         resampled = resampled_metrics(self.dev, ids, replicates, streams[2])
@@ -130,25 +145,65 @@ class HonestScores:
     def draws(self, method: str, metric: str) -> tuple[float, Draws]:
         """A method's honest score and its bootstrap distribution."""
         fit = self.fits[method]
-        scores = self.score(fit.cross.scores, metric)
-        resampled = self.score(fit.resampled, metric)
-        return float(scores.mean()), self.seeds.draws(fit.method.seeds, scores, resampled)
+        least = self._unseen(fit.resampled, metric)
+        scores, resampled = (self.score(each, metric) for each in (fit.cross.scores, fit.resampled))
+        draws = self.seeds.draws(fit.seeds, scores, resampled, least)
+        return draws.value, draws
 
-    def contrast(
-        self, one: str, other: str, seeds: Sequence[int], metric: str
-    ) -> tuple[float, Draws]:
+    def contrast(self, one: str, other: str, metric: str) -> MeanDifference:
         """A method's honest score minus another's, paired by seed and by resampled example."""
-        (a, a_star), (b, b_star) = (self.fits[name].by_seed(seeds) for name in (one, other))
-        scores = self.score(a, metric) - self.score(b, metric)
-        resampled = self.score(a_star, metric) - self.score(b_star, metric)
-        return float(scores.mean()), self.seeds.draws(seeds, scores, resampled)
+        fits = self.fits[one], self.fits[other]
+        mine, theirs = (
+            BySeed(f.seeds, self.score(f.cross.scores, metric), self.score(f.resampled, metric))
+            for f in fits
+        )
+        # Examples whose outcomes differ are counted within pairs, if there are any.
+        paired = [seed for seed in mine.seeds if seed in theirs.seeds]
+        count = min(len(mine.seeds), len(theirs.seeds))
+        places = [[f.seeds.index(s) for s in paired] or list(range(count)) for f in fits]
+        apart = fits[0].resampled[:, places[0]] - fits[1].resampled[:, places[1]]
+        pool = self._pool(*fits, metric)
+        return mean_difference(mine, theirs, pool, self._unseen(apart, metric))
 
-    def of_configuration(self, each: Configuration, seeds: Sequence[int]) -> tuple[float, Draws]:
+    def of_configuration(self, each: Configuration) -> tuple[float, Draws]:
         """A configuration's score on the whole dev set and its bootstrap distribution."""
-        ids = [each.trials[seed].trial_id for seed in seeds]
+        ids = [each.trials[seed].trial_id for seed in each.seeds]
         scores = self.score(np.stack([self._metrics[name] for name in ids]))
-        resampled = self.score(np.stack([self._resampled[name] for name in ids], axis=1))
-        return float(scores.mean()), self.seeds.draws(seeds, scores, resampled)
+        resampled = np.stack([self._resampled[name] for name in ids], axis=1)
+        least = self._unseen(resampled, self.metric)
+        draws = self.seeds.draws(each.seeds, scores, self.score(resampled), least)
+        return draws.value, draws
+
+    def clipped(
+        self, low: float, high: float, metric: str = "", *, difference: bool = False
+    ) -> tuple[float, float]:
+        """An interval within the range of the metric, or of a difference of two such metrics."""
+        lowest, highest = limits(metric or self.metric, self.dev.tasks)
+        if difference:
+            lowest, highest = lowest - highest, highest - lowest
+        return max(lowest, low), min(highest, high)
+
+    def guess(self, metric: str = "") -> float:
+        """The score of a model that knows only how frequent each label is."""
+        guesses = [
+            metric_of(task).guess(labels)
+            for task, labels in zip(self.dev.tasks, self.dev.labels, strict=True)
+        ]
+        return float(self.score(np.array(guesses), metric))
+
+    def _pool(self, one: Fit, other: Fit, metric: str) -> Pool:
+        """The variance between seeds of the configurations that can be chosen."""
+        seeds = sorted(set(one.method.common) & set(other.method.common))
+        scores = [
+            [[last_metric(each.trials[s], metric) for s in seeds] for each in fit.read]
+            for fit in (one, other)
+        ]
+        return pooled(*map(np.array, scores)) if seeds else Pool()
+
+    def _unseen(self, resampled: np.ndarray, metric: str) -> float:
+        """The variance of the metric that resampled metrics (replicates, seeds, tasks) miss."""
+        share = weights(metric, self.dev.tasks)
+        return float(np.square(share) @ unseen_variance(resampled, self.dev.sizes))
 
     def _read(
         self,
@@ -164,7 +219,7 @@ class HonestScores:
                 if not self.dev.outcomes:
                     self.dev.read(ledger, [next(iter(method.candidates[0].trials.values()))])
                 near = contenders(method, self.metric, self._far(method), also)
-                trials = [c.trials[seed] for c in near.configurations for seed in method.seeds]
+                trials = [t for c in near.configurations for t in c.trials.values()]
                 tell(f"reading predictions of {len(trials)} trials of {method.name}")
                 self.dev.read(ledger, trials)
                 read[method] = near
@@ -183,19 +238,24 @@ class HonestScores:
         for task, size in zip(self.dev.tasks, self.dev.sizes, strict=True):
             value = last_metric(trial, task.name)
             variances.append(metric_of(task).sampling_variance(value, size))
-        share = self.score(np.eye(len(variances))) - self.score(np.zeros((1, len(variances))))
+        share = weights(self.metric, self.dev.tasks)
         return _FAR * math.sqrt(2 * float(np.square(share) @ variances))
 
     def _choose(self, method: Method, near: Contenders, parts: Sequence[np.ndarray]) -> None:
-        read = near.configurations
-        ids = [each.trials[seed].trial_id for each in read for seed in method.seeds]
-        shape = len(read), len(method.seeds), len(self.dev.tasks)
+        read, seeds = near.configurations, method.seeds
+        has = np.array([[seed in each.trials for seed in seeds] for each in read])
+        ids = [each.trials[seed].trial_id for each in read for seed in seeds if seed in each.trials]
         metrics = self.dev.metrics(ids)
         self._metrics.update(zip(ids, metrics, strict=True))
-        whole = metrics.reshape(shape)
-        on_halves = half_metrics(self.dev, parts, ids).reshape(-1, *shape)
-        cross = cross_fit(whole, on_halves, self.metric, self.dev.tasks, near.allowed)
-        self.fits[method.name] = Fit(method, read, cross, near.left_out, np.empty(0))
+        on_halves = half_metrics(self.dev, parts, ids)
+        shape = *has.shape, len(self.dev.tasks)
+        whole = np.full(shape, np.nan)
+        halved = np.full((len(on_halves), *shape), np.nan)
+        whole[has], halved[:, has] = metrics, on_halves
+        common = np.isin(seeds, method.common)
+        cross = cross_fit(whole, halved, self.metric, self.dev.tasks, near.allowed, common)
+        counting = [seeds[place] for place in cross.seeds]
+        self.fits[method.name] = Fit(method, counting, read, cross, near.left_out, np.empty(0))
 
     def _mixed(self, fit: Fit) -> np.ndarray:
         """The honest metrics (replicates, seeds, tasks) on resampled examples.
@@ -204,7 +264,7 @@ class HonestScores:
         """
         mixed = np.tile(fit.cross.scores, (self.replicates, 1, 1))
         for s, c in fit.used():
-            name = fit.read[c].trials[fit.method.seeds[s]].trial_id
+            name = fit.read[c].trials[fit.seeds[s]].trial_id
             mixed[:, s] += fit.cross.shares[s, c] * (self._resampled[name] - self._metrics[name])
         return mixed
 
@@ -229,9 +289,14 @@ def contenders(method: Method, metric: str, far: float, also: set[str]) -> Conte
     They are ranked by the mean of the other seeds, as in the choice itself. Those named in `also`
     are read but not chosen.
     """
-    tried, seeds = method.candidates, method.seeds
-    scores = np.array([[last_metric(c.trials[seed], metric) for seed in seeds] for c in tried])
-    seen = (scores.sum(1, keepdims=True) - scores) / (len(seeds) - 1) if len(seeds) > 1 else scores
+    tried = method.candidates
+    scores = np.array(
+        [
+            [last_metric(c.trials[s], metric) if s in c.trials else np.nan for s in method.seeds]
+            for c in tried
+        ]
+    )
+    seen = without_each(scores, np.isin(method.seeds, method.common))
     near = seen >= seen.max(0) - far
     ranks = np.argsort(np.argsort(-seen, axis=0, kind="stable"), axis=0)
     allowed = near & (ranks < MOST_READ)

@@ -1,4 +1,4 @@
-"""Decides from the draws of a difference: better, comparable within a margin, or undecided."""
+"""Decides from the distribution of a difference: better, comparable within a margin, or neither."""
 
 from __future__ import annotations
 
@@ -7,13 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from orchestrator.compare.statistics.bootstrap import Draws
+from orchestrator.compare.statistics.mixture import Mixture
 
 LEVEL = 0.05
 CONFIDENCE = 1 - LEVEL
-#: The probability with which the estimated number of seeds decides.
-POWER = 0.8
-_MOST_SEEDS = 1000
 
 
 @dataclass(frozen=True)
@@ -26,16 +23,30 @@ class Difference:
     high: float
 
 
-def p_different(draws: np.ndarray) -> float:
-    """The two-sided p-value, from the share of draws beyond 0."""
-    tail = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
-    return min(1.0, 2 * (tail + 1) / (len(draws) + 1))
+@dataclass(frozen=True)
+class Judgement:
+    """What several comparisons together allow to say about one of them.
+
+    Attributes:
+        p_different: corrected by Holm's method, as is `p_equivalent`.
+        outcome: `equivalent`, `better`, `worse` or `undecided`.
+        confidence: the level of the interval that belongs to the outcome (`judge`).
+    """
+
+    p_different: float
+    p_equivalent: float
+    outcome: str
+    confidence: float
 
 
-def p_equivalent(draws: np.ndarray, margin: float) -> float:
+def p_different(difference: Mixture) -> float:
+    """The two-sided p-value of no difference."""
+    return min(1.0, 2 * difference.tail(abs(difference.value)))
+
+
+def p_equivalent(difference: Mixture, margin: float) -> float:
     """Two one-sided tests against -margin and margin: the larger p-value (Schuirmann 1987)."""
-    outside = max(int((draws <= -margin).sum()), int((draws >= margin).sum()))
-    return (outside + 1) / (len(draws) + 1)
+    return difference.tail(margin - abs(difference.value))
 
 
 def holm(p: Sequence[float]) -> list[float]:
@@ -50,32 +61,50 @@ def holm(p: Sequence[float]) -> list[float]:
     return [float(value) for value in adjusted]
 
 
-def outcome(value: float, p_difference: float, p_equivalence: float) -> str:
-    """`equivalent`, `better`, `worse` or `undecided`.
+def holm_levels(p: Sequence[float]) -> list[float]:
+    """The level at which Holm's method tests each hypothesis.
 
-    A difference that is surely within the margin is equivalent, even if it surely exists.
+    The smallest p-value of m is tested at 5 % / m, the next one at 5 % / (m - 1), and so on. The
+    first one that is not rejected ends this: all that follow keep its level.
     """
-    if p_equivalence < LEVEL:
-        return "equivalent"
-    if p_difference < LEVEL:
-        return "better" if value > 0 else "worse"
-    return "undecided"
+    levels = np.empty(len(p))
+    level, ended = LEVEL / max(1, len(p)), False
+    for rank, place in enumerate(np.argsort(p, kind="stable")):
+        if not ended:
+            level = LEVEL / (len(p) - rank)
+            ended = p[place] >= level
+        levels[place] = level
+    return [float(each) for each in levels]
 
 
-def seeds_needed(value: float, draws: Draws, margin: float) -> int | None:
-    """The number of seeds that decides with a probability of 80 % if the difference is `value`.
+def judge(differences: Sequence[Mixture], margin: float) -> list[Judgement]:
+    """The outcome of each comparison of a family, and the level of the interval that shows it.
 
-    None if no number decides (the dev set is too small), or if there is only one seed to estimate
-    from. With N seeds the standard error is sqrt(variance between seeds / N + shared variance).
+    A difference that is surely within the margin is equivalent, even if it surely exists. The
+    interval never contradicts the outcome:
+
+    - better or worse: it excludes 0. Its level is that of all comparisons at once (5 % / m), or
+      that of Holm's step if only that excludes 0.
+    - equivalent: it lies within the margin. Its level is 1 - 2 times that of Holm's step, because
+      it shows two one-sided tests.
+    - undecided: it contains 0 and reaches beyond the margin.
     """
-    from scipy import special  # it takes half a second to load
-
-    if draws.seeds is None:
-        return None
-    counts = np.arange(max(2, draws.count + 1), _MOST_SEEDS + 1)
-    error = np.sqrt(draws.seeds * draws.count / counts + draws.shared)
-    power = special.stdtrit(counts - 1, POWER)
-    different = (special.stdtrit(counts - 1, 1 - LEVEL / 2) + power) * error <= abs(value)
-    equivalent = (special.stdtrit(counts - 1, 1 - LEVEL) + power) * error <= margin - abs(value)
-    enough = different | equivalent
-    return int(counts[enough.argmax()]) if enough.any() else None
+    differ = [p_different(each) for each in differences]
+    equal = [p_equivalent(each, margin) for each in differences]
+    judged = []
+    for each, p, p_step, p_holm, q_step, q_holm in zip(
+        differences, differ, holm_levels(differ), holm(differ), holm_levels(equal), holm(equal),
+        strict=True,
+    ):  # fmt: skip
+        if q_holm < LEVEL:
+            result = "equivalent"
+            level = max(2 * q_step, p_step if p_holm < LEVEL else 0.0)
+        elif p_holm < LEVEL:
+            result = "better" if each.value > 0 else "worse"
+            all_at_once = LEVEL / len(differences)
+            level = all_at_once if p < all_at_once else p_step
+        else:
+            result = "undecided"
+            level = min(p_step, 2 * q_step)
+        judged.append(Judgement(p_holm, q_holm, result, 1 - level))
+    return judged

@@ -40,10 +40,10 @@ def as_measured(
     methods: Sequence[Method], metric: str, minutes: FairMinutes
 ) -> list[Configuration]:
     """The configurations that no other one beats, by the measured values."""
-    tried = {each.config_id: (each, method) for method in methods for each in method.candidates}
+    tried = {each.config_id: each for method in methods for each in method.candidates}
     timed = [tried[name] for name in minutes.values]
-    scores = [each.mean(metric, method.seeds) for each, method in timed]
-    return [timed[place][0] for place in not_beaten(scores, list(minutes.values.values()))]
+    scores = [each.mean(metric) for each in timed]
+    return [timed[place] for place in not_beaten(scores, list(minutes.values.values()))]
 
 
 def points(honest: HonestScores, minutes: FairMinutes, labels: Mapping[str, str]) -> list[Point]:
@@ -59,10 +59,10 @@ def points(honest: HonestScores, minutes: FairMinutes, labels: Mapping[str, str]
     timed = [pair for name, pair in read.items() if name in minutes.values]
     if not timed:
         return []
-    estimates = [honest.of_configuration(each, method.seeds) for each, method in timed]
+    estimates = [honest.of_configuration(each) for each, _ in timed]
     scores = [value for value, _ in estimates]
     spent = [minutes.values[each.config_id] for each, _ in timed]
-    minutes_draws = [minutes.draws(*pair, honest.seeds, honest.rng) for pair in timed]
+    minutes_draws = [minutes.draws(each, honest.seeds, honest.rng) for each, _ in timed]
     probability = probabilities(
         np.stack([draws.values for _, draws in estimates], axis=1), np.stack(minutes_draws, axis=1)
     )
@@ -78,7 +78,7 @@ def points(honest: HonestScores, minutes: FairMinutes, labels: Mapping[str, str]
             on_frontier=place in ends,
             probability=float(probability[place]),
             knee=bend is not None and ends[bend] == place,
-            score_interval=estimates[place][1].interval(CONFIDENCE),
+            score_interval=honest.clipped(*estimates[place][1].interval(CONFIDENCE)),
             minutes_interval=minutes.interval(each, minutes_draws[place]),
         )
         for place, (each, method) in enumerate(timed)

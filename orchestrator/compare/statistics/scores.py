@@ -26,3 +26,16 @@ def combine(metric: str, tasks: Sequence[Task], values: np.ndarray) -> np.ndarra
     part = values[..., scored]
     score: np.ndarray = np.where(halved, (part + 1) / 2, part).mean(-1)
     return score
+
+
+def weights(metric: str, tasks: Sequence[Task]) -> np.ndarray:
+    """How much each task's metric counts in the score, (tasks,)."""
+    count = len(tasks)
+    return combine(metric, tasks, np.eye(count)) - combine(metric, tasks, np.zeros((1, count)))
+
+
+def limits(metric: str, tasks: Sequence[Task]) -> tuple[float, float]:
+    """The lowest and the highest possible value of the score."""
+    lowest = np.array([-1.0 if METRICS[task.metric].signed else 0.0 for task in tasks])
+    ends = combine(metric, tasks, np.stack([lowest, np.ones(len(tasks))]))
+    return float(ends[0]), float(ends[1])

@@ -14,13 +14,14 @@ from orchestrator.compare.configurations import minutes_problem
 from orchestrator.compare.methods import Configuration, Method
 from orchestrator.compare.statistics.bootstrap import Draws, Estimate, Seeds
 from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE
+from trainer.metrics import clock_of
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
     from orchestrator.ledger.timing_intervals import Interval
     from orchestrator.ledger.timing_sessions import Session
 
-#: Why the trials' own minutes support no speed-up, even if each trial was alone on the device.
+#: Why the trials' own minutes support no claim, even if each trial was alone on the device.
 NOT_IN_TURN = "the trials did not take turns on the device, as orch time makes them"
 #: exp of more than this overflows.
 _LARGE = 700.0
@@ -37,14 +38,12 @@ class FairMinutes:
     problem: str = ""
     session: Session | None = None
 
-    def draws(
-        self, each: Configuration, method: Method, noise: Seeds, rng: np.random.Generator
-    ) -> np.ndarray:
+    def draws(self, each: Configuration, noise: Seeds, rng: np.random.Generator) -> np.ndarray:
         """Draws (replicates,) of a configuration's minutes."""
         value = self.values[each.config_id]
         if self.session is None:
-            logs = np.log([each.minutes(seed) for seed in method.seeds])
-            return _exp(_without_examples(logs, method.seeds, noise).values)
+            logs = np.log([each.minutes(seed) for seed in each.seeds])
+            return _exp(_without_examples(logs, each.seeds, noise).values)
         # Only ratios within the session count, because the machine's speed is common to all.
         first = next(iter(self.values))
         if each.config_id == first:
@@ -73,6 +72,7 @@ def why_not_comparable(trials: Iterable[TrialRecord]) -> str:
         (record["contended"] for trial in trials for record in trial.records),
         (str(trial.identity.get("device", "unknown")) for trial in trials),
         (str(trial.identity.get("threads", "unknown")) for trial in trials),
+        (clock_of(record) for trial in trials for record in trial.records),
     )
     if not problem and any(r["minutes_per_epoch"] <= 0 for t in trials for r in t.records):
         return "none measured"
@@ -81,20 +81,20 @@ def why_not_comparable(trials: Iterable[TrialRecord]) -> str:
 
 def fair_minutes(sessions: Sequence[Session], methods: Sequence[Method]) -> FairMinutes:
     """Minutes of the configurations of these methods."""
-    tried = {each.config_id: (each, method) for method in methods for each in method.candidates}
+    tried = {each.config_id: each for method in methods for each in method.candidates}
     for session in reversed(sessions):
         ids = [each.config_id for each in session.configs if each.config_id in tried]
         if not session.problem and len(ids) > 1:
             values = {name: session.minutes(name).minutes.value for name in ids}
             return FairMinutes(values, session=session)
-    trials = [each.trials[seed] for each, method in tried.values() for seed in method.seeds]
+    trials = [trial for each in tried.values() for trial in each.trials.values()]
     problem = why_not_comparable(trials)
     if problem:
         return FairMinutes({}, problem)
     return FairMinutes(
         {
-            name: math.exp(statistics.fmean(math.log(each.minutes(s)) for s in method.seeds))
-            for name, (each, method) in tried.items()
+            name: math.exp(statistics.fmean(math.log(each.minutes(s)) for s in each.seeds))
+            for name, each in tried.items()
         }
     )
 
@@ -102,8 +102,8 @@ def fair_minutes(sessions: Sequence[Session], methods: Sequence[Method]) -> Fair
 def ratio_of_trials(
     one: np.ndarray, other: np.ndarray, seeds: Sequence[int], noise: Seeds
 ) -> Estimate:
-    """The speed-up: minutes (seeds,) of the baseline by those of a method, geometric mean."""
-    logs = np.log(other / one)
+    """Minutes (seeds,) of a method over those of the baseline, geometric mean."""
+    logs = np.log(one / other)
     value, draws = math.exp(float(logs.mean())), _without_examples(logs, seeds, noise)
     if len(seeds) == 1:
         return Estimate(value)
@@ -111,16 +111,17 @@ def ratio_of_trials(
     return Estimate(value, float(low), float(high))
 
 
-def speed_up_of_session(
+def ratio_of_session(
     sessions: Sequence[Session], one: str, other: str, rng: np.random.Generator, replicates: int
 ) -> tuple[Estimate, np.ndarray] | None:
-    """The speed-up from the newest quiet session of `orch time` that timed both configurations.
+    """Minutes of one configuration over those of another, from `orch time`.
 
-    It comes with draws (replicates,) of its logarithm. None if there is no such session.
+    The newest quiet session that timed both counts. The ratio comes with draws (replicates,) of
+    its logarithm. None if there is no such session.
     """
     from orchestrator.ledger.timing_sessions import fair_ratio
 
-    ratio = fair_ratio(sessions, other, one)
+    ratio = fair_ratio(sessions, one, other)
     if ratio is None:
         return None
     draws = _as_wide_as(ratio, rng, replicates)
@@ -128,20 +129,21 @@ def speed_up_of_session(
 
 
 def to_same_score(
-    speed_up: Estimate, faster: np.ndarray, epochs: np.ndarray, seeds: Sequence[int], noise: Seeds
+    per_epoch: Estimate, logs: np.ndarray, epochs: np.ndarray, seeds: Sequence[int], noise: Seeds
 ) -> Estimate:
-    """The speed-up to the same score: minutes per epoch and number of epochs together.
+    """Minutes to the same score over the baseline's: minutes per epoch and number of epochs.
 
     Args:
-        speed_up: per epoch.
-        faster: draws (replicates,) of its logarithm.
+        per_epoch: the ratio of minutes per epoch.
+        logs: draws (replicates,) of its logarithm.
         epochs: (seeds, 2), how many the method and the baseline need (`epochs_to_same_score`).
     """
-    logs = np.log(epochs[:, 1] / epochs[:, 0])
-    value = speed_up.value * math.exp(float(logs.mean()))
+    of_epochs = np.log(epochs[:, 0] / epochs[:, 1])
+    value = per_epoch.value * math.exp(float(of_epochs.mean()))
     if len(seeds) == 1:
         return Estimate(value)
-    return Estimate(value, *_ends(_exp(_without_examples(logs, seeds, noise).values + faster)))
+    draws = _without_examples(of_epochs, seeds, noise).values + logs
+    return Estimate(value, *_ends(_exp(draws)))
 
 
 def _without_examples(values: np.ndarray, seeds: Sequence[int], noise: Seeds) -> Draws:

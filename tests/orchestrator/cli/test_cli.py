@@ -20,15 +20,17 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.cli import app
+from orchestrator.ledger import RESOLVED
 from orchestrator.spec import load_spec
 from orchestrator.spec.json_schema import sweep_schema
 from tests.support.command import ORCH, orch, orch_process
 from tests.support.hosts import multiplying_bf16
 from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
+from trainer.metrics import FIRST_CLOCK, FIRST_CLOCK_NOTE
 
 COMMANDS = [
-    "sweep", "validate", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
+    "sweep", "validate", "plan", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
     "doctor", "data stats",
 ]  # fmt: skip
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -80,7 +82,7 @@ def test_the_example_in_the_help_works(command: str, place: Path) -> None:
 def test_the_example_of_sweep_names_its_trials_in_a_dry_run(place: Path) -> None:
     answer = orch(*example_of("sweep"), "--dry-run", cwd=place)
     assert answer.returncode == 0, answer.stderr
-    assert "8 configurations x 2 seeds = 16 trials" in answer.stdout
+    assert "6 configurations x 2 seeds = 12 trials" in answer.stdout
     assert "does not act: lambda (sampler round_robin does not use lambda)" in answer.stdout
     assert "lambda: 0.1 to 1.0, where sampler is arrp" in answer.stdout
     assert "precision: fp32 (as configured), device: " in answer.stdout
@@ -117,6 +119,17 @@ def test_show_takes_a_name_or_a_folder_and_the_beginning_of_a_trial(place: Path)
     assert any("annealed B=" in row for row in rows)
     trial = orch("show", name, "annealed", cwd=place)
     assert "0.6000" in trial.stdout and '"sampler": "annealed"' in trial.stdout
+
+
+def test_show_marks_the_minutes_of_the_first_clock(tmp_path: Path) -> None:
+    name = write_trial(tmp_path / "s", [0.5, 0.6], clock=FIRST_CLOCK)
+    (tmp_path / "s" / RESOLVED).write_text("question: q\n")
+    for words in ((), (name,)):
+        shown = orch("show", str(tmp_path / "s"), *words, cwd=tmp_path).stdout
+        assert "1.000°" in shown and FIRST_CLOCK_NOTE in shown
+    write_trial(tmp_path / "t", [0.5, 0.6])
+    (tmp_path / "t" / RESOLVED).write_text("question: q\n")
+    assert "°" not in orch("show", str(tmp_path / "t"), cwd=tmp_path).stdout
 
 
 def test_compare_answers_the_question_in_its_first_line(place: Path) -> None:

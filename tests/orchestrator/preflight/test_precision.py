@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,23 @@ def test_a_sweep_of_before_has_what_its_trials_recorded(tmp_path: Path) -> None:
     write_trial(folder, [0.5], computed_in="bf16", precision="auto", seed=3)
     with pytest.raises(PrecisionError, match="two precisions"):
         keep(sweep(), ledger)
+
+
+def test_settling_the_precision_keeps_the_decision() -> None:
+    decision = {
+        "number": 2, "configurations": {"arrp": {"B": 950}}, "config_ids": {"arrp": "c"},
+        "first_seed": 6, "looks": [3, 5], "margin": 0.01, "prior_variance": 1e-4,
+        "prior_df": math.inf, "budget_minutes": 40.0,
+    }  # fmt: skip
+    spec = sweep(resolved={"decision": decision})
+    settled = settle(spec, [Hardware("cpu", native_bf16=True)])
+    assert settled.resolved.precision == "bf16"
+    assert settled.resolved.decision == spec.resolved.decision
+    # It is read as it was written, also from JSON, which has no infinity.
+    plain = yaml.safe_load(settled.to_yaml())
+    assert SweepSpec.model_validate(plain) == settled
+    plain["resolved"]["decision"]["prior_df"] = None
+    assert SweepSpec.model_validate(plain) == settled
 
 
 def test_a_sweep_without_auto_is_written_as_before(tmp_path: Path) -> None:

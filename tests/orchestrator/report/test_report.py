@@ -197,7 +197,7 @@ def test_the_trial_that_is_shown_is_the_median_of_the_best_method(ledger: Ledger
 def test_one_seed_one_epoch_and_minutes_that_do_not_compare_are_said(tmp_path: Path) -> None:
     made = make(write_sweep(tmp_path / "s", seeds=(1,), contended=True, epochs=1))
     assert "frontier" not in made.figures and "best-of-k-minutes" not in made.figures
-    reason = "something else ran on the same device"
+    reason = "something else was running on the device"
     text = Page(made.html).text()
     assert "No frontier: minutes do not compare" in text and reason in text
     for key in ("score-against-minutes", "progress-dev_score-minutes"):

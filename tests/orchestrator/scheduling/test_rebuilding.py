@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.scheduling.trial_queue import Job
+from orchestrator.scheduling.job_queue import Job
 from tests.support.ledgers import write_trial
 from tests.support.searches import (
     SMOOTH,

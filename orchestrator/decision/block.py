@@ -1,0 +1,143 @@
+"""The answer for people: a block of text of at most 80 columns, its table, and Markdown."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from orchestrator.decision.answer import Answer, Contest
+from orchestrator.decision.words import difference_text, ratio_text
+
+WIDTH = 80
+#: Of the table: a label, two methods, their difference; behind an indent of two.
+_COLUMNS = (16, 18, 18, 26)
+_NOT_ALONE, _NOT_COMPARED = "not measured alone", "not comparable"
+
+Cells = tuple[str, str, str, str]
+
+
+def block(answer: Answer) -> str:
+    """Question, verdict, a small table, how it was decided, and what to run next."""
+    return _joined([[_wrapped(answer.question), _wrapped(headline(answer))], *_body(answer)])
+
+
+def markdown(answer: Answer) -> str:
+    """The verdict in bold, and the rest of the block between code fences."""
+    rest = _joined([[_wrapped(answer.question)], *_body(answer)])
+    fence = "```"
+    while fence in rest:  # in the question, perhaps
+        fence += "`"
+    verdict = headline(answer).replace("\\", "\\\\").replace("*", "\\*").replace("|", "\\|")
+    return f"**{verdict}**\n\n{fence}text\n{rest}\n{fence}"
+
+
+def in_json(answer: Answer) -> dict[str, Any]:
+    """The answer's fields in the JSON of every command."""
+    return {
+        "verdict": answer.verdict, "answer": headline(answer), "decision": answer.to_dict(),
+    }  # fmt: skip
+
+
+def headline(answer: Answer) -> str:
+    """The verdict and its reason on one line; its first words come from a closed set."""
+    if answer.contests:
+        return f"{answer.verdict}. {answer.contests[0].sentence}"
+    return f"{answer.verdict}. There are no two methods with complete trials to compare."
+
+
+def also(contest: Contest) -> str:
+    """Another method against the same baseline, on a line."""
+    about = f"{contest.one.title} against {contest.other.title}: {contest.verdict}."
+    return f"{about} {contest.sentence}"
+
+
+def explained(answer: Answer) -> list[str]:
+    """How it was decided, what a reader must know, and the best configuration."""
+    best = f"Best:  {answer.best}" if answer.best else ""
+    return [line for line in (answer.how, *answer.notes, best) if line]
+
+
+def table(answer: Answer, contest: Contest) -> list[Cells]:
+    """The rows of a contest's table, the first one with its titles.
+
+    It is empty if a method has no score.
+    """
+    one, other = contest.one, contest.other
+    if one.score is None or other.score is None:
+        return []
+    metric = "dev score" if answer.metric == "dev_score" else answer.metric
+    difference = _NOT_COMPARED if contest.problem else difference_text(contest.difference)
+    rows: list[Cells] = [
+        ("", one.title, other.title, "difference (95 %)"),
+        (metric, f"{one.score:.3f}", f"{other.score:.3f}", difference),
+    ]
+    if one.minutes is not None or other.minutes is not None:
+        ratio = ratio_text(contest.minutes_ratio) or _NOT_ALONE
+        rows.append(("minutes/epoch", _digits(one.minutes), _digits(other.minutes), ratio))
+    if one.examples is not None or other.examples is not None:
+        rows.append(("examples/epoch", _count(one.examples), _count(other.examples), ""))
+    if one.minutes_to_score is not None and other.minutes_to_score is not None:
+        mine, theirs = (f"{_digits(side.minutes_to_score)} min" for side in (one, other))
+        ratio = ratio_text(contest.to_same_score) or _NOT_ALONE
+        rows.append(("to same score", mine, theirs, ratio))
+    if one.configuration or other.configuration:
+        rows.append(("configuration", one.configuration, other.configuration, ""))
+    return rows
+
+
+def _body(answer: Answer) -> list[list[str]]:
+    """The paragraphs below the verdict, as lines."""
+    first, others = answer.contests[:1], answer.contests[1:]
+    return [
+        [line for contest in first for row in table(answer, contest) for line in _lines(row)],
+        *([_wrapped(also(contest))] for contest in others),
+        [_wrapped(line) for line in explained(answer)],
+        [_wrapped(line) for line in answer.plan],
+        _commands(answer.next),
+    ]
+
+
+def _joined(paragraphs: Iterable[Sequence[str]]) -> str:
+    texts = ("\n".join(filter(None, lines)) for lines in paragraphs)
+    return "\n\n".join(filter(None, texts))
+
+
+def _lines(cells: Cells) -> list[str]:
+    """A row of the table, over several lines where a cell is longer than its column."""
+    columns = [
+        textwrap.wrap(cell, width - (2 if number < 3 else 0), break_on_hyphens=False)
+        for number, (cell, width) in enumerate(zip(cells, _COLUMNS, strict=True))
+    ]
+    lines = []
+    for number in range(max(map(len, columns))):
+        parts = (column[number] if number < len(column) else "" for column in columns)
+        padded = (f"{part:<{width}}" for part, width in zip(parts, _COLUMNS, strict=True))
+        lines.append(f"  {''.join(padded)}".rstrip())
+    return lines
+
+
+def _digits(value: float | None) -> str:
+    """Three digits."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def _count(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _commands(commands: Iterable[str]) -> list[str]:
+    """`Next:` with as many commands on a line as fit; a command is never broken."""
+    lines: list[str] = []
+    for command in commands:
+        if lines and len(lines[-1]) + 3 + len(command) <= WIDTH:
+            lines[-1] += f"   {command}"
+        else:
+            lines.append(("       " if lines else "Next:  ") + command)
+    return lines
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
