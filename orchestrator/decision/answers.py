@@ -222,9 +222,8 @@ class _Answering:
         if self.spec is None or self.spec.decide is None:  # the configurations of `orch time`
             return {name: each.best().config_id for name, each in tried.items()}
         prior = contestants.prior_of(searched(self.trials), decide.metric)
-        given, rule = decide.choose, "fastest"
-        if isinstance(given, str):
-            given, rule = {}, given
+        rule = decide.choose if isinstance(decide.choose, str) else "fastest"
+        given = {} if isinstance(decide.choose, str) else decide.choose
         return {
             name: _with_params(each, given[name])
             if name in given
