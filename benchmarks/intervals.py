@@ -37,7 +37,7 @@ from orchestrator.compare.options import ComparisonOptions  # noqa: E402
 from orchestrator.compare.statistics.bootstrap import Seeds  # noqa: E402
 from orchestrator.compare.statistics.hypothesis_tests import p_different, p_equivalent  # noqa: E402
 from orchestrator.ledger import Ledger  # noqa: E402
-from orchestrator.ledger.timing_intervals import mean_interval  # noqa: E402
+from orchestrator.ledger.timing_intervals import ratio_interval  # noqa: E402
 from tests.support.simulated import World, experiment, write_predicted  # noqa: E402
 
 #: A row of a table: its setting, and one result per column (0, 1 or a number), to be averaged.
@@ -117,22 +117,34 @@ def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
     }
 
 
-def speed(rounds: int, drift: float, seed: int) -> Row:
+def speed(
+    rounds: int,
+    drift: float,
+    seed: int,
+    *,
+    slower: float = 0.0,
+    among: int = 2,
+    order: str = "drawn",
+) -> Row:
     """Time two configurations in turn, one 1.5 times as fast as the other.
 
     The log of the machine's speed takes a random step after each turn, with standard deviation
-    `drift`.  Each turn also has 3 % noise of its own.
+    `drift`.  Each turn also has 3 % noise of its own.  With `slower`, the machine becomes slower by
+    that share over the session, and the noise is 1 %.  The two are the first and the last `among`
+    several configurations.  Each round draws the `order` of the turns anew, or all rounds have the
+    same order (`fixed`).
     """
     rng = np.random.default_rng([seed, rounds])
-    machine = np.exp(np.cumsum(rng.normal(0, drift, 2 * rounds)))
-    noise = np.exp(rng.normal(0, 0.03, 2 * rounds))
-    order = [(0, 1) if number % 2 == 0 else (1, 0) for number in range(rounds)]
-    seconds = np.empty((2, rounds))
-    for number, turns in enumerate(order):
+    count = among * rounds
+    machine = np.exp(np.cumsum(rng.normal(0, drift, count))) * np.linspace(1, 1 + slower, count)
+    own = np.exp(rng.normal(0, 0.01 if slower else 0.03, count))
+    seconds = np.empty((among, rounds))
+    for number in range(rounds):
+        turns = rng.permutation(among) if order == "drawn" else np.arange(among)
         for place, which in enumerate(turns):
-            turn = 2 * number + place
-            seconds[which, number] = (1.5 if which == 0 else 1.0) * machine[turn] * noise[turn]
-    interval = mean_interval([seconds[0].tolist(), seconds[1].tolist()])
+            turn = among * number + place
+            seconds[which, number] = (1.5 if which == 0 else 1.0) * machine[turn] * own[turn]
+    interval = ratio_interval(seconds[0].tolist(), seconds[-1].tolist())
     return {
         "covers": interval.low <= 1.5 <= interval.high,
         "width": interval.high / interval.low - 1,
@@ -163,12 +175,17 @@ def table(title: str, rows: list[Row]) -> str:
     shares = ("covers", "called different", "called comparable", "any called different")
     lines = [f"**{title}**", "", "| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
     for row in rows:
-        cells = [
-            f"{100 * v:.1f} %" if k in shares else f"{v:+.4f}" if "difference" in k else f"{v:.3g}"
-            for k, v in row.items()
-        ]
+        cells = [_cell(key, value, shares) for key, value in row.items()]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
+
+
+def _cell(key: str, value: Any, shares: Iterable[str]) -> str:
+    if isinstance(value, str):
+        return value
+    if key in shares:
+        return f"{100 * value:.1f} %"
+    return f"{value:+.4f}" if "difference" in key else f"{value:.3g}"
 
 
 def main() -> None:
@@ -205,6 +222,12 @@ def main() -> None:
             "speed-up": averaged(
                 pool, speed,
                 [{"rounds": r, "drift": d} for r in (5, 10, 20) for d in (0.0, 0.02, 0.05)],
+                n,
+            ),
+            "speed-up on a machine that becomes 15 % slower": averaged(
+                pool, speed,
+                [{"among": a, "rounds": r, "order": o, "drift": 0.0, "slower": 0.15}
+                 for a in (2, 6) for r in (5, 10, 20) for o in ("fixed", "drawn")],
                 n,
             ),
         }  # fmt: skip

@@ -19,6 +19,7 @@ from orchestrator.decision.contestants import cost
 from orchestrator.decision.verdict import minutes_state
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import current, searched
+from orchestrator.ledger.evaluations import on_equal_examples
 from orchestrator.ledger.timing_sessions import fair_ratio, timings
 from orchestrator.preflight.checks import Identify, check_same_sweep
 from orchestrator.scheduling.confirm_queue import ConfirmQueue
@@ -173,7 +174,7 @@ class AfterSearch:
     @cached_property
     def _trials(self) -> list[TrialRecord]:
         """The trials at the end of the search."""
-        return current(self.spec.to_dict(), self.ledger.trials())
+        return on_equal_examples(current(self.spec.to_dict(), self.ledger.trials()))
 
 
 def _is_of(trial: TrialRecord, config_id: str) -> bool:

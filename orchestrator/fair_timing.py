@@ -200,6 +200,7 @@ def time_in_turn(
     written after the last round, so an interrupted session writes nothing.
     """
     started = datetime.now(UTC)
+    seed = int(started.timestamp() * 1000)
     start = time.monotonic()
     timed: list[TimedRound] = []
     say(f"building and warming up {len(choices)} configurations")
@@ -209,7 +210,7 @@ def time_in_turn(
         if effort.seconds is not None:
             rounds = _rounds_within(effort.seconds, contestants.values(), steps)
         repeats = rounds if effort.seconds is None else rounds // 2
-        for each in in_turn(contestants, rounds, repeats, effort.patience_s):
+        for each in in_turn(contestants, rounds, repeats, effort.patience_s, seed):
             timed.append(TimedRound.model_validate(asdict(each)))
             say(f"{time.monotonic() - start:6.0f} s  {_line(timed[-1], rounds)}")
     except (DataError, EncoderError, SamplerError) as error:
@@ -221,6 +222,7 @@ def time_in_turn(
         finished_at=_stamp(datetime.now(UTC)),
         rounds_wanted=rounds,
         steps=steps,
+        seed=seed,
         configs=[_described(each, contestants[each.config_id]) for each in choices],
         rounds=timed,
         **describe_run(next(iter(contestants.values())).device),

@@ -12,10 +12,11 @@ import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 from tokenizers import Tokenizer
 
 from trainer.config import TrainConfig
@@ -25,6 +26,7 @@ from trainer.loop.build import with_heads
 from trainer.loop.checkpoint import WEIGHTS
 from trainer.loop.device import DTYPES, choose_device, hardware_of
 from trainer.loop.evaluation import evaluate
+from trainer.loop.extra_evaluation import Trained
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.heads import MultitaskModel
@@ -66,6 +68,73 @@ class Description:
         return cls(config=config, shape=EncoderShape(**plain.pop("shape")), **plain)
 
 
+@dataclass(frozen=True)
+class LastCheckpoint:
+    """The weights after a trial's last committed epoch."""
+
+    stored: dict[str, Any]
+    epoch: int
+    content: bytes
+    sha256: str
+
+    @property
+    def precision(self) -> str:
+        """The precision of its training: `fp32` or `bf16`."""
+        return str(self.stored.get("precision", "fp32"))
+
+
+def last_checkpoint(trial: TrialDirectory) -> LastCheckpoint:
+    """Raises `StoreError` if the trial has no complete checkpoint."""
+    stored, records = trial.config(), trial.records()
+    if stored is None or not records:
+        raise StoreError(f"{trial.path}: no committed epoch")
+    name = checkpoint_name(records[-1]["epoch"], WEIGHTS)
+    weights = trial.checkpoint(records[-1]["epoch"], WEIGHTS)
+    sha256 = hashlib.sha256(weights).hexdigest()
+    if sha256 != (records[-1].get("files") or {}).get(name):
+        raise StoreError(f"{trial.path}: {name} does not match its sha256")
+    return LastCheckpoint(stored, records[-1]["epoch"], weights, sha256)
+
+
+def check_vocabulary(trial: TrialDirectory, config: TrainConfig, recorded: str | None) -> None:
+    """Raise `StoreError` if the data that gave a random encoder its vocabulary have changed.
+
+    Other data would give other words for the same ids.
+
+    Args:
+        recorded: the fingerprint of the data that the trial was trained on.
+    """
+    if find_checkpoint(config.encoder) is None and recorded not in (None, fingerprint(config)):
+        raise StoreError(f"{trial.path}: its data have changed, and with them its vocabulary")
+
+
+def load_trained(trial: TrialDirectory, config: TrainConfig, device: torch.device) -> Trained:
+    """A trial's model as of its last committed epoch, computing in the precision of its training.
+
+    Args:
+        config: the trial's, with the place where its data are now.
+
+    Raises:
+        StoreError: the trial has no complete checkpoint, or its data have changed.
+        EncoderError, DataError: its encoder or its data cannot be found.
+    """
+    kept = last_checkpoint(trial)
+    check_vocabulary(trial, config, kept.stored.get("fingerprint"))
+    encoder = Encoder(_shape_of(config, tokenizer_of(config)))
+    encoder.dtype = DTYPES[kept.precision]
+    model = with_heads(config, encoder)
+    model.load_state_dict(load(kept.content))
+    model = model.to(device).eval()
+    return Trained(model, config, device, kept.precision, kept.epoch, kept.sha256)
+
+
+def _shape_of(config: TrainConfig, tokenizer: Tokenizer) -> EncoderShape:
+    checkpoint = find_checkpoint(config.encoder)
+    if checkpoint:
+        return checkpoint.shape
+    return preset_shape(config.encoder, tokenizer.get_vocab_size())
+
+
 def export(trial: TrialDirectory, folder: Path) -> Description:
     """Write a trial's model, as of its last committed epoch, into an empty folder.
 
@@ -76,27 +145,14 @@ def export(trial: TrialDirectory, folder: Path) -> Description:
         StoreError: the trial has no complete checkpoint, or its data have changed.
         EncoderError, DataError: its tokenizer cannot be found.
     """
-    stored, records = trial.config(), trial.records()
-    if stored is None or not records:
-        raise StoreError(f"{trial.path}: no committed epoch")
-    name = checkpoint_name(records[-1]["epoch"], WEIGHTS)
-    weights = trial.checkpoint(records[-1]["epoch"], WEIGHTS)
-    if hashlib.sha256(weights).hexdigest() != records[-1]["files"].get(name):
-        raise StoreError(f"{trial.path}: {name} does not match its sha256")
-    config = TrainConfig.from_dict(stored["config"])
+    kept = last_checkpoint(trial)
+    config = TrainConfig.from_dict(kept.stored["config"])
     tokenizer = tokenizer_of(config)
-    checkpoint = find_checkpoint(config.encoder)
-    # A random encoder's vocabulary comes from the data.  Other data would give other words for the
-    # same ids.
-    if checkpoint is None and stored.get("fingerprint") not in (None, fingerprint(config)):
-        raise StoreError(f"{trial.path}: its data have changed, and with them its vocabulary")
-    shape = (
-        checkpoint.shape if checkpoint else preset_shape(config.encoder, tokenizer.get_vocab_size())
-    )
-    precision = str(stored.get("precision", "fp32"))
-    trial_id = str(stored.get("trial_id", trial.folder.name))
-    description = Description(trial_id, records[-1]["epoch"], config, shape, precision)
-    (folder / WEIGHTS).write_bytes(weights)
+    check_vocabulary(trial, config, kept.stored.get("fingerprint"))
+    shape = _shape_of(config, tokenizer)
+    trial_id = str(kept.stored.get("trial_id", trial.folder.name))
+    description = Description(trial_id, kept.epoch, config, shape, kept.precision)
+    (folder / WEIGHTS).write_bytes(kept.content)
     (folder / TOKENIZER).write_text(tokenizer.to_str(), encoding="utf-8")
     (folder / DESCRIPTION).write_text(description.to_json(), encoding="utf-8")
     return description

@@ -1,8 +1,9 @@
 """Minutes per epoch, estimated from a few steps that configurations take in turn.
 
 The minutes of a trial depend on when it ran: the speed of a machine drifts, and others use it.
-Here all configurations take a few steps each, again and again (A B C, A B C, ...).  So every round
-sees all of them at the same speed.
+Here all configurations take a few steps each, again and again (A B C, C A B, ...).  So every round
+sees all of them at nearly the same speed.  Each round draws its order anew.  In a fixed order, the
+last configuration would always pay for a machine that slows down.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import gc
 import math
 import os
+import random
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -66,6 +68,8 @@ class Round:
     foreign_load: float | None
     #: By the name of the contestant.
     turns: dict[str, list[Stretch]]
+    #: The names in the order of their turns.
+    order: list[str]
 
 
 class Contestant:
@@ -168,28 +172,34 @@ def build(configs: Mapping[str, TrainConfig], rounds: int, steps: int) -> dict[s
 
 
 def in_turn(
-    contestants: Mapping[str, Contestant], rounds: int, repeats: int, patience_s: float = 0.0
+    contestants: Mapping[str, Contestant],
+    rounds: int,
+    repeats: int,
+    patience_s: float = 0.0,
+    seed: int = 0,
 ) -> Iterator[Round]:
-    """Take the rounds from 0 to `rounds` - 1, each with a turn of every contestant in their order.
+    """Take the rounds from 0 to `rounds` - 1, each with a turn of every contestant.
 
     A contended round is yielded with its mark, and is then repeated.
 
     Args:
         repeats: how many rounds are repeated at most.
         patience_s: a repeat waits until the device is quiet, or for so many seconds.
+        seed: of the orders.  It should differ between sessions.
     """
-    number = 0
+    number, draw = 0, random.Random(seed)
     watch = ContentionMonitor(next(iter(contestants.values())).device)
     while number < rounds:
+        order = draw.sample(list(contestants), len(contestants))
         watch.begin()
         turns = {}
-        for name, contestant in contestants.items():
-            if not contestant.is_built:
+        for name in order:
+            if not contestants[name].is_built:
                 _make_room(contestants.values())
-            turns[name] = contestant.turn(number)
+            turns[name] = contestants[name].turn(number)
         watch.end()
         contended, load = watch.contention()
-        yield Round(number, contended, load, turns)
+        yield Round(number, contended, load, turns, order)
         if contended and repeats > 0:
             repeats -= 1
             _wait_for_quiet(watch, patience_s)

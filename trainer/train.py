@@ -9,15 +9,22 @@ from typing import Any
 
 from trainer.config import TrainConfig, check
 from trainer.config.choices import PRECISIONS
-from trainer.data.corpus import fingerprint
+from trainer.data.corpus import fingerprint, whole_dev
 from trainer.loop.build import check_methods
-from trainer.loop.checkpoint import restore, snapshot
+from trainer.loop.checkpoint import WEIGHTS, restore, snapshot
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.epoch_record import epoch_record
 from trainer.loop.evaluation import Predictions, predictions_file
+from trainer.loop.extra_evaluation import evaluate_trained
 from trainer.loop.run import Run
 from trainer.metrics import not_finite, summarise
-from trainer.storage.trial_directory import StoreError, TrialDirectory, predictions_name
+from trainer.storage.evaluations import ALL, read_evaluation, write_evaluation
+from trainer.storage.trial_directory import (
+    StoreError,
+    TrialDirectory,
+    checkpoint_name,
+    predictions_name,
+)
 
 #: Steps between two checks of the losses.  Each check waits for the device.
 _STEPS_BETWEEN_CHECKS = 50
@@ -79,7 +86,17 @@ def train(
         yield EpochResult(number, record)
     for name, content in run.final_files().items():
         store.write(name, content)
+    if config.evaluate_at_end == ALL and read_evaluation(store, ALL, records) is None:
+        _evaluate_all(run, store, records)
     store.write_end("complete", "", summarise(records))
+
+
+def _evaluate_all(run: Run, store: TrialDirectory, records: list[dict[str, Any]]) -> None:
+    """Score the last epoch on the whole dev sets, in a record of its own."""
+    epoch = len(records)
+    trained = run.trained(epoch, records[-1]["files"][checkpoint_name(epoch, WEIGHTS)])
+    record, predictions = evaluate_trained(trained, whole_dev(run.config), {"dev": ALL})
+    write_evaluation(store, ALL, record, predictions)
 
 
 def train_epoch(run: Run, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:

@@ -22,6 +22,7 @@ from orchestrator.cli.terminal import (
 )
 
 if TYPE_CHECKING:
+    from orchestrator.decision.power_plan import Plan
     from orchestrator.ledger import Ledger
     from orchestrator.spec import SweepSpec
     from orchestrator.sweep import SweepOutcome
@@ -67,7 +68,8 @@ def sweep(
     spec = load_spec(file, profile, overrides or ())
     if dry_run:
         host = "" if address is not None else _on_this_host(spec, None if fresh else out)
-        _print_plan(_probed(spec, address) if probe else spec, as_json, host)
+        spec = _probed(spec, address) if probe else spec
+        _print_plan(spec, as_json, host, None if fresh else out)
         return
     from orchestrator.after_search import AfterOptions
     from orchestrator.ledger import Ledger
@@ -142,10 +144,28 @@ def _on_this_host(spec: SweepSpec, out: str | None) -> str:
         return f"not here: {problem}"
 
 
-def _print_plan(spec: SweepSpec, as_json: bool, host: str) -> None:
+def _print_plan(spec: SweepSpec, as_json: bool, host: str, out: str | None) -> None:
+    """The trials of the search, and what confirming would cost and decide.
+
+    Args:
+        out: the folder of all sweeps; None for a sweep with `--fresh`.
+    """
     from orchestrator.spec import dry_run
 
+    confirming = _confirming(spec, out) if spec.decide is not None else None
     if as_json:
-        print_json(dry_run.plan(spec) | {"host": host})
-    else:
-        print("\n".join(dry_run.lines(spec, host)))
+        later = None if confirming is None else confirming.to_dict()
+        print_json(dry_run.plan(spec) | {"host": host, "confirming": later})
+        return
+    from orchestrator.decision.next_steps import cost_lines
+
+    lines = [] if confirming is None else cost_lines(confirming)
+    print("\n".join(dry_run.lines(spec, host, lines)))
+
+
+def _confirming(spec: SweepSpec, out: str | None) -> Plan:
+    """From the sweep's trials if it has run, else from its file."""
+    from orchestrator.decision.power_plan import plan
+    from orchestrator.ledger import Ledger
+
+    return plan(spec, None if out is None else Ledger(out, spec.name), margins=())

@@ -63,6 +63,8 @@ def show(
     if record.records:
         print(f"every number of epoch {record.records[-1]['epoch']}:")
         console().print(tables.numbers_table(record))
+    for line in tables.evaluation_lines(record):
+        print(line)
     if log and record.status != "complete":
         print(tables.log_tail(log))
 

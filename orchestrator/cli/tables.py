@@ -89,6 +89,19 @@ def _shown_fields(trial: TrialRecord) -> dict[str, tuple[Place, Field]]:
     return columns
 
 
+def evaluation_lines(trial: TrialRecord) -> list[str]:
+    """A line for each evaluation: `evaluation all: dev_score 0.6630  sst 0.5120 (1,101 examples)`"""
+    lines = []
+    for name, record in sorted(trial.evaluations.items()):
+        values = [] if record["dev_score"] is None else [f"dev_score {record['dev_score']:.4f}"]
+        values += [
+            f"{task} {of['dev_metric']:.4f} ({of['examples']:,} examples)"
+            for task, of in record["tasks"].items()
+        ]
+        lines.append(printable(f"evaluation {name}: {'  '.join(values)}"))
+    return lines
+
+
 def numbers_table(trial: TrialRecord) -> Table:
     """Every number of a trial's last epoch: a line each; columns for the epoch as a whole, for its
     tasks and its phases."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
@@ -137,11 +136,7 @@ def _choices(
         groups = choose(trials, top)
     if not groups:
         raise UserError(f"no complete trial in {ledger.folder.path}; name others with --trials")
-    # The data may have moved: the sweep file's folders are newer than the trials'.
-    of_spec = (listing.resolved_spec(ledger).get("base") or {}).get("data") or {}
-    where = {key: of_spec[key] for key in ("root", "cache") if isinstance(of_spec.get(key), str)}
-    if data is not None:
-        where["root"] = os.path.expanduser(data)
+    where = listing.data_folders(ledger, data)
     return ready(groups, where, threads=threads, device=device, surgery=surgery)
 
 

@@ -23,12 +23,14 @@ class SweepTrials:
         confirming: of the confirming stage.
         left_out: how many trials have another number, from before the sweep was extended.
         unreadable: trial id -> why it cannot be read.
+        scored_on: which dev examples the scores are on, as a sentence; empty if nothing is to say.
     """
 
     trials: list[TrialRecord]
     left_out: int
     unreadable: dict[str, str]
     confirming: list[TrialRecord] = field(default_factory=list)
+    scored_on: str = ""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class SweepComparison:
     def notes(self) -> list[str]:
         """What a reader of the methods' numbers must know."""
         notes = list(self.methods.notes) if self.methods else []
+        if self.chosen.scored_on:
+            notes.insert(0, self.chosen.scored_on)
         if self.methods and self.methods.frontier_problem:
             notes.append(f"No frontier of score against minutes: {self.methods.frontier_problem}.")
         if self.chosen.left_out:
@@ -63,6 +67,7 @@ def trials_of(ledger: Ledger) -> SweepTrials:
 
     from orchestrator.ledger import listing
     from orchestrator.ledger.current import confirming, current, searched
+    from orchestrator.ledger.evaluations import on_equal_examples, whole_dev_note
     from orchestrator.spec.models import SweepSpec
 
     reading = ledger.read()
@@ -71,9 +76,12 @@ def trials_of(ledger: Ledger) -> SweepTrials:
         trials = current(spec, reading.trials)
     except ValidationError:  # the right number of epochs is unknown
         trials = reading.trials
+    left_out = len(reading.trials) - len(trials)
+    compared = on_equal_examples(trials)
     return SweepTrials(
-        searched(trials), len(reading.trials) - len(trials), reading.unreadable, confirming(trials)
-    )
+        searched(compared), left_out, reading.unreadable, confirming(compared),
+        whole_dev_note(compared, trials),
+    )  # fmt: skip
 
 
 def compare_sweep(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.ledger.evaluations import last_record
 from orchestrator.ledger.labels import labels
 from trainer.metrics import FIRST_CLOCK, Place, clock_of, dotted, of_trial
 
@@ -69,7 +70,7 @@ class Row:
         metrics: the name of each task's metric.
         contended: whether something else ran on the device meanwhile; None if unknown for a trial.
         clocks: the versions of the clock that measured its minutes.
-        records: the records of each trial's epochs.
+        records: the records of each trial's epochs, the last with the scores that are compared.
     """
 
     config_id: str
@@ -143,7 +144,7 @@ def compare(trials: Iterable[TrialRecord]) -> Comparison:
 
 def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
     group = sorted(group, key=lambda trial: int(trial.config["seed"]))
-    last = [trial.records[-1] for trial in group]
+    last = [last_record(trial) for trial in group]
     minutes = [_mean([r["minutes_per_epoch"] for r in t.records]) for t in group]
     examples = [_mean([r["examples"] for r in t.records]) for t in group]
     contended = {record["contended"] for trial in group for record in trial.records}
@@ -167,7 +168,7 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
         threads=sorted({str(trial.identity.get("threads", "unknown")) for trial in group}),
         clocks=sorted({clock_of(record) for trial in group for record in trial.records}),
         basis={key: value_of(group[0]) for key, value_of in BASIS.items()},
-        records=[trial.records for trial in group],
+        records=[[*trial.records[:-1], record] for trial, record in zip(group, last, strict=True)],
     )
 
 

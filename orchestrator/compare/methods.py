@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.configurations import BASIS
 from orchestrator.errors import UserError
+from orchestrator.ledger.evaluations import last_record
 from orchestrator.ledger.labels import label_value, method_of
 from trainer.config import TrainConfig, field_at, fields_of
 
@@ -121,8 +122,12 @@ class Method:
 
 
 def last_metric(trial: TrialRecord, metric: str) -> float:
-    """The last epoch's `dev_score`, `dev_mean` or a task's metric on the whole dev set."""
-    return recorded_metric(trial.records[-1], metric)
+    """The last epoch's `dev_score`, `dev_mean` or a task's metric.
+
+    It is on the whole dev sets (evaluation `all`) if the trial has those scores, else on the dev
+    sets of its epochs.
+    """
+    return recorded_metric(last_record(trial), metric)
 
 
 def recorded_metric(record: Mapping[str, Any], metric: str) -> float:

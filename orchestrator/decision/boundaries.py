@@ -4,8 +4,8 @@ Looking again and again at growing data errs more often than one look.  The erro
 make, alpha, is therefore spent over the looks: by look k, at most alpha_k in all.
 
 - Lan, K. K. G. and DeMets, D. L. (1983). Discrete sequential boundaries for clinical trials.
-  Biometrika 70, 659-663.  Alpha is spent as a function of information, so that a look that has fewer
-  pairs than planned only needs its own boundary.
+  Biometrika 70, 659-663.  The boundary of a look follows from what earlier looks knew and from the
+  alpha that may be spent by now, so that looks need not come as planned.
 - Armitage, P., McPherson, C. K. and Rowe, B. C. (1969). Repeated significance tests on accumulating
   data. Journal of the Royal Statistical Society A 132, 235-244.  The recursive integration.
 - Jennison, C. and Turnbull, B. W. (2000). Group Sequential Methods with Applications to Clinical
@@ -24,8 +24,9 @@ from functools import lru_cache
 
 import numpy as np
 
-#: Nodes of the Gauss-Legendre rule for each look, and the most where looks are very close.
-_NODES, _MOST_NODES = 128, 1024
+#: The integral over a look is made of Gauss-Legendre rules with so many nodes: at least two, more
+#: where looks are close.
+_NODES, _FEWEST_RULES, _MOST_RULES = 32, 2, 24
 #: The integral ends this many standard deviations below the mean.
 _FAR = 8.5
 #: A look that may spend less than this cannot stop.
@@ -104,8 +105,8 @@ class _Scores:
         self._truth = truth
         # Several nodes to each standard deviation of the shortest step between two looks.
         steps = [(b - a) / b for a, b in zip(information, information[1:], strict=False)]
-        wanted = math.ceil(40 / math.sqrt(max(1e-9, min(steps, default=1.0))))
-        self._nodes, self._node_weights = _rule(min(_MOST_NODES, max(_NODES, wanted)))
+        rules = math.ceil(40 / _NODES / math.sqrt(max(1e-9, min(steps, default=1.0))))
+        self._nodes, self._node_weights = _rule(min(_MOST_RULES, max(_FEWEST_RULES, rules)))
         self._information = 0.0
         #: Where S_(k-1) may be, and the probability at each place.
         self._places = np.zeros(1)
@@ -156,8 +157,11 @@ class _Scores:
 
 
 @lru_cache(maxsize=32)
-def _rule(nodes: int) -> tuple[np.ndarray, np.ndarray]:
-    return np.polynomial.legendre.leggauss(nodes)
+def _rule(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes and weights on (-1, 1), from `count` rules side by side."""
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    starts = np.arange(count)[:, None] * 2 / count - 1
+    return (starts + (nodes + 1) / count).ravel(), np.tile(weights / count, count)
 
 
 def student(bound: float, df: float) -> float:

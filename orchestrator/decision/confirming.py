@@ -17,6 +17,7 @@ from orchestrator.decision.looks import Design, Look
 from orchestrator.decision.pairs import Pair, judged, pairs_of
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import CONFIRM, confirming, current, searched
+from orchestrator.ledger.evaluations import on_equal_examples
 from orchestrator.preflight.decision import next_number
 from orchestrator.scheduling.job_queue import Job
 from orchestrator.spec.decide import DecideSpec, ResolvedDecision
@@ -223,7 +224,7 @@ class Confirming:
 
     def stage(self) -> Stage:
         """The stage as the ledger has it now."""
-        trials = current(self._spec.to_dict(), self._ledger.trials())
+        trials = on_equal_examples(current(self._spec.to_dict(), self._ledger.trials()))
         return Stage(self._ledger, self._spec, self._decision, trials)
 
     def is_open(self) -> bool:

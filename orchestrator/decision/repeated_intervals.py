@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -20,11 +19,14 @@ from orchestrator.decision.boundaries import critical_values, power_spending, st
 
 #: alpha spent by a share t of the planned pairs is alpha * t^power.  The test of 0 spends early,
 #: because large differences show after few pairs.  The tests of the margin spend later.
-ZERO_POWER = 0.5
+ZERO_POWER = 0.4
 MARGIN_POWER = 1.0
 #: Boundaries are computed for s^2 / sigma^2 on a grid with this step, rounded down, and at most 1.
 #: A smaller ratio means looks that depend less on each other, and so higher boundaries.
 _RATIO_STEP, _LEAST_RATIO = 1.3, 1e-3
+#: Below this many degrees of freedom nothing is concluded, and from the second number on alpha is
+#: spent as planned.
+FEWEST_DF, ENOUGH_DF = 4.0, 9.0
 #: The fewest pairs from which anything is concluded.
 FEWEST = 2
 
@@ -51,6 +53,8 @@ class Variance:
 
     def half_width(self, bound: float, count: float) -> float:
         """Boundary times standard error of the estimate from `count` pairs."""
+        if not math.isfinite(bound):
+            return math.inf
         variance = self.of_estimate(count)
         df = self.df + count - self.count
         if self.pairs > 0:
@@ -75,13 +79,13 @@ class HalfWidths:
 
 
 def half_widths(
-    counts: Sequence[int],
-    planned: Sequence[int],
+    counts: tuple[int, ...],
+    planned: tuple[int, ...],
     levels: tuple[float, float],
     variance: Variance,
-    first: int,
-) -> list[HalfWidths]:
-    """Half widths at the looks from number `first` (from 0) on.
+    number: int,
+) -> HalfWidths:
+    """Half widths of the intervals at a look (from 0).
 
     Args:
         counts: pairs at each look; those still to come are expected.
@@ -89,15 +93,25 @@ def half_widths(
         levels: one-sided levels of the test of 0 and of the tests of the margin.
         variance: as known now.
     """
-    widths = []
+    count, ratio = counts[number], variance.ratio
+    trust = trusted_share(variance.df + count - variance.count)
     zero, margin = (
-        _boundaries(tuple(counts), tuple(planned), level, power, variance.ratio)
+        _boundaries(counts, planned, level * trust, power, ratio)[number]
         for level, power in zip(levels, (ZERO_POWER, MARGIN_POWER), strict=True)
     )
-    for number in range(first, len(counts)):
-        half = [variance.half_width(each[number], counts[number]) for each in (zero, margin)]
-        widths.append(HalfWidths(*half))
-    return widths
+    return HalfWidths(variance.half_width(zero, count), variance.half_width(margin, count))
+
+
+def trusted_share(df: float) -> float:
+    """The share of alpha that may be spent while the variance has these degrees of freedom.
+
+    Student's t is right for normal data only.  With few degrees of freedom, skewed data produce
+    samples that are close together and far from the mean too often.
+    """
+    if df < FEWEST_DF:
+        return 0.0
+    share = min(1.0, df / ENOUGH_DF) ** 2
+    return math.floor(share * 50) / 50
 
 
 @lru_cache(maxsize=4096)
@@ -106,8 +120,8 @@ def _boundaries(
 ) -> tuple[float, ...]:
     """Boundaries of Z at each look, infinite where a look has too few pairs.
 
-    Alpha is spent by the share of planned pairs, so that lost pairs save nothing for later.  Where a
-    look brought no new pair, it replaces the look before.
+    Alpha is spent by the share of planned pairs, so that lost pairs save nothing for later.  A
+    look that brought no new pair replaces the look before.
     """
     usable = [
         number

@@ -17,6 +17,7 @@ from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.listing import resolved_spec
 from orchestrator.ledger.timing_sessions import FOLDER
 from trainer.config import DataConfig
+from trainer.storage.evaluations import evaluation_name, evaluation_predictions, names_of
 from trainer.storage.trial_directory import predictions_name, record_name
 
 _ANALYSIS = "analysis.json"
@@ -36,9 +37,9 @@ def pack(ledger: Ledger) -> Packed:
     """The sweep as a tar.xz with one folder, `<name>/`, which the reading commands accept.
 
     It has the resolved sweep file without `tracking` (which may name databases), the timing
-    sessions, and of every trial the config, epochs, end, analysis (without sentences) and the dev
-    predictions of the last epoch.  It has no checkpoints, no logs, no paths of this machine and no
-    sentences.  The same sweep gives the same bytes.
+    sessions, and of every trial the config, epochs, end, analysis (without sentences), the dev
+    predictions of the last epoch, and evaluations.  It has no checkpoints, no logs, no paths of
+    this machine and no sentences.  The same sweep gives the same bytes.
     """
     trials = sorted(trial.trial_id for trial in ledger.trials())
     sink = io.BytesIO()
@@ -71,6 +72,9 @@ def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
         names = ["config.json", *(record_name(n) for n in range(1, epochs + 1)), "end.json"]
         contents = {name: directory.read(name) for name in (*names, predictions_name(epochs))}
         contents[_ANALYSIS] = _without_sentences(directory.read(_ANALYSIS))
+        for each in names_of(directory):
+            for name in (evaluation_name(each), evaluation_predictions(each)):
+                contents[name] = directory.read(name)
         if (described := directory.config()) is not None:
             described["config"] = _elsewhere(described.get("config"))
             contents["config.json"] = _json(described)

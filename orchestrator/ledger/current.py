@@ -7,10 +7,12 @@ configuration of each compared method on fresh seeds (orchestrator.decision).
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.ledger.ledger import TrialRecord
 from trainer.config import TrainConfig
+
+if TYPE_CHECKING:
+    from orchestrator.ledger.ledger import TrialRecord
 
 
 def fixed_epochs(spec: dict[str, Any]) -> int | None:

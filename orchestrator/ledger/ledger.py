@@ -7,11 +7,12 @@ import os
 import re
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from orchestrator.ledger.evaluations import evaluations_of
 from trainer.config import TrainConfig, check
 from trainer.metrics import EPOCH, Kind, Must, is_number, summarise, value_of_trial
 from trainer.storage.folder import Folder
@@ -43,6 +44,8 @@ class TrialRecord:
     reason: str
     summary: dict[str, Any]
     path: str
+    #: By name, the scores on other examples (orchestrator.ledger.evaluations).
+    evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @cached_property
     def train_config(self) -> TrainConfig:
@@ -148,6 +151,7 @@ class Ledger:
                 return "config.json: is not a JSON object" if started else None
             records, wrong = directory.history()
             end = directory.end()
+            evaluations = evaluations_of(directory, records) if end is not None else {}
         except OSError as error:
             return f"{error.filename or directory.path}: {error.strerror or error}"
         config = stored.pop("config", None)
@@ -171,6 +175,7 @@ class Ledger:
             reason=printable(end["reason"]),
             summary=end["summary"] or summarise(records),
             path=directory.path,
+            evaluations=evaluations,
         )
         trial.__dict__["train_config"] = train_config  # fills the cached property
         return trial

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -55,6 +56,19 @@ def resolved_spec(ledger: Ledger) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, RecursionError, YamlError):
         return {}
     return json_value(value) if isinstance(value, dict) else {}
+
+
+def data_folders(ledger: Ledger, root: str | None = None) -> dict[str, str]:
+    """Where the data of a sweep are today: `root` and `cache`, where they are known.
+
+    The sweep file's folders are newer than the trials'.
+
+    Args:
+        root: the folder of the data, if the user names one.
+    """
+    of_spec = (resolved_spec(ledger).get("base") or {}).get("data") or {}
+    where = {key: of_spec[key] for key in ("root", "cache") if isinstance(of_spec.get(key), str)}
+    return where if root is None else {**where, "root": os.path.expanduser(root)}
 
 
 def question(ledger: Ledger) -> str:

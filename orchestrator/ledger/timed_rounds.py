@@ -44,9 +44,14 @@ class TimedStretch(Measured):
 
 
 class TimedRound(Measured):
-    """`trainer.step_timing.Round`; its turns by config id."""
+    """`trainer.step_timing.Round`; its turns by config id.
+
+    `order` has the config ids in the order of their turns.  It is empty in sessions of earlier
+    versions, where every round had the order of the session's `configs`.
+    """
 
     number: int
     contended: bool | None
     foreign_load: float | None
     turns: dict[str, list[TimedStretch]]
+    order: list[str] = Field(default_factory=list)

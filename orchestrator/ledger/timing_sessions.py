@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from orchestrator.ledger.timed_rounds import Measured, TimedConfig, TimedRound, TimedStretch
-from orchestrator.ledger.timing_intervals import Interval, mean_interval
+from orchestrator.ledger.timing_intervals import Interval, mean_interval, ratio_interval
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
@@ -64,6 +64,8 @@ class Session(Measured):
     versions: dict[str, str]
     rounds_wanted: int
     steps: int
+    #: Of the rounds' orders; None in sessions of earlier versions.
+    seed: int | None = None
     configs: list[TimedConfig] = Field(min_length=1)
     #: In the order of their measurement, with the contended ones.
     rounds: list[TimedRound] = Field(min_length=1)
@@ -112,14 +114,15 @@ class Session(Measured):
         """From the quiet rounds; from all rounds if nothing can be claimed (`problem`)."""
         parts = [self._parts(each, config_id) for each in self._used]
         return Minutes(
-            minutes=mean_interval([self._minutes[config_id]]),
+            minutes=mean_interval(self._minutes[config_id]),
             parts={name: statistics.fmean(each[name] for each in parts) for name in parts[0]},
             examples=math.fsum(phase.examples for phase in self.config(config_id).phases),
         )
 
     def ratio(self, config_id: str, to: str) -> Interval:
-        """Minutes per epoch of one configuration over those of another, paired by round."""
-        return mean_interval([self._minutes[config_id], self._minutes[to]])
+        """Minutes per epoch of one configuration over those of another: the geometric mean of
+        the rounds' ratios."""
+        return ratio_interval(self._minutes[config_id], self._minutes[to])
 
     def ratios(self, baseline: str = "") -> dict[tuple[str, str], Interval]:
         """The ratio of every pair, the later over the earlier; with `baseline`, all others over it.

@@ -46,11 +46,9 @@ class ConfirmQueue(JobQueue):
             self.done += 1
 
     def _begin_look(self) -> None:
-        jobs = self._next_look()
-        self._over = not jobs
-        for job in jobs:
-            if job.trial_id in self._trials:
-                continue
+        new = [job for job in self._next_look() if job.trial_id not in self._trials]
+        self._over = not new  # a look without a new trial would be taken for ever
+        for job in new:
             self._trials[job.trial_id] = None
             if self.ledger.end(job.trial_id) is not None:
                 self.done += 1

@@ -74,6 +74,17 @@ class DecideSpec(Model):
         """The method that the others are compared with."""
         return self.compare[-1]
 
+    def budget_minutes(self, search_minutes: float, pair_minutes: float) -> float:
+        """Trial-minutes that confirming may take.
+
+        Args:
+            search_minutes: what the search has taken.
+            pair_minutes: what one pair takes.
+        """
+        if self.budget.hours is not None:
+            return 60 * self.budget.hours
+        return max(self.budget.share * search_minutes, self.looks[0] * pair_minutes)
+
     @property
     def challengers(self) -> list[str]:
         """The methods that are compared with the baseline."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator.spec.models import SweepSpec
@@ -60,11 +60,12 @@ def size(spec: SweepSpec) -> str:
     )
 
 
-def lines(spec: SweepSpec, host: str = "") -> Iterator[str]:
+def lines(spec: SweepSpec, host: str = "", confirming: Iterable[str] = ()) -> Iterator[str]:
     """`plan` as text.
 
     Args:
         host: a line about precision and device on this host.
+        confirming: lines about what follows the search.
     """
     planned = plan(spec)
     yield f"{spec.name}: {size(spec)}, seeds {', '.join(map(str, spec.search.seeds))}"
@@ -101,6 +102,7 @@ def lines(spec: SweepSpec, host: str = "") -> Iterator[str]:
             f"scheduler: {scheduler.name} stops weak trials on {_ranked_by(spec)} after "
             f"{scheduler.grace_epochs} epochs, keeping 1 of {scheduler.reduction_factor}"
         )
+    yield from confirming
     resources = spec.resources
     yield (
         f"resources: {resources.cpu:g} cpu and {resources.gpu:g} gpu per trial, "

@@ -8,9 +8,9 @@ from cluster import Cluster
 from seen import asked, commits, nodes, orch, scan, wait_for, whole
 
 SWEEP = ("search_spaces/arrp.yaml", "--profile", "embedded")
-NAME, TRIALS, EPOCHS = "arrp-embedded", 16, 4
+NAME, TRIALS, EPOCHS = "arrp-embedded", 12, 4
 _MORE = (
-    "--set", "base.epochs=4", "--set", "resources.max_concurrent=4",
+    "--set", "base.epochs=4", "--set", "decide=null", "--set", "resources.max_concurrent=4",
     "--set", "tracking.report=false",
 )  # fmt: skip
 #: What `cluster-sweep` adds.

@@ -147,9 +147,25 @@ def test_a_session_is_written_once_and_read_back(sweep: Ledger, tmp_path: Path) 
         assert sum(found.parts.values()) == pytest.approx(found.minutes.value)
         assert 0 < found.minutes.low <= found.minutes.value <= found.minutes.high
     assert json.loads(json.dumps(session.to_dict(), allow_nan=False))["ratios"]
+    ids = sorted(choice.config_id for choice in choices)
+    assert all(sorted(each.order) == ids for each in session.rounds)
     before = Path(path).read_bytes()
     time_in_turn(ledger, choices, Effort(5, 1), said.append)
     assert Path(path).read_bytes() == before and len(timings(ledger)) == 2
+    assert len({each.seed for each in timings(ledger)}) == 2  # another order for each session
+
+
+def test_a_session_of_an_earlier_version_is_read(sweep: Ledger, tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "s")
+    path, session = time_in_turn(ledger, ready(choose(sweep.trials()), {}), Effort(5, 1))
+    content = json.loads(Path(path).read_bytes())
+    del content["seed"]
+    for each in content["rounds"]:
+        del each["order"]
+    Path(path).write_text(json.dumps(content))
+    (read,) = timings(ledger)
+    assert read.seed is None and read.rounds[0].order == []
+    assert read.ratios() == session.ratios()
 
 
 def test_a_session_that_is_broken_off_leaves_nothing(sweep: Ledger, tmp_path: Path) -> None:

@@ -124,6 +124,10 @@ class TrainConfig:
     #: Predict the whole test sets after the last epoch.
     predict_test: bool = field(default=True, metadata={"runtime": True})
 
+    #: After the last epoch, score the model on the whole dev sets (`all`), or only on those of the
+    #: epochs (`dev`), which `data.dev_limit` may make smaller.
+    evaluate_at_end: str = field(default="dev", metadata=one_of("dev", "all") | {"runtime": True})
+
     seed: int = field(default=0, metadata=in_range(0, 2**31))
     device: str = field(default="auto", metadata=one_of("auto", "cpu", "cuda") | {"runtime": True})
     #: CPU threads; 0: torch decides.  A resume is exact to the bit for a fixed number.

@@ -14,7 +14,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,32 @@ def prepare(config: TrainConfig) -> Corpus:
     return Corpus(splits, tokenizer.get_vocab_size())
 
 
+def whole_dev(config: TrainConfig) -> dict[str, Split]:
+    """The dev split of every task that has one, without `data.dev_limit`.
+
+    Raises as `prepare`.
+    """
+    whole = replace(config, data=replace(config.data, dev_limit={}))
+    tokenizer = tokenizer_of(config)
+    opened = {task.name: _open_split(whole, task, "dev", tokenizer) for task in config.task_list}
+    return {name: split for name, split in opened.items() if split is not None}
+
+
+def split_of_file(path: Path, task: Task, config: TrainConfig) -> Split:
+    """A labelled split of a file that the config does not name.
+
+    Raises:
+        DataError: the file cannot be used.
+    """
+    examples = read_examples(path, task, labelled=True)
+    if not examples.texts:
+        left_out = dict(examples.dropped) or "none"
+        raise DataError(f"{path}: no usable row for task {task.name}; left out: {left_out}")
+    pair = config.pair_of(task.name) if task.is_pair else DEFAULT_PAIR_MODE
+    table = encode(examples, tokenizer_of(config), config.data.max_length, pair)
+    return _split_of(task, pair, table, None)
+
+
 def split_of(
     texts: Sequence[Sequence[str]], task: Task, config: TrainConfig, tokenizer: Tokenizer
 ) -> Split:
@@ -186,6 +212,25 @@ def stats(config: TrainConfig) -> dict[str, dict[str, dict[str, Any]]]:
         name: {split: _split_stats(part) for split, part in splits.items()}
         for name, splits in corpus.splits.items()
     }
+
+
+def dev_sizes(config: TrainConfig) -> dict[str, int]:
+    """The number of dev examples of each task, without `dev_limit`.  Nothing is tokenised.
+
+    Raises `DataError` if a file is missing or cannot be read.
+    """
+    sizes = {}
+    for task in config.task_list:
+        if config.generates(task.name) and task.dev:
+            sizes[task.name] = synthetic.DEV_SIZES[task.name]
+            continue
+        path = _path(config, task, "dev")
+        if path is not None and not path.is_file():
+            raise DataError(missing_file(path, task))
+        examples = _examples(config, task, "dev") if path is not None else None
+        if examples is not None:
+            sizes[task.name] = len(examples.ids)
+    return sizes
 
 
 def _split_stats(split: Split) -> dict[str, Any]:

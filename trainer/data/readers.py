@@ -62,6 +62,13 @@ def read_examples(path: Path, task: Task, *, labelled: bool) -> Examples:
     return collect(rows, task, labelled=labelled)
 
 
+def header_of(path: Path) -> list[str]:
+    """The names of a file's columns.  Raises `DataError`."""
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file")
+    return _parquet_rows(path, [])[0] if path.suffix == ".parquet" else _text_rows(path)[0]
+
+
 def missing_file(path: Path, task: Task) -> str:
     """The message if a task's file does not exist."""
     problem = "the folder does not exist"

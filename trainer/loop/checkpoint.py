@@ -12,9 +12,12 @@ from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.smart import Smart
 from trainer.model.heads import MultitaskModel
+from trainer.storage.evaluations import WEIGHTS
 from trainer.storage.trial_directory import TrialDirectory, checkpoint_name
 
-WEIGHTS, OPTIMIZER, SLOW = "weights.safetensors", "optimizer.safetensors", "slow.safetensors"
+__all__ = ["WEIGHTS", "TrialState", "restore", "snapshot"]
+
+OPTIMIZER, SLOW = "optimizer.safetensors", "slow.safetensors"
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from trainer.loop.device import DTYPES, choose_device, reset_peak_memory, resolv
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.error_analysis import analysis_file, leaderboard_file
 from trainer.loop.evaluation import Predictions, evaluate
+from trainer.loop.extra_evaluation import Trained
 from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.step import Stepper, groups_of
@@ -197,6 +198,11 @@ class Run:
             )
             for name, part in self.splits(split).items()
         }
+
+    def trained(self, epoch: int, weights: str) -> Trained:
+        """The model after an epoch; `weights` is the sha256 of its checkpoint's weights."""
+        self.parameters.refresh()
+        return Trained(self.model, self.config, self.device, self.precision, epoch, weights)
 
     def splits(self, split: str) -> dict[str, Split]:
         """That split of every task that has it."""

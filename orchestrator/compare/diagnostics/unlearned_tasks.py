@@ -46,15 +46,20 @@ def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
                 continue
             metric = task_metrics.metric_of(task)
             guesses[task.name] = guess = metric.guess(labels)
-            first = [recorded_metric(trial.records[0], task.name) for trial in trials]
-            last = [last_metric(trial, task.name) for trial in trials]
-            before, after = statistics.fmean(first), statistics.fmean(last)
-            guess_error, error = (
-                math.sqrt(metric.sampling_variance(value, len(labels))) for value in (guess, before)
+            final = statistics.fmean(last_metric(trial, task.name) for trial in trials)
+            guess_error = math.sqrt(metric.sampling_variance(guess, len(labels)))
+            if final <= guess + guess_error:
+                guessed.setdefault(task.name, []).append(f"{fit.method.name} {final:.3f}")
+                continue
+            # Both on the dev sets of the epochs.
+            first, last = (
+                [recorded_metric(trial.records[place], task.name) for trial in trials]
+                for place in (0, -1)
             )
-            if after <= guess + guess_error:
-                guessed.setdefault(task.name, []).append(f"{fit.method.name} {after:.3f}")
-            elif before - after > _CLEAR * error and all(map(operator.lt, last, first)):
+            before, after = statistics.fmean(first), statistics.fmean(last)
+            size = _dev_size(trials[0], task.name) or len(labels)
+            error = math.sqrt(metric.sampling_variance(before, size))
+            if before - after > _CLEAR * error and all(map(operator.lt, last, first)):
                 fall = f"{fit.method.name} {before:.3f} to {after:.3f}"
                 fallen.setdefault(task.name, []).append(fall)
     return [
@@ -71,3 +76,11 @@ def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
 
 def _trained(trial: TrialRecord, task: str) -> bool:
     return any(record["tasks"].get(task, {}).get("examples") for record in trial.records)
+
+
+def _dev_size(trial: TrialRecord, task: str) -> int:
+    """The number of dev examples in each epoch; 0 if it is not recorded."""
+    size = trial.identity.get("rows", {})
+    for key in (task, "dev", "rows"):
+        size = size.get(key) if isinstance(size, dict) else None
+    return size if type(size) is int else 0

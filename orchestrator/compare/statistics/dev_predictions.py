@@ -11,8 +11,10 @@ import numpy as np
 
 from orchestrator.compare.methods import last_metric
 from orchestrator.errors import first_line
+from orchestrator.ledger.evaluations import ALL, has_all
 from trainer.config.tasks import Task
 from trainer.loop.task_metrics import metric_of
+from trainer.storage.evaluations import evaluation_predictions, predictions_of
 from trainer.storage.folder import StoreError
 from trainer.storage.trial_directory import predictions_name
 
@@ -115,13 +117,18 @@ def _metric(task: Task, outcomes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def read_columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]]:
-    """Task -> columns id, label and prediction after the last epoch. Raises `PredictionsError`."""
+    """Task -> columns id, label and prediction after the last epoch. Raises `PredictionsError`.
+
+    They are those on which `last_metric` is computed.
+    """
     import pyarrow as pa  # slow to load, and not every trial has predictions
     import pyarrow.parquet as pq
 
-    name = predictions_name(len(trial.records))
+    directory = ledger.directory(trial.trial_id)
+    whole = trial.evaluations[ALL] if has_all(trial) else None
+    name = evaluation_predictions(ALL) if whole else predictions_name(len(trial.records))
     try:
-        content = ledger.directory(trial.trial_id).read(name)
+        content = predictions_of(directory, ALL, whole) if whole else directory.read(name)
         if content is None:
             raise PredictionsError(f"{trial.trial_id}: {name} is missing")
         wanted = ["task", "id", "label", "prediction"]

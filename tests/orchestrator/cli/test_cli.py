@@ -30,7 +30,7 @@ from tests.support.paths import ROOT
 from trainer.metrics import FIRST_CLOCK, FIRST_CLOCK_NOTE
 
 COMMANDS = [
-    "sweep", "validate", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
+    "sweep", "validate", "plan", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
     "doctor", "data stats",
 ]  # fmt: skip
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -82,7 +82,7 @@ def test_the_example_in_the_help_works(command: str, place: Path) -> None:
 def test_the_example_of_sweep_names_its_trials_in_a_dry_run(place: Path) -> None:
     answer = orch(*example_of("sweep"), "--dry-run", cwd=place)
     assert answer.returncode == 0, answer.stderr
-    assert "8 configurations x 2 seeds = 16 trials" in answer.stdout
+    assert "6 configurations x 2 seeds = 12 trials" in answer.stdout
     assert "does not act: lambda (sampler round_robin does not use lambda)" in answer.stdout
     assert "lambda: 0.1 to 1.0, where sampler is arrp" in answer.stdout
     assert "precision: fp32 (as configured), device: " in answer.stdout

@@ -124,9 +124,8 @@ def test_what_decides_nothing_may_still_change(tmp_path: Path) -> None:
 
 def test_reopening_drops_the_decision_but_no_trial(tmp_path: Path) -> None:
     ledger = Ledger(str(tmp_path), "s")
-    start(ledger, sweep(decided=True).model_copy(
-        update={"resolved": ResolvedSpec.model_validate({"precision": "fp32", "decision": DECISION})}
-    ))  # fmt: skip
+    resolved = ResolvedSpec.model_validate({"precision": "fp32", "decision": DECISION})
+    start(ledger, sweep().model_copy(update={"resolved": resolved}))
     trials = [confirm(tmp_path, 3, 1), confirm(tmp_path, 4, 2)]
     assert next_number(ledger.trials()) == 2
     assert reopen(ledger, ledger.trials()) == (

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from orchestrator.spec import SweepSpec, load_spec
+from orchestrator.spec.decide import DecideSpec
 from orchestrator.spec.models import ResourcesSpec
 from tests.support.paths import ROOT
 from trainer.config import ConfigError
 
+STUDY = str(ROOT / "search_spaces" / "study.yaml")
 ARRP = str(ROOT / "search_spaces" / "arrp.yaml")
 
 GOOD = """\
@@ -315,10 +317,32 @@ def test_the_embedded_profile_tries_every_sampler_in_at_least_12_trials() -> Non
     spec = load_spec(ARRP, "embedded")
     samplers: list[Any] = [entry["sampler"] for entry in spec.enqueue]
     assert set(samplers) == {"annealed", "arrp", "proportional", "round_robin"}
-    # Entries differ from each other; what the search proposes beyond them may repeat one.
-    assert len(spec.enqueue) * len(spec.search.seeds) >= 12
+    frozen = {entry["freeze"] for entry in spec.enqueue if entry["sampler"] == "arrp"}
+    assert frozen == {"none", "encoder"}
+    assert spec.search.num_trials * len(spec.search.seeds) >= 12
     assert spec.search.num_trials > len(spec.enqueue)
     assert spec.resources.gpu == 0
+
+
+def test_the_embedded_profile_has_the_proportions_of_the_paper() -> None:
+    """P0's Table 4: 6040 examples in the smallest task, B = 56000 for annealed, 24000 for ARRP."""
+    spec = load_spec(ARRP, "embedded")
+    epoch = 3 * spec.base["data"]["size"]  # of round robin
+    shares = {entry["sampler"]: entry["B"] / epoch for entry in spec.enqueue if "B" in entry}
+    assert shares["annealed"] == pytest.approx(56000 / (3 * 6040), rel=0.01)
+    assert shares["arrp"] == pytest.approx(24000 / (3 * 6040), rel=0.01)
+    assert spec.decide is not None
+    assert spec.decide.looks == [3, 5]
+    assert spec.decide.compare == ["arrp", "annealed"]
+
+
+def test_the_question_is_written_out_where_it_is_asked() -> None:
+    for file, profile in ((ARRP, None), (ARRP, "cpu"), (STUDY, None), (STUDY, "cpu")):
+        decide = load_spec(file, profile).decide
+        assert decide is not None
+        assert decide == DecideSpec(), "the written keys are those of the reference"
+        written = {"compare", "ask", "metric", "margin", "looks", "budget"}
+        assert decide.model_fields_set == written
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,189 @@
+"""`orch plan`: what fresh seeds can decide, and what that costs, before compute is spent."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.cli.terminal import Json, Out, Overrides, Patience, Profile, console, print_json
+
+if TYPE_CHECKING:
+    from orchestrator.decision.power_plan import Plan, Row
+    from orchestrator.ledger import Ledger
+    from orchestrator.spec import SweepSpec
+
+WIDTH = 80
+
+
+def plan_sweep(
+    what: Annotated[
+        str, typer.Argument(metavar="FILE|SWEEP", help="A sweep file, or a sweep that has run.")
+    ],
+    margin: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, metavar="M", help="The margin, instead of decide.margin."),
+    ] = None,
+    power: Annotated[
+        float,
+        typer.Option(min=0.05, max=0.99, metavar="P", help="The wanted probability of an answer."),
+    ] = 0.8,
+    deviation: Annotated[
+        float | None,
+        typer.Option(
+            "--sd", min=0, metavar="X", help="The standard deviation between pairs, if known."
+        ),
+    ] = None,
+    pilot: Annotated[
+        bool,
+        typer.Option("--pilot", help="First train a few trials that measure the chance."),
+    ] = False,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    out: Out = "sweeps",
+    as_json: Json = False,
+) -> None:
+    """Plan the confirming stage: which margins can be decided, and with how many fresh seeds.
+
+    The chance in a comparison comes from the sweep's own trials, from a pilot, or from --sd.
+    Without any of them it is estimated from the number of dev examples.
+    """
+    from orchestrator.decision.power_plan import plan
+    from orchestrator.errors import UserError
+
+    spec, ledger = _what(what, profile, overrides or [], out)
+    if margin is not None and not 0 < margin < 1:
+        raise UserError(f"--margin {margin:g}: outside its range; allowed: above 0, below 1")
+    if pilot:
+        _run_pilot(spec, out, as_json)
+    with Patience("computing how often each margin is decided"):
+        found = plan(spec, ledger, margin=margin, power=power, deviation=deviation)
+    if as_json:
+        print_json(found.to_dict())
+    else:
+        print("\n".join(lines(found, what if os.path.isfile(what) else "")))
+
+
+def _what(
+    what: str, profile: str | None, overrides: Sequence[str], out: str
+) -> tuple[SweepSpec, Ledger]:
+    """The sweep of a file or of a folder, and its ledger, which may be empty."""
+    from pydantic import ValidationError
+
+    from orchestrator.errors import UserError
+    from orchestrator.ledger import Ledger
+    from orchestrator.ledger.listing import find_sweep, resolved_spec
+    from orchestrator.spec import SweepSpec, load_spec
+
+    if os.path.isfile(what):
+        spec = load_spec(what, profile, overrides)
+        return spec, Ledger(out, spec.name)
+    if profile is not None or overrides:
+        raise UserError("--profile and --set need a sweep file, not the name of a sweep")
+    ledger = find_sweep(what, out)
+    try:
+        return SweepSpec.model_validate({"name": ledger.name, **resolved_spec(ledger)}), ledger
+    except ValidationError as error:
+        path = ledger.folder.path
+        raise UserError(f"{path}: its sweep.yaml is not valid; plan its sweep file") from error
+
+
+def _run_pilot(spec: SweepSpec, out: str, as_json: bool) -> None:
+    """Train the pilot's trials that are missing."""
+    from orchestrator.decision.pilot import pilot_of
+    from orchestrator.decision.power_plan import question_in
+    from orchestrator.sweep import run_sweep
+
+    outcome = run_sweep(pilot_of(spec, question_in(spec)), out, console(stderr=True))
+    if outcome.exit_code:
+        raise typer.Exit(outcome.exit_code)
+
+
+def lines(plan: Plan, file: str = "") -> Iterator[str]:
+    """The plan as text, at most 80 columns wide.
+
+    Args:
+        file: the sweep file, for commands; empty if the plan is of a sweep that has run.
+    """
+    yield f"{plan.name}: what fresh seeds can decide"
+    yield from _wrapped(plan.question)
+    yield ""
+    yield from _wrapped(
+        f"compared: {' and '.join(plan.compare[:-1])} with {plan.compare[-1]}, on {plan.metric}, "
+        f"margin {plan.margin:g}"
+    )
+    yield f"looks:    after {', '.join(map(str, plan.looks))} pairs of fresh seeds"
+    if plan.in_budget is not None and plan.in_budget != plan.looks:
+        cost = "" if plan.budget_minutes is None else f" ({_number(plan.budget_minutes)} minutes)"
+        which = ", ".join(map(str, plan.in_budget)) or "none"
+        yield f"budget:   looks that fit decide.budget{cost}: {which}"
+    if plan.pair_deviation is not None and plan.shared_deviation is not None:
+        yield from _chance(plan)
+        yield ""
+        yield from _table(plan)
+    for note in plan.notes:
+        yield ""
+        yield from _wrapped(note)
+    if plan.guessed:
+        yield f"    orch plan {file or plan.name} --pilot"
+
+
+def _chance(plan: Plan) -> Iterator[str]:
+    yield from _wrapped(
+        f"chance:   {plan.pair_deviation:.3g} between pairs of seeds, and "
+        f"{plan.shared_deviation:.3g} from the dev examples, which more seeds do not reduce "
+        f"(standard deviations of the difference, {plan.source})"
+    )
+    assert plan.smallest_at_all is not None
+    best = "none" if plan.smallest is None else _up(plan.smallest)
+    yield from _wrapped(
+        f"smallest margin that can be decided, with a probability of {plan.power:.0%} if the "
+        f"methods are equal: {_up(plan.smallest_at_all)} with any number of seeds, {best} with "
+        "these looks"
+    )
+
+
+def _table(plan: Plan) -> Iterator[str]:
+    yield "           answered if          pairs        trials       minutes       hours"
+    yield "   margin  equal  worse    mean  most    mean  most    mean  most    mean  most"
+    for row in plan.rows:
+        mark = ">" if row.margin == plan.margin else " "
+        yield f"{mark}{row.margin:>8g}  {_cells(row)}"
+    yield from _wrapped(
+        "equal: the methods do not differ. worse: the first one is worse by the margin. Pairs, "
+        "trials, minutes of training and hours are those of equal methods"
+        + (f", with {plan.trials_at_once} trials at once." if plan.trials_at_once > 1 else ".")
+    )
+
+
+def _cells(row: Row) -> str:
+    if not row.reachable:
+        return "out of reach with any number of seeds"
+    spans = [
+        (f"{row.mean_pairs:.1f}", str(row.most_pairs)),
+        (f"{row.trials[0]:.0f}", str(row.trials[1])),
+        *(("-", "-") if span is None else tuple(map(_number, span))
+          for span in (row.minutes, row.hours)),
+    ]  # fmt: skip
+    chances = f"{row.if_equal:>5.0%}  {row.if_worse:>5.0%}"
+    return chances + "".join(f"  {mean:>6}{most:>6}" for mean, most in spans)
+
+
+def _number(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
+
+
+def _up(value: float) -> str:
+    from orchestrator.decision.power_plan import round_up
+
+    return f"{round_up(value):g}"
+
+
+def _wrapped(text: str) -> list[str]:
+    indent = " " * 10 if text.split(":")[0] in ("compared", "chance") else ""
+    return textwrap.wrap(
+        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
