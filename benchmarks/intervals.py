@@ -8,7 +8,8 @@ Nothing is trained.  The script draws predictions of models whose true skill is 
 what `orch compare` concludes from them with the truth.
 
 Expect the tables of docs/reference/statistics.md, then one line with a JSON object.  Each finished
-row is also printed on stderr.  On two cores, the default takes an estimated 6 minutes.
+row is also printed on stderr.  On two cores, the default takes an estimated 10 minutes.  `old`
+columns show what `orch compare` printed before it was changed.
 """
 
 from __future__ import annotations
@@ -34,8 +35,24 @@ sys.path.insert(0, str(ROOT))
 from orchestrator.compare.compare_methods import compare_methods  # noqa: E402
 from orchestrator.compare.configurations import compare  # noqa: E402
 from orchestrator.compare.options import ComparisonOptions  # noqa: E402
-from orchestrator.compare.statistics.bootstrap import Seeds  # noqa: E402
-from orchestrator.compare.statistics.hypothesis_tests import p_different, p_equivalent  # noqa: E402
+from orchestrator.compare.statistics import cross_fit as cross_fitting  # noqa: E402
+from orchestrator.compare.statistics.best_of_k import expected_best  # noqa: E402
+from orchestrator.compare.statistics.bootstrap import Seeds, unseen_variance  # noqa: E402
+from orchestrator.compare.statistics.cross_fit import cross_fit, half_metrics, halves  # noqa: E402
+from orchestrator.compare.statistics.hypothesis_tests import (  # noqa: E402
+    holm,
+    judge,
+    p_different,
+    p_equivalent,
+)
+from orchestrator.compare.statistics.mixture import Mixture  # noqa: E402
+from orchestrator.compare.statistics.paired_difference import (  # noqa: E402
+    BySeed,
+    Pool,
+    mean_difference,
+    pooled,
+)
+from orchestrator.compare.statistics.pooled_variance import pair_prior  # noqa: E402
 from orchestrator.ledger import Ledger  # noqa: E402
 from orchestrator.ledger.timing_intervals import ratio_interval  # noqa: E402
 from tests.support.simulated import World, experiment, write_predicted  # noqa: E402
@@ -59,7 +76,7 @@ def covers(count: int, spread: float, taste: float, seed: int) -> Row:
     equal = experiment(rng, (_SKILL, _SKILL), count, spread, taste)
     return {
         "covers": low <= truth <= high,
-        "called different": p_different(equal.values) < 0.05,
+        "called different": p_different(equal.distribution) < 0.05,
     }
 
 
@@ -76,7 +93,7 @@ def equivalence(count: int, spread: float, inside: float, seed: int) -> Row:
     shared = rng.normal(0, error / 4)
     resampled = values + shared + rng.normal(0, error / 4, (500, 1))
     draws = Seeds(range(count), 500, rng).draws(range(count), values + shared, resampled)
-    return {"called comparable": p_equivalent(draws.values, _MARGIN) < 0.05}
+    return {"called comparable": p_equivalent(draws.distribution, _MARGIN) < 0.05}
 
 
 def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
@@ -105,7 +122,7 @@ def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
     assert comparison is not None
     naive = {standing.method: standing.naive for standing in comparison.standings}
     contrast, base = comparison.contrasts[0], naive[comparison.baseline]
-    difference = contrast.differences["dev_score"]
+    difference = contrast.differences["dev_score"]  # with its own 95 % interval
     assert base is not None and naive[contrast.method] is not None
     return {
         "naive difference": naive[contrast.method] - base,
@@ -151,6 +168,256 @@ def speed(
     }
 
 
+def scatter(rng: np.random.Generator, shape: str, size: tuple[int, ...]) -> np.ndarray:
+    """Random numbers with mean 0 and variance 1: normal, exponential or t(3)."""
+    if shape == "t(3)":
+        return rng.standard_t(3, size) / math.sqrt(3)
+    return rng.exponential(size=size) - 1 if shape == "exponential" else rng.standard_normal(size)
+
+
+def by_seed(seeds: Iterable[int], values: np.ndarray) -> BySeed:
+    """Scores without chance in the dev examples."""
+    return BySeed([*seeds], values, np.tile(values, (2, 1)))
+
+
+def pooling(count: int, tried: int, ratio: float, shape: str, seed: int) -> Row:
+    """Compare two equal methods with the variance of the pair, the methods' and the whole sweep's.
+
+    Each method has `tried` configurations, and ten more methods have one each.  The variance
+    between seeds is `ratio` for the first method and 1 for all others.
+    """
+    rng = np.random.default_rng([seed, count, tried, int(ratio)])
+    effects = 0.7 * rng.standard_normal(count)  # of the seed, the same for all
+    scales = np.sqrt([ratio] * tried + [1.0] * (tried + 10))[:, None]
+    scores = effects + scales * scatter(rng, shape, (2 * tried + 10, count))
+    one, other = (by_seed(range(count), row) for row in (scores[0], scores[tried]))
+    prior = pair_prior([dict(enumerate(row)) for row in scores])
+    row = {}
+    for name, pool in (
+        ("alone", Pool()),
+        ("pooled", pooled(scores[:tried], scores[tried : 2 * tried])),
+        ("whole sweep", Pool(prior.variance, prior.df, 1.0)),
+    ):
+        distribution = mean_difference(one, other, pool).distribution
+        row[f"different, {name}"] = p_different(distribution) < 0.05
+        row[f"half width, {name}"] = distribution.half_width(0.025)
+    return row
+
+
+def pairing(mine: str, theirs: str, correlation: float, seed: int) -> Row:
+    """Compare methods with unequal seeds, by their pairs alone (as before) and by all seeds.
+
+    `correlation` is that of two methods' scores with the same seed.
+    """
+    seeds = [[int(each) for each in text.split()] for text in (mine, theirs)]
+    rng = np.random.default_rng([seed, *seeds[0], 99, *seeds[1]])
+    effects = math.sqrt(correlation) * rng.standard_normal(10)
+    scores = effects + math.sqrt(1 - correlation) * rng.standard_normal((10, 10))
+    # Five configurations of each method, of which the first one is compared.
+    shared = sorted({*seeds[0]} & {*seeds[1]})
+    pool = pooled(scores[:5][:, shared], scores[5:][:, shared])
+    one, other = (
+        by_seed(some, row[some]) for some, row in zip(seeds, (scores[0], scores[5]), strict=True)
+    )
+    row: Row = {}
+    old = None
+    if len(shared) > 1:
+        old = mean_difference(one.of(shared), other.of(shared)).distribution
+    for name, each in (
+        ("pairs alone", old),
+        ("all seeds", mean_difference(one, other).distribution),
+        ("all seeds, pooled", mean_difference(one, other, pool).distribution),
+    ):
+        low, high = each.interval(0.95) if each else (math.nan, math.nan)
+        row[f"covers, {name}"] = low <= 0 <= high if each else math.nan
+        row[f"half width, {name}"] = (high - low) / 2
+    return row
+
+
+def unequal(tried: int, extra: int, seed: int) -> Row:
+    """Give `extra` seeds to the one of `tried` equal configurations that looks best with three."""
+    rng = np.random.default_rng([seed, tried, extra])
+    world = World.of(rng, sst=200, qqp=4, sts=20)
+    shape = tried, 3 + extra
+    ids = [f"{c}-{s}" for c in range(tried) for s in range(3 + extra)]
+    dev = world.dev_set({n: world.predictions(rng, _SKILL + rng.normal(0, 0.03)) for n in ids})
+    whole = dev.metrics(ids).reshape(*shape, -1)
+    parts = half_metrics(dev, halves(dev.sizes, rng), ids).reshape(-1, *whole.shape)
+    winner = int(whole[:, :3, 0].mean(1).argmax())
+    alone = float(whole[winner, :, 0].mean())  # nothing left to choose
+    losers = np.arange(tried) != winner
+    whole[losers, 3:] = parts[:, losers, 3:] = np.nan
+    common = np.arange(3 + extra) < 3
+    honest = cross_fit(whole, parts, "sst", dev.tasks, common=common).scores[:, 0].mean()
+    truth = world.accuracy(_SKILL)
+    return {"old difference": alone - truth, "new difference": float(honest) - truth}
+
+
+def stability(repeats: int, tried: int, seed: int) -> Row:
+    """Halve the dev set of one sweep `repeats` times, with 20 seeds of `orch compare`.
+
+    The honest difference of two methods changes with the seed.  The result is its standard
+    deviation as a share of its 95 % interval.
+    """
+    rng = np.random.default_rng([seed, tried])
+    world = World.of(rng, sst=400, qqp=480, sts=400)
+    ids = [f"{c}-{s}" for c in range(2 * tried) for s in range(3)]
+    dev = world.dev_set({n: world.predictions(rng, _SKILL + rng.normal(0, 0.01)) for n in ids})
+    whole = dev.metrics(ids).reshape(2, tried, 3, -1)
+    before, cross_fitting.REPEATS = cross_fitting.REPEATS, repeats
+    found = []
+    try:
+        for each in range(20):
+            split = halves(dev.sizes, np.random.default_rng(each))
+            parts = half_metrics(dev, split, ids).reshape(-1, *whole.shape)
+            one, other = (
+                cross_fit(whole[m], parts[:, m], "dev_score", dev.tasks).scores for m in (0, 1)
+            )
+            share = np.array([1, 1, 0.5]) / 3
+            found.append((one - other) @ share)
+    finally:
+        cross_fitting.REPEATS = before
+    by = np.array(found)  # (20, seeds)
+    difference = mean_difference(by_seed(range(3), by[0]), by_seed(range(3), np.zeros(3)))
+    width = 2 * difference.distribution.half_width(0.025)
+    return {"deviation by interval": float(by.mean(1).std(ddof=1)) / width}
+
+
+def many(comparisons: int, effect: float, seed: int) -> Row:
+    """Compare `comparisons` methods with one baseline: one differs by `effect` standard errors.
+
+    Before, p-values were counted from 2,000 draws.
+    """
+    rng = np.random.default_rng([seed, comparisons])
+    truths = np.array([effect] + [0.0] * (comparisons - 1))
+    mixtures = [Mixture(float(truth + rng.standard_normal()), 1.0) for truth in truths]
+    draws = rng.standard_normal(2000)
+    counted = []
+    for each in mixtures:
+        drawn = each.value + draws
+        tail = min(int((drawn <= 0).sum()), int((drawn >= 0).sum()))
+        counted.append(min(1.0, 2 * (tail + 1) / 2001))
+    old, new = holm(counted), judge(mixtures, 1e-9)
+    return {
+        "called different, old": old[0] < 0.05,
+        "called different, new": new[0].outcome in ("better", "worse"),
+        "any equal one called different, old": min(old[1:]) < 0.05,
+        "any equal one called different, new": any(
+            each.outcome in ("better", "worse") for each in new[1:]
+        ),
+    }
+
+
+def lines(comparisons: int, large: int, seed: int) -> Row:
+    """Print intervals beside verdicts: `large` of the differences are 4 standard errors, others 0.
+
+    A line contradicts itself if its interval and its verdict disagree about 0.  Before, all
+    intervals had 95 %.
+    """
+    rng = np.random.default_rng([seed, comparisons, large])
+    truths = np.where(np.arange(comparisons) < large, 4.0, 0.0)
+    mixtures = [Mixture(float(truth + rng.standard_normal()), 1.0) for truth in truths]
+    judged = judge(mixtures, 0.5)
+    row: Row = {}
+    for name, levels in (
+        ("old", [0.95] * comparisons),
+        ("new", [each.confidence for each in judged]),
+    ):
+        ends = [each.interval(level) for each, level in zip(mixtures, levels, strict=True)]
+        differ = [each.outcome in ("better", "worse") for each in judged]
+        row[f"any line contradicts itself, {name}"] = any(
+            (low <= 0 <= high) == different
+            for (low, high), different in zip(ends, differ, strict=True)
+        )
+        row[f"all cover, {name}"] = all(
+            low <= truth <= high for (low, high), truth in zip(ends, truths, strict=True)
+        )
+    return row
+
+
+def parts_pay(others: int, effect: float, seed: int) -> Row:
+    """Test a method with two parts among `others`, all three lines (as before) or the union alone.
+
+    The union has the better one of the two parts, which differ from the baseline by `effect`
+    standard errors.  All others are equal to the baseline.
+    """
+    rng = np.random.default_rng([seed, others])
+    values = rng.standard_normal(others)
+    parts = effect + rng.standard_normal(2)
+    union = Mixture(float(parts[int(rng.integers(2))]), 1.0)  # chosen without these examples
+    rest = [Mixture(float(value), 1.0) for value in values]
+    old = judge([union, *(Mixture(float(part), 1.0) for part in parts), *rest], 1e-9)
+    new = judge([union, *rest], 1e-9)
+    wrong = slice(0 if effect == 0 else 3, None), slice(0 if effect == 0 else 1, None)
+    return {
+        "called different, old": old[0].outcome in ("better", "worse"),
+        "called different, new": new[0].outcome in ("better", "worse"),
+        **{
+            f"any equal one called different, {name}": any(
+                each.outcome in ("better", "worse") for each in judged[where]
+            )
+            for name, judged, where in (("old", old, wrong[0]), ("new", new, wrong[1]))
+        },
+    }
+
+
+def nearly_perfect(wrong: float, count: int, seed: int) -> Row:
+    """Score models that are right about all examples but a share `wrong`, on 200 examples."""
+    rng = np.random.default_rng([seed, count])
+    right = np.repeat(rng.random(200) >= wrong, count).reshape(200, count)  # all seeds alike
+    weights = rng.multinomial(200, np.full(200, 1 / 200), size=400)
+    resampled = weights @ right / 200
+    least = float(unseen_variance(resampled[:, :, None], [200])[0])
+    noise = Seeds(range(count), 400, rng)
+    row: Row = {}
+    for name, added in (("old", 0.0), ("new", least)):
+        low, high = noise.draws(range(count), right.mean(0), resampled, added).interval(0.95)
+        row[f"covers, {name}"] = low <= 1 - wrong <= high
+    return row
+
+
+def best_of(tried: int, k: int, seed: int) -> Row:
+    """The expected best of k normal scores from `tried`, in their standard deviation.
+
+    Before, it was that of draws with replacement, with a bootstrap interval.
+    """
+    rng = np.random.default_rng([seed, tried, k])
+    truth = np.random.default_rng(0).standard_normal((200_000, k)).max(1).mean()
+    scores = np.sort(rng.standard_normal(tried))
+
+    def with_replacement(values: np.ndarray) -> float:
+        below = np.arange(tried + 1) / tried
+        return float(values @ np.diff(below**k))
+
+    again = np.sort(rng.choice(scores, (400, tried)), axis=1)
+    low, high = np.quantile([with_replacement(each) for each in again], [0.025, 0.975])
+    return {
+        "covers, old": low <= truth <= high,
+        "old difference": with_replacement(scores) - truth,
+        "new difference": expected_best(scores, k) - truth,
+    }
+
+
+def diverging(share: float, count: int, seed: int) -> Row:
+    """Train `count` seeds of which `share` diverge; a guess scores 0.5, a converged one 0.7.
+
+    The score given convergence, and the one with a guess for a diverged seed, minus what they
+    estimate.
+    """
+    rng = np.random.default_rng([seed, count])
+    diverged = rng.random(count) < share
+    if diverged.all():
+        diverged[int(rng.integers(count))] = False
+    scores = 0.7 + 0.02 * rng.standard_normal(count)
+    honest = float(scores[~diverged].mean())
+    with_guess = honest + float(diverged.mean()) * (0.5 - honest)
+    return {
+        "difference given convergence": honest - 0.7,
+        "difference with a guess": with_guess - (0.7 - 0.2 * share),
+        "seeds diverged": float(diverged.mean()),
+    }
+
+
 def averaged(
     pool: ProcessPoolExecutor, simulate: Callable[..., Row], settings: Iterable[Row], times: int
 ) -> list[Row]:
@@ -172,7 +439,7 @@ def _run_quietly(simulate: Callable[..., Row], setting: Row, seed: int) -> Row:
 
 def table(title: str, rows: list[Row]) -> str:
     """Return a Markdown table, with shares in percent."""
-    shares = ("covers", "called different", "called comparable", "any called different")
+    shares = ("covers", "different", "called", "any ", "all cover", "deviation", "seeds diverged")
     lines = [f"**{title}**", "", "| " + " | ".join(rows[0]) + " |", "|---" * len(rows[0]) + "|"]
     for row in rows:
         cells = [_cell(key, value, shares) for key, value in row.items()]
@@ -180,10 +447,12 @@ def table(title: str, rows: list[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(key: str, value: Any, shares: Iterable[str]) -> str:
+def _cell(key: str, value: Any, shares: tuple[str, ...]) -> str:
     if isinstance(value, str):
         return value
-    if key in shares:
+    if math.isnan(value):
+        return "-"
+    if key.startswith(shares):
         return f"{100 * value:.1f} %"
     return f"{value:+.4f}" if "difference" in key else f"{value:.3g}"
 
@@ -229,6 +498,50 @@ def main() -> None:
                 [{"among": a, "rounds": r, "order": o, "drift": 0.0, "slower": 0.15}
                  for a in (2, 6) for r in (5, 10, 20) for o in ("fixed", "drawn")],
                 n,
+            ),
+            "variance between seeds: alone, pooled, pooled over the whole sweep": averaged(
+                pool, pooling,
+                [{"count": c, "tried": 5, "ratio": r, "shape": s}
+                 for c in (2, 3, 5)
+                 for r, s in ((1., "normal"), (4., "normal"), (1., "exponential"), (1., "t(3)"))],
+                n,
+            ),
+            "unequal seeds, paired where paired": averaged(
+                pool, pairing,
+                [{"mine": a, "theirs": b, "correlation": r}
+                 for a, b in (("1 2 3 4", "4 5 6 7"), ("1 2 3", "1 2 3 4 5"), ("1 2 3", "4 5 6"))
+                 for r in (0.0, 0.5, 0.9)],
+                n,
+            ),
+            "more seeds for the apparent winner": averaged(
+                pool, unequal, [{"tried": k, "extra": e} for k in (2, 5) for e in (0, 2)], n
+            ),
+            "the halving, over 20 values of --seed": averaged(
+                pool, stability,
+                [{"repeats": r, "tried": k} for r in (10, 100, 300) for k in (5, 10)],
+                max(10, sweeps // 5),
+            ),
+            "a clear difference among many comparisons": averaged(
+                pool, many,
+                [{"comparisons": m, "effect": e} for m in (13, 51) for e in (0.0, 6.0, 40.0)], n,
+            ),
+            "intervals beside verdicts": averaged(
+                pool, lines,
+                [{"comparisons": m, "large": k} for m, k in ((1, 0), (5, 2), (13, 0), (13, 6))], n,
+            ),
+            "a method and its parts": averaged(
+                pool, parts_pay, [{"others": m, "effect": e} for m in (0, 10) for e in (0.0, 3.0)],
+                n,
+            ),
+            "nearly all examples right": averaged(
+                pool, nearly_perfect,
+                [{"wrong": w, "count": c} for c in (1, 3) for w in (0.001, 0.005, 0.02)], n,
+            ),
+            "best of k": averaged(
+                pool, best_of, [{"tried": t, "k": k} for t, k in ((5, 3), (5, 5), (20, 10))], n
+            ),
+            "diverged seeds": averaged(
+                pool, diverging, [{"share": s, "count": c} for s in (0.1, 0.3) for c in (3, 5)], n
             ),
         }  # fmt: skip
     if not options.json:

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -48,24 +49,27 @@ def test_two_points_are_better_and_equal_skill_is_comparable(tmp_path: Path) -> 
     )
 
 
-def test_noise_decides_nothing_and_says_what_would(tmp_path: Path) -> None:
+def test_noise_decides_nothing(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.805), seeds=(1, 2, 3), noise=0.4)
-    made = contrast(compared(tmp_path), "arrp+pcgrad")
-    assert made.outcome == "undecided"
-    assert made.sentence.startswith("undecided (needs ")
-    assert made.seeds_needed is None or made.seeds_needed > 3
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    assert made.outcome == "undecided" and made.sentence == "not decided"
+    assert made.interval is not None and made.interval.low < 0 < made.interval.high
+    assert made.confidence == 0.95
 
 
 def test_minutes_that_were_not_taken_in_turn_are_shown_and_claim_nothing(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.82))
     found = compared(tmp_path)
     made = contrast(found, "arrp+pcgrad")
-    assert made.speed_up is None and made.dominates is None and "orch time" in made.speed_problem
-    assert made.apart is not None and made.apart.value == pytest.approx(3 / 1.003, rel=1e-4)
-    assert made.apart.low is not None and made.apart.high is not None
-    assert 2.98 < made.apart.low < made.apart.value < made.apart.high < 3.0
+    assert made.minutes_ratio is None and made.dominates is None
+    assert "orch time" in made.speed_problem
+    ratio = made.trials_ratio
+    assert ratio is not None and ratio.value == pytest.approx(1.003 / 3, rel=1e-4)
+    assert ratio.low is not None and ratio.high is not None
+    assert 0.333 < ratio.low < ratio.value < ratio.high < 0.336
     (row,) = tables.verdicts_table(found).rows
-    assert row[5].grey and row[5].text.startswith("2.99") and row[5].text.endswith("*")
+    assert row[5].grey and row[5].text.startswith("0.33") and row[5].text.endswith("*")
     assert "no speed-up is claimed" in found.answer
     assert any("Grey ratios" in note for note in found.notes)
 
@@ -81,7 +85,7 @@ def test_contended_minutes_make_no_speed_up(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2), contended=True)
     found = compared(tmp_path)
     made = contrast(found, "arrp+pcgrad")
-    assert made.speed_up is None and made.dominates is None
+    assert made.minutes_ratio is None and made.dominates is None
     assert "something else ran" in made.speed_problem and made.speed_problem in found.answer
     assert found.frontier == [] and "something else ran" in found.frontier_problem
     (cell,) = [row[-2] for row in tables.methods_table(found).rows if row[0].text[:4] == "arrp"]
@@ -118,12 +122,12 @@ def test_a_timing_session_speaks_where_trials_were_contended(tmp_path: Path) -> 
     (folder / FOLDER / "1.json").write_text(session.model_dump_json())
     found = compared(folder)
     made = contrast(found, "arrp+pcgrad")
-    assert made.speed_up is not None and made.apart is None
-    assert made.speed_up.value == pytest.approx(4.025 / 2.025, rel=1e-3)
+    assert made.minutes_ratio is not None and made.trials_ratio is None
+    assert made.minutes_ratio.value == pytest.approx(2.025 / 4.025, rel=1e-3)
     # One epoch each: to the same score it is as much faster as an epoch is.
-    assert made.epochs_to_same_score == (1.0, 1.0) and made.to_same_score is not None
-    assert made.to_same_score.value == made.speed_up.value
-    assert "1.99 [1.98, 2.00] times as fast per epoch (1.99 [1.98, 2.00] to" in found.answer
+    assert made.epochs_to_same_score == (1.0, 1.0) and made.same_score_ratio is not None
+    assert made.same_score_ratio.value == made.minutes_ratio.value
+    assert "0.50 [0.50, 0.51] of the minutes per epoch (0.50 [0.50, 0.51] to" in found.answer
     assert made.dominates == pytest.approx(1.0, abs=0.01) and made.dominated == 0.0
     assert not any("Grey ratios" in note for note in found.notes)
     assert found.frontier_problem == ""
@@ -136,22 +140,110 @@ def test_one_seed_claims_nothing_over_seeds(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.90), seeds=(1,))
     found = compared(tmp_path)
     made = contrast(found, "arrp+pcgrad")
-    assert made.outcome == "" and made.p_different is None and made.seeds_needed is None
+    assert made.outcome == "" and made.p_different is None
     assert "one seed" in made.sentence and "1 seed)" in found.answer
     assert made.differences["dev_score"].low > 0  # that of the dev examples is there
     note = "One seed: the interval covers only the uncertainty from the dev examples."
     assert note in found.notes
 
 
-def test_seeds_are_paired_and_the_others_named(tmp_path: Path) -> None:
+def test_all_seeds_count_and_those_without_a_partner_are_named(tmp_path: Path) -> None:
     world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
     write_predicted(tmp_path, world, world.predictions(RNG(9), 0.8), sampler="annealed", seed=7)
     found = compared(tmp_path)
     made = contrast(found, "arrp+pcgrad")
-    assert (made.seeds, made.dropped_seeds) == ([1, 2], [7])
-    assert "arrp+pcgrad: seeds that only one method has are left out: 7." in found.notes
+    assert (made.seeds, made.unpaired_seeds, made.dropped_seeds) == ([1, 2], [7], [])
+    assert "2 paired and 1 unpaired seeds" in found.answer
+    note = "arrp+pcgrad: seeds that only one method has count without a partner: 7."
+    assert note in found.notes
     write_predicted(tmp_path, world, world.predictions(RNG(9), 0.8), sampler="cycle", seed=9)
-    assert contrast(compared(tmp_path), "cycle+pcgrad").problem == "no seed in common"
+    apart = contrast(compared(tmp_path), "cycle+pcgrad")
+    assert apart.problem == "" and apart.seeds == [] and apart.unpaired_seeds == [1, 2, 7, 9]
+    assert "one seed" in apart.sentence and apart.differences["dev_score"].low < 0.1
+
+
+def test_one_pair_and_three_more_seeds_of_each_decide(tmp_path: Path) -> None:
+    rng = RNG(0)
+    world = World.of(rng, 0.02, sst=600, qqp=1500, sts=400)
+    for sampler, skill, seeds in (("annealed", 0.80, (1, 2, 3, 4)), ("arrp", 0.85, (4, 5, 6, 7))):
+        for seed in seeds:
+            write_predicted(
+                tmp_path, world, world.predictions(rng, skill), sampler=sampler, seed=seed
+            )
+    found = compared(tmp_path)
+    made = contrast(found, "arrp+pcgrad")
+    assert (made.seeds, made.unpaired_seeds) == ([4], [1, 2, 3, 5, 6, 7])
+    assert made.outcome == "better"
+    assert tables.verdicts_table(found).rows[0][1].text == "1 + 6 unpaired"
+
+
+def test_a_diverged_seed_is_named_and_its_guess_shown(tmp_path: Path) -> None:
+    world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
+    made = world.predictions(RNG(9), 0.5)
+    options = {"sampler": "arrp", "minutes": 1.0, "seed": 3}
+    name = write_predicted(tmp_path, world, made, status="failed", **options)
+    end = tmp_path / "trials" / name / "end.json"
+    end.write_text(json.dumps(json.loads(end.read_text()) | {"reason": "diverged"}))
+    found = compared(tmp_path)
+    (arrp,) = [s for s in found.standings if s.method == "arrp+pcgrad"]
+    assert (arrp.diverged, arrp.seeds) == (1, [1, 2])
+    guesses = [np.unique(world.labels[t], return_counts=True)[1].max() for t in ("sst", "qqp")]
+    guess = (guesses[0] / 600 + guesses[1] / 1500 + 0.5) / 3  # r = 0 counts as 0.5
+    expected = (2 * arrp.scores["dev_score"].value + guess) / 3
+    assert arrp.score_with_diverged == pytest.approx(expected)
+    (note,) = [note for note in found.notes if "diverged" in note]
+    assert note.startswith("arrp+pcgrad: 1 of 3 diverged with arrp")
+    assert "given that training converges" in note and f"is {expected:.4f} instead of" in note
+    (row,) = [r for r in tables.methods_table(found).rows if r[0].text == "arrp+pcgrad"]
+    assert row[2].text == "2 (1 of 3 diverged)"
+
+
+def test_an_interval_stays_within_the_range_of_its_metric(tmp_path: Path) -> None:
+    write_pair(tmp_path, (0.999, 0.0), seeds=(1, 2), noise=0.4)
+    found = compared(tmp_path)
+    for standing in found.standings:
+        for name, (lowest, highest) in {"dev_score": (0, 1), "sst": (0, 1), "sts": (-1, 1)}.items():
+            assert lowest <= standing.scores[name].low <= standing.scores[name].high <= highest
+    difference = contrast(found, "arrp+pcgrad").differences["sst"]
+    assert -1 <= difference.low <= difference.high <= 1
+
+
+def test_equal_predictions_are_not_certain_to_be_equal(tmp_path: Path) -> None:
+    """Two methods with the same predictions: the interval was [0, 0]."""
+    world = World.of(RNG(0), 0.02, sst=600, qqp=1500, sts=400)
+    made = {seed: world.predictions(RNG(seed), 1.5) for seed in (1, 2)}  # all are right
+    for sampler in ("annealed", "arrp"):
+        for seed, predictions in made.items():
+            write_predicted(tmp_path, world, predictions, sampler=sampler, seed=seed)
+    found = compared(tmp_path)
+    d = contrast(found, "arrp+pcgrad").differences["sst"]
+    assert (d.value, d.low, d.high) == pytest.approx((0, -3.7 / 600, 3.7 / 600), rel=0.01)
+    score = found.standings[0].scores["sst"]
+    assert (score.value, score.high) == (1.0, 1.0)
+    assert score.low == pytest.approx(1 - 3.7 / 600, abs=1e-4)
+
+
+def test_two_more_seeds_of_the_winner_leave_all_in_the_choice(tmp_path: Path) -> None:
+    """Five equal configurations: the best-looking one of three seeds gets two more."""
+    rng = RNG(4)
+    world = World.of(rng, sst=200, qqp=200, sts=100)
+
+    def write(number: int, seed: int) -> None:
+        made = world.predictions(rng, 0.7 + rng.normal(0, 0.03))
+        write_predicted(tmp_path, world, made, sampler="arrp", B=number, seed=seed)
+
+    for number in range(1, 6):
+        for seed in (1, 2, 3):
+            write(number, seed)
+    (before,) = compared(tmp_path).standings
+    trials = Ledger(tmp_path.parent, tmp_path.name).trials()
+    winner = next(t for t in trials if t.identity["config_id"] == before.best_config_id)
+    for seed in (4, 5):
+        write(winner.config["B"], seed)
+    (after,) = compared(tmp_path).standings
+    assert after.read == 5 and len(after.chosen) > 1
+    assert before.naive is not None and after.naive == before.naive
+    assert after.scores["dev_score"].value < before.naive - 0.004
 
 
 def test_a_pruned_trial_is_no_rival(tmp_path: Path) -> None:
@@ -178,7 +270,7 @@ def test_scores_of_other_conditions_are_not_compared(
     write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2), **change)
     found = compared(tmp_path)
     made = contrast(found, "arrp+pcgrad")
-    assert made.problem.startswith(reason) and made.differences == {} and made.speed_up is None
+    assert made.problem.startswith(reason) and made.differences == {} and made.minutes_ratio is None
     assert found.answer.startswith(f"ARRP against annealed PCGrad: cannot be compared, {reason}")
     (arrp,) = [s for s in found.standings if s.method == "arrp+pcgrad"]
     assert arrp.scores == {} and arrp.naive is None
@@ -282,6 +374,28 @@ def test_frozen_sets_of_arrp_answer_together(tmp_path: Path) -> None:
         contrast(found, "arrp+pcgrad+freeze-encoder").differences["dev_score"].value
     )
     assert f"{joined.differences['dev_score'].value:+.4f}" in found.answer
+    assert contrast(compared(tmp_path, baseline="arrp+pcgrad"), "annealed+pcgrad").part_of == ""
+
+
+def test_a_method_and_its_parts_pay_once(tmp_path: Path) -> None:
+    """The union is tested, at the level of a single comparison. Its parts are shown."""
+    world = write_pair(tmp_path, (0.80, 0.81), seeds=(1, 2, 3), noise=0.1)
+    for seed in (1, 2, 3):
+        made = world.predictions(RNG(seed), 0.81)
+        write_predicted(tmp_path, world, made, sampler="arrp", freeze="encoder", seed=seed)
+    found = compared(tmp_path)
+    joined = contrast(found, "arrp+pcgrad, any freeze")
+    assert joined.confidence == 0.95 or joined.outcome == "equivalent"
+    assert joined.p_different is not None
+    for name in ("arrp+pcgrad", "arrp+pcgrad+freeze-encoder"):
+        part = contrast(found, name)
+        assert (part.p_different, part.outcome) == (None, "")
+        assert part.sentence == "part of arrp+pcgrad, any freeze"
+        assert part.interval == part.differences["dev_score"]
+    assert not any("Holm" in note for note in found.notes)
+    assert any("tested as a whole" in note for note in found.notes)
+    alone = contrast(compared(tmp_path, methods=("arrp+pcgrad",)), "arrp+pcgrad")
+    assert alone.p_different is not None and alone.part_of == ""
 
 
 def test_wishes_that_cannot_be_met_are_named(tmp_path: Path) -> None:
@@ -336,8 +450,10 @@ def test_the_command_answers_in_its_first_line(tmp_path: Path) -> None:
     first = shown.stdout.splitlines()[0]
     assert first.startswith("ARRP against annealed PCGrad: dev_score 0.8")
     assert "better; no speed-up is claimed (the trials did not take turns" in first
-    for word in ("against annealed+pcgrad", "frontier", "configuration", "optimism"):
+    for word in ("against annealed+pcgrad", "frontier", "configuration", "of its minutes"):
         assert word in shown.stdout
+    for word in ("optimism", "best of", "dominates", "times as fast", "undecided"):
+        assert word not in shown.stdout, "nobody searched, or nobody can use it"
     told = json.loads(orch("compare", "s", "--out", str(tmp_path), "--format", "json").stdout)
     assert told["answer"] == first and told["rows"] and told["why"]["progress"]
     assert {m["method"] for m in told["methods"]} == {"annealed+pcgrad", "arrp+pcgrad"}
@@ -370,3 +486,18 @@ def test_trials_of_another_number_of_epochs_are_left_out(tmp_path: Path) -> None
     shown = orch("compare", "s", "--out", str(tmp_path))
     assert "1 trials with another number of epochs were left out." in shown.stdout
     assert "different epochs" not in shown.stdout
+
+
+def test_the_confirming_stage_is_not_in_the_tables(tmp_path: Path) -> None:
+    world = write_pair(tmp_path / "s", (0.80, 0.82), seeds=(1, 2))
+    for sampler in ("annealed", "arrp"):
+        made = world.predictions(RNG(0), 0.9)
+        name = write_predicted(tmp_path / "s", world, made, sampler=sampler, seed=1001)
+        config = tmp_path / "s" / "trials" / name / "config.json"
+        config.write_text(json.dumps(json.loads(config.read_text()) | {"stage": "confirm"}))
+    (tmp_path / "s" / "sweep.yaml").write_text("name: s\nbase: {epochs: 1}\n")
+    shown = orch("compare", "s", "--out", str(tmp_path))
+    note = "2 trials of the confirming stage count in the answer, not in these tables."
+    assert note in shown.stdout
+    told = json.loads(orch("compare", "s", "--out", str(tmp_path), "--json").stdout)
+    assert {tuple(m["seeds"]) for m in told["methods"]} == {(1, 2)}
