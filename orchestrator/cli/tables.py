@@ -90,7 +90,7 @@ def _shown_fields(trial: TrialRecord) -> dict[str, tuple[Place, Field]]:
 
 
 def evaluation_lines(trial: TrialRecord) -> list[str]:
-    """A line for each evaluation: `evaluation all: dev_score 0.6630  sst 0.5120 (1,101 examples)`"""
+    """A line for each evaluation: `evaluation all: dev_score 0.6630  sst 0.5120 (9 examples)`"""
     lines = []
     for name, record in sorted(trial.evaluations.items()):
         values = [] if record["dev_score"] is None else [f"dev_score {record['dev_score']:.4f}"]

@@ -224,8 +224,9 @@ class _Answering:
         if self.spec is None or self.spec.decide is None:  # the configurations of `orch time`
             return {name: each.best().config_id for name, each in tried.items()}
         prior = contestants.prior_of(searched(self.trials), decide.metric)
-        rule = decide.choose if isinstance(decide.choose, str) else "fastest"
-        given = {} if isinstance(decide.choose, str) else decide.choose
+        choose = decide.choose
+        given = {} if isinstance(choose, str) else choose
+        rule = choose if isinstance(choose, str) else "fastest"
         return {
             name: _with_params(each, given[name])
             if name in given

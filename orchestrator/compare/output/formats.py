@@ -26,7 +26,7 @@ def rich_table(data: TableData) -> Table:
     for number, name in enumerate(data.columns):
         text = data.is_text(number)
         table.add_column(
-            name, justify="left" if text else "right", overflow="fold", no_wrap=not text
+            Text(name), justify="left" if text else "right", overflow="fold", no_wrap=not text
         )
     for row in data.rows:
         table.add_row(*(Text(cell.text, style="dim" if cell.grey else "") for cell in row))
