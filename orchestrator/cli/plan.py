@@ -51,7 +51,7 @@ def plan_sweep(
     The chance in a comparison comes from the sweep's own trials, from a pilot, or from --sd.
     Without any of them it is estimated from the number of dev examples.
     """
-    from orchestrator.decision.power_plan import plan
+    from orchestrator.decision.power_plan import plan, with_margin
     from orchestrator.errors import UserError
 
     spec, ledger = _what(what, profile, overrides or [], out)
@@ -60,11 +60,13 @@ def plan_sweep(
     if pilot:
         _run_pilot(spec, out, as_json)
     with Patience("computing how often each margin is decided"):
-        found = plan(spec, ledger, margin=margin, power=power, deviation=deviation)
+        asked = spec if margin is None else with_margin(spec, margin)
+        found = plan(asked, ledger, power=power, deviation=deviation)
     if as_json:
         print_json(found.to_dict())
     else:
-        print("\n".join(lines(found, what if os.path.isfile(what) else "")))
+        again = f"{what} --profile {profile}" if profile else what
+        print("\n".join(lines(found, again)))
 
 
 def _what(
@@ -102,11 +104,11 @@ def _run_pilot(spec: SweepSpec, out: str, as_json: bool) -> None:
         raise typer.Exit(outcome.exit_code)
 
 
-def lines(plan: Plan, file: str = "") -> Iterator[str]:
+def lines(plan: Plan, what: str) -> Iterator[str]:
     """The plan as text, at most 80 columns wide.
 
     Args:
-        file: the sweep file, for commands; empty if the plan is of a sweep that has run.
+        what: the arguments that name the sweep, for the command that runs a pilot.
     """
     yield f"{plan.name}: what fresh seeds can decide"
     yield from _wrapped(plan.question)
@@ -128,7 +130,7 @@ def lines(plan: Plan, file: str = "") -> Iterator[str]:
         yield ""
         yield from _wrapped(note)
     if plan.guessed:
-        yield f"    orch plan {file or plan.name} --pilot"
+        yield f"    orch plan {what} --pilot"
 
 
 def _chance(plan: Plan) -> Iterator[str]:

@@ -37,7 +37,7 @@ class AlphaBudget:
         heirs = self._waiting[:1] if self._next_only else self._waiting
         if not heirs:
             return
-        time = look.planned / self._design.looks[-1]
+        time = look.number / len(self._design.looks)
         zero, margin = self.levels[method]
         if look.state in ("within", "reached"):
             zero -= zero * time**ZERO_POWER

@@ -19,6 +19,7 @@ from orchestrator.decision import contestants, verdict
 from orchestrator.decision.answer import Answer, Bounded, Contest, Side
 from orchestrator.decision.confirming import Stage
 from orchestrator.decision.minutes import Minutes
+from orchestrator.decision.next_steps import plan_lines
 from orchestrator.decision.pairs import guess_score
 from orchestrator.decision.titles import question_of, title_of
 from orchestrator.errors import UserError
@@ -102,8 +103,15 @@ class _Answering:
             how=how,
             best=self._best(),
             notes=list(dict.fromkeys(note for contest in contests for note in _notes(contest))),
+            plan=self._plan(contests),
             next=self._next(contests),
         )
+
+    def _plan(self, contests: Sequence[Contest]) -> list[str]:
+        """What would decide the score, where it is what leaves the question open."""
+        if not any(c.verdict == "NOT DECIDED" and c.score_state == "open" for c in contests):
+            return []
+        return plan_lines(self.spec, self.ledger, self.trials)
 
     @cached_property
     def decide(self) -> DecideSpec | None:

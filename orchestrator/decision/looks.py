@@ -31,10 +31,13 @@ from orchestrator.decision.states import answers_of, state_of
 
 #: The search's trials count as at most this many degrees of freedom.  They cannot know the variance
 #: of a method that differs from the others, and error control comes before power.
-MOST_PRIOR_DF = 4.0
+MOST_PRIOR_DF = 5.5
 #: The variance that the search's trials show is multiplied by this before it counts, for the same
 #: reason.
 PRIOR_FACTOR = 1.25
+#: Where the search says nothing about the variance, only this share of alpha is spent: the pairs
+#: alone must show it, and skewed pairs show too little of it.
+SHARE_WITHOUT_PRIOR = 0.85
 #: Stop if no look that is left gives an answer with at least this probability.
 FUTILE = 0.05
 
@@ -133,7 +136,7 @@ class Evidence:
 
     def widths(self, number: int) -> HalfWidths:
         """Half widths of the intervals at this look or a later one (from 0)."""
-        return half_widths(self.counts, self.design.looks, self.levels, self.variance, number)
+        return half_widths(self.counts, self.levels, self.variance, number)
 
     def futile(self, number: int) -> bool:
         """Whether no look after this one is likely to answer."""
@@ -159,7 +162,7 @@ def evidence(
     variance = _variance(values, prior, shared[number])
     # No pair that is still to come is expected to diverge.
     counts += [pairs + later - planned for later in design.looks[number + 1 :]]
-    return Evidence(design, levels, tuple(counts), float(values.mean()), variance)
+    return Evidence(design, _trusted(levels, prior), tuple(counts), float(values.mean()), variance)
 
 
 def _look(design: Design, data: Data, prior: PriorVariance, levels: Levels, number: int) -> Look:
@@ -177,6 +180,13 @@ def _look(design: Design, data: Data, prior: PriorVariance, levels: Levels, numb
     final = state != "open" or futile or last
     pairs = shown.variance.count
     return Look(number + 1, planned, pairs, shown.estimate, low, high, state, final, futile)
+
+
+def _trusted(levels: Levels, prior: PriorVariance) -> Levels:
+    """What may be spent of the levels, by how much the search says about the variance."""
+    known = min(1.0, prior.df / MOST_PRIOR_DF)
+    share = round(SHARE_WITHOUT_PRIOR + (1 - SHARE_WITHOUT_PRIOR) * known, 2)
+    return levels[0] * share, levels[1] * share
 
 
 def _variance(values: np.ndarray, prior: PriorVariance, shared: float) -> Variance:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.decision.power_plan import Plan, Row, plan, round_up
@@ -10,21 +10,21 @@ from orchestrator.errors import UserError
 from orchestrator.ledger.current import confirming
 
 if TYPE_CHECKING:
-    from orchestrator.ledger import Ledger
+    from orchestrator.ledger import Ledger, TrialRecord
     from orchestrator.spec import SweepSpec
 
 
-def plan_lines(spec: SweepSpec | None, ledger: Ledger) -> list[str]:
+def plan_lines(spec: SweepSpec | None, ledger: Ledger, trials: Sequence[TrialRecord]) -> list[str]:
     """What to run next if a sweep's score is open; empty if nothing is known about the chance.
 
     Args:
         spec: the sweep's resolved spec; None if it cannot be read.
+        trials: all that count, of both stages.
     """
     if spec is None:
         return []
     try:
-        trials = ledger.trials()
-        known = plan(spec, ledger, margins=())
+        known = plan(spec, ledger, trials, margins=())
     except (UserError, ValueError):  # the lines only help; the answer stands without them
         return []
     if not known.rows:
@@ -51,7 +51,9 @@ def cost_lines(known: Plan) -> list[str]:
         f"confirming: looks after {', '.join(map(str, looks))} pairs of fresh seeds, {trials}"
         + length
     ]
-    if row is not None:
+    if known.out_of_reach:
+        lines += [f"  {note}" for note in known.notes]
+    elif row is not None:
         lines.append(f"  {_chance(known, row)}")
     return lines
 
@@ -80,9 +82,11 @@ def _lines(known: Plan, spec: SweepSpec, begun: bool) -> Iterator[str]:
 
 
 def _chance(known: Plan, row: Row) -> str:
-    smallest = ""
-    if row.if_equal < known.power and known.smallest is not None:
-        smallest = f" These looks would decide a margin of {round_up(known.smallest):g}."
+    smallest, best = "", known.smallest
+    if row.most_pairs != known.looks[-1]:
+        best = known.smallest_in_budget
+    if row.if_equal < known.power and best is not None:
+        smallest = f" These looks would decide a margin of {round_up(best):g}."
     estimated = "  (estimated)" if known.guessed else ""
     return (
         f"Margin {row.margin:g}: an answer in {row.if_equal:.0%} of cases if the methods are "

@@ -66,6 +66,7 @@ class Plan:
             from the dev examples, which all seeds share; None if unknown.
         source: where these come from, for people.
         smallest: the smallest margin that the looks decide with the probability `power`.
+        smallest_in_budget: the same with the looks that fit the budget.
         smallest_at_all: the same with any number of seeds.
         looks: all that are planned.
         in_budget: those that fit `decide.budget`; None if the cost is unknown.
@@ -89,6 +90,7 @@ class Plan:
     source: str = ""
     guessed: bool = True
     smallest: float | None = None
+    smallest_in_budget: float | None = None
     smallest_at_all: float | None = None
     in_budget: list[int] | None = None
     budget_minutes: float | None = None
@@ -122,11 +124,17 @@ def question_in(spec: SweepSpec) -> DecideSpec:
     return DecideSpec(compare=names[:2], ask="score")
 
 
+def with_margin(spec: SweepSpec, margin: float) -> SweepSpec:
+    """The sweep with another margin in its question."""
+    decide = question_in(spec).model_copy(update={"margin": margin})
+    return spec.model_copy(update={"decide": decide})
+
+
 def plan(
     spec: SweepSpec,
     ledger: Ledger | None = None,
+    trials: Sequence[TrialRecord] | None = None,
     *,
-    margin: float | None = None,
     power: float = POWER,
     deviation: float | None = None,
     margins: Iterable[float] = MARGINS,
@@ -135,14 +143,13 @@ def plan(
 
     Args:
         ledger: of the sweep, if there is one.
-        margin: instead of that of `decide`.
+        trials: its trials that count, if the caller has read them.
         deviation: a known standard deviation between pairs of seeds.
         margins: further margins to show.
     """
     decide = question_in(spec)
-    if margin is not None:
-        decide = decide.model_copy(update={"margin": margin})
-    trials = current(spec.to_dict(), ledger.trials()) if ledger is not None else []
+    if trials is None:
+        trials = current(spec.to_dict(), ledger.trials()) if ledger is not None else []
     known, pilot = _known(spec, ledger, trials, decide)
     if known is not None and deviation is not None:
         known = known.with_deviation(deviation)
@@ -215,8 +222,8 @@ class _Planner:
             source=known.source,
             guessed=known.guessed,
             smallest_at_all=at_all,
-            smallest=smallest_margin(self._design(decide.margin, decide.looks), variances,
-                                     self.power),
+            smallest=self._smallest(decide.looks),
+            smallest_in_budget=self._smallest(fitting) if fitting else None,
             rows=rows,
             within=self.row(decide.margin, fitting, at_all) if fitting else None,
         )  # fmt: skip
@@ -246,6 +253,11 @@ class _Planner:
             minutes=minutes,
             hours=hours,
         )
+
+    def _smallest(self, looks: Sequence[int]) -> float | None:
+        assert self.known is not None
+        design = self._design(self.decide.margin, looks)
+        return smallest_margin(design, self.known.variances, self.power)
 
     @property
     def _alpha(self) -> float:

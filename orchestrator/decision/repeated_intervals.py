@@ -17,16 +17,16 @@ from functools import lru_cache
 
 from orchestrator.decision.boundaries import critical_values, power_spending, student
 
-#: alpha spent by a share t of the planned pairs is alpha * t^power.  The test of 0 spends early,
+#: alpha spent by look k of K is alpha * (k / K)^power, whatever has diverged until then.  The test of 0 spends early,
 #: because large differences show after few pairs.  The tests of the margin spend later.
-ZERO_POWER = 0.4
-MARGIN_POWER = 1.0
+ZERO_POWER = 0.6
+MARGIN_POWER = 1.5
 #: Boundaries are computed for s^2 / sigma^2 on a grid with this step, rounded down, and at most 1.
 #: A smaller ratio means looks that depend less on each other, and so higher boundaries.
 _RATIO_STEP, _LEAST_RATIO = 1.3, 1e-3
 #: Below this many degrees of freedom nothing is concluded, and from the second number on alpha is
 #: spent as planned.
-FEWEST_DF, ENOUGH_DF = 4.0, 9.0
+FEWEST_DF, ENOUGH_DF = 4.0, 12.0
 #: The fewest pairs from which anything is concluded.
 FEWEST = 2
 
@@ -80,7 +80,6 @@ class HalfWidths:
 
 def half_widths(
     counts: tuple[int, ...],
-    planned: tuple[int, ...],
     levels: tuple[float, float],
     variance: Variance,
     number: int,
@@ -89,14 +88,13 @@ def half_widths(
 
     Args:
         counts: pairs at each look; those still to come are expected.
-        planned: pairs that were planned for each look.
         levels: one-sided levels of the test of 0 and of the tests of the margin.
         variance: as known now.
     """
     count, ratio = counts[number], variance.ratio
     trust = trusted_share(variance.df + count - variance.count)
     zero, margin = (
-        _boundaries(counts, planned, level * trust, power, ratio)[number]
+        _boundaries(counts, level * trust, power, ratio)[number]
         for level, power in zip(levels, (ZERO_POWER, MARGIN_POWER), strict=True)
     )
     return HalfWidths(variance.half_width(zero, count), variance.half_width(margin, count))
@@ -116,12 +114,11 @@ def trusted_share(df: float) -> float:
 
 @lru_cache(maxsize=4096)
 def _boundaries(
-    counts: tuple[int, ...], planned: tuple[int, ...], level: float, power: float, ratio: float
+    counts: tuple[int, ...], level: float, power: float, ratio: float
 ) -> tuple[float, ...]:
     """Boundaries of Z at each look, infinite where a look has too few pairs.
 
-    Alpha is spent by the share of planned pairs, so that lost pairs save nothing for later.  A
-    look that brought no new pair replaces the look before.
+    A look that brought no new pair replaces the look before.
     """
     usable = [
         number
@@ -129,7 +126,7 @@ def _boundaries(
         if count >= FEWEST and count not in counts[number + 1 :]
     ]
     information = tuple(1 / (1 / counts[number] + ratio) for number in usable)
-    spent = tuple(power_spending(level, planned[number] / planned[-1], power) for number in usable)
+    spent = tuple(power_spending(level, (number + 1) / len(counts), power) for number in usable)
     values = dict(zip(usable, critical_values(information, spent), strict=True))
     return tuple(values.get(number, math.inf) for number in range(len(counts)))
 

@@ -16,7 +16,13 @@ from orchestrator.decision import power_plan, uncertainty
 from orchestrator.decision.next_steps import cost_lines, plan_lines
 from orchestrator.decision.pilot import pilot_of
 from orchestrator.decision.power import Variances
-from orchestrator.decision.power_plan import plan, question_in, round_up, smallest_at_all
+from orchestrator.decision.power_plan import (
+    plan,
+    question_in,
+    round_up,
+    smallest_at_all,
+    with_margin,
+)
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec
@@ -115,14 +121,19 @@ def test_trials_that_confirm_do_not_count_in_a_plan(tmp_path: Path) -> None:
 
 
 def test_the_budget_limits_the_looks(tmp_path: Path) -> None:
-    spec = sweep_spec(decide={"looks": [3, 5, 8], "budget": {"share": 0.25}})
-    sweep = simulated(tmp_path, decide=spec.decide.model_dump() if spec.decide else None)
-    # 12 trials of one minute: a quarter is less than the first look, which always fits.
-    found = plan(sweep.spec, sweep.ledger, margins=())
-    assert found.in_budget == [3] and found.looks == [3, 5, 8]
-    assert found.within is not None and found.within.most_pairs == 3
+    sweep = simulated(tmp_path, decide={"looks": [3, 5, 8], "budget": {"share": 0.25}})
+    # 12 equally long trials: a quarter is less than the first look, which always fits.
+    assert plan(sweep.spec, sweep.ledger, margins=()).in_budget == [3]
+    larger = sweep_spec(decide={"looks": [3, 5, 8], "budget": {"share": 0.9}})
+    found = plan(larger, sweep.ledger, margins=())
+    assert found.in_budget == [3, 5] and found.looks == [3, 5, 8]
+    assert found.within is not None and found.within.most_pairs == 5
+    smallest = found.smallest, found.smallest_in_budget
+    assert smallest[0] is not None and smallest[1] is not None and smallest[0] < smallest[1]
     first, chance = cost_lines(found)
-    assert first.startswith("confirming: looks after 3 pairs of fresh seeds, 6 trials, at most")
+    assert first.startswith(
+        "confirming: looks after 3, 5 pairs of fresh seeds, 6 to 10 trials, at most"
+    )
     assert "if the methods are equal" in chance
     hours = {"budget": {"hours": 0.001}}
     tight = plan(sweep_spec(decide={"looks": [3, 5], **hours}), sweep.ledger, margins=())
@@ -142,7 +153,7 @@ def test_without_trials_the_dev_sets_give_an_estimate(tmp_path: Path) -> None:
     # A quarter of the examples leaves twice the deviation.
     limit = {"sst": 100, "qqp": 150, "sts": 100}
     less = sweep_spec(base={**spec.base, "data": {"source": "synthetic", "dev_limit": limit}})
-    fewer = plan(less, Ledger(str(tmp_path), "s"), margins=(), margin=0.001)
+    fewer = plan(with_margin(less, 0.001), Ledger(str(tmp_path), "s"), margins=())
     assert fewer.shared_deviation == pytest.approx(2 * (found.shared_deviation or 0))
     # Then whole dev sets would help, and the plan says how far.
     whole = smallest_at_all("minutes", Variances(0, (found.shared_deviation or 0) ** 2, 0), 0.8)
@@ -172,7 +183,7 @@ def test_unreadable_dev_sets_are_reported(tmp_path: Path) -> None:
     assert found.in_budget == [3, 5, 8]
     assert found.notes == ["The dev sets cannot be read here, so the chance in them is not known."]
     assert len(cost_lines(found)) == 1
-    assert "s: what fresh seeds can decide" in "\n".join(lines(found))
+    assert "s: what fresh seeds can decide" in "\n".join(lines(found, "s.yaml"))
 
 
 def test_dev_sizes_ignore_the_limit_and_read_files(tmp_path: Path) -> None:
@@ -242,14 +253,30 @@ def test_a_sweep_without_the_block_has_a_question_all_the_same() -> None:
 
 def test_an_open_question_ends_with_what_would_decide_it(tmp_path: Path) -> None:
     sweep = simulated(tmp_path)
-    text = plan_lines(sweep.spec, sweep.ledger)
+    text = plan_lines(sweep.spec, sweep.ledger, sweep.ledger.trials())
     assert text[0].startswith("To decide: up to 8 pairs of fresh seeds (16 trials, at most ")
     assert "an answer in" in text[1]
     without = sweep.spec.model_copy(update={"decide": None})
-    assert plan_lines(without, sweep.ledger)[-1].startswith("Add a decide block")
-    assert plan_lines(None, sweep.ledger) == []
+    assert plan_lines(without, sweep.ledger, sweep.ledger.trials())[-1].startswith(
+        "Add a decide block"
+    )
+    assert plan_lines(None, sweep.ledger, sweep.ledger.trials()) == []
     strict = sweep_spec(decide={"margin": 0.0001})
-    assert plan_lines(strict, sweep.ledger)[0].startswith("A margin of 0.0001 is out of reach")
+    beyond = "A margin of 0.0001 is out of reach"
+    assert plan_lines(strict, sweep.ledger, sweep.ledger.trials())[0].startswith(beyond)
+    assert cost_lines(plan(strict, sweep.ledger, margins=()))[1].strip().startswith(beyond)
+
+
+def test_a_dry_run_says_what_confirming_costs(tmp_path: Path) -> None:
+    file = str(ROOT / "search_spaces" / "arrp.yaml")
+    options = ("--profile", "embedded", "--dry-run", "--out", str(tmp_path))
+    text = orch("sweep", file, *options).stdout
+    assert "confirming: looks after 3, 5 pairs of fresh seeds, 6 to 10 trials" in text
+    assert "Margin 0.03: an answer in" in text and "(estimated)" in text
+    assert "confirming" not in orch("sweep", file, *options, "--set", "decide=null").stdout
+    plain = json.loads(orch("sweep", file, *options, "--json").stdout)
+    assert plain["confirming"]["in_budget"] == [3, 5]
+    assert not list(tmp_path.iterdir()), "nothing was started"
 
 
 def test_wrong_options_are_one_sentence(tmp_path: Path) -> None:
