@@ -320,6 +320,8 @@ def test_without_predictions_no_score_is_honest(tmp_path: Path) -> None:
     found = compared(tmp_path)
     assert [standing.scores for standing in found.standings] == [{}, {}]
     assert any("is missing" in note for note in found.notes)
+    naive = {standing.method: standing.naive for standing in found.standings}
+    assert naive == pytest.approx({"annealed+pcgrad": 0.72, "arrp+pcgrad": 0.73})
 
 
 def test_many_comparisons_make_each_claim_harder(tmp_path: Path) -> None:
