@@ -16,6 +16,8 @@ from orchestrator.compare.statistics.dev_predictions import PredictionsError
 from orchestrator.decision.answer import Bounded
 from orchestrator.decision.confirming import Confirming, Picked, fix, pick
 from orchestrator.decision.contestants import cost
+from orchestrator.decision.next_steps import cost_lines
+from orchestrator.decision.power_plan import plan
 from orchestrator.decision.verdict import minutes_state
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import current, searched
@@ -102,11 +104,11 @@ class AfterSearch:
         names = self._still_asked(say)
         if not names:
             return None
-        trials = self._trials
         if self.spec.resolved.decision is None:
             try:
-                picked = pick(self.spec, trials, self.identify)
-                decision = fix(self.spec, trials, picked, names)
+                picked = pick(self.spec, self._trials, self.identify)
+                # Also trials with another number of epochs keep their seeds.
+                decision = fix(self.spec, self.ledger.trials(), picked, names)
             except UserError as error:
                 say(f"nothing is confirmed: {error}")
                 return None
@@ -115,6 +117,8 @@ class AfterSearch:
             resolved = self.spec.resolved.model_copy(update={"decision": decision})
             self.spec = self.spec.model_copy(update={"resolved": resolved})
             check_same_sweep(self.ledger.folder, self.spec, self._trials)
+            for line in cost_lines(plan(self.spec, self.ledger, self._trials, margins=())):
+                say(line)
         stage = Confirming(self.ledger, self.spec, self.identify, say)
         try:
             if not stage.is_open():

@@ -51,7 +51,7 @@ def plan_sweep(
     The chance in a comparison comes from the sweep's own trials, from a pilot, or from --sd.
     Without any of them it is estimated from the number of dev examples.
     """
-    from orchestrator.decision.power_plan import plan
+    from orchestrator.decision.power_plan import plan, with_margin
     from orchestrator.errors import UserError
 
     spec, ledger = _what(what, profile, overrides or [], out)
@@ -60,7 +60,8 @@ def plan_sweep(
     if pilot:
         _run_pilot(spec, out, as_json)
     with Patience("computing how often each margin is decided"):
-        found = plan(spec, ledger, margin=margin, power=power, deviation=deviation)
+        asked = spec if margin is None else with_margin(spec, margin)
+        found = plan(asked, ledger, power=power, deviation=deviation)
     if as_json:
         print_json(found.to_dict())
     else:

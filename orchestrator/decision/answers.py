@@ -19,6 +19,7 @@ from orchestrator.decision import contestants, verdict
 from orchestrator.decision.answer import Answer, Bounded, Contest, Side
 from orchestrator.decision.confirming import Stage
 from orchestrator.decision.minutes import Minutes
+from orchestrator.decision.next_steps import plan_lines
 from orchestrator.decision.pairs import guess_score
 from orchestrator.decision.titles import question_of, title_of
 from orchestrator.errors import UserError
@@ -101,7 +102,8 @@ class _Answering:
             contests=contests,
             how=how,
             best=self._best(),
-            notes=list(dict.fromkeys(note for contest in contests for note in _notes(contest))),
+            notes=self._notes(contests),
+            plan=self._plan(contests, stage),
             next=self._next(contests),
         )
 
@@ -367,6 +369,22 @@ class _Answering:
             f"Not confirmed yet: the first look needs {first} pairs of fresh seeds.{shown} "
             "The same `orch sweep` trains what is missing."
         )
+
+    def _notes(self, contests: Sequence[Contest]) -> list[str]:
+        """What a reader must know, each note once."""
+        notes = [self.compared.chosen.scored_on] if contests else []
+        notes += [note for contest in contests for note in _notes(contest)]
+        return [note for note in dict.fromkeys(notes) if note]
+
+    def _plan(self, contests: Sequence[Contest], stage: Stage | None) -> list[str]:
+        """What would decide an open score; empty while planned looks are left."""
+        open_score = any(
+            c.verdict == "NOT DECIDED" and c.score_state == "open" and not c.problem
+            for c in contests
+        )
+        if not open_score or (stage is not None and stage.own and stage.next_count()):
+            return []
+        return plan_lines(self.spec, self.ledger, self.trials)
 
     def _best(self) -> str:
         rows = self.compared.rows.rows

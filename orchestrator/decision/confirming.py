@@ -95,7 +95,7 @@ def fix(
     assert decide is not None
     names = (*challengers, decide.baseline)
     pair_minutes = sum(picked.minutes[name] for name in names)
-    budget = _budget(decide, picked.search_minutes, pair_minutes)
+    budget = decide.budget_minutes(picked.search_minutes, pair_minutes)
     looks = [count for count in decide.looks if count * pair_minutes <= budget * (1 + 1e-9)]
     if not looks:
         hours = decide.looks[0] * pair_minutes / 60
@@ -115,13 +115,6 @@ def fix(
         prior_df=picked.prior.df,
         budget_minutes=budget,
     )
-
-
-def _budget(decide: DecideSpec, search_minutes: float, pair_minutes: float) -> float:
-    """Trial-minutes that the stage may cost."""
-    if decide.budget.hours is not None:
-        return 60 * decide.budget.hours
-    return max(decide.budget.share * search_minutes, decide.looks[0] * pair_minutes)
 
 
 def design_of(decide: DecideSpec, decision: ResolvedDecision) -> Design:

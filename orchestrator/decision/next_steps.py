@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from orchestrator.decision.power_plan import Plan, Row, plan, round_up
@@ -10,21 +10,21 @@ from orchestrator.errors import UserError
 from orchestrator.ledger.current import confirming
 
 if TYPE_CHECKING:
-    from orchestrator.ledger import Ledger
+    from orchestrator.ledger import Ledger, TrialRecord
     from orchestrator.spec import SweepSpec
 
 
-def plan_lines(spec: SweepSpec | None, ledger: Ledger) -> list[str]:
+def plan_lines(spec: SweepSpec | None, ledger: Ledger, trials: Sequence[TrialRecord]) -> list[str]:
     """What to run next if a sweep's score is open; empty if nothing is known about the chance.
 
     Args:
         spec: the sweep's resolved spec; None if it cannot be read.
+        trials: all that count, of both stages.
     """
     if spec is None:
         return []
     try:
-        trials = ledger.trials()
-        known = plan(spec, ledger, margins=())
+        known = plan(spec, ledger, trials, margins=())
     except (UserError, ValueError):  # the lines only help; the answer stands without them
         return []
     if not known.rows:

@@ -124,11 +124,17 @@ def question_in(spec: SweepSpec) -> DecideSpec:
     return DecideSpec(compare=names[:2], ask="score")
 
 
+def with_margin(spec: SweepSpec, margin: float) -> SweepSpec:
+    """The sweep with another margin in its question."""
+    decide = question_in(spec).model_copy(update={"margin": margin})
+    return spec.model_copy(update={"decide": decide})
+
+
 def plan(
     spec: SweepSpec,
     ledger: Ledger | None = None,
+    trials: Sequence[TrialRecord] | None = None,
     *,
-    margin: float | None = None,
     power: float = POWER,
     deviation: float | None = None,
     margins: Iterable[float] = MARGINS,
@@ -137,14 +143,13 @@ def plan(
 
     Args:
         ledger: of the sweep, if there is one.
-        margin: instead of that of `decide`.
+        trials: its trials that count, if the caller has read them.
         deviation: a known standard deviation between pairs of seeds.
         margins: further margins to show.
     """
     decide = question_in(spec)
-    if margin is not None:
-        decide = decide.model_copy(update={"margin": margin})
-    trials = current(spec.to_dict(), ledger.trials()) if ledger is not None else []
+    if trials is None:
+        trials = current(spec.to_dict(), ledger.trials()) if ledger is not None else []
     known, pilot = _known(spec, ledger, trials, decide)
     if known is not None and deviation is not None:
         known = known.with_deviation(deviation)

@@ -16,7 +16,13 @@ from orchestrator.decision import power_plan, uncertainty
 from orchestrator.decision.next_steps import cost_lines, plan_lines
 from orchestrator.decision.pilot import pilot_of
 from orchestrator.decision.power import Variances
-from orchestrator.decision.power_plan import plan, question_in, round_up, smallest_at_all
+from orchestrator.decision.power_plan import (
+    plan,
+    question_in,
+    round_up,
+    smallest_at_all,
+    with_margin,
+)
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec
@@ -147,7 +153,7 @@ def test_without_trials_the_dev_sets_give_an_estimate(tmp_path: Path) -> None:
     # A quarter of the examples leaves twice the deviation.
     limit = {"sst": 100, "qqp": 150, "sts": 100}
     less = sweep_spec(base={**spec.base, "data": {"source": "synthetic", "dev_limit": limit}})
-    fewer = plan(less, Ledger(str(tmp_path), "s"), margins=(), margin=0.001)
+    fewer = plan(with_margin(less, 0.001), Ledger(str(tmp_path), "s"), margins=())
     assert fewer.shared_deviation == pytest.approx(2 * (found.shared_deviation or 0))
     # Then whole dev sets would help, and the plan says how far.
     whole = smallest_at_all("minutes", Variances(0, (found.shared_deviation or 0) ** 2, 0), 0.8)
@@ -247,15 +253,17 @@ def test_a_sweep_without_the_block_has_a_question_all_the_same() -> None:
 
 def test_an_open_question_ends_with_what_would_decide_it(tmp_path: Path) -> None:
     sweep = simulated(tmp_path)
-    text = plan_lines(sweep.spec, sweep.ledger)
+    text = plan_lines(sweep.spec, sweep.ledger, sweep.ledger.trials())
     assert text[0].startswith("To decide: up to 8 pairs of fresh seeds (16 trials, at most ")
     assert "an answer in" in text[1]
     without = sweep.spec.model_copy(update={"decide": None})
-    assert plan_lines(without, sweep.ledger)[-1].startswith("Add a decide block")
-    assert plan_lines(None, sweep.ledger) == []
+    assert plan_lines(without, sweep.ledger, sweep.ledger.trials())[-1].startswith(
+        "Add a decide block"
+    )
+    assert plan_lines(None, sweep.ledger, sweep.ledger.trials()) == []
     strict = sweep_spec(decide={"margin": 0.0001})
     beyond = "A margin of 0.0001 is out of reach"
-    assert plan_lines(strict, sweep.ledger)[0].startswith(beyond)
+    assert plan_lines(strict, sweep.ledger, sweep.ledger.trials())[0].startswith(beyond)
     assert cost_lines(plan(strict, sweep.ledger, margins=()))[1].strip().startswith(beyond)
 
 

@@ -15,6 +15,7 @@ import pytest
 from orchestrator.compare.compare_sweep import compare_sweep, trials_of
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.dev_predictions import read_columns
+from orchestrator.decision.block import headline
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import Session
 from orchestrator.report import Report, make, reasons, style, surgery, trial, write_figures
@@ -95,7 +96,7 @@ def test_names_and_sentences_are_text_and_nothing_else(report: Report, page: Pag
     assert page.all("script") == [] and page.all("b") == []
     assert not [key for _, found in page.elements for key in found if key.startswith("on")]
     assert page.text().count(HOSTILE) >= 4  # question, failed trial's reason, worst errors, file
-    assert HOSTILE in page.text("p") and HOSTILE in page.text("td")
+    assert HOSTILE in page.text("h1") and HOSTILE in page.text("td")
 
 
 def test_a_hostile_name_harms_no_figure() -> None:
@@ -152,8 +153,13 @@ def test_the_report_has_every_part(report: Report, page: Page, ledger: Ledger) -
     text = page.text()
     assert "conflicts (mean cosine)" in page.text("th")
     assert "\n50.0% (+0." in page.text("td")
-    assert report.answer.startswith("ARRP against annealed PCGrad: dev_score")
-    assert page.text("p").index(report.answer) < page.text("p").index("The minutes ")
+    sentence = report.answer.contests[0].sentence
+    assert page.text("p").index(sentence) < page.text("p").index("The minutes ")
+    order = [text for tag, text in page.texts if tag in ("h1", "strong", "p", "th", "td", "li")]
+    places = [next(i for i, each in enumerate(order) if part in each) for part in (
+        HOSTILE, "NOT DECIDED.", sentence, "annealed PCGrad", "Judged by", "Next:", "Trials: "
+    )]  # fmt: skip
+    assert places == sorted(places)
     for part in ("pip install -c constraints.txt", "orch sweep s.yaml", "data fingerprint", "knee"):
         assert part in text
     assert "somewhere" not in text and "SECRET" not in text  # the background's address
@@ -228,7 +234,7 @@ def test_a_sweep_without_a_complete_trial_is_reported_with_its_reasons(tmp_path:
     write_trial(tmp_path / "s", [], sampler="arrp", status="failed", reason=HOSTILE)
     write_trial(tmp_path / "s", [0.4], sampler="annealed", status=None)
     made = make(Ledger(tmp_path, "s"))
-    assert made.figures == {} and "no complete trial" in made.answer
+    assert made.figures == {} and "no complete trial" in headline(made.answer)
     assert HOSTILE in Page(made.html).text("td")
     assert "No trial is shown: none is complete." in Page(made.html).text("p")
 

@@ -17,6 +17,7 @@ import yaml
 from mlflow import MlflowClient
 
 from orchestrator.database_urls import resolve_uri
+from orchestrator.decision.answer import Answer
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import FOLDER
 from orchestrator.spec import TrackingSpec
@@ -35,6 +36,7 @@ from trainer.storage.trial_directory import StoreError, TrialDirectory, predicti
 from trainer.train import train
 
 URI = "sqlite:///mlflow.db"
+ANSWER = Answer("Is it so?", "score", "dev_score", 0.01, "search", [], "", "")
 CONFIG: dict[str, Any] = {
     "data": {"source": "synthetic", "size": 32, "dev_limit": {"sst": 40, "qqp": 40, "sts": 40}},
     "encoder": "tiny", "epochs": 1, "batch_size": 8, "learning_rate": 1e-3,
@@ -131,7 +133,7 @@ def test_the_sweeps_run_has_answer_tables_report_and_counts(
     folder = shown.client.download_artifacts(shown.parent.info.run_id, "compare.json")
     answer = json.loads(Path(folder).read_text())["answer"]
     note = shown.parent.data.tags["mlflow.note.content"]
-    assert note.startswith("Is it so?") and answer in note
+    assert note.startswith(f"**{answer}**") and "Is it so?" in note
     (version,) = shown.versions()
     held = shown.artifacts(version.run_id)
     assert {"predictions/dev.parquet", "errors.json", "trial.json"} <= held
@@ -231,9 +233,7 @@ def test_a_model_without_its_checkpoint_is_said_and_costs_nothing_else(out: Path
 
 
 def made(text: str) -> SweepArtifacts:
-    return SweepArtifacts(
-        "It is.", {"sweep/complete_trials": 1.0}, {"figures/a.svg": text.encode()}
-    )
+    return SweepArtifacts(ANSWER, {"sweep/complete_trials": 1.0}, {"figures/a.svg": text.encode()})
 
 
 def show(
