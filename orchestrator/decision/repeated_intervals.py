@@ -17,8 +17,9 @@ from functools import lru_cache
 
 from orchestrator.decision.boundaries import critical_values, power_spending, student
 
-#: alpha spent by look k of K is alpha * (k / K)^power, whatever has diverged until then.  The test of 0 spends early,
-#: because large differences show after few pairs.  The tests of the margin spend later.
+#: alpha spent by look k of K is alpha * (k / K)^power, whatever has diverged until then.  The test
+#: of 0 spends early, because large differences show after few pairs.  The tests of the margin spend
+#: later.
 ZERO_POWER = 0.6
 MARGIN_POWER = 1.5
 #: Boundaries are computed for s^2 / sigma^2 on a grid with this step, rounded down, and at most 1.
