@@ -57,6 +57,7 @@ from orchestrator.compare.statistics.pooled_variance import pair_prior  # noqa: 
 from orchestrator.ledger import Ledger  # noqa: E402
 from orchestrator.ledger.timing_intervals import ratio_interval  # noqa: E402
 from tests.support.simulated import World, experiment, write_predicted  # noqa: E402
+from trainer.config.tasks import TASKS  # noqa: E402
 
 #: A row of a table: its setting, and one result per column (0, 1 or a number), to be averaged.
 Row = dict[str, Any]
@@ -99,10 +100,10 @@ def equivalence(count: int, spread: float, inside: float, seed: int) -> Row:
     return {"called comparable": p_equivalent(draws.distribution, _MARGIN) < 0.05}
 
 
-def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
+def choice(tried: int, seeds: int, methods: int, baselines: int, seed: int) -> Row:
     """Pass a whole sweep of equal skill through `orch compare`.
 
-    The baseline has one configuration, and each of `methods` others has `tried` configurations.
+    The baseline has `baselines` configurations, and each of `methods` others has `tried`.
     """
     rng = np.random.default_rng([seed, tried, seeds, methods])
     world = World.of(rng, sst=200, qqp=200, sts=100)
@@ -110,7 +111,7 @@ def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
     with tempfile.TemporaryDirectory() as folder:
         sweep = Path(folder) / "s"
         for name in ["annealed", *names]:
-            for number in range(1 if name == "annealed" else tried):
+            for number in range(baselines if name == "annealed" else tried):
                 for trial_seed in range(1, seeds + 1):
                     predictions = world.predictions(rng, _SKILL + rng.normal(0, 0.02))
                     rate = 1e-5 * (number + 1)
@@ -131,6 +132,7 @@ def choice(tried: int, seeds: int, methods: int, seed: int) -> Row:
         "naive difference": naive[contrast.method] - base,
         "honest difference": difference.value,
         "covers": difference.low <= 0 <= difference.high,
+        "half width": (difference.high - difference.low) / 2,
         "any called different": any(
             each.outcome in ("better", "worse") for each in comparison.contrasts
         ),
@@ -370,7 +372,7 @@ def nearly_perfect(wrong: float, count: int, seed: int) -> Row:
     right = np.repeat(rng.random(200) >= wrong, count).reshape(200, count)  # all seeds alike
     weights = rng.multinomial(200, np.full(200, 1 / 200), size=400)
     resampled = weights @ right / 200
-    least = float(unseen_variance(resampled[:, :, None], [200])[0])
+    least = float(unseen_variance(resampled[:, :, None], [TASKS["sst"]], [200])[0])
     noise = Seeds(range(count), 400, rng)
     row: Row = {}
     for name, added in (("old", 0.0), ("new", least)):
@@ -455,6 +457,8 @@ def _cell(key: str, value: Any, shares: tuple[str, ...]) -> str:
         return value
     if math.isnan(value):
         return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
     if key.startswith(shares):
         return f"{100 * value:.1f} %"
     return f"{value:+.4f}" if "difference" in key else f"{value:.3g}"
@@ -487,8 +491,9 @@ def main() -> None:
             ),
             "choice among equal configurations, several methods": averaged(
                 pool, choice,
-                [{"tried": k, "seeds": s, "methods": m}
-                 for k, s, m in ((1, 3, 1), (5, 3, 1), (20, 3, 1), (5, 1, 1), (1, 3, 5))],
+                [{"tried": k, "seeds": s, "methods": m, "baselines": b}
+                 for k, s, m, b in ((1, 3, 1, 1), (5, 3, 1, 1), (20, 3, 1, 1), (5, 1, 1, 1),
+                                    (1, 3, 5, 1), (5, 3, 1, 5), (20, 3, 1, 20), (5, 2, 1, 5))],
                 sweeps,
             ),
             "speed-up": averaged(

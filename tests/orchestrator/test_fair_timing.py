@@ -195,7 +195,7 @@ def test_the_command_times_the_best_of_each_method_and_shows_it_again(sweep: Led
     again = CliRunner().invoke(app, ["time", sweep.folder.path, "--last"])
     assert again.exit_code == answer.exit_code
     lines = again.stdout.splitlines()
-    (ratio_line,) = (line for line in lines if "times the minutes of" in line)
+    (ratio_line,) = (line for line in lines if " of the minutes of" in line)
     assert ratio_line.startswith("no claim: ") == bool(found["problem"])
     assert any(line.startswith("round_robin+pcgrad  round_robin-") for line in lines)
     assert not (Path(sweep.folder.path) / "lock").exists()

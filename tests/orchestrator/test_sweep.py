@@ -15,8 +15,9 @@ import pytest
 import yaml
 
 from orchestrator.errors import SweepError
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, listing
 from orchestrator.ledger.sweep_lock import SweepLock
+from orchestrator.ledger.timing_sessions import timings
 from orchestrator.ledger.trial_id import trial_id
 from orchestrator.preflight.checks import check_same_sweep, clocks_note
 from orchestrator.spec import load_spec
@@ -115,6 +116,23 @@ def test_a_sweep_that_was_killed_while_it_confirmed_ends_like_an_undisturbed_one
     again = start(DECIDING, "--no-timing")
     assert again.wait() == 0 and verdict in again.text, again.text
     ended_like(again, whole)
+
+
+@pytest.mark.slow(reason="timing takes 20 s or more")
+def test_the_questions_configurations_are_timed_before_they_are_confirmed(
+    start: Callable[..., Driver],
+) -> None:
+    driver = start(DECIDING)
+    assert driver.wait() == 0, driver.text
+    assert "timing 2 configurations in turn" in driver.text
+    ledger = Ledger(driver.out, "s")
+    decision = listing.resolved_spec(ledger)["resolved"].get("decision")
+    (session,) = timings(ledger)
+    assert len(session.configs) == 2 and len(session.rounds) >= 6
+    if decision is not None:  # where an epoch does not take fewer minutes, nothing is confirmed
+        assert {each.config_id for each in session.configs} == set(decision["config_ids"].values())
+    again = start(DECIDING)
+    assert again.wait() == 0 and "timing" not in again.text.partition("Does")[0], again.text
 
 
 @pytest.mark.slow(reason="two whole sweeps")

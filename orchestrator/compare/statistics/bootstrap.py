@@ -15,7 +15,8 @@ import numpy as np
 
 from orchestrator.compare.statistics.dev_predictions import DevSet
 from orchestrator.compare.statistics.mixture import Mixture
-from trainer.loop.task_metrics import metric_of
+from trainer.config.tasks import Task
+from trainer.loop.task_metrics import Accuracy, metric_of
 
 #: Weights in memory at once.
 _WEIGHTS = 8_000_000
@@ -23,6 +24,8 @@ _WEIGHTS = 8_000_000
 _LUCK = 0.05
 #: With more degrees of freedom, a variance is known exactly.
 _MANY = 1e5
+#: A variance up to this comes from rounding.
+_ROUNDING = 1e-15
 #: If an event is seen in none of n examples, its probability is below 3.7 / n with 97.5 %
 #: confidence. A normal distribution with this variance over n^2 has the same interval.
 _RULE_OF_THREE = (math.log(0.025) / 1.96) ** 2
@@ -51,19 +54,24 @@ def multinomial(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
     return np.bincount(draws.ravel(), minlength=rows * size).reshape(rows, size)
 
 
-def unseen_variance(resampled: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+def unseen_variance(
+    resampled: np.ndarray, tasks: Sequence[Task], sizes: Sequence[int]
+) -> np.ndarray:
     """The variance (tasks,) to add where so few examples matter that resampling shows too little.
 
     If all examples have the same outcome (all right, or the same for two methods), resampling
     them shows no variance at all. An interval then has the width of the rule of three, as if about
-    one example in n had another outcome. With four such examples or more, nothing is added.
+    one example in n had another outcome. With four such examples or more, nothing is added. A
+    metric that does not count examples is raised only if it shows no variance.
 
     Args:
         resampled: (replicates, seeds, tasks).
         sizes: number of examples of each task.
     """
     seen = resampled.var(0, ddof=1).mean(0)  # of one seed
-    return np.maximum(0.0, _RULE_OF_THREE / np.square(sizes, dtype=float) - seen)
+    counting = np.array([isinstance(metric_of(task), Accuracy) for task in tasks])
+    least = _RULE_OF_THREE / np.square(sizes, dtype=float)
+    return np.where(counting | (seen < _ROUNDING), np.maximum(0.0, least - seen), 0.0)
 
 
 @dataclass(frozen=True)

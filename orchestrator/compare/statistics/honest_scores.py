@@ -203,7 +203,7 @@ class HonestScores:
     def _unseen(self, resampled: np.ndarray, metric: str) -> float:
         """The variance of the metric that resampled metrics (replicates, seeds, tasks) miss."""
         share = weights(metric, self.dev.tasks)
-        return float(np.square(share) @ unseen_variance(resampled, self.dev.sizes))
+        return float(np.square(share) @ unseen_variance(resampled, self.dev.tasks, self.dev.sizes))
 
     def _read(
         self,

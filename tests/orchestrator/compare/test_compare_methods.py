@@ -197,13 +197,19 @@ def test_a_diverged_seed_is_named_and_its_guess_shown(tmp_path: Path) -> None:
 
 
 def test_an_interval_stays_within_the_range_of_its_metric(tmp_path: Path) -> None:
-    write_pair(tmp_path, (0.999, 0.0), seeds=(1, 2), noise=0.4)
+    """Two seeds that differ: Student's t reaches 13 standard errors to each side."""
+    world = World.of(RNG(0), 0.02, sst=600, qqp=1500, sts=400)
+    for sampler, skills in (("annealed", (0.7, 0.9)), ("arrp", (0.9, 0.6))):
+        for seed, skill in enumerate(skills, 1):
+            made = world.predictions(RNG(seed), skill)
+            write_predicted(tmp_path, world, made, sampler=sampler, seed=seed)
     found = compared(tmp_path)
     for standing in found.standings:
-        for name, (lowest, highest) in {"dev_score": (0, 1), "sst": (0, 1), "sts": (-1, 1)}.items():
-            assert lowest <= standing.scores[name].low <= standing.scores[name].high <= highest
-    difference = contrast(found, "arrp+pcgrad").differences["sst"]
-    assert -1 <= difference.low <= difference.high <= 1
+        for name, lowest in {"dev_score": 0, "sst": 0, "sts": -1}.items():
+            assert lowest <= standing.scores[name].low <= standing.scores[name].high <= 1
+    made = contrast(found, "arrp+pcgrad").differences
+    assert (made["sst"].low, made["sst"].high) == (-1, 1)
+    assert found.standings[0].scores["sst"].high == 1
 
 
 def test_equal_predictions_are_not_certain_to_be_equal(tmp_path: Path) -> None:
@@ -320,6 +326,8 @@ def test_without_predictions_no_score_is_honest(tmp_path: Path) -> None:
     found = compared(tmp_path)
     assert [standing.scores for standing in found.standings] == [{}, {}]
     assert any("is missing" in note for note in found.notes)
+    naive = {standing.method: standing.naive for standing in found.standings}
+    assert naive == pytest.approx({"annealed+pcgrad": 0.72, "arrp+pcgrad": 0.73})
 
 
 def test_many_comparisons_make_each_claim_harder(tmp_path: Path) -> None:

@@ -166,7 +166,7 @@ def test_draws_and_their_formula_are_one_distribution() -> None:
 def test_outcomes_without_variance_have_the_width_of_the_rule_of_three() -> None:
     """300 examples, all right with both seeds: up to 3.7 in 300 could be wrong elsewhere."""
     resampled = np.ones((500, 2, 1))
-    least = unseen_variance(resampled, [300])
+    least = unseen_variance(resampled, [TASKS["sst"]], [300])
     draws = Seeds([1, 2], 500, RNG(0)).draws(
         [1, 2], np.ones(2), resampled[:, :, 0], float(least[0])
     )
@@ -180,4 +180,11 @@ def test_outcomes_that_vary_show_their_own_variance() -> None:
     right = RNG(0).random(300) < 0.9
     weights = multinomial(2000, 300, RNG(1))
     resampled = (weights @ right / 300)[:, None, None]
-    assert unseen_variance(resampled, [300]).tolist() == [0.0]
+    assert unseen_variance(resampled, [TASKS["sst"]], [300]).tolist() == [0.0]
+
+
+def test_only_a_correlation_without_any_variance_is_raised() -> None:
+    little = 0.8 + RNG(0).normal(0, 1e-4, (500, 1, 1))
+    assert unseen_variance(little, [TASKS["sts"]], [300]).tolist() == [0.0]
+    none = np.full((500, 1, 1), 0.8)
+    assert unseen_variance(none, [TASKS["sts"]], [300])[0] == pytest.approx(3.54 / 300**2, rel=0.01)
