@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy import optimize, stats
+from scipy import integrate, optimize, stats
 
 from orchestrator.decision.boundaries import (
     critical_values,
@@ -91,6 +91,20 @@ def test_crossings_of_simulated_scores() -> None:
         here = stopped & (first == number)
         assert np.mean(here & (ends < low[number])) == pytest.approx(below[number], abs=0.003)
         assert np.mean(here & (ends > high[number])) == pytest.approx(above[number], abs=0.003)
+
+
+@pytest.mark.parametrize("step", [0.5, 0.02, 0.0005])
+def test_two_looks_that_are_close(step: float) -> None:
+    first, second = critical_values((1.0, 1.0 + step), (0.01, 0.025))
+    correlation = math.sqrt(1 / (1 + step))
+    spread = math.sqrt(1 - correlation**2)
+
+    def later(z: float) -> float:
+        return stats.norm.pdf(z) * stats.norm.sf((second - correlation * z) / spread)
+
+    points = [second / correlation] if second < first else None
+    probability, _ = integrate.quad(later, -10, first, points=points, epsabs=1e-10, limit=500)
+    assert probability == pytest.approx(0.015, abs=1e-6)
 
 
 def test_a_look_that_may_spend_nothing_cannot_stop() -> None:

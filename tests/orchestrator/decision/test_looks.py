@@ -83,6 +83,7 @@ def test_only_complete_looks_are_judged() -> None:
     assert judge(design, values[:2], SHARED, PRIOR) == []
     all_looks = judge(design, values, SHARED, PRIOR)
     assert len(all_looks) >= 3
+    assert len(judge(design, values, SHARED[:1], PRIOR)) == 1
     # Data that come later change nothing in looks that were taken.
     for count in range(len(all_looks)):
         assert judge(design, values[: LOOKS[count]], SHARED, PRIOR) == all_looks[: count + 1]
@@ -163,6 +164,16 @@ def test_holm_shares_and_passes_on() -> None:
     # A method that has its answer needs no more data.
     data = {"a": (values, SHARED), "b": (big[:3], SHARED)}
     assert judge_all(design, data, PRIOR) == mixed
+
+
+def test_a_futile_method_passes_nothing_on() -> None:
+    design = Design(LOOKS, 0.004, "score")
+    values = simulated(0.004, 5)
+    alike = judge_all(design, {"a": (values, SHARED), "b": (values, SHARED)}, PRIOR)
+    futile = judge_all(design, {"a": (values, SHARED), "b": (values, [0.02**2] * 7)}, PRIOR)
+    assert futile["b"][-1].futile
+    assert len(futile["b"]) < len(futile["a"])
+    assert futile["a"] == alike["a"]
 
 
 def test_looks_are_taken_together() -> None:

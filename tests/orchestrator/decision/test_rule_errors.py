@@ -38,7 +38,8 @@ def simulated(simulate: str, setting: dict[str, object], count: int) -> dict[str
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=[json.dumps(each) for each in SETTINGS])
 def test_errors_are_rare(setting: dict[str, object]) -> None:
-    count = 100
+    # Pooling that trusts the search too much shows here first, and needs more runs to be seen.
+    count = 1200 if setting["differences"] == "variances 4 : 1" else 100
     means = simulated("errors", setting, count)
     # 5.5 %, and what chance allows beyond it in all of these settings together.
     allowed = 0.055 + 3.5 * math.sqrt(0.055 * 0.945 / count)

@@ -60,6 +60,10 @@ def test_df_is_at_most_that_of_all_samples() -> None:
     assert (prior.variance, prior.df) == pytest.approx((0.975, 12))
 
 
+def test_one_sample_says_nothing_about_others() -> None:
+    assert moderate([2.0], [3]).df == 0
+
+
 def test_what_seeds_share_is_removed() -> None:
     rng = np.random.default_rng(2)
     noise = rng.normal(0, 0.5, (400, 3))
