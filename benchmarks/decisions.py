@@ -35,7 +35,7 @@ from orchestrator.compare.statistics.pooled_variance import (  # noqa: E402
     PriorVariance,
     pair_prior,
 )
-from orchestrator.decision.looks import Design, Look, judge, judge_all  # noqa: E402
+from orchestrator.decision.rule.looks import Design, Look, judge, judge_all  # noqa: E402
 
 Row = dict[str, Any]
 LOOKS, EMBEDDED = (3, 5, 8, 12, 20, 30, 45), (3, 5)

@@ -13,12 +13,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.compare.statistics.dev_predictions import PredictionsError
-from orchestrator.decision.answer import Bounded
+from orchestrator.decision.answer.answer import Bounded
+from orchestrator.decision.answer.verdict import minutes_state
 from orchestrator.decision.confirming import Confirming, Picked, fix, pick
 from orchestrator.decision.contestants import cost
-from orchestrator.decision.next_steps import cost_lines
-from orchestrator.decision.power_plan import plan
-from orchestrator.decision.verdict import minutes_state
+from orchestrator.decision.plan.next_steps import cost_lines
+from orchestrator.decision.plan.power_plan import plan
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import current, searched
 from orchestrator.ledger.evaluations import on_equal_examples

@@ -16,7 +16,7 @@ from orchestrator.errors import UserError
 if TYPE_CHECKING:
     from orchestrator.compare.compare_sweep import SweepComparison
     from orchestrator.compare.configurations import Comparison
-    from orchestrator.decision.answer import Answer
+    from orchestrator.decision.answer.answer import Answer
     from orchestrator.ledger import Ledger, TrialRecord
 
 FORMATS = ("table", "json", "csv", "md", "latex")
@@ -49,7 +49,7 @@ def compare_trials(
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
     from orchestrator.compare.configurations import compare
-    from orchestrator.decision.answers import answer_of
+    from orchestrator.decision.answer.answers import answer_of
     from orchestrator.ledger.listing import find_sweep
 
     ledger = find_sweep(name, out)
@@ -67,7 +67,7 @@ def compare_trials(
 
 def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) -> None:
     from orchestrator.compare.output import formats, tables
-    from orchestrator.decision.block import block, in_json, markdown
+    from orchestrator.decision.answer.block import block, in_json, markdown
 
     comparison = compared.methods
     if layout == "json":

@@ -12,7 +12,7 @@ import typer
 from orchestrator.cli.terminal import Json, Out, Overrides, Patience, Profile, console, print_json
 
 if TYPE_CHECKING:
-    from orchestrator.decision.power_plan import Plan, Row
+    from orchestrator.decision.plan.power_plan import Plan, Row
     from orchestrator.ledger import Ledger
     from orchestrator.spec import SweepSpec
 
@@ -51,7 +51,7 @@ def plan_sweep(
     The chance in a comparison comes from the sweep's own trials, from a pilot, or from --sd.
     Without any of them it is estimated from the number of dev examples.
     """
-    from orchestrator.decision.power_plan import plan, with_margin
+    from orchestrator.decision.plan.power_plan import plan, with_margin
     from orchestrator.errors import UserError
 
     spec, ledger = _what(what, profile, overrides or [], out)
@@ -95,8 +95,8 @@ def _what(
 
 def _run_pilot(spec: SweepSpec, out: str, as_json: bool) -> None:
     """Train the pilot's trials that are missing."""
-    from orchestrator.decision.pilot import pilot_of
-    from orchestrator.decision.power_plan import question_in
+    from orchestrator.decision.plan.pilot import pilot_of
+    from orchestrator.decision.plan.power_plan import question_in
     from orchestrator.sweep import run_sweep
 
     outcome = run_sweep(pilot_of(spec, question_in(spec)), out, console(stderr=True))
@@ -179,7 +179,7 @@ def _number(value: float) -> str:
 
 
 def _up(value: float) -> str:
-    from orchestrator.decision.power_plan import round_up
+    from orchestrator.decision.plan.power_plan import round_up
 
     return f"{round_up(value):g}"
 

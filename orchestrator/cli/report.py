@@ -57,7 +57,7 @@ def report_sweep(
     shown = _named(ledger, trials or [])
     from orchestrator import report
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
-    from orchestrator.decision.block import headline, in_json
+    from orchestrator.decision.answer.block import headline, in_json
     from trainer.storage.folder import in_words
 
     with Patience("reading trials") as tell:

@@ -22,7 +22,7 @@ from orchestrator.cli.terminal import (
 )
 
 if TYPE_CHECKING:
-    from orchestrator.decision.power_plan import Plan
+    from orchestrator.decision.plan.power_plan import Plan
     from orchestrator.ledger import Ledger
     from orchestrator.spec import SweepSpec
     from orchestrator.sweep import SweepOutcome
@@ -95,8 +95,8 @@ def _print_end(outcome: SweepOutcome, ledger: Ledger, spec: SweepSpec, as_json: 
     """The configurations, published figures beside ours, and the answer."""
     from orchestrator.compare.compare_sweep import SweepTrials, compare_sweep, trials_of
     from orchestrator.compare.options import ComparisonOptions
-    from orchestrator.decision.answers import answer_of
-    from orchestrator.decision.block import block, in_json
+    from orchestrator.decision.answer.answers import answer_of
+    from orchestrator.decision.answer.block import block, in_json
     from trainer.storage.folder import StoreError
 
     try:
@@ -157,7 +157,7 @@ def _print_plan(spec: SweepSpec, as_json: bool, host: str, out: str | None) -> N
         later = None if confirming is None else confirming.to_dict()
         print_json(dry_run.plan(spec) | {"host": host, "confirming": later})
         return
-    from orchestrator.decision.next_steps import cost_lines
+    from orchestrator.decision.plan.next_steps import cost_lines
 
     lines = [] if confirming is None else cost_lines(confirming)
     print("\n".join(dry_run.lines(spec, host, lines)))
@@ -165,7 +165,7 @@ def _print_plan(spec: SweepSpec, as_json: bool, host: str, out: str | None) -> N
 
 def _confirming(spec: SweepSpec, out: str | None) -> Plan:
     """From the sweep's trials if it has run, else from its file."""
-    from orchestrator.decision.power_plan import plan
+    from orchestrator.decision.plan.power_plan import plan
     from orchestrator.ledger import Ledger
 
     return plan(spec, None if out is None else Ledger(out, spec.name), margins=())

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.statistics.pooled_variance import PriorVariance
 from orchestrator.decision import contestants
-from orchestrator.decision.looks import Design, Look
 from orchestrator.decision.pairs import Pair, judged, pairs_of
+from orchestrator.decision.rule.looks import Design, Look
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import CONFIRM, confirming, current, searched
 from orchestrator.ledger.evaluations import on_equal_examples

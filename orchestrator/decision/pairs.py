@@ -13,12 +13,12 @@ from orchestrator.compare.methods import last_metric
 from orchestrator.compare.statistics.bootstrap import resampled_metrics
 from orchestrator.compare.statistics.dev_predictions import DevSet, PredictionsError
 from orchestrator.compare.statistics.scores import combine
-from orchestrator.decision.looks import Look, judge_all
+from orchestrator.decision.rule.looks import Look, judge_all
 from trainer.loop.task_metrics import metric_of
 
 if TYPE_CHECKING:
     from orchestrator.compare.statistics.pooled_variance import PriorVariance
-    from orchestrator.decision.looks import Design
+    from orchestrator.decision.rule.looks import Design
     from orchestrator.ledger import Ledger, TrialRecord
 
 #: Dev examples are resampled so often to estimate the variance that all pairs share.

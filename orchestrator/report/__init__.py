@@ -15,7 +15,7 @@ from orchestrator.compare.options import ComparisonOptions
 from trainer.storage.local_folder import write_whole
 
 if TYPE_CHECKING:
-    from orchestrator.decision.answer import Answer
+    from orchestrator.decision.answer.answer import Answer
     from orchestrator.ledger import Ledger, TrialRecord
     from orchestrator.report.figure import Figure
 
@@ -56,7 +56,7 @@ def make(
 
     Raises `UserError` for a baseline, metric or key that does not exist.
     """
-    from orchestrator.decision.answers import answer_of
+    from orchestrator.decision.answer.answers import answer_of
     from orchestrator.report.document import document
     from orchestrator.report.page import page
 

@@ -22,7 +22,7 @@ from orchestrator.report.head import Head, head
 from orchestrator.report.parts import Heading, Missing, Section, Table, Text
 
 if TYPE_CHECKING:
-    from orchestrator.decision.answer import Answer
+    from orchestrator.decision.answer.answer import Answer
     from orchestrator.ledger import Ledger, TrialRecord
 
 #: Trials in the table of those that are not complete.

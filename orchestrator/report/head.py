@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchestrator.compare.output.tables import TableData
-from orchestrator.decision.block import also, explained, headline, table
+from orchestrator.decision.answer.block import also, explained, headline, table
 from orchestrator.report.parts import Code, Part, Table, Text
 
 if TYPE_CHECKING:
-    from orchestrator.decision.answer import Answer, Contest
+    from orchestrator.decision.answer.answer import Answer, Contest
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, trials_of
 from orchestrator.compare.options import ComparisonOptions
-from orchestrator.decision.answer import Answer
-from orchestrator.decision.answers import answer_of
-from orchestrator.decision.block import in_json, markdown
+from orchestrator.decision.answer.answer import Answer
+from orchestrator.decision.answer.answers import answer_of
+from orchestrator.decision.answer.block import in_json, markdown
 from orchestrator.ledger import RESOLVED, STATUSES, Ledger, TrialRecord
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking import SweepArtifacts

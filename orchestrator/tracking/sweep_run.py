@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.decision.block import markdown
+from orchestrator.decision.answer.block import markdown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-    from orchestrator.decision.answer import Answer, Bounded
+    from orchestrator.decision.answer.answer import Answer, Bounded
 
 #: Tag with the hash of a run's artifacts.
 _SHOWN = "exhibits"

@@ -12,8 +12,8 @@ import numpy as np
 from orchestrator.after_search import AfterOptions, AfterSearch
 from orchestrator.compare.compare_sweep import compare_sweep, trials_of
 from orchestrator.compare.options import ComparisonOptions
-from orchestrator.decision.answer import Answer
-from orchestrator.decision.answers import answer_of
+from orchestrator.decision.answer.answer import Answer
+from orchestrator.decision.answer.answers import answer_of
 from orchestrator.decision.confirming import pick
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import FOLDER

@@ -15,7 +15,7 @@ import pytest
 from orchestrator.compare.compare_sweep import compare_sweep, trials_of
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.dev_predictions import read_columns
-from orchestrator.decision.block import headline
+from orchestrator.decision.answer.block import headline
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import Session
 from orchestrator.report import Report, make, reasons, style, surgery, trial, write_figures

@@ -17,7 +17,7 @@ import yaml
 from mlflow import MlflowClient
 
 from orchestrator.database_urls import resolve_uri
-from orchestrator.decision.answer import Answer
+from orchestrator.decision.answer.answer import Answer
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import FOLDER
 from orchestrator.spec import TrackingSpec

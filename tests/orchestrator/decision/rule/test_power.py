@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from orchestrator.decision.looks import Design
-from orchestrator.decision.power import Variances, operating, smallest_margin
+from orchestrator.decision.rule.looks import Design
+from orchestrator.decision.rule.power import Variances, operating, smallest_margin
 
 LOOKS = (3, 5, 8, 12, 20, 30, 45)
 #: The kept study with whole dev sets.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.decision.design import Design
-from orchestrator.decision.repeated_intervals import HalfWidths
+from orchestrator.decision.rule.design import Design
+from orchestrator.decision.rule.repeated_intervals import HalfWidths
 
 
 def state_of(design: Design, estimate: float, width: HalfWidths) -> tuple[str, float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator.compare.statistics.pooled_variance import NOTHING_KNOWN, PriorVariance
-from orchestrator.decision.looks import Design, Look, judge, judge_all
+from orchestrator.decision.rule.looks import Design, Look, judge, judge_all
 
 LOOKS = (3, 5, 8, 12, 20, 30, 45)
 PRIOR = PriorVariance(0.0085**2, 48)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.decision.power_plan import Plan, Row, plan, round_up
+from orchestrator.decision.plan.power_plan import Plan, Row, plan, round_up
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import confirming
 

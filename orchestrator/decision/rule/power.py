@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from orchestrator.compare.statistics.pooled_variance import PriorVariance
-from orchestrator.decision.looks import Design, evidence, judge
+from orchestrator.decision.rule.looks import Design, evidence, judge
 
 _REPLICATES = 400
 

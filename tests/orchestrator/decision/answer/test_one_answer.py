@@ -13,7 +13,7 @@ from mlflow import MlflowClient
 
 from orchestrator.cli.sweep import _print_end
 from orchestrator.database_urls import resolve_uri
-from orchestrator.decision.block import WIDTH
+from orchestrator.decision.answer.block import WIDTH
 from orchestrator.ledger.sweep_id import sweep_id
 from orchestrator.sweep import SweepOutcome
 from orchestrator.tracking import MlflowProjection, SweepArtifacts, SweepDescription

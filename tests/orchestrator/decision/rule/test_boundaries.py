@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
 
-from orchestrator.decision.boundaries import (
+from orchestrator.decision.rule.boundaries import (
     critical_values,
     obrien_fleming_spending,
     pocock_spending,

@@ -15,7 +15,7 @@ from orchestrator.compare.statistics.dev_predictions import PredictionsError
 from orchestrator.compare.statistics.scores import OVERALL
 from orchestrator.decision import contestants
 from orchestrator.decision.pairs import Pair, shared_variance
-from orchestrator.decision.power import Variances
+from orchestrator.decision.rule.power import Variances
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import searched
 from trainer.config.choices import METRICS

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.decision.answer import Bounded, Verdict
-from orchestrator.decision.words import share_text, size_text
+from orchestrator.decision.answer.answer import Bounded, Verdict
+from orchestrator.decision.answer.words import share_text, size_text
 
 #: A ratio of minutes inside these bounds is no difference that matters.
 _SAME = (0.95, 1.05)
@@ -43,7 +43,7 @@ def minutes_state(ratio: Bounded | None) -> str:
 
 
 def score_state(ask: str, difference: Bounded | None, margin: float) -> str:
-    """The state of the score, from an interval: the words of `orchestrator.decision.looks`."""
+    """The state of the score, from an interval: the words of `orchestrator.decision.rule.looks`."""
     if difference is None or difference.low is None or difference.high is None:
         return "open"
     if ask == "minutes":

@@ -12,17 +12,17 @@ import numpy as np
 import pytest
 
 from orchestrator.cli.plan import lines
-from orchestrator.decision import power_plan, uncertainty
-from orchestrator.decision.next_steps import cost_lines, plan_lines
-from orchestrator.decision.pilot import pilot_of
-from orchestrator.decision.power import Variances
-from orchestrator.decision.power_plan import (
+from orchestrator.decision.plan import power_plan, uncertainty
+from orchestrator.decision.plan.next_steps import cost_lines, plan_lines
+from orchestrator.decision.plan.pilot import pilot_of
+from orchestrator.decision.plan.power_plan import (
     plan,
     question_in,
     round_up,
     smallest_at_all,
     with_margin,
 )
+from orchestrator.decision.rule.power import Variances
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.spec import SweepSpec

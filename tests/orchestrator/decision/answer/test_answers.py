@@ -12,9 +12,9 @@ import pytest
 
 from orchestrator.compare.compare_sweep import compare_sweep, trials_of
 from orchestrator.compare.options import ComparisonOptions
-from orchestrator.decision.answer import Answer
-from orchestrator.decision.answers import answer_of
-from orchestrator.decision.block import WIDTH, block, headline, table
+from orchestrator.decision.answer.answer import Answer
+from orchestrator.decision.answer.answers import answer_of
+from orchestrator.decision.answer.block import WIDTH, block, headline, table
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.current import confirming, searched
 from orchestrator.ledger.listing import find_trial

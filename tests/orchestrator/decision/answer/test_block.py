@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.decision.answer import Answer, Bounded, Contest, Side
-from orchestrator.decision.block import WIDTH, block, headline, in_json, markdown, table
-from orchestrator.decision.words import difference_text, ratio_text, share_text, size_text
+from orchestrator.decision.answer.answer import Answer, Bounded, Contest, Side
+from orchestrator.decision.answer.block import WIDTH, block, headline, in_json, markdown, table
+from orchestrator.decision.answer.words import difference_text, ratio_text, share_text, size_text
 
 ONE = Side("arrp", "ARRP", "a", "λ=0.3 B=950", 0.663, 0.97, 1670.0, minutes_to_score=2.6, seeds=8)
 OTHER = Side(

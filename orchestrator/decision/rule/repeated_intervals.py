@@ -15,7 +15,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from orchestrator.decision.boundaries import critical_values, power_spending, student
+from orchestrator.decision.rule.boundaries import critical_values, power_spending, student
 
 #: alpha spent by look k of K is alpha * (k / K)^power, whatever has diverged until then.  The test
 #: of 0 spends early, because large differences show after few pairs.  The tests of the margin spend

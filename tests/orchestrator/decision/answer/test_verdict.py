@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.decision.answer import Bounded
-from orchestrator.decision.verdict import (
+from orchestrator.decision.answer.answer import Bounded
+from orchestrator.decision.answer.verdict import (
     Finding,
     minutes_state,
     score_state,

@@ -9,8 +9,8 @@
 
 from __future__ import annotations
 
-from orchestrator.decision.design import Design, Levels, Look
-from orchestrator.decision.repeated_intervals import MARGIN_POWER, ZERO_POWER
+from orchestrator.decision.rule.design import Design, Levels, Look
+from orchestrator.decision.rule.repeated_intervals import MARGIN_POWER, ZERO_POWER
 
 
 class AlphaBudget:

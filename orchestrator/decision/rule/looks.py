@@ -18,16 +18,16 @@ from typing import Literal
 import numpy as np
 
 from orchestrator.compare.statistics.pooled_variance import PriorVariance
-from orchestrator.decision.alpha_budget import AlphaBudget
-from orchestrator.decision.design import Data, Design, Levels, Look
-from orchestrator.decision.repeated_intervals import (
+from orchestrator.decision.rule.alpha_budget import AlphaBudget
+from orchestrator.decision.rule.design import Data, Design, Levels, Look
+from orchestrator.decision.rule.repeated_intervals import (
     FEWEST,
     HalfWidths,
     Variance,
     chance_of_answer,
     half_widths,
 )
-from orchestrator.decision.states import answers_of, state_of
+from orchestrator.decision.rule.states import answers_of, state_of
 
 #: The search's trials count as at most this many degrees of freedom.  They cannot know the variance
 #: of a method that differs from the others, and error control comes before power.

@@ -6,8 +6,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestrator.decision.answer import Answer, Contest
-from orchestrator.decision.words import difference_text, ratio_text
+from orchestrator.decision.answer.answer import Answer, Contest
+from orchestrator.decision.answer.words import difference_text, ratio_text
 
 WIDTH = 80
 #: Of the table: a label, two methods, their difference; behind an indent of two.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchestrator.compare.methods import Configuration
 from orchestrator.compare.statistics.epochs_to_score import epochs_to_same_score
-from orchestrator.decision.answer import Bounded
+from orchestrator.decision.answer.answer import Bounded
 from orchestrator.ledger.timing_sessions import Session, timings
 from trainer.metrics import FIRST_CLOCK, clock_of
 

@@ -8,11 +8,12 @@ from dataclasses import asdict, dataclass, field, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.decision import contestants, uncertainty
-from orchestrator.decision.looks import Design
-from orchestrator.decision.power import Variances, operating, smallest_margin
+from orchestrator.decision import contestants
+from orchestrator.decision.plan import uncertainty
+from orchestrator.decision.plan.uncertainty import Uncertainty
+from orchestrator.decision.rule.looks import Design
+from orchestrator.decision.rule.power import Variances, operating, smallest_margin
 from orchestrator.decision.titles import question_of, title_of
-from orchestrator.decision.uncertainty import Uncertainty
 from orchestrator.ledger.current import current, searched
 from orchestrator.spec.decide import DecideSpec
 from orchestrator.spec.decide_checks import possible_methods
@@ -160,7 +161,7 @@ def _known(
     spec: SweepSpec, ledger: Ledger | None, trials: Sequence[TrialRecord], decide: DecideSpec
 ) -> tuple[Uncertainty | None, str]:
     """The uncertainty from the best source, and the name of the pilot if that is it."""
-    from orchestrator.decision.pilot import pilot_name
+    from orchestrator.decision.plan.pilot import pilot_name
     from orchestrator.ledger import Ledger
 
     if ledger is not None:

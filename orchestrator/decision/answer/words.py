@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from orchestrator.decision.answer import Bounded
+from orchestrator.decision.answer.answer import Bounded
 
 #: Digits after the point: at first these, and as many as these where the first ones hide a side.
 _SCORE_DIGITS, _RATIO_DIGITS, _MOST_DIGITS = 3, 2, 4
