@@ -6,9 +6,9 @@
 Success prints nothing.  Each command takes about a minute on two cores.
 
 A block of the page begins with a comment that holds its command.  A bar separates the command from
-the parts of its Markdown output that the page shows.  A part is `answer`, `notes`, or a table,
-named by how the title of its first column begins (`against 2` is the second of these tables).  The
-block ends at the next `<!-- end -->`:
+the parts of its Markdown output that the page shows.  A part is `answer` (the verdict), `notes`, or
+a table, named by how the title of its first column begins (`against 2` is the second of these
+tables).  The block ends at the next `<!-- end -->`:
 
     <!-- orch compare study-cpu --format md | answer, method, against, against 2, notes -->
 

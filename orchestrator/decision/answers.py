@@ -420,7 +420,8 @@ class _Answering:
             next((t.trial_id for t in self.trials if t.identity.get("config_id") == each), "")
             for each in wanted
         ]
-        return "".join(f" --trials {shlex.quote(each)}" for each in ids if each)
+        known = [trial.trial_id for trial in self.trials]
+        return "".join(f" --trials {_short(each, known)}" for each in ids if each)
 
 
 #: What `compare` calls all frozen sets of a method together.
@@ -469,6 +470,14 @@ def _sweep_file(ledger: Ledger) -> str:
     out = ledger.local_out
     path = shlex.quote(f"{out.name}/{ledger.name}/{RESOLVED}")
     return path if out.name == "sweeps" else f"{path} --out {shlex.quote(out.name)}"
+
+
+def _short(trial_id: str, known: Sequence[str]) -> str:
+    """The beginning of a trial's id that no other trial has, with at least four of its digits."""
+    fewest = trial_id.rfind("-") + 5
+    lengths = range(fewest, len(trial_id))
+    unique = (n for n in lengths if sum(each.startswith(trial_id[:n]) for each in known) == 1)
+    return shlex.quote(trial_id[: next(unique, len(trial_id))])
 
 
 def _trials_of(tried: contestants.Candidates, config_id: str) -> list[TrialRecord]:

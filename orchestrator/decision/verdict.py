@@ -81,8 +81,8 @@ def sentence_of(
     scores = _scores(score.state, margin, score.value)
     if score.state == "open" and undecided:
         scores = undecided
-    if ask == "score":
-        return f"{scores}."
+    if ask == "score" or (score.state == "lower" and minutes.value is None):
+        return f"{scores}."  # minutes are not asked for, or would change nothing
     share = "" if minutes.value is None else share_text(minutes.value)
     if score.state == "open" and minutes.state == "not fewer":  # the minutes alone have answered
         return f"An epoch takes {share}, which is not fewer. {scores}."

@@ -17,6 +17,7 @@ from orchestrator.decision.answers import answer_of
 from orchestrator.decision.block import WIDTH, block, headline, table
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.current import confirming, searched
+from orchestrator.ledger.listing import find_trial
 from tests.support.compared import write_pair
 from tests.support.decided import SimulatedSweep, Skill, sweep_spec
 from tests.support.ledgers import write_trial
@@ -126,8 +127,8 @@ def test_a_busy_machine_is_said_once_with_the_command_for_later(tmp_path: Path) 
         answer = sweep.answer()
         assert len([note for note in answer.notes if note == f"Minutes: {problem}."]) == 1
         (command,) = [each for each in answer.next if each.startswith("orch time s ")]
-        ids = {t.trial_id for t in sweep.ledger.trials()}
-        assert len(set(command.split()) & ids) == 3
+        named = [find_trial(sweep.ledger, each) for each in command.split()[4::2]]
+        assert [trial.config["sampler"] for trial in named] == ["arrp", "annealed", "proportional"]
         rows = {row[0]: row[3] for row in table(answer, answer.contests[0])}
         assert rows["minutes/epoch"] == rows["to same score"] == "not measured alone"
         sweep.time(0.8, contended=True)

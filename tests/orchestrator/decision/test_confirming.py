@@ -169,4 +169,4 @@ def test_a_challenger_with_an_answer_drops_out(tmp_path: Path) -> None:
     assert counts["arrp"] == 3 < counts["proportional"] == counts["annealed"]
     first, second = sweep.answer().contests
     assert first.verdict == "NO" and first.look == 1
-    assert second.one.method == "proportional" and (second.verdict, second.look) == ("YES", 2)
+    assert second.one.method == "proportional" and second.verdict == "YES" and second.look > 1

@@ -123,6 +123,15 @@ def test_the_sentence_says_what_decided() -> None:
     )
 
 
+def test_a_lower_score_needs_no_minutes() -> None:
+    lower = {"low": -0.03, "high": -0.01}
+    assert sentence("minutes", "lower", "open", ratio=None, **lower) == (
+        "The score is lower by 0.020."
+    )
+    assert sentence("minutes", "lower", "fewer", **lower).endswith("0.90 of the minutes.")
+    assert "are not measured" in sentence("minutes", "reached", "open", ratio=None)
+
+
 def test_minutes_that_answer_alone_come_first() -> None:
     text = sentence("minutes", "open", "not fewer", ratio=Bounded(1.02, 1.01, 1.04))
     assert text.startswith("An epoch takes 1.02 of the minutes, which is not fewer. The scores")
