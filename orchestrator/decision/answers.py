@@ -373,6 +373,8 @@ class _Answering:
     def _notes(self, contests: Sequence[Contest]) -> list[str]:
         """What a reader must know, each note once."""
         notes = [self.compared.chosen.scored_on] if contests else []
+        if contests and self.spec is not None and self.spec.decide is not None:
+            notes.append(_CHOSEN.get(str(self.spec.decide.choose), ""))
         notes += [note for contest in contests for note in _notes(contest)]
         return [note for note in dict.fromkeys(notes) if note]
 
@@ -426,6 +428,12 @@ class _Answering:
 
 #: What `compare` calls all frozen sets of a method together.
 ANY_FREEZE = "any freeze"
+#: By `decide.choose`: which configuration stands for a method.
+_CHOSEN = {
+    "fastest": "Compared: the fastest configuration of each method within one standard error of "
+    "its best score.",
+    "best": "Compared: the configuration of each method with the best score.",
+}
 _UNCONFIRMED = "The scores are not confirmed on fresh seeds yet"
 
 
@@ -536,8 +544,12 @@ def _how_confirmed(contest: Contest, stage: Stage) -> str:
         about += f", of which {counting} count"
     if contest.score_state != "open":
         return f"Decided at {about}."
-    over = not stage.next_count()
-    return f"Not decided by the scores at {about}." + ("" if over else " More looks follow.")
+    undecided = f"Not decided by the scores at {about}."
+    if stage.next_count():
+        return f"{undecided} More looks follow."
+    futile = any(looks and looks[-1].futile for looks in stage.looks.values())
+    why = " It stopped there, because the looks that were left would hardly decide."
+    return undecided + (why if futile else "")
 
 
 def _range(seeds: Sequence[int]) -> str:
