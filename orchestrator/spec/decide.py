@@ -10,7 +10,8 @@ from pydantic import ConfigDict, Field, field_validator
 from orchestrator.spec.dimension import Model
 
 #: The question of the paper P0: a method, and its baseline.
-CHALLENGER, BASELINE = "arrp", "annealed"
+CHALLENGER = "arrp"
+BASELINE = "annealed"
 
 #: The keys of `DecideSpec` that decide what the confirming trials mean.
 FROZEN = ("compare", "ask", "metric", "margin", "looks", "choose", "share_alpha")
