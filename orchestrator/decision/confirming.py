@@ -16,9 +16,8 @@ from orchestrator.decision import contestants
 from orchestrator.decision.pairs import Pair, judged, pairs_of
 from orchestrator.decision.rule.looks import Design, Look
 from orchestrator.errors import UserError
-from orchestrator.ledger.current import CONFIRM, confirming, current, searched
+from orchestrator.ledger.current import CONFIRM, confirming, current, next_number, searched
 from orchestrator.ledger.evaluations import on_equal_examples
-from orchestrator.preflight.decision import next_number
 from orchestrator.scheduling.job_queue import Job
 from orchestrator.spec.decide import DecideSpec, ResolvedDecision
 

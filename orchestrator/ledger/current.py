@@ -50,3 +50,9 @@ def confirming(trials: Iterable[TrialRecord], decision: int | None = None) -> li
     if decision is None:
         return wanted
     return [trial for trial in wanted if trial.identity.get("decision") == decision]
+
+
+def next_number(trials: Iterable[TrialRecord]) -> int:
+    """The number of the next decision: one more than the highest that has trials."""
+    numbers = (trial.identity.get("decision") for trial in confirming(trials))
+    return 1 + max((number for number in numbers if isinstance(number, int)), default=0)

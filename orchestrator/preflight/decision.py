@@ -56,12 +56,6 @@ def reopen(ledger: Ledger, trials: Iterable[TrialRecord]) -> str:
     return f"reopened: decision {decision.number} is dropped" + (f"; {stay}" if stay else "")
 
 
-def next_number(trials: Iterable[TrialRecord]) -> int:
-    """The number of the next decision: one more than the highest that has trials."""
-    numbers = (trial.identity.get("decision") for trial in confirming(trials))
-    return 1 + max((number for number in numbers if isinstance(number, int)), default=0)
-
-
 def _decision_in(ledger: Ledger, before: dict[str, Any] | None) -> ResolvedDecision | None:
     plain = ((before or {}).get("resolved") or {}).get("decision")
     if plain is None:

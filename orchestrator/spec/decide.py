@@ -9,6 +9,10 @@ from pydantic import ConfigDict, Field, field_validator
 
 from orchestrator.spec.dimension import Model
 
+#: The question of the paper P0: a method, and its baseline.
+CHALLENGER = "arrp"
+BASELINE = "annealed"
+
 #: The keys of `DecideSpec` that decide what the confirming trials mean.
 FROZEN = ("compare", "ask", "metric", "margin", "looks", "choose", "share_alpha")
 
@@ -34,7 +38,7 @@ class DecideSpec(Model):
     """
 
     compare: Annotated[list[str], Field(min_length=2)] = Field(
-        default_factory=lambda: ["arrp", "annealed"]
+        default_factory=lambda: [CHALLENGER, BASELINE]
     )
     #: `minutes`: does it reach the baseline's score in fewer minutes per epoch?  `score`: is its
     #: score higher?

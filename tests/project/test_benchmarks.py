@@ -49,6 +49,12 @@ def test_the_epochs_benchmark_times_every_method_by_every_step() -> None:
             assert isinstance(median, float) and 0 < low <= median <= high  # type: ignore[operator]
 
 
+def test_the_decisions_benchmark_has_a_row_for_every_setting() -> None:
+    found = last_line("benchmarks/decisions.py", "--replicates", "3", "--json")
+    rows = {name: len(found[name]) for name in ("power", "errors", "several methods")}  # type: ignore[arg-type]
+    assert rows == {"power": 7, "errors": 28, "several methods": 8}
+
+
 def test_the_gpu_benchmark_runs_on_a_cpu_to_be_tried() -> None:
     found = last_line(
         "benchmarks/gpu.py", "--device", "cpu", "--shape", "tiny", "--share", "0.001",

@@ -147,19 +147,27 @@ def residual_variances(scores: Sequence[Mapping[int, float]]) -> tuple[list[floa
     if not cells:
         return [], []
     owner = np.array([place for place, _, _ in cells])
-    design = np.zeros((len(cells), len(scores) + len(seeds)))  # (scores, configurations + seeds)
-    design[np.arange(len(cells)), owner] = 1
-    design[np.arange(len(cells)), [len(scores) + seeds.index(seed) for _, seed, _ in cells]] = 1
-    left, singular, _ = np.linalg.svd(design, full_matrices=False)
-    basis = left[:, singular > 1e-9 * singular[0]]
     values = np.array([score for _, _, score in cells])
-    values = values - values.mean()
+    of_seed = np.zeros((len(cells), len(seeds)))  # (scores, seeds)
+    of_seed[np.arange(len(cells)), [seeds.index(seed) for _, seed, _ in cells]] = 1
+    # Configurations may be thousands, and seeds are few. We remove each configuration's mean from
+    # scores and seeds, and fit the seeds to what is left (Frisch and Waugh).
+    counts = np.maximum(1, np.bincount(owner))
+    values, of_seed = (_without_means(each, owner, counts) for each in (values, of_seed))
+    left, singular, _ = np.linalg.svd(of_seed, full_matrices=False)
+    basis = left[:, singular > 1e-9 * max(singular[0], 1.0)]
     squares = (values - basis @ (basis.T @ values)) ** 2
-    free = 1 - (basis**2).sum(1)
-    variances, dfs = [], []
-    for place in range(len(scores)):
-        df = float(free[owner == place].sum())
-        if df >= _LEAST_DF:
-            variances.append(float(squares[owner == place].sum()) / df)
-            dfs.append(df)
-    return variances, dfs
+    free = 1 - 1 / counts[owner] - (basis**2).sum(1)
+    dfs = np.bincount(owner, free)
+    usable = dfs >= _LEAST_DF
+    variances = np.bincount(owner, squares)[usable] / dfs[usable]
+    return variances.tolist(), dfs[usable].tolist()
+
+
+def _without_means(values: np.ndarray, owner: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Values (cells, ...) without the mean of each owner's cells."""
+    sums = np.zeros((len(counts), *values.shape[1:]))
+    np.add.at(sums, owner, values)
+    means = sums / counts.reshape(-1, *[1] * (values.ndim - 1))
+    centred: np.ndarray = values - means[owner]
+    return centred

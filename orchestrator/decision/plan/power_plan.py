@@ -362,10 +362,11 @@ def smallest_at_all(ask: str, variances: Variances, power: float, alpha: float =
     """The smallest margin that any number of seeds decides if the methods are equal.
 
     What is left is the chance of the dev examples: the interval reaches from the estimate by the
-    quantile of 1 - alpha / 2, and the estimate itself lies within another quantile.
+    quantile of 1 - alpha, the level of the margin's tests, and the estimate itself lies within
+    another quantile.
     """
     beyond = power if ask == "minutes" else (1 + power) / 2
-    reach = _NORMAL.inv_cdf(1 - alpha / 2) + _NORMAL.inv_cdf(beyond)
+    reach = _NORMAL.inv_cdf(1 - alpha) + _NORMAL.inv_cdf(beyond)
     return reach * math.sqrt(variances.shared)
 
 

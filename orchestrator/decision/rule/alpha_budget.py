@@ -17,15 +17,16 @@ class AlphaBudget:
     """The alpha of several methods, for the test of 0 and for those of the margin."""
 
     def __init__(self, design: Design, methods: list[str], share: str) -> None:
-        half = design.alpha / 2
         self._design = design
         self._waiting = list(methods)
-        first = half / len(methods) if share == "holm" and methods else half
-        self.levels: dict[str, Levels] = {
-            method: (first, first) if share == "holm" or method == methods[0] else (0.0, 0.0)
-            for method in methods
-        }
         self._next_only = share == "in_order"
+        zero, margin = design.levels
+        self.levels: dict[str, Levels] = {
+            method: (zero / len(methods), margin / len(methods)) for method in methods
+        }
+        if self._next_only:
+            self.levels = {method: (0.0, 0.0) for method in methods}
+            self.levels.update({method: design.levels for method in methods[:1]})
 
     def answered(self, method: str, look: Look) -> None:
         """Pass the alpha of a method that has its answer to those that have none.

@@ -29,6 +29,11 @@ class Design:
     ask: Literal["minutes", "score"]
     alpha: float = 0.05
 
+    @property
+    def levels(self) -> Levels:
+        """One-sided: 0 can be missed in two directions, a margin only on its own side."""
+        return self.alpha / 2, self.alpha
+
 
 @dataclass(frozen=True)
 class Look:

@@ -1,8 +1,8 @@
 """The rule that ends confirming: is the difference surely not 0, or surely within the margin?
 
-At each planned look the rule tests both, one-sided at alpha / 2, with boundaries that spend alpha
-over the looks.  It stops at the first answer, at the last look, or where no answer is likely any
-more (futility; no promise depends on it).
+At each planned look the rule tests both with one-sided tests, whose boundaries spend alpha over the
+looks.  It stops at the first answer, at the last look, or where no answer is likely any more
+(futility; no promise depends on it).
 
 The variance of the pairs is moderated by the search's trials (Smyth 2004, see
 `compare/statistics/pooled_variance`).  Several methods share alpha (`alpha_budget`).
@@ -35,9 +35,9 @@ MOST_PRIOR_DF = 5.5
 #: The variance that the search's trials show is multiplied by this before it counts, for the same
 #: reason.
 PRIOR_FACTOR = 1.25
-#: Where the search says nothing about the variance, only this share of alpha is spent: the pairs
-#: alone must show it, and skewed pairs show too little of it.
-SHARE_WITHOUT_PRIOR = 0.85
+#: Where the search says nothing about the variance, only these shares of the levels are spent, for
+#: 0 and for the margin: the pairs alone must show it, and skewed pairs show too little of it.
+SHARES_WITHOUT_PRIOR = (0.85, 0.425)
 #: Stop if no look that is left gives an answer with at least this probability.
 FUTILE = 0.05
 
@@ -57,10 +57,10 @@ def judge(
         shared: variance over dev examples that all seeds share, for each look taken.
         prior: of the variance of a pair.
     """
-    levels = (design.alpha / 2, design.alpha / 2)
+    data = (differences, shared)
     looks: list[Look] = []
-    while not (looks and looks[-1].final) and _complete(design, (differences, shared), len(looks)):
-        looks.append(_look(design, (differences, shared), prior, levels, len(looks)))
+    while not _over(looks) and _complete(design, data, len(looks)):
+        looks.append(_look(design, data, prior, design.levels, len(looks)))
     return looks
 
 
@@ -185,8 +185,8 @@ def _look(design: Design, data: Data, prior: PriorVariance, levels: Levels, numb
 def _trusted(levels: Levels, prior: PriorVariance) -> Levels:
     """What may be spent of the levels, by how much the search says about the variance."""
     known = min(1.0, prior.df / MOST_PRIOR_DF)
-    share = round(SHARE_WITHOUT_PRIOR + (1 - SHARE_WITHOUT_PRIOR) * known, 2)
-    return levels[0] * share, levels[1] * share
+    zero, margin = (round(share + (1 - share) * known, 3) for share in SHARES_WITHOUT_PRIOR)
+    return levels[0] * zero, levels[1] * margin
 
 
 def _variance(values: np.ndarray, prior: PriorVariance, shared: float) -> Variance:

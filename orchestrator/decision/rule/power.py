@@ -72,14 +72,13 @@ def smallest_margin(design: Design, variances: Variances, power: float) -> float
     anything.  For the smallest margin that any number of pairs can confirm on these dev examples,
     set `variances.pairs` to 0.
     """
-    levels = (design.alpha / 2, design.alpha / 2)
     shared = [variances.shared] * len(design.looks)
     confirmed = []
     for differences in _simulated(design, variances):
         smallest = math.inf
         for number in range(len(design.looks)):
             shown = evidence(
-                design, (differences.tolist(), shared), variances.prior, levels, number
+                design, (differences.tolist(), shared), variances.prior, design.levels, number
             )
             if shown is None:
                 continue

@@ -10,8 +10,9 @@ import yaml
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
+from orchestrator.ledger.current import next_number
 from orchestrator.preflight.checks import check_same_sweep
-from orchestrator.preflight.decision import keep_decision, next_number, reopen
+from orchestrator.preflight.decision import keep_decision, reopen
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.models import ResolvedSpec
 from tests.support.ledgers import write_trial

@@ -95,9 +95,9 @@ def test_more_seeds_do_not_reduce_the_chance_of_the_dev_examples() -> None:
     draws = np.random.default_rng(0).normal(0, 0.004, 200_000)
     for power in (0.8, 0.95):
         margin = at_all(0.004, "minutes", power)
-        assert (draws - 1.96 * 0.004 > -margin).mean() == pytest.approx(power, abs=0.005)
+        assert (draws - 1.645 * 0.004 > -margin).mean() == pytest.approx(power, abs=0.005)
         margin = at_all(0.004, "score", power)
-        assert (abs(draws) + 1.96 * 0.004 < margin).mean() == pytest.approx(power, abs=0.005)
+        assert (abs(draws) + 1.645 * 0.004 < margin).mean() == pytest.approx(power, abs=0.005)
     assert at_all(0.008, "score") == pytest.approx(2 * at_all(0.004, "score"))
     assert at_all(0.0, "score") == 0
 
