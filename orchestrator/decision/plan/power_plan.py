@@ -19,7 +19,6 @@ from orchestrator.spec.decide import DecideSpec
 from orchestrator.spec.decide_checks import possible_methods
 from orchestrator.spec.dry_run import configurations
 from trainer.config import TrainConfig
-from trainer.data.corpus import DataError, dev_sizes
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -170,11 +169,21 @@ def _known(
         pilot = Ledger(ledger.out, pilot_name(spec))
         if known := uncertainty.measured(pilot, pilot.trials(), decide):
             return replace(known, source=f"{known.source} of {pilot.name}"), pilot.name
-    try:
-        config = spec.config_for(spec.enqueue[0] if spec.enqueue else {}, spec.search.seeds[0])
-        return uncertainty.guessed(config, _limited(config, dev_sizes(config)), decide.metric), ""
-    except (DataError, OSError):
+    config = spec.config_for(spec.enqueue[0] if spec.enqueue else {}, spec.search.seeds[0])
+    sizes = _dev_sizes(config)
+    if sizes is None:
         return None, ""
+    return uncertainty.guessed(config, _limited(config, sizes), decide.metric), ""
+
+
+def _dev_sizes(config: TrainConfig) -> dict[str, int] | None:
+    """Examples of each dev set on this machine; None if they cannot be read here."""
+    from trainer.data.corpus import DataError, dev_sizes  # loads torch
+
+    try:
+        return dict(dev_sizes(config))
+    except (DataError, OSError):
+        return None
 
 
 def _limited(config: TrainConfig, sizes: Mapping[str, int]) -> dict[str, int]:
@@ -341,9 +350,8 @@ class _Planner:
         """
         assert self.known is not None
         config = self.spec.config_for({}, self.spec.search.seeds[0])
-        try:
-            sizes = dev_sizes(config)
-        except (DataError, OSError):
+        sizes = _dev_sizes(config)
+        if sizes is None:
             return None
         now = self.known.dev
         parts = uncertainty.weights(config, self.decide.metric)
