@@ -61,12 +61,12 @@ def plan_sweep(
         _run_pilot(spec, out, as_json)
     with Patience("computing how often each margin is decided"):
         asked = spec if margin is None else with_margin(spec, margin)
-        found = plan(asked, ledger, power=power, deviation=deviation)
+        planned = plan(asked, ledger, power=power, deviation=deviation)
     if as_json:
-        print_json(found.to_dict())
+        print_json(planned.to_dict())
     else:
         again = f"{what} --profile {profile}" if profile else what
-        print("\n".join(lines(found, again)))
+        print("\n".join(lines(planned, again)))
 
 
 def _what(

@@ -7,6 +7,7 @@ reports how attempts end.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -33,7 +34,7 @@ class Job:
     alone: bool = False
 
 
-class JobQueue:
+class JobQueue(ABC):
     """Jobs in the order of training.  A subclass adds jobs, and hears of their ends.
 
     Args:
@@ -53,22 +54,22 @@ class JobQueue:
         self.error = ""
 
     @property
+    @abstractmethod
     def trial_ids(self) -> list[str]:
         """All trials so far."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def planned(self) -> int:
         """How many trials there will be."""
-        raise NotImplementedError
 
+    @abstractmethod
     def has_next(self) -> bool:
         """Whether a trial can start now."""
-        raise NotImplementedError
 
+    @abstractmethod
     def ended(self, trial_id: str) -> None:
         """A trial has its end record."""
-        raise NotImplementedError
 
     def next(self) -> Job | None:
         """The next trial to train; None if none can start now."""
