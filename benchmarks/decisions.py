@@ -22,7 +22,7 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from scipy import special
@@ -38,6 +38,7 @@ from orchestrator.compare.statistics.pooled_variance import (  # noqa: E402
 from orchestrator.decision.rule.looks import Design, Look, judge, judge_all  # noqa: E402
 
 Row = dict[str, Any]
+Ask = Literal["minutes", "score"]
 LOOKS, EMBEDDED = (3, 5, 8, 12, 20, 30, 45), (3, 5)
 #: Of the kept study with whole dev sets: between pairs, and shared by all pairs.
 DEVIATION, SHARED, MARGIN = 0.0085, 0.0014, 0.01
@@ -79,9 +80,9 @@ def paired(setting: Row, pairs: int, rng: np.random.Generator) -> np.ndarray:
     return values
 
 
-def last_look(ask: str, looks: tuple[int, ...], values: np.ndarray, prior: PriorVariance) -> Look:
+def last_look(ask: Ask, looks: tuple[int, ...], values: np.ndarray, prior: PriorVariance) -> Look:
     """Where the rule ends."""
-    design = Design(looks, MARGIN, ask)  # type: ignore[arg-type]
+    design = Design(looks, MARGIN, ask)
     return judge(design, values.tolist(), [SHARED**2] * len(looks), prior)[-1]
 
 
@@ -140,12 +141,12 @@ def several(setting: Row, rng: np.random.Generator) -> Row:
     values = trials[1:] - trials[0]
     first = 2 * MARGIN if setting["first differs"] else 0.0
 
-    def last(ask: str, base: float) -> list[Look]:
+    def last(ask: Ask, base: float) -> list[Look]:
         data = {}
         for number, row in enumerate(values):
             truth = first if number == 0 and first else base
             data[str(number)] = ((row + truth).tolist(), [SHARED**2] * len(LOOKS))
-        design = Design(LOOKS, MARGIN, ask)  # type: ignore[arg-type]
+        design = Design(LOOKS, MARGIN, ask)
         looks = judge_all(design, data, prior, setting["share"]).values()
         return [
             each[-1] for number, each in enumerate(looks) if each and not (first and not number)

@@ -270,7 +270,7 @@ def stability(repeats: int, tried: int, seed: int) -> Row:
     dev = world.dev_set({n: world.predictions(rng, _SKILL + rng.normal(0, 0.01)) for n in ids})
     whole = dev.metrics(ids).reshape(2, tried, 3, -1)
     before, cross_fitting.REPEATS = cross_fitting.REPEATS, repeats
-    found = []
+    differences = []
     try:
         for each in range(20):
             split = halves(dev.sizes, np.random.default_rng(each))
@@ -279,10 +279,10 @@ def stability(repeats: int, tried: int, seed: int) -> Row:
                 cross_fit(whole[m], parts[:, m], "dev_score", dev.tasks).scores for m in (0, 1)
             )
             share = np.array([1, 1, 0.5]) / 3
-            found.append((one - other) @ share)
+            differences.append((one - other) @ share)
     finally:
         cross_fitting.REPEATS = before
-    by = np.array(found)  # (20, seeds)
+    by = np.array(differences)  # (20, seeds)
     difference = mean_difference(by_seed(range(3), by[0]), by_seed(range(3), np.zeros(3)))
     width = 2 * difference.distribution.half_width(0.025)
     return {"deviation by interval": float(by.mean(1).std(ddof=1)) / width}

@@ -53,8 +53,8 @@ def test_a_cost_that_may_be_none_is_a_bound(
     """The interval of a share that includes 0 said "0.0197 (-0.137 to 0.173) of its time"."""
     write_trial(tmp_path / "s", [0.5])
     (tmp_path / "s" / FOLDER).mkdir()
-    made = session([2.0, 2.02, 1.98, 2.0, 2.01, 1.99], without)
-    (tmp_path / "s" / FOLDER / "1.json").write_text(made.model_dump_json())
+    timed = session([2.0, 2.02, 1.98, 2.0, 2.01, 1.99], without)
+    (tmp_path / "s" / FOLDER / "1.json").write_text(timed.model_dump_json())
     shown = orch("time", "s", "--last", "--out", str(tmp_path))
     assert shown.returncode == 0, shown.stderr
     assert expected in shown.stdout

@@ -28,16 +28,20 @@ from trainer.train import train
 
 def test_two_points_are_better_and_equal_skill_is_comparable(tmp_path: Path) -> None:
     write_pair(tmp_path / "better", (0.80, 0.82))
-    found = compared(tmp_path / "better")
-    made = contrast(found, "arrp+pcgrad")
-    d = made.differences["dev_score"]
-    assert made.outcome == "better" and d.low > 0.005
-    assert d.low < d.value < d.high and made.p_different is not None and made.p_different < 0.01
-    assert {"dev_score", "dev_mean", "sst", "qqp", "sts"} == set(made.differences)
+    comparison = compared(tmp_path / "better")
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    d = contrasted.differences["dev_score"]
+    assert contrasted.outcome == "better" and d.low > 0.005
+    assert (
+        d.low < d.value < d.high
+        and contrasted.p_different is not None
+        and contrasted.p_different < 0.01
+    )
+    assert {"dev_score", "dev_mean", "sst", "qqp", "sts"} == set(contrasted.differences)
     write_pair(tmp_path / "equal", (0.80, 0.80))
-    found = compared(tmp_path / "equal")
-    made = contrast(found, "arrp+pcgrad")
-    assert made.outcome == "equivalent" and "comparable within 0.005" in made.sentence
+    comparison = compared(tmp_path / "equal")
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    assert contrasted.outcome == "equivalent" and "comparable within 0.005" in contrasted.sentence
     worse = compared(tmp_path / "better", baseline="arrp")
     assert contrast(worse, "annealed+pcgrad").outcome == "worse"
     wide = compared(tmp_path / "better", margin=0.1)
@@ -48,26 +52,28 @@ def test_two_points_are_better_and_equal_skill_is_comparable(tmp_path: Path) -> 
 
 def test_noise_decides_nothing(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.805), seeds=(1, 2, 3), noise=0.4)
-    found = compared(tmp_path)
-    made = contrast(found, "arrp+pcgrad")
-    assert made.outcome == "undecided" and made.sentence == "not decided"
-    assert made.interval is not None and made.interval.low < 0 < made.interval.high
-    assert made.confidence == 0.95
+    comparison = compared(tmp_path)
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    assert contrasted.outcome == "undecided" and contrasted.sentence == "not decided"
+    assert (
+        contrasted.interval is not None and contrasted.interval.low < 0 < contrasted.interval.high
+    )
+    assert contrasted.confidence == 0.95
 
 
 def test_minutes_that_were_not_taken_in_turn_are_shown_and_claim_nothing(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.82))
-    found = compared(tmp_path)
-    made = contrast(found, "arrp+pcgrad")
-    assert made.minutes_ratio is None and made.dominates is None
-    assert "orch time" in made.speed_problem
-    ratio = made.trials_ratio
+    comparison = compared(tmp_path)
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    assert contrasted.minutes_ratio is None and contrasted.dominates is None
+    assert "orch time" in contrasted.speed_problem
+    ratio = contrasted.trials_ratio
     assert ratio is not None and ratio.value == pytest.approx(1.003 / 3, rel=1e-4)
     assert ratio.low is not None and ratio.high is not None
     assert 0.333 < ratio.low < ratio.value < ratio.high < 0.336
-    (row,) = tables.verdicts_table(found).rows
+    (row,) = tables.verdicts_table(comparison).rows
     assert row[5].grey and row[5].text.startswith("0.33") and row[5].text.endswith("*")
-    assert any("Grey ratios" in note for note in found.notes)
+    assert any("Grey ratios" in note for note in comparison.notes)
 
 
 def test_the_same_question_has_the_same_figures(tmp_path: Path) -> None:
@@ -79,15 +85,17 @@ def test_the_same_question_has_the_same_figures(tmp_path: Path) -> None:
 
 def test_contended_minutes_make_no_speed_up(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2), contended=True)
-    found = compared(tmp_path)
-    made = contrast(found, "arrp+pcgrad")
-    assert made.minutes_ratio is None and made.dominates is None
-    assert "something else was running" in made.speed_problem
-    assert found.frontier == [] and "something else was running" in found.frontier_problem
-    (cell,) = [row[-2] for row in tables.methods_table(found).rows if row[0].text[:4] == "arrp"]
+    comparison = compared(tmp_path)
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    assert contrasted.minutes_ratio is None and contrasted.dominates is None
+    assert "something else was running" in contrasted.speed_problem
+    assert comparison.frontier == [] and "something else was running" in comparison.frontier_problem
+    (cell,) = [
+        row[-2] for row in tables.methods_table(comparison).rows if row[0].text[:4] == "arrp"
+    ]
     assert cell.grey and cell.text.endswith("*")
     assert any(
-        "* minutes not comparable (something else was running" in note for note in found.notes
+        "* minutes not comparable (something else was running" in note for note in comparison.notes
     )
 
 
@@ -119,13 +127,13 @@ def test_a_timing_session_speaks_where_trials_were_contended(tmp_path: Path) -> 
     (folder / FOLDER).mkdir()
     (folder / FOLDER / "1.json").write_text(session.model_dump_json())
     found = compared(folder)
-    made = contrast(found, "arrp+pcgrad")
-    assert made.minutes_ratio is not None and made.trials_ratio is None
-    assert made.minutes_ratio.value == pytest.approx(2.025 / 4.025, rel=1e-3)
+    contrasted = contrast(found, "arrp+pcgrad")
+    assert contrasted.minutes_ratio is not None and contrasted.trials_ratio is None
+    assert contrasted.minutes_ratio.value == pytest.approx(2.025 / 4.025, rel=1e-3)
     # One epoch each: to the same score it is as much faster as an epoch is.
-    assert made.epochs_to_same_score == (1.0, 1.0) and made.same_score_ratio is not None
-    assert made.same_score_ratio.value == made.minutes_ratio.value
-    assert made.dominates == pytest.approx(1.0, abs=0.01) and made.dominated == 0.0
+    assert contrasted.epochs_to_same_score == (1.0, 1.0) and contrasted.same_score_ratio is not None
+    assert contrasted.same_score_ratio.value == contrasted.minutes_ratio.value
+    assert contrasted.dominates == pytest.approx(1.0, abs=0.01) and contrasted.dominated == 0.0
     assert not any("Grey ratios" in note for note in found.notes)
     assert found.frontier_problem == ""
     assert [point.method for point in found.frontier] == ["arrp+pcgrad", "annealed+pcgrad"]
@@ -135,25 +143,29 @@ def test_a_timing_session_speaks_where_trials_were_contended(tmp_path: Path) -> 
 
 def test_one_seed_claims_nothing_over_seeds(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.90), seeds=(1,))
-    found = compared(tmp_path)
-    made = contrast(found, "arrp+pcgrad")
-    assert made.outcome == "" and made.p_different is None
-    assert "one seed" in made.sentence
-    assert made.differences["dev_score"].low > 0  # that of the dev examples is there
+    comparison = compared(tmp_path)
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    assert contrasted.outcome == "" and contrasted.p_different is None
+    assert "one seed" in contrasted.sentence
+    assert contrasted.differences["dev_score"].low > 0  # that of the dev examples is there
     note = "One seed: the interval covers only the uncertainty from the dev examples."
-    assert note in found.notes
+    assert note in comparison.notes
 
 
 def test_all_seeds_count_and_those_without_a_partner_are_named(tmp_path: Path) -> None:
     world = write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2))
     write_predicted(tmp_path, world, world.predictions(RNG(9), 0.8), sampler="annealed", seed=7)
-    found = compared(tmp_path)
-    made = contrast(found, "arrp+pcgrad")
-    assert (made.seeds, made.unpaired_seeds, made.dropped_seeds) == ([1, 2], [7], [])
-    (row,) = tables.verdicts_table(found).rows
+    comparison = compared(tmp_path)
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    assert (contrasted.seeds, contrasted.unpaired_seeds, contrasted.dropped_seeds) == (
+        [1, 2],
+        [7],
+        [],
+    )
+    (row,) = tables.verdicts_table(comparison).rows
     assert row[1].text == "2 + 1 unpaired"
     note = "arrp+pcgrad: seeds that only one method has count without a partner: 7."
-    assert note in found.notes
+    assert note in comparison.notes
     write_predicted(tmp_path, world, world.predictions(RNG(9), 0.8), sampler="cycle", seed=9)
     apart = contrast(compared(tmp_path), "cycle+pcgrad")
     assert apart.problem == "" and apart.seeds == [] and apart.unpaired_seeds == [1, 2, 7, 9]
@@ -168,11 +180,11 @@ def test_one_pair_and_three_more_seeds_of_each_decide(tmp_path: Path) -> None:
             write_predicted(
                 tmp_path, world, world.predictions(rng, skill), sampler=sampler, seed=seed
             )
-    found = compared(tmp_path)
-    made = contrast(found, "arrp+pcgrad")
-    assert (made.seeds, made.unpaired_seeds) == ([4], [1, 2, 3, 5, 6, 7])
-    assert made.outcome == "better"
-    assert tables.verdicts_table(found).rows[0][1].text == "1 + 6 unpaired"
+    comparison = compared(tmp_path)
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    assert (contrasted.seeds, contrasted.unpaired_seeds) == ([4], [1, 2, 3, 5, 6, 7])
+    assert contrasted.outcome == "better"
+    assert tables.verdicts_table(comparison).rows[0][1].text == "1 + 6 unpaired"
 
 
 def test_a_diverged_seed_is_named_and_its_guess_shown(tmp_path: Path) -> None:
@@ -182,17 +194,17 @@ def test_a_diverged_seed_is_named_and_its_guess_shown(tmp_path: Path) -> None:
     name = write_predicted(tmp_path, world, made, status="failed", **options)
     end = tmp_path / "trials" / name / "end.json"
     end.write_text(json.dumps(json.loads(end.read_text()) | {"reason": "diverged"}))
-    found = compared(tmp_path)
-    (arrp,) = [s for s in found.standings if s.method == "arrp+pcgrad"]
+    comparison = compared(tmp_path)
+    (arrp,) = [s for s in comparison.standings if s.method == "arrp+pcgrad"]
     assert (arrp.diverged, arrp.seeds) == (1, [1, 2])
     guesses = [np.unique(world.labels[t], return_counts=True)[1].max() for t in ("sst", "qqp")]
     guess = (guesses[0] / 600 + guesses[1] / 1500 + 0.5) / 3  # r = 0 counts as 0.5
     expected = (2 * arrp.scores["dev_score"].value + guess) / 3
     assert arrp.score_with_diverged == pytest.approx(expected)
-    (note,) = [note for note in found.notes if "diverged" in note]
+    (note,) = [note for note in comparison.notes if "diverged" in note]
     assert note.startswith("arrp+pcgrad: 1 of 3 diverged with arrp")
     assert "given that training converges" in note and f"is {expected:.4f} instead of" in note
-    (row,) = [r for r in tables.methods_table(found).rows if r[0].text == "arrp+pcgrad"]
+    (row,) = [r for r in tables.methods_table(comparison).rows if r[0].text == "arrp+pcgrad"]
     assert row[2].text == "2 (1 of 3 diverged)"
 
 
@@ -203,13 +215,13 @@ def test_an_interval_stays_within_the_range_of_its_metric(tmp_path: Path) -> Non
         for seed, skill in enumerate(skills, 1):
             made = world.predictions(RNG(seed), skill)
             write_predicted(tmp_path, world, made, sampler=sampler, seed=seed)
-    found = compared(tmp_path)
-    for standing in found.standings:
+    comparison = compared(tmp_path)
+    for standing in comparison.standings:
         for name, lowest in {"dev_score": 0, "sst": 0, "sts": -1}.items():
             assert lowest <= standing.scores[name].low <= standing.scores[name].high <= 1
-    made = contrast(found, "arrp+pcgrad").differences
+    made = contrast(comparison, "arrp+pcgrad").differences
     assert (made["sst"].low, made["sst"].high) == (-1, 1)
-    assert found.standings[0].scores["sst"].high == 1
+    assert comparison.standings[0].scores["sst"].high == 1
 
 
 def test_equal_predictions_are_not_certain_to_be_equal(tmp_path: Path) -> None:
@@ -219,10 +231,10 @@ def test_equal_predictions_are_not_certain_to_be_equal(tmp_path: Path) -> None:
     for sampler in ("annealed", "arrp"):
         for seed, predictions in made.items():
             write_predicted(tmp_path, world, predictions, sampler=sampler, seed=seed)
-    found = compared(tmp_path)
-    d = contrast(found, "arrp+pcgrad").differences["sst"]
+    comparison = compared(tmp_path)
+    d = contrast(comparison, "arrp+pcgrad").differences["sst"]
     assert (d.value, d.low, d.high) == pytest.approx((0, -3.7 / 600, 3.7 / 600), rel=0.01)
-    score = found.standings[0].scores["sst"]
+    score = comparison.standings[0].scores["sst"]
     assert (score.value, score.high) == (1.0, 1.0)
     assert score.low == pytest.approx(1 - 3.7 / 600, abs=1e-4)
 
@@ -272,13 +284,19 @@ def test_scores_of_other_conditions_are_not_compared(
     tmp_path: Path, change: dict[str, Any], reason: str
 ) -> None:
     write_pair(tmp_path, (0.80, 0.82), seeds=(1, 2), **change)
-    found = compared(tmp_path)
-    made = contrast(found, "arrp+pcgrad")
-    assert made.problem.startswith(reason) and made.differences == {} and made.minutes_ratio is None
-    (arrp,) = [s for s in found.standings if s.method == "arrp+pcgrad"]
+    comparison = compared(tmp_path)
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    assert (
+        contrasted.problem.startswith(reason)
+        and contrasted.differences == {}
+        and contrasted.minutes_ratio is None
+    )
+    (arrp,) = [s for s in comparison.standings if s.method == "arrp+pcgrad"]
     assert arrp.scores == {} and arrp.naive is None
     assert (
-        formats.comma_separated(found) and formats.markdown("", found) and formats.latex("", found)
+        formats.comma_separated(comparison)
+        and formats.markdown("", comparison)
+        and formats.latex("", comparison)
     )
 
 
@@ -313,8 +331,8 @@ def test_a_method_of_several_encoders_compares_with_nothing(tmp_path: Path) -> N
     made = world.predictions(RNG(0), 0.8)
     for seed in (1, 2):
         write_predicted(tmp_path, world, made, sampler="annealed", seed=seed, encoder="mini")
-    found = compared(tmp_path)
-    assert "--by encoder separates them" in contrast(found, "arrp+pcgrad").problem
+    comparison = compared(tmp_path)
+    assert "--by encoder separates them" in contrast(comparison, "arrp+pcgrad").problem
     apart = compared(tmp_path, by=("sampler", "encoder"), baseline="sampler=annealed encoder=tiny")
     assert contrast(apart, "sampler=annealed encoder=mini").outcome != ""
 
@@ -323,10 +341,10 @@ def test_without_predictions_no_score_is_honest(tmp_path: Path) -> None:
     for seed in (1, 2):
         write_trial(tmp_path, [0.7, 0.72], sampler="annealed", seed=seed)
         write_trial(tmp_path, [0.7, 0.73], sampler="arrp", seed=seed)
-    found = compared(tmp_path)
-    assert [standing.scores for standing in found.standings] == [{}, {}]
-    assert any("is missing" in note for note in found.notes)
-    naive = {standing.method: standing.naive for standing in found.standings}
+    comparison = compared(tmp_path)
+    assert [standing.scores for standing in comparison.standings] == [{}, {}]
+    assert any("is missing" in note for note in comparison.notes)
+    naive = {standing.method: standing.naive for standing in comparison.standings}
     assert naive == pytest.approx({"annealed+pcgrad": 0.72, "arrp+pcgrad": 0.73})
 
 
@@ -337,11 +355,11 @@ def test_many_comparisons_make_each_claim_harder(tmp_path: Path) -> None:
         for seed in (1, 2, 3):
             made = world.predictions(RNG([number, seed]), 0.8)
             write_predicted(tmp_path, world, made, sampler=sampler, seed=seed)
-    found = compared(tmp_path)
-    among = contrast(found, "arrp+pcgrad").p_different
+    comparison = compared(tmp_path)
+    among = contrast(comparison, "arrp+pcgrad").p_different
     assert alone is not None and among is not None
     assert among == pytest.approx(min(1, 5 * alone), rel=0.3) and among > 2 * alone
-    assert any("Holm" in note for note in found.notes)
+    assert any("Holm" in note for note in comparison.notes)
 
 
 def test_a_question_about_named_methods_pays_for_no_other(tmp_path: Path) -> None:
@@ -374,10 +392,10 @@ def test_frozen_sets_of_arrp_answer_together(tmp_path: Path) -> None:
     for seed in (1, 2):
         made = world.predictions(RNG(seed), 0.85)
         write_predicted(tmp_path, world, made, sampler="arrp", freeze="encoder", seed=seed)
-    found = compared(tmp_path)
-    joined = contrast(found, "arrp+pcgrad, any freeze")
+    comparison = compared(tmp_path)
+    joined = contrast(comparison, "arrp+pcgrad, any freeze")
     assert joined.differences["dev_score"].value == pytest.approx(
-        contrast(found, "arrp+pcgrad+freeze-encoder").differences["dev_score"].value
+        contrast(comparison, "arrp+pcgrad+freeze-encoder").differences["dev_score"].value
     )
     assert contrast(compared(tmp_path, baseline="arrp+pcgrad"), "annealed+pcgrad").part_of == ""
 
@@ -416,19 +434,19 @@ def test_wishes_that_cannot_be_met_are_named(tmp_path: Path) -> None:
 
 def test_every_format_tells_the_same(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.82))
-    found = compared(tmp_path)
-    made = contrast(found, "arrp+pcgrad")
-    difference = f"{made.differences['dev_score'].value:+.4f}"
-    rows = list(csv.DictReader(io.StringIO(formats.comma_separated(found))))
+    comparison = compared(tmp_path)
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    difference = f"{comparison.differences['dev_score'].value:+.4f}"
+    rows = list(csv.DictReader(io.StringIO(formats.comma_separated(comparison))))
     assert {row["method"] for row in rows} == {"annealed+pcgrad", "arrp+pcgrad"}
     (arrp,) = [row for row in rows if row["method"] == "arrp+pcgrad"]
     assert f"{float(arrp['dev_score_difference']):+.4f}" == difference
-    assert arrp["verdict"] == "better" and arrp["speed_problem"] == made.speed_problem
-    text = formats.markdown("**YES.**", found)
+    assert arrp["verdict"] == "better" and arrp["speed_problem"] == contrasted.speed_problem
+    text = formats.markdown("**YES.**", comparison)
     assert difference in text and text.startswith("**YES.**\n\n| ")
     widths = {line.count("|") for line in text.split("\n\n")[1].splitlines()}
     assert len(widths) == 1
-    tex = formats.latex("YES.\n\nBecause.", found)
+    tex = formats.latex("YES.\n\nBecause.", comparison)
     assert tex.startswith("% YES.\n%\n% Because.\n")
     assert difference in tex and tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 4
     assert r"dev\_score" in tex and "95 \\%" in tex
@@ -440,11 +458,11 @@ def test_what_the_trainer_writes_is_read(tmp_path: Path, cache: Path) -> None:
             config = small_config(cache, sampler=sampler, seed=seed, epochs=1)
             place = tmp_path / "trials" / f"{sampler}-{seed}"
             list(train(config, str(place), identity={"config_id": sampler}))
-    found = compared(tmp_path)
-    made = contrast(found, "arrp+pcgrad")
-    assert made.problem == "" and made.seeds == [1, 2]
+    comparison = compared(tmp_path)
+    contrasted = contrast(comparison, "arrp+pcgrad")
+    assert contrasted.problem == "" and contrasted.seeds == [1, 2]
     record = TrialDirectory(str(tmp_path / "trials" / "arrp-1")).records()[-1]
-    (arrp,) = [s for s in found.standings if s.method == "arrp+pcgrad"]
+    (arrp,) = [s for s in comparison.standings if s.method == "arrp+pcgrad"]
     assert arrp.naive == pytest.approx(arrp.scores["dev_score"].value)
     assert 0 < record["dev_score"] < 1
 

@@ -129,12 +129,12 @@ def test_two_more_seeds_of_the_apparent_winner_change_no_choice() -> None:
     winner = int(equal.shares.sum(0).argmax())
     whole[1 - winner, 3:] = parts[:, 1 - winner, 3:] = np.nan
     common = np.array([True, True, True, False, False])
-    found = cross_fit(whole, parts, "sst", dev.tasks, common=common)
-    assert found.seeds == [0, 1, 2, 3, 4]
-    assert found.scores[:3] == pytest.approx(equal.scores)
-    assert found.shares[:3].tolist() == equal.shares.tolist()
-    assert found.scores[3:, 0] == pytest.approx(whole[winner, 3:, 0], abs=0.03)
-    assert found.shares[3:, winner].tolist() == [1.0, 1.0]
+    fit = cross_fit(whole, parts, "sst", dev.tasks, common=common)
+    assert fit.seeds == [0, 1, 2, 3, 4]
+    assert fit.scores[:3] == pytest.approx(equal.scores)
+    assert fit.shares[:3].tolist() == equal.shares.tolist()
+    assert fit.scores[3:, 0] == pytest.approx(whole[winner, 3:, 0], abs=0.03)
+    assert fit.shares[3:, winner].tolist() == [1.0, 1.0]
 
 
 def test_the_baseline_is_annealed_pcgrad_or_the_one_that_is_named(tmp_path: Path) -> None:
@@ -206,8 +206,8 @@ def chosen(rng: np.random.Generator, tried: int, count: int, spread: float) -> t
     dev = world.dev_set({name: world.predictions(rng, 0.7 + rng.normal(0, spread)) for name in ids})
     whole = dev.metrics(ids).reshape(tried, count, -1)
     parts = half_metrics(dev, halves(dev.sizes, rng), ids).reshape(-1, *whole.shape)
-    found = cross_fit(whole, parts, "sst", dev.tasks)
-    return float(whole[..., 0].mean(1).max()), float(found.scores[:, 0].mean())
+    fit = cross_fit(whole, parts, "sst", dev.tasks)
+    return float(whole[..., 0].mean(1).max()), float(fit.scores[:, 0].mean())
 
 
 @pytest.mark.parametrize(("count", "spread"), [(1, 0.0), (3, 0.0), (3, 0.05)])
@@ -228,9 +228,9 @@ def test_a_single_configuration_has_its_own_score() -> None:
     dev = world.dev_set({name: world.predictions(RNG(1), 0.8) for name in ids})
     whole = dev.metrics(ids).reshape(1, 2, -1)
     parts = half_metrics(dev, halves(dev.sizes, RNG(2)), ids).reshape(-1, *whole.shape)
-    found = cross_fit(whole, parts, "dev_score", dev.tasks)
-    assert found.scores == pytest.approx(whole[0])
-    assert found.shares.tolist() == [[1.0], [1.0]]
+    fit = cross_fit(whole, parts, "dev_score", dev.tasks)
+    assert fit.scores == pytest.approx(whole[0])
+    assert fit.shares.tolist() == [[1.0], [1.0]]
 
 
 def test_a_configuration_that_is_better_for_sure_is_always_chosen() -> None:
@@ -240,9 +240,9 @@ def test_a_configuration_that_is_better_for_sure_is_always_chosen() -> None:
     dev = world.dev_set({i: world.predictions(RNG(1), skills[i[0]]) for i in ids})
     whole = dev.metrics(ids).reshape(2, 2, -1)
     parts = half_metrics(dev, halves(dev.sizes, RNG(2)), ids).reshape(-1, *whole.shape)
-    found = cross_fit(whole, parts, "dev_score", dev.tasks)
-    assert found.shares.tolist() == [[0.0, 1.0]] * 2
-    assert found.scores == pytest.approx(whole[1])
+    fit = cross_fit(whole, parts, "dev_score", dev.tasks)
+    assert fit.shares.tolist() == [[0.0, 1.0]] * 2
+    assert fit.scores == pytest.approx(whole[1])
 
 
 def test_halves_split_every_task_in_two() -> None:

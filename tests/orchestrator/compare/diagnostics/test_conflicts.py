@@ -57,8 +57,8 @@ def test_the_reasons_are_tables_where_they_are_asked_for(tmp_path: Path) -> None
             share = {1: 0.25, 2: 0.75}[trial.config["seed"]]
             record |= {"conflict_share": share, "conflicts": {"qqp|sst": share}}
             path.write_text(json.dumps(record | {"cosines": {"qqp|sst": -share / 10}}))
-    found = compared(tmp_path)
-    plain, asked = tables.all_tables(found), tables.all_tables(found, why=True)
+    comparison = compared(tmp_path)
+    plain, asked = tables.all_tables(comparison), tables.all_tables(comparison, why=True)
     sheets = {sheet.columns[0]: sheet for sheet in asked}
     assert [s.columns[0] for s in asked][: len(plain)] == [s.columns[0] for s in plain]
     assert "conflicts (mean cosine)" not in {sheet.columns[0] for sheet in plain}
@@ -74,19 +74,19 @@ def test_the_reasons_are_tables_where_they_are_asked_for(tmp_path: Path) -> None
     assert float(alone[1].split()[0]) == pytest.approx(0.82, abs=0.04) and "(+0." in alone[1]
     assert set(sheets["share of the training set in an epoch"].columns[1:]) == {"sst", "qqp", "sts"}
     assert "importance of" not in sheets  # three configurations say nothing
-    assert "50.0% (-0.050)" in formats.markdown("", found, why=True)
-    assert "50.0%" not in formats.markdown("", found)
+    assert "50.0% (-0.050)" in formats.markdown("", comparison, why=True)
+    assert "50.0%" not in formats.markdown("", comparison)
 
     # Who reads the Markdown sees the cells and the notes: no bar divides, no star emphasises.
-    found = replace(found, notes=["* minutes: not comparable", *found.notes])
-    blocks = MarkdownIt().enable("table").parse(formats.markdown("", found, why=True))
+    comparison = replace(comparison, notes=["* minutes: not comparable", *comparison.notes])
+    blocks = MarkdownIt().enable("table").parse(formats.markdown("", comparison, why=True))
     seen = [
         "".join(child.content for child in block.children or [] if child.type == "text")
         for block in blocks
         if block.type == "inline"
     ]
     cells = [c for s in asked for row in (s.columns, *(_texts(r) for r in s.rows)) for c in row]
-    assert seen == [*cells, *found.notes]
+    assert seen == [*cells, *comparison.notes]
     assert "qqp|sst" in cells
 
 

@@ -26,29 +26,31 @@ def scores(by_seed: dict[int, float]) -> BySeed:
 
 def test_paired_seeds_are_the_paired_t_test() -> None:
     a, b = {1: 0.70, 2: 0.73, 3: 0.71}, {1: 0.69, 2: 0.70, 3: 0.72}
-    found = mean_difference(scores(a), scores(b))
+    difference = mean_difference(scores(a), scores(b))
     expected = stats.ttest_rel(list(a.values()), list(b.values())).confidence_interval()
-    assert found.distribution.interval(0.95) == pytest.approx(tuple(expected))
-    assert (found.paired, found.unpaired, found.dropped) == ([1, 2, 3], [], [])
+    assert difference.distribution.interval(0.95) == pytest.approx(tuple(expected))
+    assert (difference.paired, difference.unpaired, difference.dropped) == ([1, 2, 3], [], [])
 
 
 def test_unpaired_seeds_are_welchs_t_test() -> None:
     a, b = {1: 0.70, 2: 0.73, 3: 0.71}, {4: 0.69, 5: 0.70, 6: 0.77, 7: 0.72}
-    found = mean_difference(scores(a), scores(b))
+    difference = mean_difference(scores(a), scores(b))
     expected = stats.ttest_ind(list(a.values()), list(b.values()), equal_var=False)
-    assert found.distribution.interval(0.95) == pytest.approx(tuple(expected.confidence_interval()))
-    assert found.unpaired == [1, 2, 3, 4, 5, 6, 7] and found.seeds_differ
+    assert difference.distribution.interval(0.95) == pytest.approx(
+        tuple(expected.confidence_interval())
+    )
+    assert difference.unpaired == [1, 2, 3, 4, 5, 6, 7] and difference.seeds_differ
 
 
 def test_one_pair_and_three_more_of_each_all_count() -> None:
     a = {1: 0.70, 2: 0.71, 3: 0.72, 4: 0.73}
     b = {4: 0.60, 5: 0.61, 6: 0.62, 7: 0.63}
-    found = mean_difference(scores(a), scores(b))
-    assert (found.paired, found.unpaired) == ([4], [1, 2, 3, 5, 6, 7])
+    difference = mean_difference(scores(a), scores(b))
+    assert (difference.paired, difference.unpaired) == ([4], [1, 2, 3, 5, 6, 7])
     variance = np.var(list(a.values()), ddof=1) + np.var(list(b.values()), ddof=1)
-    assert found.distribution.value == pytest.approx(0.1)
-    assert found.distribution.seeds == pytest.approx(variance / 4)
-    low, high = found.distribution.interval(0.95)
+    assert difference.distribution.value == pytest.approx(0.1)
+    assert difference.distribution.seeds == pytest.approx(variance / 4)
+    low, high = difference.distribution.interval(0.95)
     assert high - low < 0.06  # the pair alone would show nothing about seeds
 
 
@@ -58,16 +60,16 @@ def test_seeds_without_a_partner_count_unless_pairs_are_more_exact(
 ) -> None:
     a = {1: 0.70, 2: 0.73, 3: 0.71, 4: 0.9, 5: 0.9}
     b = {1: 0.69, 2: 0.70, 3: 0.72}
-    found = mean_difference(scores(a), scores(b), Pool(pairs, 20.0, 1.0))
-    assert found.dropped == dropped
+    difference = mean_difference(scores(a), scores(b), Pool(pairs, 20.0, 1.0))
+    assert difference.dropped == dropped
     own = 0.71 + 2 / 300 if dropped else np.mean(list(a.values()))
-    assert found.distribution.value == pytest.approx(own - np.mean(list(b.values())), abs=4e-3)
+    assert difference.distribution.value == pytest.approx(own - np.mean(list(b.values())), abs=4e-3)
 
 
 def test_a_single_seed_shows_no_difference_between_seeds() -> None:
-    found = mean_difference(scores({1: 0.7}), scores({1: 0.6, 2: 0.5}))
-    assert not found.seeds_differ and found.dropped == [2]
-    assert found.distribution.value == pytest.approx(0.1)
+    difference = mean_difference(scores({1: 0.7}), scores({1: 0.6, 2: 0.5}))
+    assert not difference.seeds_differ and difference.dropped == [2]
+    assert difference.distribution.value == pytest.approx(0.1)
     apart = mean_difference(scores({1: 0.7}), scores({2: 0.6, 3: 0.5}))
     assert not apart.seeds_differ and apart.paired == []
 

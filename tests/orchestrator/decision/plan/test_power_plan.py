@@ -125,12 +125,12 @@ def test_the_budget_limits_the_looks(tmp_path: Path) -> None:
     # 12 equally long trials: a quarter is less than the first look, which always fits.
     assert plan(sweep.spec, sweep.ledger, margins=()).in_budget == [3]
     larger = sweep_spec(decide={"looks": [3, 5, 8], "budget": {"share": 0.9}})
-    found = plan(larger, sweep.ledger, margins=())
-    assert found.in_budget == [3, 5] and found.looks == [3, 5, 8]
-    assert found.within is not None and found.within.most_pairs == 5
-    smallest = found.smallest, found.smallest_in_budget
+    planned = plan(larger, sweep.ledger, margins=())
+    assert planned.in_budget == [3, 5] and planned.looks == [3, 5, 8]
+    assert planned.within is not None and planned.within.most_pairs == 5
+    smallest = planned.smallest, planned.smallest_in_budget
     assert smallest[0] is not None and smallest[1] is not None and smallest[0] < smallest[1]
-    first, chance = cost_lines(found)
+    first, chance = cost_lines(planned)
     assert first.startswith(
         "confirming: looks after 3, 5 pairs of fresh seeds, 6 to 10 trials, at most"
     )
@@ -144,19 +144,19 @@ def test_the_budget_limits_the_looks(tmp_path: Path) -> None:
 
 def test_without_trials_the_dev_sets_give_an_estimate(tmp_path: Path) -> None:
     spec = sweep_spec()
-    found = plan(spec, Ledger(str(tmp_path), "s"), margins=())
-    assert found.guessed and found.source == "estimated from the number of dev examples"
-    assert found.in_budget == [3, 5, 8]
-    assert found.rows[0].hours is None
-    text = "\n".join(lines(found, "s.yaml"))
+    planned = plan(spec, Ledger(str(tmp_path), "s"), margins=())
+    assert planned.guessed and planned.source == "estimated from the number of dev examples"
+    assert planned.in_budget == [3, 5, 8]
+    assert planned.rows[0].hours is None
+    text = "\n".join(lines(planned, "s.yaml"))
     assert "orch plan s.yaml --pilot" in text
     # A quarter of the examples leaves twice the deviation.
     limit = {"sst": 100, "qqp": 150, "sts": 100}
     less = sweep_spec(base={**spec.base, "data": {"source": "synthetic", "dev_limit": limit}})
     fewer = plan(with_margin(less, 0.001), Ledger(str(tmp_path), "s"), margins=())
-    assert fewer.shared_deviation == pytest.approx(2 * (found.shared_deviation or 0))
+    assert fewer.shared_deviation == pytest.approx(2 * (planned.shared_deviation or 0))
     # Then whole dev sets would help, and the plan says how far.
-    whole = smallest_at_all("minutes", Variances(0, (found.shared_deviation or 0) ** 2, 0), 0.8)
+    whole = smallest_at_all("minutes", Variances(0, (planned.shared_deviation or 0) ** 2, 0), 0.8)
     assert any(f"margins from about {round_up(whole):g}" in note for note in fewer.notes)
 
 
@@ -178,12 +178,14 @@ def test_the_estimate_is_of_the_size_that_the_study_measured(study: Path) -> Non
 def test_unreadable_dev_sets_are_reported(tmp_path: Path) -> None:
     data = {"source": "cs224n", "root": str(tmp_path / "none")}
     spec = sweep_spec(base={"data": data, "encoder": "tiny", "epochs": 1})
-    found = plan(spec, Ledger(str(tmp_path), "s"))
-    assert found.rows == [] and not found.out_of_reach
-    assert found.in_budget == [3, 5, 8]
-    assert found.notes == ["The dev sets cannot be read here, so the chance in them is not known."]
-    assert len(cost_lines(found)) == 1
-    assert "s: what fresh seeds can decide" in "\n".join(lines(found, "s.yaml"))
+    planned = plan(spec, Ledger(str(tmp_path), "s"))
+    assert planned.rows == [] and not planned.out_of_reach
+    assert planned.in_budget == [3, 5, 8]
+    assert planned.notes == [
+        "The dev sets cannot be read here, so the chance in them is not known."
+    ]
+    assert len(cost_lines(planned)) == 1
+    assert "s: what fresh seeds can decide" in "\n".join(lines(planned, "s.yaml"))
 
 
 def test_dev_sizes_ignore_the_limit_and_read_files(tmp_path: Path) -> None:
@@ -236,11 +238,11 @@ def test_a_pilot_that_has_run_is_used(tmp_path: Path) -> None:
         return 0.7 + float(np.random.default_rng([config.seed, config.B]).normal(0, 0.01))
 
     SimulatedSweep(tmp_path, pilot, world, skill).search()
-    found = plan(spec, Ledger(str(tmp_path), "s"), margins=())
-    assert found.source == "measured in 6 trials of s-pilot" and not found.guessed
-    assert found.rows[0].hours is not None
+    planned = plan(spec, Ledger(str(tmp_path), "s"), margins=())
+    assert planned.source == "measured in 6 trials of s-pilot" and not planned.guessed
+    assert planned.rows[0].hours is not None
     # 12 trials of the search, as long as the pilot's, and a generous share of them.
-    assert found.in_budget == [3, 5, 8]
+    assert planned.in_budget == [3, 5, 8]
 
 
 def test_a_sweep_without_the_block_has_a_question_all_the_same() -> None:
