@@ -436,7 +436,7 @@ def test_every_format_tells_the_same(tmp_path: Path) -> None:
     write_pair(tmp_path, (0.80, 0.82))
     comparison = compared(tmp_path)
     contrasted = contrast(comparison, "arrp+pcgrad")
-    difference = f"{comparison.differences['dev_score'].value:+.4f}"
+    difference = f"{contrasted.differences['dev_score'].value:+.4f}"
     rows = list(csv.DictReader(io.StringIO(formats.comma_separated(comparison))))
     assert {row["method"] for row in rows} == {"annealed+pcgrad", "arrp+pcgrad"}
     (arrp,) = [row for row in rows if row["method"] == "arrp+pcgrad"]
