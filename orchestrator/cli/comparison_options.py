@@ -43,7 +43,9 @@ def comparison_options(
     margin: Annotated[
         float,
         typer.Option(
-            "--margin", metavar="X", help="Differences of the metric up to this do not matter."
+            "--margin",
+            metavar="X",
+            help="Differences up to this do not matter in the tables (the answer has its own).",
         ),
     ] = ComparisonOptions.margin,
     seed: Annotated[

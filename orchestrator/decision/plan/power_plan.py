@@ -307,8 +307,8 @@ class _Planner:
         assert self.known is not None
         if plan.out_of_reach:
             yield (
-                f"A margin of {plan.margin:g} is out of reach: the dev examples alone leave more "
-                "chance than that, with any number of seeds."
+                f"A margin of {plan.margin:g} is out of reach: the chance of the dev examples "
+                "alone needs a larger margin, with any number of seeds."
             )
             yield from self._helps(plan)
         elif plan.within is not None and plan.within.if_equal < self.power:
