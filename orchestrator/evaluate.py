@@ -24,7 +24,13 @@ from trainer.inference import load_trained
 from trainer.loop.device import choose_device
 from trainer.loop.extra_evaluation import evaluate_trained
 from trainer.model.pretrained import EncoderError
-from trainer.storage.evaluations import ALL, is_name, read_evaluation, write_evaluation
+from trainer.storage.evaluations import (
+    ALL,
+    is_name,
+    predictions_of,
+    read_evaluation,
+    write_evaluation,
+)
 from trainer.storage.folder import StoreError
 
 
@@ -175,6 +181,11 @@ def _kept(ledger: Ledger, trial: TrialRecord, examples: Examples) -> dict[str, A
             f"{trial.trial_id}: its evaluation {examples.name} is of another file or task; "
             "give the file another name"
         )
+    if record is not None:
+        try:
+            predictions_of(ledger.directory(trial.trial_id), examples.name, record)
+        except StoreError:  # lost or damaged: it is evaluated again
+            return None
     return record
 
 

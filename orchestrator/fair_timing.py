@@ -14,6 +14,7 @@ import torch
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.current import searched
+from orchestrator.ledger.evaluations import last_record, on_equal_examples
 from orchestrator.ledger.labels import method_of
 from orchestrator.ledger.timed_rounds import TimedConfig, TimedRound
 from orchestrator.ledger.timing_sessions import FOLDER, Session
@@ -51,7 +52,7 @@ def choose(trials: Sequence[TrialRecord], top: int = 1) -> list[list[TrialRecord
     count: their seeds would favour the configuration that was chosen before.
     """
     methods: dict[str, dict[str, list[TrialRecord]]] = {}
-    for trial in searched(trials):
+    for trial in on_equal_examples(searched(trials)):
         if trial.status == "complete" and trial.records:
             configurations = methods.setdefault(method_of(trial.train_config), {})
             configurations.setdefault(_config_id(trial), []).append(trial)
@@ -71,7 +72,7 @@ def _config_id(trial: TrialRecord) -> str:
 
 
 def _score(group: Sequence[TrialRecord]) -> float:
-    return statistics.fmean(trial.records[-1]["dev_score"] for trial in group)
+    return statistics.fmean(last_record(trial)["dev_score"] for trial in group)
 
 
 def _rank(group: Sequence[TrialRecord]) -> tuple[int, float]:

@@ -149,8 +149,9 @@ class _Comparing:
         standing.minutes_per_epoch = float(fit.minutes(fit.seeds).mean())
         standing.minutes_problem = speed_up.why_not_comparable(fit.trials(fit.seeds))
         standing.diverged = len(fit.chosen.diverged)
+        standing.tried = standing.diverged + len(fit.chosen.trials)
         if standing.diverged:
-            share = standing.diverged / (standing.diverged + len(fit.chosen.trials))
+            share = standing.diverged / standing.tried
             score = standing.scores[metric].value
             standing.score_with_diverged = score + share * (self.honest.guess() - score)
         return standing

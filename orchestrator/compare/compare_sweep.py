@@ -80,7 +80,7 @@ def trials_of(ledger: Ledger) -> SweepTrials:
     compared = on_equal_examples(trials)
     return SweepTrials(
         searched(compared), left_out, reading.unreadable, confirming(compared),
-        whole_dev_note(compared, trials),
+        whole_dev_note(searched(compared), searched(trials)),
     )  # fmt: skip
 
 

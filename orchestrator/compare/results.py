@@ -34,6 +34,7 @@ class Standing:
         not_read: how many more could have been chosen.
         problem: why there are no honest scores.
         diverged: how many seeds of this configuration diverged. Scores are given convergence.
+        tried: its seeds, diverged ones included.
         score_with_diverged: the honest score if a diverged seed counts as a guess.
         lacking: how many configurations lack seeds that the others have, and cannot be chosen.
     """
@@ -54,6 +55,7 @@ class Standing:
     minutes_problem: str = ""
     problem: str = ""
     diverged: int = 0
+    tried: int = 0
     score_with_diverged: float | None = None
     lacking: int = 0
 

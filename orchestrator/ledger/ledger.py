@@ -151,7 +151,7 @@ class Ledger:
                 return "config.json: is not a JSON object" if started else None
             records, wrong = directory.history()
             end = directory.end()
-            evaluations = evaluations_of(directory, records) if end is not None else {}
+            evaluations = evaluations_of(directory, records) if _is_complete(end) else {}
         except OSError as error:
             return f"{error.filename or directory.path}: {error.strerror or error}"
         config = stored.pop("config", None)
@@ -179,6 +179,10 @@ class Ledger:
         )
         trial.__dict__["train_config"] = train_config  # fills the cached property
         return trial
+
+
+def _is_complete(end: dict[str, Any] | None) -> bool:
+    return end is not None and end["status"] == "complete"
 
 
 def local_place(out: Folder) -> Path:

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, trials_of
+from orchestrator.compare.methods import last_metric
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.decision.answer.answer import Answer
 from orchestrator.decision.answer.answers import answer_of
@@ -50,11 +51,11 @@ def artifacts_of(
         except Exception as error:  # the tables stand without it
             logger.debug("report", exc_info=error)
             problem = f"the report cannot be made: {root_cause(error)}"
-    counts = Counter(trial.status for trial in chosen.trials)
+    counts = Counter(trial.status for trial in [*chosen.trials, *chosen.confirming])
     # With zeros, because trials that were unfinished in the last run no longer are.
     metrics = {f"sweep/{status}_trials": float(counts[status]) for status in STATUSES}
     if best is not None:
-        metrics["sweep/best_dev_score"] = float(best.records[-1]["dev_score"])
+        metrics["sweep/best_dev_score"] = last_metric(best, "dev_score")
     return SweepArtifacts(
         answer=answer,
         metrics=metrics,
@@ -108,7 +109,7 @@ def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
     ended = [trial for trial in trials if trial.status == "complete" and trial.records]
     return max(
         sorted(ended, key=lambda trial: trial.trial_id),
-        key=lambda trial: float(trial.records[-1]["dev_score"]),
+        key=lambda trial: last_metric(trial, "dev_score"),
         default=None,
     )
 
@@ -117,7 +118,7 @@ def _label(compared: SweepComparison, best: TrialRecord) -> str:
     """`arrp F=none λ=0.5 B=640 · seed 1, dev_score 0.7812`."""
     config_id = best.identity["config_id"]
     label = next(row.label for row in compared.rows.rows if row.config_id == config_id)
-    score = best.records[-1]["dev_score"]
+    score = last_metric(best, "dev_score")
     return f"{label} · seed {best.config['seed']}, dev_score {score:.4f}"
 
 

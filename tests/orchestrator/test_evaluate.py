@@ -99,6 +99,17 @@ def test_what_is_done_is_kept_and_an_interrupted_evaluation_continues(
     assert [each.state for each in evaluate(sweep)] == ["kept"] * 2
 
 
+def test_lost_or_damaged_predictions_are_made_again(sweep: Ledger) -> None:
+    names = [each.trial_id for each in evaluate(sweep) if each.state == "evaluated"]
+    lost, damaged, *_ = (Path(sweep.path(name)) / "evaluations" / "all.parquet" for name in names)
+    whole = lost.read_bytes(), damaged.read_bytes()
+    lost.unlink()
+    damaged.write_bytes(b"PAR1")
+    again = {each.trial_id: each.state for each in evaluate(sweep)}
+    assert [again[name] for name in names[:2]] == ["evaluated", "evaluated"]
+    assert (lost.read_bytes(), damaged.read_bytes()) == whole
+
+
 def test_only_complete_trials_are_evaluated(sweep: Ledger) -> None:
     folder = Path(sweep.folder.path)
     for seed, (status, reason) in enumerate(

@@ -121,4 +121,4 @@ def _notes_on(standing: Standing, metric: str) -> list[str]:
 
 def diverged(standing: Standing) -> str:
     """`1 of 3 diverged`, of the configuration that was chosen most often."""
-    return f"{standing.diverged} of {standing.diverged + len(standing.seeds)} diverged"
+    return f"{standing.diverged} of {standing.tried} diverged"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.compare.methods import last_metric, method_name
+from orchestrator.compare.methods import has_diverged, last_metric, method_name
 from orchestrator.decision.answer.answer import Contest, Side
 from orchestrator.decision.answer.minutes import Minutes
 from orchestrator.decision.pairs import guess_score
@@ -73,7 +73,7 @@ def _configuration(spec: SweepSpec | None, trial: TrialRecord) -> str:
 
 def count_diverged(trials: Iterable[TrialRecord]) -> int:
     """How many of these trials diverged."""
-    return sum(trial.status == "failed" and trial.reason == "diverged" for trial in trials)
+    return sum(map(has_diverged, trials))
 
 
 def with_minutes(sides: tuple[Side, Side], metric: str, minutes: Minutes) -> tuple[Side, Side]:

@@ -18,6 +18,7 @@ from orchestrator.decision.pairs import Pair, shared_variance
 from orchestrator.decision.rule.power import Variances
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import searched
+from orchestrator.ledger.evaluations import on_equal_examples
 from trainer.config.choices import METRICS
 from trainer.config.tasks import Task
 
@@ -64,7 +65,7 @@ def measured(
 
     The first method in `compare` stands for all.
     """
-    tried_out = searched(trials)
+    tried_out = on_equal_examples(searched(trials))
     prior = contestants.prior_of(tried_out, decide.metric)
     try:
         sides = [contestants.candidates(tried_out, n, decide.metric) for n in decide.compare]

@@ -57,11 +57,7 @@ def judge(
         shared: variance over dev examples that all seeds share, for each look taken.
         prior: of the variance of a pair.
     """
-    data = (differences, shared)
-    looks: list[Look] = []
-    while not _over(looks) and _complete(design, data, len(looks)):
-        looks.append(_look(design, data, prior, design.levels, len(looks)))
-    return looks
+    return _judged(design, (differences, shared), prior, design.levels)
 
 
 def judge_all(
@@ -79,9 +75,7 @@ def judge_all(
     looks: dict[str, list[Look]] = {method: [] for method in by_method}
     if share == "in_order":
         for method, data in by_method.items():
-            while not _over(looks[method]) and _complete(design, data, len(looks[method])):
-                number = len(looks[method])
-                looks[method].append(_look(design, data, prior, budget.levels[method], number))
+            looks[method] = _judged(design, data, prior, budget.levels[method])
             if not looks[method] or looks[method][-1].state == "open":
                 break
             budget.answered(method, looks[method][-1])
@@ -105,6 +99,14 @@ def judge_all(
                 budget.answered(method, current[method])
         for method in taking:
             looks[method].append(current[method])
+    return looks
+
+
+def _judged(design: Design, data: Data, prior: PriorVariance, levels: Levels) -> list[Look]:
+    """The looks of one method with fixed levels, until one is final."""
+    looks: list[Look] = []
+    while not _over(looks) and _complete(design, data, len(looks)):
+        looks.append(_look(design, data, prior, levels, len(looks)))
     return looks
 
 

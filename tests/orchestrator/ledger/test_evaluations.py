@@ -14,9 +14,14 @@ from orchestrator.compare.compare_sweep import compare_sweep, trials_of
 from orchestrator.compare.methods import last_metric
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.dev_predictions import PredictionsError, read_columns
+from orchestrator.decision.plan.uncertainty import measured
+from orchestrator.fair_timing import choose
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.archive import pack
 from orchestrator.ledger.evaluations import ALL, last_record, on_equal_examples, whole_dev_note
+from orchestrator.spec.decide import DecideSpec
+from orchestrator.spec.tracking import TrackingSpec
+from orchestrator.tracking.sweep_artifacts import artifacts_of
 from tests.support.command import orch
 from tests.support.evaluations import write_all
 from tests.support.simulated import World, write_predicted
@@ -79,6 +84,37 @@ def test_scores_of_parts_and_of_whole_dev_sets_are_never_mixed(sweep: Ledger) ->
     assert "orch evaluate" in after.notes[0]
     assert not any(ALL in trial.evaluations for trial in trials_of(sweep).trials)
     assert after.methods and after.methods.contrasts == before.methods.contrasts  # type: ignore
+
+
+def test_the_note_speaks_of_the_search_alone(sweep: Ledger) -> None:
+    evaluate(sweep)
+    marks = {"stage": "confirm", "decision": 1, "pair": 1, "method": "arrp"}
+    predictions = SMALL.predictions(np.random.default_rng(4), 0.7)
+    write_predicted(Path(sweep.folder.path), SMALL, predictions, sampler="arrp", seed=9,
+                    identity=marks)  # fmt: skip
+    chosen = trials_of(sweep)
+    assert len(chosen.confirming) == 1
+    assert chosen.scored_on == "Scores on the whole dev sets (900 examples)."
+
+
+def test_a_plan_takes_its_variance_from_equal_examples(sweep: Ledger) -> None:
+    decide = DecideSpec(compare=["arrp", "annealed"])
+    before = measured(sweep, sweep.trials(), decide)
+    evaluate(sweep, count=5)
+    after = measured(sweep, sweep.trials(), decide)
+    assert before is not None and after is not None
+    assert after.variances == before.variances
+
+
+def test_timing_and_the_best_trial_go_by_the_same_scores_as_the_comparison(sweep: Ledger) -> None:
+    def best() -> list[str]:
+        artifacts = artifacts_of(sweep, TrackingSpec(report=False), lambda: None)
+        samplers = {t.trial_id: t.config["sampler"] for t in sweep.trials()}
+        return [choose(sweep.trials())[0][0].config["sampler"], samplers[artifacts.best]]
+
+    assert best() == ["annealed", "annealed"]
+    evaluate(sweep)
+    assert best() == ["arrp", "arrp"]
 
 
 def test_trials_that_did_not_end_need_no_evaluation(sweep: Ledger) -> None:
