@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from orchestrator.compare.statistics.dev_predictions import PredictionsError
-from orchestrator.decision.answer.answer import Bounded
+from orchestrator.decision.answer.minutes import Minutes
 from orchestrator.decision.answer.verdict import minutes_state
 from orchestrator.decision.confirming import Confirming, Picked, fix, pick
 from orchestrator.decision.contestants import cost
@@ -22,7 +22,7 @@ from orchestrator.decision.plan.power_plan import plan
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import current, searched
 from orchestrator.ledger.evaluations import on_equal_examples
-from orchestrator.ledger.timing_sessions import fair_ratio, timings
+from orchestrator.ledger.timing_sessions import timings
 from orchestrator.preflight.checks import Identify, check_same_sweep
 from orchestrator.scheduling.confirm_queue import ConfirmQueue
 
@@ -61,6 +61,8 @@ class AfterSearch:
     identify: Identify
     options: AfterOptions
     say: Callable[[str], None]
+    #: Why nothing is confirmed, although it is wanted; empty if nothing prevents it.
+    problem: str = ""
 
     def is_wanted(self) -> bool:
         """Whether anything is left to do."""
@@ -78,7 +80,9 @@ class AfterSearch:
         from orchestrator.runner.timing_task import TimingOrder
 
         trials = searched(self._trials)
-        examples = [next((t for t in trials if _is_of(t, each)), None) for each in ids.values()]
+        examples = [
+            next((t for t in self._trials if _is_of(t, each)), None) for each in ids.values()
+        ]
         if not all(examples):
             return None
         chosen = [trial for trial in examples if trial is not None]
@@ -106,11 +110,10 @@ class AfterSearch:
             return None
         if self.spec.resolved.decision is None:
             try:
-                picked = pick(self.spec, self._trials, self.identify)
                 # Also trials with another number of epochs keep their seeds.
-                decision = fix(self.spec, self.ledger.trials(), picked, names)
+                decision = fix(self.spec, self._all_trials, self._picked, names)
             except UserError as error:
-                say(f"nothing is confirmed: {error}")
+                self._refuse(error, say)
                 return None
             if dry:
                 return ConfirmQueue(self.ledger, 0, list)
@@ -120,14 +123,16 @@ class AfterSearch:
             for line in cost_lines(plan(self.spec, self.ledger, self._trials, margins=())):
                 say(line)
         stage = Confirming(self.ledger, self.spec, self.identify, say)
+        queue = ConfirmQueue(self.ledger, self.spec.resources.max_failures, stage.next_look)
         try:
-            if not stage.is_open():
-                return None
+            return queue if queue.has_next() else None
         except PredictionsError as error:
-            say(f"nothing is confirmed: {error}")
+            self._refuse(error, say)
             return None
-        failures = self.spec.resources.max_failures
-        return ConfirmQueue(self.ledger, failures, stage.next_look)
+
+    def _refuse(self, error: Exception, say: Callable[[str], None]) -> None:
+        self.problem = f"nothing is confirmed: {error}"
+        say(self.problem)
 
     def _still_asked(self, say: Callable[[str], None]) -> list[str]:
         """The challengers whose scores still matter, because minutes have not answered."""
@@ -137,10 +142,11 @@ class AfterSearch:
         begun = self.spec.resolved.decision is not None
         if decide.ask != "minutes" or self.options.confirm or begun or not ids:
             return decide.challengers
+        minutes = Minutes(self.ledger, self._trials)
         slow = [
             name
             for name in decide.challengers
-            if minutes_state(self._ratio(ids[name], ids[decide.baseline])) == "not fewer"
+            if minutes_state(minutes.ratio(ids[name], ids[decide.baseline])) == "not fewer"
         ]
         if slow:
             say(
@@ -148,10 +154,6 @@ class AfterSearch:
                 "minutes, so the answer is NO; --confirm trains it all the same"
             )
         return [name for name in decide.challengers if name not in slow]
-
-    def _ratio(self, config_id: str, to: str) -> Bounded | None:
-        ratio = fair_ratio(timings(self.ledger), config_id, to)
-        return None if ratio is None else Bounded(ratio.value, ratio.low, ratio.high)
 
     def _was_timed(self, ids: dict[str, str]) -> bool:
         """Whether a session has timed all of them, also if the device was not quiet."""
@@ -168,17 +170,23 @@ class AfterSearch:
         if self.spec.resolved.decision is not None:
             return self.spec.resolved.decision.config_ids
         try:
-            return self._picked().config_ids
+            return self._picked.config_ids
         except UserError:
             return {}
 
+    @cached_property
     def _picked(self) -> Picked:
         return pick(self.spec, self._trials, self.identify)
 
     @cached_property
     def _trials(self) -> list[TrialRecord]:
         """The trials at the end of the search."""
-        return on_equal_examples(current(self.spec.to_dict(), self.ledger.trials()))
+        return on_equal_examples(current(self.spec.to_dict(), self._all_trials))
+
+    @cached_property
+    def _all_trials(self) -> list[TrialRecord]:
+        """Also those with another number of epochs."""
+        return self.ledger.trials()
 
 
 def _is_of(trial: TrialRecord, config_id: str) -> bool:

@@ -13,7 +13,7 @@ from orchestrator import runner
 from orchestrator.after_search import AfterOptions, AfterSearch
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.ledger.current import current, searched
+from orchestrator.ledger.current import confirming, current, searched
 from orchestrator.ledger.driver_log import driver_log
 from orchestrator.ledger.labels import varied_keys
 from orchestrator.ledger.sweep_id import set_aside, sweep_id
@@ -143,6 +143,8 @@ class _Sweep:
     options: RunOptions
     console: Console
     train: str
+    #: The trials of the confirming stage that earlier runs left.
+    confirmed: list[str] = field(default_factory=list)
 
     def run(self) -> SweepOutcome:
         """The straight path."""
@@ -168,7 +170,8 @@ class _Sweep:
         queues: list[JobQueue] = [queue]
         after = AfterSearch(self.spec, self.ledger, self.identify, self.options.after, progress.say)
         try:
-            if queue.has_next() or after.is_wanted():
+            wanted = queue.has_next() or (not queue.cut_short and after.is_wanted())
+            if wanted:
                 with self._ray(progress) as (spec, places):
                     attempts = partial(
                         runner.Attempts, spec, progress=progress, on_change=on_change,
@@ -177,12 +180,16 @@ class _Sweep:
                     joined = self.options.address is not None
                     if queue.has_next():
                         runner.run(attempts(queue, halving), places, joined=joined)
-                    if not queue.error:
+                    if not (queue.error or queue.cut_short):
                         after = replace(after, spec=spec)
                         self._time(after, places, joined)
-                        if confirming := after.confirm_queue():
-                            queues.append(confirming)
-                            runner.run(attempts(confirming, None), places, joined=joined)
+                        if fresh := after.confirm_queue():
+                            queues.append(fresh)
+                            runner.run(attempts(fresh, None), places, joined=joined)
+                            # A configuration that the search never tried has trials only now.
+                            self._time(replace(after, spec=after.spec), places, joined)
+            elif after.problem:
+                progress.say(after.problem)
             status = "FINISHED"
         except KeyboardInterrupt:
             interrupted, status = True, "KILLED"
@@ -190,6 +197,7 @@ class _Sweep:
             progress.close()
             outcome = self._outcome(queues, interrupted)
             ids = [name for each in queues for name in each.trial_ids]
+            ids += [name for name in self.confirmed if name not in ids]
             for background in backgrounds:
                 background.close("FAILED" if outcome.exit_code == 1 else status, ids)
         return outcome
@@ -239,6 +247,7 @@ class _Sweep:
             show(line)
         now = ledger.trials() if extended.any else trials
         trials = searched(current(spec.to_dict(), now))
+        self.confirmed = [trial.trial_id for trial in confirming(now)]
         if note := clocks_note(spec, trials):
             show(note)
         if warning := check_space(spec, ledger, trials, self.options.address):

@@ -95,7 +95,7 @@ def fix(
     names = (*challengers, decide.baseline)
     pair_minutes = sum(picked.minutes[name] for name in names)
     budget = decide.budget_minutes(picked.search_minutes, pair_minutes)
-    looks = [count for count in decide.looks if count * pair_minutes <= budget * (1 + 1e-9)]
+    looks = decide.fitting(budget, pair_minutes)
     if not looks:
         hours = decide.looks[0] * pair_minutes / 60
         raise DoesNotFit(
@@ -218,10 +218,6 @@ class Confirming:
         """The stage as the ledger has it now."""
         trials = on_equal_examples(current(self._spec.to_dict(), self._ledger.trials()))
         return Stage(self._ledger, self._spec, self._decision, trials)
-
-    def is_open(self) -> bool:
-        """Whether another look follows.  Raises `PredictionsError`."""
-        return self.stage().next_count() > 0
 
     def next_look(self) -> list[Job]:
         """All trials up to the next look, for `ConfirmQueue`; none if the stage is over."""

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.compare.methods import Configuration, last_metric, method_name
 from orchestrator.compare.statistics.pooled_variance import PriorVariance, pair_prior
 from orchestrator.errors import UserError
+from orchestrator.ledger.trial_id import config_id
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
+    from orchestrator.spec import SweepSpec
+    from orchestrator.spec.decide import DecideSpec
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,19 @@ def chosen(
         given = rule.get(tried.name)
         return dict(given) if given is not None else params_of(standing_for(tried, prior))
     return params_of(standing_for(tried, prior, rule))
+
+
+def config_id_of(
+    tried: Candidates, spec: SweepSpec, decide: DecideSpec, prior: PriorVariance
+) -> str:
+    """The id of the configuration that stands for a method, tried or not, by `decide.choose`."""
+    if isinstance(decide.choose, str):
+        return standing_for(tried, prior, decide.choose).config_id
+    if tried.name not in decide.choose:
+        return standing_for(tried, prior).config_id
+    trial = next(iter(tried.best().trials.values()))
+    config = spec.config_for(decide.choose[tried.name], int(trial.config["seed"]))
+    return config_id(config, str(trial.identity.get("fingerprint")))
 
 
 def params_of(configuration: Configuration) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 _SAMPLERS = {"arrp": "ARRP"}
-_COMBINERS = {"pcgrad": "PCGrad"}
 
 
 def title_of(method: str) -> str:
@@ -16,7 +15,7 @@ def title_of(method: str) -> str:
         elif part.startswith("freeze-"):
             title += f" F={part.removeprefix('freeze-')}"
         else:
-            title += f", {_COMBINERS.get(part, part)}"
+            title += f", {part}"
     return title
 
 

@@ -97,6 +97,16 @@ def versions() -> Callable[[], dict[str, Any]]:
     return answer
 
 
+def able(wanted: ResourcesSpec) -> list[Node]:
+    """The nodes that stay and have room for a trial."""
+    return [
+        node
+        for node in nodes()
+        if not node.draining
+        and wanted.places(node.resources.get("CPU", 0.0), node.resources.get("GPU", 0.0))
+    ]
+
+
 def trial_hardware(wanted: ResourcesSpec, device: str) -> list[Hardware]:
     """The hardware for trials on every node that has room for one and answers; may be empty.
 
@@ -109,14 +119,8 @@ def trial_hardware(wanted: ResourcesSpec, device: str) -> list[Hardware]:
 
         return hardware_of(choose_device(device))
 
-    able = [
-        node
-        for node in nodes()
-        if not node.draining
-        and wanted.places(node.resources.get("CPU", 0.0), node.resources.get("GPU", 0.0))
-    ]
     known = []
-    for node, hardware in ask(able, answer, wanted.gpu).items():
+    for node, hardware in ask(able(wanted), answer, wanted.gpu).items():
         if isinstance(hardware, Exception):
             logger.warning("node %s does not report its hardware: %s", node.name, hardware)
         else:

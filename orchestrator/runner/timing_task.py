@@ -12,7 +12,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from orchestrator.errors import UserError
-from orchestrator.runner.nodes import ask, nodes
+from orchestrator.runner.nodes import able, ask
 
 if TYPE_CHECKING:
     from orchestrator.spec import ResourcesSpec
@@ -53,7 +53,7 @@ def time_on_ray(wanted: ResourcesSpec, order: TimingOrder, *, joined: bool) -> s
     gpus = math.ceil(wanted.gpu)
     options: dict[str, Any] = {"num_cpus": wanted.cpu, "num_gpus": gpus, "max_retries": 0}
     if joined:
-        options["scheduling_strategy"] = _node_with(order.device, gpus)
+        options["scheduling_strategy"] = _node_with(order.device, wanted)
     task = ray.remote(_time).options(**options).remote(order)
     try:
         return str(ray.get(task))
@@ -66,7 +66,7 @@ def time_on_ray(wanted: ResourcesSpec, order: TimingOrder, *, joined: bool) -> s
         raise TimingError(str(cause).strip().rpartition("\n")[2]) from error
 
 
-def _node_with(device: str, gpus: int) -> NodeAffinitySchedulingStrategy:
+def _node_with(device: str, wanted: ResourcesSpec) -> NodeAffinitySchedulingStrategy:
     """A node whose device is of this kind."""
 
     def answer() -> Any:
@@ -75,7 +75,7 @@ def _node_with(device: str, gpus: int) -> NodeAffinitySchedulingStrategy:
 
         return device_name(choose_device("auto"))
 
-    for node, name in ask([n for n in nodes() if not n.draining], answer, gpus).items():
+    for node, name in ask(able(wanted), answer, math.ceil(wanted.gpu)).items():
         if name == device:
             return NodeAffinitySchedulingStrategy(node.id, soft=False)
     raise TimingError(f"no node has a free device of the trials' kind ({device})")

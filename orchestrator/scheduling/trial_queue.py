@@ -66,6 +66,8 @@ class TrialQueue(JobQueue):
         self._trials: dict[str, None] = {}
         self._configurations: set[str] = set()
         self._ended: list[Ended] = []
+        #: The budget ended before the search did.
+        self.cut_short = False
         trials = searched(ledger.trials() if trials is None else trials)
         self._outcomes = {t.trial_id: self._outcome(t) for t in trials if t.status in _ENDS}
         self._recall(trials)
@@ -80,7 +82,10 @@ class TrialQueue(JobQueue):
         if self.stopping:
             return False
         while not self._queue:
-            suggestion = self.suggestions.ask() if self._may_ask() else None
+            if not self._may_ask():
+                self.cut_short = self.suggestions.left > 0
+                return False
+            suggestion = self.suggestions.ask()
             if suggestion is None:
                 return False
             self._begin(suggestion)

@@ -13,9 +13,6 @@ from orchestrator.spec.dimension import Model
 CHALLENGER = "arrp"
 BASELINE = "annealed"
 
-#: The keys of `DecideSpec` that decide what the confirming trials mean.
-FROZEN = ("compare", "ask", "metric", "margin", "looks", "choose", "share_alpha")
-
 Pairs = Annotated[int, Field(ge=2, le=1000)]
 
 
@@ -88,6 +85,10 @@ class DecideSpec(Model):
         if self.budget.hours is not None:
             return 60 * self.budget.hours
         return max(self.budget.share * search_minutes, self.looks[0] * pair_minutes)
+
+    def fitting(self, budget: float, pair_minutes: float) -> list[int]:
+        """The looks that fit a budget of trial-minutes."""
+        return [count for count in self.looks if count * pair_minutes <= budget * (1 + 1e-9)]
 
     @property
     def challengers(self) -> list[str]:

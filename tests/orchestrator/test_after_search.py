@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from orchestrator.after_search import AfterOptions, AfterSearch
 from orchestrator.decision.confirming import pick
 from orchestrator.ledger.timing_sessions import FOLDER
+from orchestrator.preflight.decision import keep_decision
 from tests.support.decided import SimulatedSweep, sweep_spec
 from tests.support.searches import identify
 from tests.support.sessions import made_up
@@ -108,3 +110,40 @@ def test_a_stage_that_has_begun_is_finished_whatever_a_later_timing_says(
     assert sweep.confirm(most=2) == 2
     timed(sweep, 1.2)
     assert sweep.confirm() > 0
+
+
+def test_a_configuration_that_the_search_never_tried_is_timed_when_it_has_trials(
+    tmp_path: Path,
+) -> None:
+    world = World.of(np.random.default_rng(0), sst=50, qqp=50, sts=30)
+    choose = {"arrp": {"sampler": "arrp", "B": 96}}
+    spec = sweep_spec(decide={"choose": choose, "looks": [3], "budget": {"share": 100.0}})
+    sweep = SimulatedSweep(tmp_path, spec, world, lambda config: 0.7)
+    sweep.search()
+    assert after(sweep).timing_order(1) is None
+    sweep.confirm()
+    decided = keep_decision(spec, sweep.ledger, sweep.ledger.trials())
+    order = replace(after(sweep), spec=decided).timing_order(1)
+    assert order is not None and len(order.trial_ids) == 2
+
+
+def test_a_configuration_is_known_by_what_it_is_not_by_how_it_is_written(tmp_path: Path) -> None:
+    """`lambda: 1.0` is the default, so the configuration is one that the search tried."""
+    world = World.of(np.random.default_rng(0), sst=50, qqp=50, sts=30)
+    choose = {"arrp": {"sampler": "arrp", "B": 64, "lambda": 1.0}}
+    spec = sweep_spec(decide={"choose": choose, "looks": [3], "budget": {"share": 100.0}})
+    sweep = SimulatedSweep(tmp_path, spec, world, lambda config: 0.7)
+    sweep.search()
+    picked = pick(spec, sweep.ledger.trials(), identify).config_ids
+    contest = sweep.answer().contests[0]
+    assert contest.one.config_id == picked["arrp"] and contest.one.seeds == 2
+
+
+def test_why_nothing_is_confirmed_is_kept_for_the_user(tmp_path: Path) -> None:
+    world = World.of(np.random.default_rng(0), sst=50, qqp=50, sts=30)
+    spec = sweep_spec(decide={"looks": [3], "budget": {"hours": 0.01}})
+    sweep = SimulatedSweep(tmp_path, spec, world, lambda config: 0.7)
+    sweep.search()
+    stage = after(sweep, timing=False)
+    assert not stage.is_wanted()
+    assert "the first look (3 pairs) takes about" in stage.problem

@@ -15,6 +15,7 @@ from orchestrator.decision.answer.question import Question
 from orchestrator.decision.answer.search_contest import search_scores
 from orchestrator.decision.answer.sides import with_distinct_titles
 from orchestrator.ledger.listing import resolved_spec
+from orchestrator.spec.decide import DecideSpec
 from orchestrator.spec.models import SweepSpec
 
 if TYPE_CHECKING:
@@ -48,8 +49,8 @@ def answer_of(ledger: Ledger, compared: SweepComparison) -> Answer:
     return Answer(
         question=question.text(contests),
         ask=decide.ask if decide else "score",
-        metric=decide.metric if decide else "dev_score",
-        margin=decide.margin if decide else 0.01,
+        metric=(decide or DecideSpec()).metric,
+        margin=(decide or DecideSpec()).margin,
         source="confirming" if confirmed else "search",
         contests=contests,
         how=closing.how_decided(question, contests, stage if confirmed else None),

@@ -30,7 +30,7 @@ def how_decided(question: Question, contests: Sequence[Contest], stage: Stage | 
     Args:
         stage: the confirming stage, if its looks give the answer.
     """
-    if stage is not None:
+    if stage is not None and (contests[0].look or contests[0].problem):
         return _how_confirmed(contests[0], stage)
     seeds = sorted({side.seeds for c in contests for side in (c.one, c.other) if side.seeds})
     count = f"{_range(seeds)} of each configuration" if seeds else ""
@@ -43,7 +43,7 @@ def how_decided(question: Question, contests: Sequence[Contest], stage: Stage | 
     shown = f" The difference is that of the search: {count}." if seeds else ""
     return (
         f"Not confirmed yet: the first look needs {first} pairs of fresh seeds.{shown} "
-        "The same `orch sweep` trains what is missing."
+        "The same `orch sweep` trains them, if decide.budget allows."
     )
 
 
@@ -119,19 +119,21 @@ def plan_of(question: Question, contests: Sequence[Contest], stage: Stage | None
     )
     if not open_score or (stage is not None and stage.own and stage.next_count()):
         return []
-    return plan_lines(question.spec, question.ledger, question.trials)
+    assert question.decide is not None
+    return plan_lines(question.spec, question.decide, question.ledger, question.trials)
 
 
 def next_commands(question: Question, contests: Sequence[Contest]) -> list[str]:
     """The commands to run next."""
-    name = shlex.quote(question.ledger.name)
+    ledger = question.ledger
+    name = shlex.quote(ledger.name)
     commands = [f"orch {command} {name}" for command in ("compare", "report", "ui")]
     untimed = [c for c in contests if not c.problem and c.minutes_ratio is None]
     if untimed:
         commands.insert(0, f"orch time {name}{_timed_trials(question, untimed)}")
     unconfirmed = any(c.verdict == "NOT DECIDED" and not c.look and not c.problem for c in contests)
     if question.in_file is not None and unconfirmed:
-        commands.insert(0, f"orch sweep {_sweep_file(question.ledger)}")
+        commands.insert(0, f"orch sweep {_sweep_file(ledger)}")
     return commands
 
 
@@ -157,7 +159,10 @@ def _short(trial_id: str, known: Sequence[str]) -> str:
 
 
 def _sweep_file(ledger: Ledger) -> str:
-    """The sweep's own file as an argument of `orch sweep`."""
-    out = ledger.local_out
-    path = shlex.quote(f"{out.name}/{ledger.name}/{RESOLVED}")
-    return path if out.name == "sweeps" else f"{path} --out {shlex.quote(out.name)}"
+    """The sweep's own file, for the folder that commands use by default; else `FILE`.
+
+    The answer is kept and travels, so it names no other folder of this machine.
+    """
+    if ledger.out.local is None or ledger.out.local.name != "sweeps":
+        return "FILE"
+    return shlex.quote(f"sweeps/{ledger.name}/{RESOLVED}")

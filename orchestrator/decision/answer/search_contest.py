@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.compare.methods import method_name
 from orchestrator.decision import contestants
@@ -74,22 +74,12 @@ def _picked_ids(
         return question.decision.config_ids
     if question.in_file is None:  # the configurations of `orch time`
         return {name: each.best().config_id for name, each in tried.items()}
+    assert question.spec is not None
     prior = contestants.prior_of(searched(question.trials), decide.metric)
-    choose = decide.choose
-    given = {} if isinstance(choose, str) else choose
-    rule = choose if isinstance(choose, str) else "fastest"
     return {
-        name: _with_params(each, given[name])
-        if name in given
-        else contestants.standing_for(each, prior, rule).config_id
+        name: contestants.config_id_of(each, question.spec, decide, prior)
         for name, each in tried.items()
     }
-
-
-def _with_params(tried: contestants.Candidates, params: Mapping[str, Any]) -> str:
-    """The id of the configuration with these params; empty if the search has not tried it."""
-    same = (c for c in tried.configurations if contestants.params_of(c) == params)
-    return next((each.config_id for each in same), "")
 
 
 def _trials_of(tried: contestants.Candidates, config_id: str) -> list[TrialRecord]:

@@ -12,19 +12,24 @@ from orchestrator.ledger.current import confirming
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
     from orchestrator.spec import SweepSpec
+    from orchestrator.spec.decide import DecideSpec
 
 
-def plan_lines(spec: SweepSpec | None, ledger: Ledger, trials: Sequence[TrialRecord]) -> list[str]:
+def plan_lines(
+    spec: SweepSpec | None, decide: DecideSpec, ledger: Ledger, trials: Sequence[TrialRecord]
+) -> list[str]:
     """What to run next if a sweep's score is open; empty if nothing is known about the chance.
 
     Args:
         spec: the sweep's resolved spec; None if it cannot be read.
+        decide: the question, also where the sweep file has none.
         trials: all that count, of both stages.
     """
     if spec is None:
         return []
     try:
-        known = plan(spec, ledger, trials, margins=())
+        asked = spec.model_copy(update={"decide": decide})
+        known = plan(asked, ledger, trials, margins=())
     except (UserError, ValueError):  # the lines only help; the answer stands without them
         return []
     if not known.rows:

@@ -38,12 +38,16 @@ def _first(spec: SweepSpec, decide: DecideSpec, name: str) -> dict[str, Any]:
     """The params of a method's first configuration: chosen, listed, or the first of the space."""
     if isinstance(decide.choose, dict) and name in decide.choose:
         return decide.choose[name]
-    starts = [*spec.enqueue, *_starts(spec)]
-    for start in starts:
+    by_method: dict[str, dict[str, Any]] = {}
+    for start in [*spec.enqueue, *_starts(spec)]:
         search = SearchSpec(algorithm="list")
         only = spec.model_copy(update={"enqueue": [start], "space": {}, "search": search})
-        if any(method.startswith(name) for method in possible_methods(only)):
-            return start
+        for method in possible_methods(only):
+            by_method.setdefault(method, start)
+    # A whole name means that method alone, also where others begin so.
+    for method in (name, *by_method):
+        if method in by_method and method.startswith(name):
+            return by_method[method]
     raise UserError(f"{name}: the sweep has no configuration for a pilot; add one to enqueue")
 
 

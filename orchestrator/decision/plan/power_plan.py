@@ -150,30 +150,30 @@ def plan(
     decide = question_in(spec)
     if trials is None:
         trials = current(spec.to_dict(), ledger.trials()) if ledger is not None else []
-    known, pilot = _known(spec, ledger, trials, decide)
+    known = _known(spec, ledger, trials, decide)
     if known is not None and deviation is not None:
         known = known.with_deviation(deviation)
-    return _Planner(spec, decide, trials, known, power, pilot).plan(margins)
+    return _Planner(spec, decide, trials, known, power).plan(margins)
 
 
 def _known(
     spec: SweepSpec, ledger: Ledger | None, trials: Sequence[TrialRecord], decide: DecideSpec
-) -> tuple[Uncertainty | None, str]:
-    """The uncertainty from the best source, and the name of the pilot if that is it."""
+) -> Uncertainty | None:
+    """The uncertainty from the best source."""
     from orchestrator.decision.plan.pilot import pilot_name
     from orchestrator.ledger import Ledger
 
     if ledger is not None:
         if known := uncertainty.measured(ledger, trials, decide):
-            return known, ""
+            return known
         pilot = Ledger(ledger.out, pilot_name(spec))
         if known := uncertainty.measured(pilot, pilot.trials(), decide):
-            return replace(known, source=f"{known.source} of {pilot.name}"), pilot.name
+            return replace(known, source=f"{known.source} of {pilot.name}")
     config = spec.config_for(spec.enqueue[0] if spec.enqueue else {}, spec.search.seeds[0])
     sizes = _dev_sizes(config)
     if sizes is None:
-        return None, ""
-    return uncertainty.guessed(config, _limited(config, sizes), decide.metric), ""
+        return None
+    return uncertainty.guessed(config, _limited(config, sizes), decide.metric)
 
 
 def _dev_sizes(config: TrainConfig) -> dict[str, int] | None:
@@ -200,7 +200,6 @@ class _Planner:
     trials: Sequence[TrialRecord]
     known: Uncertainty | None
     power: float
-    pilot: str
 
     def plan(self, margins: Iterable[float]) -> Plan:
         spec, decide, known = self.spec, self.decide, self.known
@@ -208,7 +207,7 @@ class _Planner:
         whole = Plan(
             name=spec.name,
             question=spec.question or self._question(),
-            compare=decide.compare,
+            compare=self.names,
             ask=decide.ask,
             metric=decide.metric,
             margin=decide.margin,
@@ -244,11 +243,11 @@ class _Planner:
         design, variances = self._design(margin, looks), self.known.variances
         equal = operating(design, variances, 0.0)
         worse = operating(design, variances, -margin)
-        sides = len(self.decide.compare)
+        sides = len(self.names)
         trials = equal.pairs * sides, looks[-1] * sides
         minutes = hours = None
         if self.known.minutes:
-            pair = sum(self.known.minutes.values())
+            pair = sum(self.known.minutes[name] for name in self.names)
             minutes = equal.pairs * pair, looks[-1] * pair
             at_once = 60 * self.spec.resources.max_concurrent
             hours = minutes[0] / at_once, minutes[1] / at_once
@@ -263,6 +262,12 @@ class _Planner:
             minutes=minutes,
             hours=hours,
         )
+
+    @property
+    def names(self) -> list[str]:
+        """The methods that train fresh seeds: once it is fixed, those whose minutes are open."""
+        decision = self.spec.resolved.decision
+        return list(decision.configurations) if decision is not None else self.decide.compare
 
     def _smallest(self, looks: Sequence[int]) -> float | None:
         assert self.known is not None
@@ -287,6 +292,9 @@ class _Planner:
 
         Before any trial, all trials count as equally long.
         """
+        decision = self.spec.resolved.decision
+        if decision is not None:
+            return decision.budget_minutes, list(decision.looks)
         planned = configurations(self.spec) * len(self.spec.search.seeds)
         tried = [trial for trial in searched(self.trials) if trial.records]
         minutes = self.known.minutes if self.known is not None else {}
@@ -298,7 +306,7 @@ class _Planner:
         else:
             each, pair = 1.0, float(len(self.decide.compare))
         budget = self.decide.budget_minutes(each * max(planned, len(tried)), pair)
-        fitting = [count for count in self.decide.looks if count * pair <= budget * (1 + 1e-9)]
+        fitting = self.decide.fitting(budget, pair)
         if not minutes:
             return None, fitting if self.decide.budget.hours is None else None
         return budget, fitting

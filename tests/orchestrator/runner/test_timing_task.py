@@ -6,13 +6,17 @@ from typing import Any
 
 import pytest
 
+from orchestrator.runner import nodes as runner_nodes
 from orchestrator.runner import timing_task
 from orchestrator.runner.nodes import Node
 from orchestrator.runner.timing_task import TimingError, TimingOrder
+from orchestrator.spec import ResourcesSpec
+
+WANTED = ResourcesSpec(cpu=2, gpu=0.5)
 
 
-def node(name: str, draining: bool = False) -> Node:
-    return Node(name * 56, f"10.0.0.{name}", {"CPU": 4.0, "GPU": 1.0}, draining)
+def node(name: str, draining: bool = False, cpus: float = 4.0) -> Node:
+    return Node(name * 56, f"10.0.0.{name}", {"CPU": cpus, "GPU": 1.0}, draining)
 
 
 @pytest.fixture
@@ -28,8 +32,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], float]]:
         asked.append(([each.address for each in where], gpus))
         return {each: devices[each.address] for each in where}
 
-    nodes = [node("1", draining=True), node("2"), node("3"), node("4")]
-    monkeypatch.setattr(timing_task, "nodes", lambda: nodes)
+    present = [node("1", draining=True), node("5", cpus=0.0), node("2"), node("3"), node("4")]
+    monkeypatch.setattr(runner_nodes, "nodes", lambda: present)
     monkeypatch.setattr(timing_task, "ask", ask)
     return asked
 
@@ -37,14 +41,14 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> list[tuple[list[str], float]]:
 def test_a_cluster_times_on_a_node_with_the_trials_device(
     cluster: list[tuple[list[str], float]],
 ) -> None:
-    strategy = timing_task._node_with("cuda: H200", 1)
+    strategy = timing_task._node_with("cuda: H200", WANTED)
     assert strategy.node_id == "4" * 56 and not strategy.soft
-    assert cluster == [(["10.0.0.2", "10.0.0.3", "10.0.0.4"], 1)]  # the draining one is not asked
+    assert cluster == [(["10.0.0.2", "10.0.0.3", "10.0.0.4"], 1)]  # one drains, one has no room
 
 
 def test_a_cluster_without_such_a_device_says_so(cluster: list[Any]) -> None:
     with pytest.raises(TimingError, match=r"no node has a free device.*cuda: A100"):
-        timing_task._node_with("cuda: A100", 1)
+        timing_task._node_with("cuda: A100", WANTED)
 
 
 def test_an_error_of_the_task_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,9 +65,7 @@ def test_an_error_of_the_task_is_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(timing_task.ray, "remote", lambda function: Remote())
     monkeypatch.setattr(timing_task.ray, "get", get)
-    from orchestrator.spec import ResourcesSpec
-
     order = TimingOrder("out", "s", ["a"], {}, 20.0, "cuda: H200", "/")
     with pytest.raises(TimingError) as error:
-        timing_task.time_on_ray(ResourcesSpec(cpu=2, gpu=0.5), order, joined=False)
+        timing_task.time_on_ray(WANTED, order, joined=False)
     assert "\n" not in str(error.value) and "the data have changed" in str(error.value)

@@ -208,3 +208,21 @@ def test_every_ended_trial_is_read_once(tmp_path: Path) -> None:
         queue.ended(job.trial_id)
     del reads["directories"]
     assert reads == dict.fromkeys(queue.trial_ids, 1)
+
+
+def test_a_search_that_the_budget_ends_is_cut_short_and_not_over(tmp_path: Path) -> None:
+    spec = make_spec(search={"num_trials": 2})
+    allowed = iter([True, False, False])
+    queue = open_queue(tmp_path, spec, may_ask=lambda: next(allowed))
+    for _ in range(2):  # both seeds of the only configuration that may start
+        job = next_job(queue)
+        begin(queue, job)
+        queue.ledger.close(job.trial_id, "complete", "")
+        queue.ended(job.trial_id)
+    assert not queue.has_next() and queue.cut_short
+    resumed = open_queue(tmp_path, spec)
+    while (job_or_none := resumed.next()) is not None:
+        begin(resumed, job_or_none)
+        resumed.ledger.close(job_or_none.trial_id, "complete", "")
+        resumed.ended(job_or_none.trial_id)
+    assert not resumed.cut_short

@@ -25,7 +25,9 @@ from orchestrator.decision.plan.power_plan import (
 from orchestrator.decision.rule.power import Variances
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
+from orchestrator.preflight.decision import keep_decision
 from orchestrator.spec import SweepSpec
+from orchestrator.spec.decide import DecideSpec
 from tests.support.command import orch
 from tests.support.decided import SimulatedSweep, sweep_spec
 from tests.support.paths import ROOT
@@ -255,17 +257,19 @@ def test_a_sweep_without_the_block_has_a_question_all_the_same() -> None:
 
 def test_an_open_question_ends_with_what_would_decide_it(tmp_path: Path) -> None:
     sweep = simulated(tmp_path)
-    text = plan_lines(sweep.spec, sweep.ledger, sweep.ledger.trials())
+    text = plan_lines(sweep.spec, question_in(sweep.spec), sweep.ledger, sweep.ledger.trials())
     assert text[0].startswith("To decide: up to 8 pairs of fresh seeds (16 trials, at most ")
     assert "an answer in" in text[1]
     without = sweep.spec.model_copy(update={"decide": None})
-    assert plan_lines(without, sweep.ledger, sweep.ledger.trials())[-1].startswith(
+    assert plan_lines(without, DecideSpec(), sweep.ledger, sweep.ledger.trials())[-1].startswith(
         "Add a decide block"
     )
-    assert plan_lines(None, sweep.ledger, sweep.ledger.trials()) == []
+    assert plan_lines(None, DecideSpec(), sweep.ledger, sweep.ledger.trials()) == []
     strict = sweep_spec(decide={"margin": 0.0001})
     beyond = "A margin of 0.0001 is out of reach"
-    assert plan_lines(strict, sweep.ledger, sweep.ledger.trials())[0].startswith(beyond)
+    assert plan_lines(strict, question_in(strict), sweep.ledger, sweep.ledger.trials())[
+        0
+    ].startswith(beyond)
     assert cost_lines(plan(strict, sweep.ledger, margins=()))[1].strip().startswith(beyond)
 
 
@@ -296,3 +300,27 @@ def test_margins_are_rounded_up() -> None:
         0.014, 0.014, 0.013, 0.1, 0.0,
     ]  # fmt: skip
     assert power_plan.POWER == 0.8
+
+
+def test_what_is_announced_is_what_was_fixed(tmp_path: Path) -> None:
+    """The budget allows fewer looks than planned, and one challenger is answered by its minutes."""
+    sweep = simulated(tmp_path)
+    sweep.search()
+    sweep.confirm(most=1)
+    trials = sweep.ledger.trials()
+    decided = keep_decision(sweep.spec, sweep.ledger, trials)
+    decision = decided.resolved.decision
+    assert decision is not None
+    shorter = decision.model_copy(update={"looks": [3]})
+    resolved = decided.resolved.model_copy(update={"decision": shorter})
+    known = plan(decided.model_copy(update={"resolved": resolved}), sweep.ledger, margins=())
+    assert known.in_budget == [3]
+    assert cost_lines(known)[0].startswith("confirming: looks after 3 pairs of fresh seeds, 6 tri")
+
+
+def test_a_pilot_trains_the_method_with_exactly_this_name(tmp_path: Path) -> None:
+    """`arrp+pcgrad` begins `arrp+pcgrad+freeze-encoder`, and is another method."""
+    frozen, plain = {"sampler": "arrp", "freeze": "encoder"}, {"sampler": "arrp"}
+    names = ["arrp+pcgrad+freeze-encoder", "arrp+pcgrad"]
+    spec = sweep_spec(enqueue=[frozen, plain], decide={"compare": names})
+    assert pilot_of(spec, question_in(spec)).enqueue == [frozen, plain]
