@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ import pytest
 
 from orchestrator.after_search import AfterOptions, AfterSearch
 from orchestrator.decision.confirming import pick
-from orchestrator.ledger.timing_sessions import FOLDER
 from orchestrator.preflight.decision import keep_decision
 from tests.support.decided import SimulatedSweep, sweep_spec
 from tests.support.searches import identify
-from tests.support.sessions import made_up
 from tests.support.simulated import World
 
 
@@ -34,17 +31,6 @@ def after(sweep: SimulatedSweep, said: list[str] | None = None, **options: Any) 
     return AfterSearch(sweep.spec, sweep.ledger, identify, AfterOptions(**options), say)
 
 
-def timed(sweep: SimulatedSweep, ratio: float, contended: bool = False) -> Mapping[str, str]:
-    """A session in which ARRP takes `ratio` of annealed PCGrad's minutes; the picked ids."""
-    ids = pick(sweep.spec, sweep.ledger.trials(), identify).config_ids
-    seconds = {ids["arrp"]: [ratio * s for s in (1.0, 1.01, 0.99, 1.0, 1.02, 0.98)],
-               ids["annealed"]: [1.0, 1.02, 0.98, 1.01, 0.99, 1.0]}  # fmt: skip
-    session = made_up(seconds, contended=contended)
-    folder = sweep.ledger.folder.child(FOLDER)
-    folder.write("2026.json", session.model_dump_json().encode())
-    return ids
-
-
 def test_the_questions_configurations_are_timed_for_a_share_of_the_sweep(
     sweep: SimulatedSweep,
 ) -> None:
@@ -60,7 +46,7 @@ def test_the_questions_configurations_are_timed_for_a_share_of_the_sweep(
 
 
 def test_nothing_is_timed_twice_also_on_a_busy_machine(sweep: SimulatedSweep) -> None:
-    timed(sweep, 0.9, contended=True)
+    sweep.time(0.9, contended=True)
     assert after(sweep).timing_order(1) is None
 
 
@@ -83,14 +69,14 @@ def test_a_sweep_without_a_question_does_neither(tmp_path: Path) -> None:
 def test_confirming_is_left_out_where_an_epoch_does_not_take_fewer_minutes(
     sweep: SimulatedSweep, ratio: float, confirms: bool
 ) -> None:
-    timed(sweep, ratio)
+    sweep.time(ratio)
     said: list[str] = []
     assert (after(sweep, said).confirm_queue() is not None) == confirms
     assert confirms == (not said or "left out" not in said[0])
 
 
 def test_confirm_trains_it_all_the_same(sweep: SimulatedSweep) -> None:
-    timed(sweep, 1.2)
+    sweep.time(1.2)
     assert sweep.answer().verdict == "NO"
     assert after(sweep, confirm=True).confirm_queue() is not None
 
@@ -100,7 +86,7 @@ def test_minutes_do_not_matter_if_the_question_is_the_score(tmp_path: Path) -> N
     spec = sweep_spec(decide={"ask": "score", "looks": [3], "budget": {"share": 100.0}})
     sweep = SimulatedSweep(tmp_path, spec, world, lambda config: 0.7)
     sweep.search()
-    timed(sweep, 1.2)
+    sweep.time(1.2)
     assert after(sweep).confirm_queue() is not None
 
 
@@ -108,7 +94,7 @@ def test_a_stage_that_has_begun_is_finished_whatever_a_later_timing_says(
     sweep: SimulatedSweep,
 ) -> None:
     assert sweep.confirm(most=2) == 2
-    timed(sweep, 1.2)
+    sweep.time(1.2)
     assert sweep.confirm() > 0
 
 

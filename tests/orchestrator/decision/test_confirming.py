@@ -111,6 +111,11 @@ def test_a_large_difference_ends_at_the_first_look_and_equal_methods_take_more(
     assert answer.verdict == "NO" and answer.contests[0].score_state == "lower"
     assert answer.contests[0].look == 1 and answer.contests[0].pairs == 3
     assert clear.confirm() == 0  # nothing more is trained
+    spec = sweep_spec(decide={"looks": [3, 5, 8], "margin": 0.05, "budget": {"share": 100.0}})
+    equal = simulated(tmp_path / "equal", spec)
+    equal.search()
+    assert equal.confirm() > 6
+    assert equal.answer().contests[0].score_state == "reached"
 
 
 def test_a_diverged_seed_costs_its_pair_and_is_named(tmp_path: Path) -> None:
