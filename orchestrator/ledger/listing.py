@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.errors import UserError
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
 from orchestrator.ledger.labels import labels
+from orchestrator.spec.published import by_position
 from orchestrator.spec.yaml_lines import YamlError, read
 from trainer.metrics import FIRST_CLOCK, clock_of
 from trainer.storage.folder import is_inside, is_uri
@@ -55,7 +56,7 @@ def resolved_spec(ledger: Ledger) -> dict[str, Any]:
         value = read((ledger.folder.read(RESOLVED) or b"").decode()).value
     except (OSError, UnicodeDecodeError, RecursionError, YamlError):
         return {}
-    return json_value(value) if isinstance(value, dict) else {}
+    return by_position(json_value(value)) if isinstance(value, dict) else {}
 
 
 def data_folders(ledger: Ledger, root: str | None = None) -> dict[str, str]:
