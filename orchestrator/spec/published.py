@@ -90,7 +90,9 @@ def by_position(plain: dict[str, Any]) -> dict[str, Any]:
     """
     published, entries = plain.get("published"), plain.get("enqueue")
     rows = published.get("rows") if isinstance(published, Mapping) else None
-    if not isinstance(rows, list) or not isinstance(entries, list):
+    if not isinstance(published, Mapping) or not isinstance(rows, list):
+        return plain
+    if not isinstance(entries, list):
         return plain
     named = [
         {**row, "config": entries[number]}

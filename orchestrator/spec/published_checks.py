@@ -28,9 +28,9 @@ def check_published(draft: Draft, spec: SweepSpec) -> None:
             both = "belongs to one configuration, or joins one of each task, not both"
             message = "names no configuration" if row.config is None else both
             draft.report(at, message, "config, joined")
-        for path, params in row.configs():
+        for inside, params in row.configs():
             for problem in trainer_config.check(nest(spec.base, params.items()))[1]:
-                where = (*at, *path, *problem.key.split("."))
+                where = (*at, *inside, *problem.key.split("."))
                 draft.report(where, problem.message, problem.allowed)
         tasks = known | {task for _, params in row.configs() for task in _declared(params)}
         for name in row.tasks.keys() | (row.joined or {}).keys():
