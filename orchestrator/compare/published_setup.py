@@ -34,6 +34,7 @@ class Ran:
     batch_size: int | dict[str, int]
     learning_rate: float
     dropout: Any
+    encoder_dropout: float
     train: dict[str, int]
     generated: bool
     hardware: str
@@ -47,6 +48,7 @@ class Ran:
             f"encoder {self.encoder}", f"epochs {self.epochs}",
             f"batch_size {label_value(self.batch_size)}",
             f"learning_rate {self.learning_rate:g}", f"dropout {label_value(self.dropout)}",
+            f"encoder_dropout {self.encoder_dropout:g}",
         ]  # fmt: skip
         if self.train:
             parts.append(f"training examples {_sizes(self.train)}")
@@ -84,6 +86,7 @@ def ran_by(parts: Mapping[str, tuple[Row, TrialRecord]]) -> Ran:
         batch_size=config["batch_size"],
         learning_rate=float(config["learning_rate"]),
         dropout=config["dropout"],
+        encoder_dropout=float(config["encoder_dropout"]),
         train=train,
         generated=config["data"]["source"] == "synthetic",
         hardware=" and ".join(devices),

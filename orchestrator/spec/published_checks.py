@@ -11,6 +11,7 @@ from orchestrator.spec.published import PublishedRow
 from orchestrator.spec.yaml_lines import Path
 from trainer import config as trainer_config
 from trainer.config import TrainConfig, did_you_mean
+from trainer.config.formats import translate
 from trainer.config.tasks import TASKS
 
 _FIGURES = ("dev_score", "dev_mean", "minutes_per_epoch")
@@ -29,7 +30,9 @@ def check_published(draft: Draft, spec: SweepSpec) -> None:
             message = "names no configuration" if row.config is None else both
             draft.report(at, message, "config, joined")
         for inside, params in row.configs():
-            for problem in trainer_config.check(nest(spec.base, params.items()))[1]:
+            for problem in trainer_config.check(
+                translate(nest(spec.base, params.items()), spec.format)
+            )[1]:
                 where = (*at, *inside, *problem.key.split("."))
                 draft.report(where, problem.message, problem.allowed)
         tasks = known | {task for _, params in row.configs() for task in _declared(params)}

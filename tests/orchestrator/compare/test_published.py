@@ -17,7 +17,7 @@ from orchestrator.ledger.trial_id import config_id
 from tests.support.command import orch
 from tests.support.ledgers import BASE, write_trial
 from tests.support.sessions import made_up
-from trainer.config import TrainConfig
+from trainer.config import FORMAT, TrainConfig
 
 ROUND, ANNEALED, ARRP = {"sampler": "round_robin"}, {"sampler": "annealed", "B": 300}, {
     "sampler": "arrp", "B": 270466,
@@ -26,11 +26,13 @@ ALONE = {task: {"sampler": "single_task", "train_task": task} for task in ("sst"
 ROWS = {"rows": {task: {"train": {"rows": n}} for task, n in (("sst", 64), ("qqp", 400))}}
 
 
-def sweep(folder: Path, rows: list[dict[str, Any]], **changes: Any) -> Ledger:
+def sweep(
+    folder: Path, rows: list[dict[str, Any]], written_in: int = FORMAT, **changes: Any
+) -> Ledger:
     """A sweep of these rows, whose trials write_trial has written below `folder`/s."""
     entries = [ROUND, ANNEALED, ARRP, *ALONE.values()]
     spec = {
-        "name": "s", "base": BASE, "search": {"algorithm": "list", "seeds": [1, 2]},
+        "name": "s", "format": written_in, "base": BASE, "search": {"algorithm": "list", "seeds": [1, 2]},
         "enqueue": entries,
         "published": {"source": "P9", "rows": rows, **changes},
     }  # fmt: skip
@@ -147,10 +149,11 @@ def test_minutes_of_orch_time_come_before_those_of_the_trials(tmp_path: Path) ->
 
 
 def test_rows_of_a_sweep_of_the_first_format_are_found_by_their_position(tmp_path: Path) -> None:
-    trial(tmp_path, 0.5, 1, ANNEALED)
+    # What dropout 0.3 meant in the first format.
+    trial(tmp_path, 0.5, 1, ANNEALED, encoder_dropout=0.3)
     rows = [{"method": "R", "sst": 0.1}, {"method": "A", "sst": 0.2}]
     rows += [{"method": str(n), "sst": 0.3} for n in range(4)]
-    missing, found, *_, alone = pairs_of(sweep(tmp_path, rows))
+    missing, found, *_, alone = pairs_of(sweep(tmp_path, rows, written_in=1))
     assert (missing.absent, found.ours["sst"].mean) == ("no complete trial", 0.5)
     assert alone.absent == "names no configuration"
 
