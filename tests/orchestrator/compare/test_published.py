@@ -32,7 +32,8 @@ def sweep(
     """A sweep of these rows, whose trials write_trial has written below `folder`/s."""
     entries = [ROUND, ANNEALED, ARRP, *ALONE.values()]
     spec = {
-        "name": "s", "format": written_in, "base": BASE, "search": {"algorithm": "list", "seeds": [1, 2]},
+        "name": "s", "format": written_in, "base": BASE,
+        "search": {"algorithm": "list", "seeds": [1, 2]},
         "enqueue": entries,
         "published": {"source": "P9", "rows": rows, **changes},
     }  # fmt: skip
