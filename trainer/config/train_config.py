@@ -24,6 +24,7 @@ from trainer.config.choices import (
     HEADS,
     PAIR_MODES,
     PRECISIONS,
+    SCHEDULES,
 )
 from trainer.config.data_config import DataConfig
 from trainer.config.fields import (
@@ -112,10 +113,20 @@ class TrainConfig:
     learning_rate: float = field(default=1e-5, metadata=in_range(0, 1, open_low=True))
     #: The heads' learning rate, because they start at random values.  0: `learning_rate`.
     head_learning_rate: float = field(default=0.0, metadata=in_range(0, 1))
+    #: Layer-wise learning rates: each layer learns at this times the rate of the layer above it,
+    #: and the embeddings at this times the rate of the first layer (Sun et al. 2019).
+    layer_decay: float = field(default=1.0, metadata=in_range(0, 1, open_low=True))
     weight_decay: float = field(default=0.0, metadata=in_range(0, 1))
+    #: AdamW's epsilon.  The course's AdamW has 1e-6.
+    adam_epsilon: float = field(default=1e-8, metadata=in_range(0, 1, open_low=True))
+    #: Longest gradient of an update, over all parameters that it moves; longer ones are scaled down
+    #: to this length.  0: any length.
+    clip_norm: float = field(default=0.0, metadata=in_range(0))
     #: `per_task` keeps separate AdamW moments for each task of `sequential` (P1).
     optimizer_state: str = field(default="shared", metadata=one_of("shared", "per_task"))
-    schedule: str = field(default="constant", metadata=one_of("constant", "linear"))
+    #: How the learning rate goes on after the warm-up.
+    schedule: str = field(default="constant", metadata=one_of(*SCHEDULES))
+    #: So many updates with a rising rate come first.
     warmup_steps: int = field(default=0, metadata=in_range(0))
     dropout: float = field(default=0.3, metadata=in_range(0, 0.9))
     attention_dropout: float = field(default=0.1, metadata=in_range(0, 0.9))
@@ -200,9 +211,7 @@ class TrainConfig:
         """Why this trial's first epochs depend on the number of all epochs; empty if not."""
         if reason := samplers.entry_of(self.sampler).depends_on_epochs:
             return reason
-        if self.schedule == "linear":
-            return "schedule linear: the rate falls to 0 over all epochs"
-        return ""
+        return SCHEDULES[self.schedule].depends_on_epochs
 
     def canonical(self, only: Container[str] | None = None) -> dict[str, Any]:
         """The identifying mapping: parameters that act, without run-time ones.

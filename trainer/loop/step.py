@@ -223,6 +223,8 @@ class Stepper:
             gramian = parameters.gramian(rows)  # (K, K)
             weights = self._weights(layout, gramian, inputs.orders, generator)  # (K,)
         parameters.combine(weights, packed.words)
+        if self.config.clip_norm:
+            parameters.clip(self.config.clip_norm)
         self.clock.end("surgery" if layout.groups else "forward_backward")
 
         # Update.
