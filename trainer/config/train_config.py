@@ -96,13 +96,17 @@ class TrainConfig:
     freeze: str = "none"
 
     #: SMART (P4): weight of the adversarial term (0 for none), size and norm of the perturbation,
-    #: number and length of ascent steps, and the standard deviation of the random start.
+    #: number and length of ascent steps, and the standard deviation of the random start.  With
+    #: `smart_radius: relative` the sizes are fractions of each token's embedding, and the
+    #: perturbation has its full size, as in Jiang et al.'s code.  With `absolute` they are numbers,
+    #: and the perturbation is at most so large.
     smart_weight: float = field(default=0.0, metadata=in_range(0))
-    smart_epsilon: float = field(default=1e-5, metadata=in_range(0, open_low=True))
+    smart_radius: str = field(default="relative", metadata=one_of("absolute", "relative"))
+    smart_epsilon: float = field(default=1.0, metadata=in_range(0, open_low=True))
     smart_norm: str = field(default="inf", metadata=one_of("inf", "l2"))
     smart_steps: int = field(default=1, metadata=in_range(1, 100))
-    smart_step_size: float = field(default=1e-3, metadata=in_range(0, open_low=True))
-    smart_noise: float = field(default=1e-5, metadata=in_range(0, open_low=True))
+    smart_step_size: float = field(default=1.0, metadata=in_range(0, open_low=True))
+    smart_noise: float = field(default=0.01, metadata=in_range(0, open_low=True))
     #: SMART's Bregman proximal term: weight mu (0 for none) and momentum beta of the slow copy.
     bregman_weight: float = field(default=0.0, metadata=in_range(0))
     bregman_momentum: float = field(default=0.99, metadata=in_range(0, 1))
