@@ -114,6 +114,9 @@ class TrainConfig:
     epochs: int = field(default=10, metadata=in_range(1, 10_000))
     #: Examples per batch; a mapping sets it for each task.
     batch_size: int | dict[str, int] = field(default=8, metadata=in_range(1, 100_000))
+    #: Steps that share an update: it uses the examples of so many consecutive steps of a phase, as
+    #: if the batches were larger, in the memory of one step.
+    accumulate: int = field(default=1, metadata=in_range(1, 1000))
     learning_rate: float = field(default=1e-5, metadata=in_range(0, 1, open_low=True))
     #: The heads' learning rate, because they start at random values.  0: `learning_rate`.
     head_learning_rate: float = field(default=0.0, metadata=in_range(0, 1))

@@ -1,4 +1,4 @@
-"""Schedules: a factor on the learning rate after the warm-up, for the share of updates that is left.
+"""Schedules: a factor on the learning rate after the warm-up, from the share of updates left.
 
 They fall as those of transformers do (`get_constant_`, `get_linear_` and
 `get_cosine_schedule_with_warmup`).  The warm-up rises one update earlier than theirs, whose first

@@ -23,7 +23,6 @@ from trainer.model.losses import loss_of
 from trainer.model.packing import Packed
 from trainer.model.task_gradients import StepGradients
 
-
 #: By `smart_radius`: a shift that is too long is scaled down, and one of `relative` also up.
 _LARGEST_FACTOR = {"absolute": 1.0, "relative": math.inf}
 

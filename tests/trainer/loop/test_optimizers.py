@@ -17,7 +17,7 @@ from trainer.loop.run import Run
 from trainer.model.losses import task_loss
 from trainer.samplers import Phase, Step
 
-STILL = {"dropout": 0.0, "attention_dropout": 0.0}
+STILL = {"dropout": 0.0, "encoder_dropout": 0.0, "attention_dropout": 0.0}
 THEIRS = {
     "constant": lambda optimizer, warm, total: transformers.get_constant_schedule_with_warmup(
         optimizer, warm

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from smart_pytorch import SMARTLoss
+
 from tests.support.small import small_config
 from trainer.config.tasks import TASKS
 from trainer.loop.epoch_metrics import EpochMetrics
@@ -46,8 +46,8 @@ def test_the_perturbation_stays_in_its_ball_and_is_worse_than_chance(
     cache: Path, norm: str, order: float
 ) -> None:
     run = a_run(
-        cache, smart_weight=1.0, smart_norm=norm, smart_radius="absolute", smart_epsilon=0.5, smart_step_size=1.0,
-        smart_noise=0.01, smart_steps=3,
+        cache, smart_weight=1.0, smart_norm=norm, smart_radius="absolute", smart_epsilon=0.5,
+        smart_step_size=1.0, smart_noise=0.01, smart_steps=3,
     )  # fmt: skip
     run.model.eval()
     task, packed = run.tasks["sst"], run.corpus.splits["sst"]["train"].packed(np.arange(16))
