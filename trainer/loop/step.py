@@ -199,16 +199,16 @@ class Stepper:
         """
         names = [layout.tasks[number] for number in part.draws]
         weights = [layout.weights[number] for number in part.draws]
-        outputs = self.model.outputs(names, part.packed)  # (n_i, classes) or (n_i,) each
+        outputs = self.model.outputs(names, part.packed)
         losses = []
-        for number, (name, output) in enumerate(zip(names, outputs, strict=True)):
-            loss = task_loss(self.tasks[name], output, part.labels[number])  # ()
+        for number, (name, task) in enumerate(zip(names, outputs, strict=True)):
+            loss = task_loss(self.tasks[name], task.output, part.labels[number])  # ()
             if self.smart.acts:
                 loss = loss + self.smart.penalty(self.tasks[name], part.single[number])
             losses.append(loss * layout.loss_scale * part.shares[number])
         weighted = [loss * weight for loss, weight in zip(losses, weights, strict=True)]
         torch.stack(weighted).sum().backward()
-        return [loss.detach()[None] for loss in losses], [output.detach() for output in outputs]
+        return [loss.detach()[None] for loss in losses], [task.output.detach() for task in outputs]
 
     def _weights(
         self, layout: StepLayout, gramian: Tensor, orders: Tensor | None, generator: torch.Generator
