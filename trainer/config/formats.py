@@ -86,7 +86,7 @@ _CHANGES: dict[int, tuple[str, ...]] = {
         "dropout acts on the vector before a head and everywhere in the encoder; since format 2 it "
         "acts before a head, and encoder_dropout (0.1) in the encoder",
         "every task is cut at 128 tokens; since format 2 cfimdb and yelp have 512",
-        "SMART moves embeddings by at most 1e-5, which does nothing; since format 2 it moves them by "
-        "their own size (smart_radius: relative)",
+        "SMART moves embeddings by at most 1e-5, which does nothing; since format 2 it moves them "
+        "by their own size (smart_radius: relative)",
     )
 }
