@@ -29,6 +29,7 @@ from trainer.loop.device import PrecisionError, choose_device, resolve_precision
 from trainer.model.freezing import FreezeError
 from trainer.model.pretrained import EncoderError
 from trainer.samplers import SamplerError
+from trainer.samplers import registry as samplers
 from trainer.step_timing import Contestant, build, in_turn
 from trainer.storage.provenance import describe_run
 
@@ -87,7 +88,7 @@ def ready(
     device: str | None = None,
     surgery: bool = False,
 ) -> list[Choice]:
-    """The configurations of groups of trials, after all checks.
+    """The configurations of groups of trials, after all checks; without those that do not train.
 
     Args:
         data: where the data are today (`root`, `cache`); other keys are the trials'.
@@ -95,7 +96,13 @@ def ready(
         device: `cpu` or `cuda` instead of the trials'.
         surgery: add each configuration's twin with the plain sum, where that differs.
     """
-    by_id = {_config_id(group[0]): group for group in groups}
+    by_id = {
+        _config_id(group[0]): group
+        for group in groups
+        if samplers.entry_of(group[0].train_config.sampler).trains  # the others take no time
+    }
+    if not by_id:
+        raise UserError("none of the configurations takes a step, so there is nothing to time")
     try:
         choices = {key: _as_it_ran(group, data, threads, device) for key, group in by_id.items()}
         _check_alike(choices.values())

@@ -44,7 +44,8 @@ def encoder_finding(name: str) -> Finding:
     local = name in PRESETS or name in PACKAGED or Path(name).expanduser().is_dir()
     if local or name.startswith((".", "/", "~")) or name.count("/") > 1:
         try:
-            find_checkpoint(name)
+            if checkpoint := find_checkpoint(name):
+                checkpoint.tokenizer()
         except (EncoderError, OSError) as problem:
             return error(
                 "encoder", str(problem), "install it, or choose another --set base.encoder"

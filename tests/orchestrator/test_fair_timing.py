@@ -89,6 +89,14 @@ def test_a_configuration_is_timed_as_its_trial_ran(sweep: Ledger) -> None:
     assert choice.config.threads == 2
 
 
+def test_what_takes_no_step_is_not_timed(sweep: Ledger) -> None:
+    groups = choose(sweep.trials())
+    untrained = replace(groups[0][0], config={**groups[0][0].config, "sampler": "untrained"})
+    assert len(ready([[untrained], groups[1]], {})) == 1
+    with pytest.raises(UserError, match="none of the configurations takes a step"):
+        ready([[untrained]], {})
+
+
 def test_minutes_of_emulated_bf16_are_refused_unless_the_trials_were_emulated(
     sweep: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:

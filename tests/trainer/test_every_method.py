@@ -32,6 +32,8 @@ ROWS: dict[str, dict[str, Any]] = {
         "lambda": {"qqp": 0.1, "sst": 0.5},
     },  # fmt: skip
     "P0 task by task": {"sampler": "sequential"},
+    "P0 random": {"sampler": "untrained"},
+    "P3 annealed, stronger": {"sampler": "annealed", "B": 100, "annealing": 1.0},
     "P1 pretrain": {"sampler": "cycle", "freeze": "encoder", "combiner": "sum", "batch_size": 32},
     "P1 finetune-seq": {
         "sampler": "sequential",
@@ -125,7 +127,7 @@ def _has_what_an_epoch_reports(record: dict[str, Any], tasks: list[str], scored:
         "examples",
         "peak_memory_mb",
     ):
-        assert record[key] > 0 or key.startswith("dev")
+        assert record[key] > 0 or key.startswith("dev") or not record["phases"]
     for name, values in record["tasks"].items():
         assert ("dev_metric" in values) == (name in scored)
         assert (values["train_loss"] is None) == (values["updates"] == 0)
@@ -177,6 +179,29 @@ def test_optimizer_states_survive_a_restart(cache: Path, tmp_path: Path, changes
             break
     assert parts == whole
     assert "checkpoints/003/slow.safetensors" in whole[-1]
+
+
+def test_an_untrained_trial_is_scored_as_it_was_initialised(cache: Path, tmp_path: Path) -> None:
+    """P0's random row: no step, no minutes, the scores of fresh weights, and an exact resume."""
+    from tests.support.resuming import untimed
+    from tests.support.small import small_config
+    from trainer.loop.run import Run
+    from trainer.train import train
+
+    config = small_config(cache, sampler="untrained", epochs=3, bregman_weight=0.5)
+    fresh = {task: each.metric for task, each in Run(config).evaluate("dev").items()}
+    whole = [result.record for result in train(config, str(tmp_path / "a"))]
+    for record in whole:
+        assert {task: record["tasks"][task]["dev_metric"] for task in fresh} == fresh
+        assert record["minutes_per_epoch"] == record["updates"] == record["examples"] == 0
+        assert record["train_loss"] is None and record["examples_per_second"] is None
+        assert record["phases"] == [] and record["contended"] is False
+    parts = []
+    for _ in range(3):  # one epoch a process would have done
+        for result in train(config, str(tmp_path / "b")):
+            parts.append(untimed(result.record))
+            break
+    assert parts == [untimed(record) for record in whole]
 
 
 def test_label_distribution_and_confusion_are_counted(cache: Path, tmp_path: Path) -> None:

@@ -28,6 +28,11 @@ class PairMode(Entry):
     #: Whether the positions of the second sentence begin at 0 again.
     restarts_positions: bool = False
 
+    @property
+    def marks_second(self) -> bool:
+        """Whether the tokens of the second sentence have token type 1."""
+        return self.vectors == 1 and not self.restarts_positions
+
 
 PAIR_MODES = Registry(
     "pair mode",

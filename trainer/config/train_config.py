@@ -68,6 +68,9 @@ class TrainConfig:
     steps_per_epoch: int = field(default=0, metadata=in_range(0))
     #: Task draws per step of `proportional` and `annealed`; 0: the number of tasks.
     draws_per_step: int = field(default=0, metadata=in_range(0, 1000))
+    #: How far `annealed` flattens the tasks' shares: p_i is proportional to N_i^alpha, and alpha
+    #: falls from 1 to 1 - `annealing` (P0: 0.8).
+    annealing: float = field(default=0.8, metadata=in_range(0, 1))
     #: Loss penalty of ARRP's second phase (P0, section 4.2).  `lambda` in files.
     lambda_: float | dict[str, float] = field(default=1.0, metadata=in_range(0, 1, open_low=True))
     #: The task of `single_task`, or the data-rich task of `rr_pretrain` (empty: the largest).

@@ -7,11 +7,11 @@ from torch import nn
 
 from trainer.combiners import registry as combiners
 from trainer.config import ConfigError, Problem, TrainConfig
-from trainer.config.choices import DEFAULT_HEAD, HEADS
+from trainer.config.choices import DEFAULT_HEAD, HEADS, PAIR_MODES
 from trainer.config.tasks import Task
 from trainer.data.corpus import Corpus
 from trainer.model.encoder import Encoder
-from trainer.model.encoder_shape import preset_shape
+from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.freezing import frozen_segments
 from trainer.model.heads import HeadSpec, MultitaskModel
 from trainer.model.pretrained import find_checkpoint
@@ -50,7 +50,7 @@ def check_methods(config: TrainConfig) -> None:
     """Check what building the trial would check, before any data are read.
 
     Raises:
-        ConfigError: device, task names or `data.max_length` do not fit.
+        ConfigError: device, task names, pair modes or `data.max_length` do not fit.
         EncoderError, CombinerError, FreezeError: what the config names cannot be used here.
     """
     problems = []
@@ -64,8 +64,26 @@ def check_methods(config: TrainConfig) -> None:
     if config.data.max_length > shape.positions:
         message = f"{config.data.max_length} is more than the encoder's positions"
         problems.append(Problem("data.max_length", message, f"up to {shape.positions}"))
+    problems += _second_sentences(config, shape)
     if problems:
         raise ConfigError(problems)
     combiners.build(config)
     layers = [f"layers.{index}" for index in range(shape.layers)]
     frozen_segments(config.freeze, ["embeddings", *layers, "pooler"])
+
+
+def _second_sentences(config: TrainConfig, shape: EncoderShape) -> list[Problem]:
+    """Tasks whose pair mode marks the second sentence by a token type that the encoder lacks."""
+    if shape.token_types > 1:
+        return []
+    problems = []
+    for task in filter(lambda task: task.is_pair, config.task_list):
+        mode = PAIR_MODES[config.pair_of(task.name)]
+        if mode.marks_second:
+            modes = ", ".join(mode.name for mode in PAIR_MODES.values() if not mode.marks_second)
+            message = (
+                f"{mode.name} gives the second sentence of {task.name} token type 1, and this "
+                "encoder has one token type (`type_vocab_size` in its config.json)"
+            )
+            problems.append(Problem("pair", message, modes))
+    return problems

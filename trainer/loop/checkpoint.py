@@ -47,7 +47,7 @@ def snapshot(epoch: int, trial: TrialState) -> dict[str, bytes]:
             {key: tensor.detach().cpu().clone() for key, tensor in tensors.items()}, metadata
         )
         for file, tensors in files.items()
-        if tensors
+        if tensors or file == OPTIMIZER  # a trial without a step has an empty one
     }
 
 

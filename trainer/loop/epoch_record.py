@@ -23,6 +23,9 @@ def epoch_record(
     """The record of an epoch.  Takes the clock's times since the previous epoch."""
     contended, foreign_load = clock.contention(spared=_NOTED_S)
     seconds, parts = clock.take(), clock.step.take()
+    training = seconds.get("training", 0.0)
+    if not metrics.phases:  # nothing was timed that others could have slowed down
+        contended = False
     tasks = metrics.tasks()
     for name, predicted in predictions.items():
         tasks[name] |= {
@@ -38,14 +41,14 @@ def epoch_record(
     return {
         "epoch": number,
         **overall(scores, metrics.task_list),
-        "train_loss": sum(losses) / len(losses),
+        "train_loss": sum(losses) / len(losses) if losses else None,
         "tasks": tasks,
         **conflicts,
         "phases": phases,
         "updates": sum(phase["updates"] for phase in phases),
         "examples": examples,
-        "examples_per_second": examples / max(seconds["training"], 1e-9),
-        "minutes_per_epoch": seconds["training"] / 60,
+        "examples_per_second": examples / max(training, 1e-9) if examples else None,
+        "minutes_per_epoch": training / 60,
         "parts": parts and {part: spent / 60 for part, spent in parts.items()},
         "evaluation_minutes": seconds["evaluation"] / 60,
         "checkpoint_minutes": seconds["checkpoint"] / 60,

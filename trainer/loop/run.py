@@ -106,6 +106,7 @@ class Run:
             B=config.B,
             steps_per_epoch=config.steps_per_epoch,
             draws_per_step=config.draws_per_step,
+            annealing=config.annealing,
             loss_penalty=config.lambda_,
             frozen=config.freeze,
             train_task=config.train_task,

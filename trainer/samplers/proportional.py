@@ -15,9 +15,9 @@ from trainer.samplers.base import CHOICE, Draw, Epoch, Phase, Step
 from trainer.samplers.rows import ShuffledRows
 
 
-def anneal(number: int, epochs: int) -> float:
-    """alpha = 1 - 0.8 (e - 1) / (E - 1), and 1 if E = 1 (Stickland and Murray 2019)."""
-    return 1.0 if epochs == 1 else 1.0 - 0.8 * (number - 1) / (epochs - 1)
+def anneal(number: int, epochs: int, strength: float) -> float:
+    """alpha = 1 - s (e - 1) / (E - 1), and 1 if E = 1 (Stickland and Murray 2019: s = 0.8)."""
+    return 1.0 if epochs == 1 else 1.0 - strength * (number - 1) / (epochs - 1)
 
 
 def proportional(epoch: Epoch) -> list[Phase]:
@@ -26,8 +26,8 @@ def proportional(epoch: Epoch) -> list[Phase]:
 
 
 def annealed(epoch: Epoch) -> list[Phase]:
-    """P0's A-PCGrad, P3: alpha falls from 1 to 0.2."""
-    return _drawn(epoch, anneal(epoch.number, epoch.epochs))
+    """P0's A-PCGrad, P3: alpha falls from 1 to 1 - `annealing`, which is 0.2 there."""
+    return _drawn(epoch, anneal(epoch.number, epoch.epochs, epoch.annealing))
 
 
 def _drawn(epoch: Epoch, alpha: float) -> list[Phase]:

@@ -28,6 +28,8 @@ class SamplerEntry(CodeEntry):
     needs_task: bool = False
     #: Whether each step sees a single task.
     one_task: bool = False
+    #: Whether its epochs have steps.
+    trains: bool = True
     #: Why its first epochs depend on how many follow; empty if they do not.
     depends_on_epochs: str = ""
 
@@ -49,12 +51,12 @@ SAMPLERS = Registry(
         name="annealed",
         path="trainer.samplers.proportional:annealed",
         summary=(
-            "The same with p_i ∝ N_i^α, where α = 1 − 0.8 (e − 1) / (E − 1). So α falls from 1 in "
-            "the first epoch to 0.2 in the last. α = 1 if E = 1."
+            "The same with p_i ∝ N_i^α, where α = 1 − s (e − 1) / (E − 1) and s is `annealing`. So "
+            "α falls from 1 in the first epoch to 1 − s in the last (P0: 0.2). α = 1 if E = 1."
         ),
-        keys=("B", "steps_per_epoch", "draws_per_step"),
+        keys=("B", "steps_per_epoch", "draws_per_step", "annealing"),
         paper="P0 A-PCGrad (3.2), P3 4.1.1",
-        depends_on_epochs="annealed: alpha falls from 1 to 0.2 over all epochs",
+        depends_on_epochs="annealed: alpha falls over all epochs",
     ),
     SamplerEntry(
         name="round_robin",
@@ -118,6 +120,13 @@ SAMPLERS = Registry(
         ),
         keys=("train_task", "pretrain_epochs"),
         paper="P4 rrobin-pre",
+    ),
+    SamplerEntry(
+        name="untrained",
+        path="trainer.samplers.untrained:untrained",
+        summary="No step at all: the model is evaluated as it was initialised.",
+        paper='P0 "random" (Table 2)',
+        trains=False,
     ),
 )
 SAMPLER_KEYS = SAMPLERS.keys_read

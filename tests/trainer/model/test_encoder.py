@@ -13,8 +13,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import BertConfig, BertForMaskedLM, BertModel
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertModel,
+    DistilBertConfig,
+    ElectraConfig,
+    RobertaConfig,
+)
 
+from trainer.config import ConfigError, TrainConfig
+from trainer.loop.build import check_methods
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape
 from trainer.model.packing import Packed, Part, pack
@@ -250,13 +259,67 @@ def test_an_incomplete_folder_says_what_is_missing(tmp_path: Path) -> None:
         find_checkpoint("./nowhere")
 
 
-def test_other_architectures_are_refused(folder: Path, tmp_path: Path) -> None:
+def changed(folder: Path, copy: Path, **settings: object) -> str:
+    """A copy of the checkpoint whose config.json has other settings."""
     for file in folder.iterdir():
-        (tmp_path / file.name).write_bytes(file.read_bytes())
-    settings = json.loads((folder / "config.json").read_text()) | {"hidden_act": "relu"}
-    (tmp_path / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(EncoderError, match="hidden_act 'relu' is not BERT's gelu"):
-        find_checkpoint(str(tmp_path))
+        (copy / file.name).write_bytes(file.read_bytes())
+    present = json.loads((folder / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(present | settings))
+    return str(copy)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"hidden_act": "relu"}, "hidden_act 'relu' is not BERT's gelu"),
+        ({"hidden_act": "gelu_new"}, "hidden_act 'gelu_new' is not BERT's gelu"),
+        ({"position_embedding_type": "relative_key"}, "absolute position embeddings"),
+        *[
+            ({"model_type": kind}, f"model_type '{kind}'; allowed: bert")
+            for kind in ("roberta", "electra", "distilbert", "albert")
+        ],
+    ],
+)
+def test_other_architectures_are_refused(
+    folder: Path, tmp_path: Path, settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(EncoderError, match=message):
+        find_checkpoint(changed(folder, tmp_path, **settings))
+
+
+def test_a_real_config_of_another_architecture_is_refused_by_name(
+    folder: Path, tmp_path: Path
+) -> None:
+    for config in (RobertaConfig(), ElectraConfig(), DistilBertConfig()):
+        name = changed(folder, tmp_path, **config.to_dict())
+        with pytest.raises(
+            EncoderError, match=f"config.json: not a BERT config: .*{config.model_type}"
+        ):
+            find_checkpoint(name)
+
+
+def test_a_tokenizer_larger_than_the_vocabulary_is_refused(folder: Path, tmp_path: Path) -> None:
+    name = changed(folder, tmp_path)
+    checkpoint = find_checkpoint(name)
+    assert checkpoint is not None
+    (tmp_path / "vocab.txt").write_text("\n".join([*WORDS, *map(str, range(100 - len(WORDS)))]))
+    with pytest.raises(EncoderError, match=r"gives ids up to 99, and the encoder has 99 word"):
+        checkpoint.tokenizer()
+    (tmp_path / "vocab.txt").write_text("\n".join([*WORDS, *map(str, range(99 - len(WORDS)))]))
+    assert checkpoint.tokenizer().get_vocab_size() == 99  # as many are allowed
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(EncoderError, match="unreadable tokenizer"):
+        checkpoint.tokenizer()
+
+
+def test_one_token_type_cannot_mark_a_second_sentence(folder: Path, tmp_path: Path) -> None:
+    name = changed(folder, tmp_path, type_vocab_size=1)
+    plain = {"encoder": name, "data": {"max_length": 16}, "tasks": ["sst", "sts"]}
+    with pytest.raises(ConfigError, match=r"pair: cross gives the second sentence of sts token"):
+        check_methods(TrainConfig.from_dict(plain))
+    for mode in ("siamese", "concat", "concat_sep"):
+        check_methods(TrainConfig.from_dict({**plain, "pair": mode}))
+    check_methods(TrainConfig.from_dict({**plain, "tasks": ["sst"]}))
 
 
 def test_shapes_of_bert_base() -> None:

@@ -90,7 +90,7 @@ def test_a_name_that_is_ours_stays_ours(installed: None, cache: Path) -> None:
 
 
 def test_an_unknown_name_lists_what_is_installed(installed: None) -> None:
-    with pytest.raises(ConfigError, match="did you mean 'backwards'.*rr_pretrain, backwards, gone"):
+    with pytest.raises(ConfigError, match="did you mean 'backwards'.*untrained, backwards, gone"):
         TrainConfig.from_dict({"sampler": "backward"})
 
 

@@ -56,6 +56,7 @@ PROMISES: dict[str, tuple[dict[str, object], dict[str, int] | int]] = {
     "interleaved": ({}, SIZES),
     "single_task": ({"train_task": "sst"}, {"sst": 85}),
     "rr_pretrain": ({"pretrain_epochs": 3}, {"sst": 60, "qqp": 2890, "sts": 60}),
+    "untrained": ({}, {}),
 }
 
 
@@ -95,6 +96,8 @@ def test_a_plan_is_a_function_of_seed_and_epoch(name: str) -> None:
     """So a trial can be resumed at any step: what follows does not depend on having been there."""
     first = as_lists(planned(name, 2))
     assert first == as_lists(planned(name, 2))
+    if not first:
+        return  # `untrained` draws nothing
     assert first != as_lists(planned(name, 3))
     assert first != as_lists(planned(name, 2, seed=6))
 
@@ -164,9 +167,19 @@ def test_tasks_are_drawn_in_proportion_to_their_annealed_size(
     assert shares == pytest.approx(weights / weights.sum(), abs=0.02)
 
 
-def test_alpha_falls_from_one_to_a_fifth() -> None:
-    assert [anneal(1, 10), anneal(10, 10), anneal(1, 1)] == pytest.approx([1.0, 0.2, 1.0])
-    assert anneal(5, 9) == pytest.approx(0.6)
+def test_alpha_falls_from_one_by_the_strength() -> None:
+    for strength, last in ((0.8, 0.2), (0.3, 0.7), (1.0, 0.0), (0.0, 1.0)):  # P0: 0.8
+        alphas = [anneal(1, 10, strength), anneal(10, 10, strength), anneal(1, 1, strength)]
+        assert alphas == pytest.approx([1.0, last, 1.0])
+    assert anneal(5, 9, 0.8) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize(("annealing", "alpha"), [(0.0, 1.0), (0.4, 0.6), (1.0, 0.0)])
+def test_the_strength_of_annealing_acts(annealing: float, alpha: float) -> None:
+    rows = SAMPLERS["annealed"](an_epoch(4, B=60_000, annealing=annealing))
+    weights = np.array([SIZES[task] ** alpha for task in SIZES])
+    shares = np.array([len(rows_of(rows, task)) for task in SIZES]) / 60_000
+    assert shares == pytest.approx(weights / weights.sum(), abs=0.02)
 
 
 def test_an_exhausted_task_starts_over_reshuffled() -> None:
