@@ -113,7 +113,10 @@ def test_the_model_of_a_trial_is_that_of_the_epoch_that_counts(
         store = TrialDirectory(folders[key])
         trained = load_trained(store, config_with(cache), torch.device("cpu"))
         assert trained.epoch == epoch
-        assert trained.weights == store.records()[epoch - 1]["files"][f"checkpoints/{epoch:03d}/{WEIGHTS}"]
+        assert (
+            trained.weights
+            == store.records()[epoch - 1]["files"][f"checkpoints/{epoch:03d}/{WEIGHTS}"]
+        )
 
 
 @pytest.mark.parametrize(("keep", "score"), [("last", "best"), ("best", "last")])
@@ -137,7 +140,9 @@ def test_killed_again_and_again_it_tells_the_same(
     assert process.communicate() and process.returncode == 0
     undisturbed = folders["best", "best"]
     assert results(tmp_path / "t") == results(undisturbed)
-    assert told(tmp_path / "t") == told(undisturbed) and end_of(tmp_path / "t") == end_of(undisturbed)
+    assert told(tmp_path / "t") == told(undisturbed) and end_of(tmp_path / "t") == end_of(
+        undisturbed
+    )
     assert checkpoints(tmp_path / "t") == {"002": 1}
 
 
@@ -162,7 +167,10 @@ def test_lost_weights_of_the_best_epoch(
 
 
 def test_after_a_fall_back_the_best_of_the_remaining_epochs_is_there(
-    cache: Path, folders: dict[tuple[str, str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cache: Path,
+    folders: dict[tuple[str, str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The newest epoch was the best one, and it is damaged: the one before it is still kept."""
     config = config_with(cache, epochs=4, learning_rate=1e-2, score="best")

@@ -349,7 +349,9 @@ def test_a_full_disk_costs_the_epoch_that_does_not_fit_and_nothing_else(tmp_path
 def test_an_epochs_weights_stay_without_the_rest_of_its_checkpoint(store: TrialDirectory) -> None:
     for epoch in (1, 2, 3, 4):
         files = {checkpoint_name(epoch, name): b"%d" % epoch for name in (WEIGHTS, "optimizer")}
-        store.commit(epoch_record(epoch, 0.5, 1.0, False), files, weights_of={1} if epoch > 1 else ())
+        store.commit(
+            epoch_record(epoch, 0.5, 1.0, False), files, weights_of={1} if epoch > 1 else ()
+        )
     assert store.names("checkpoints") == ["001", "003", "004"]
     assert store.names("checkpoints/001") == [WEIGHTS]
     assert store.names("checkpoints/003") == ["optimizer", WEIGHTS]
