@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config import TrainConfig, check
+from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.config.choices import PRECISIONS
 from trainer.data.corpus import fingerprint, whole_dev
 from trainer.loop.build import check_methods
@@ -180,7 +180,10 @@ def check_same_trial(store: TrialDirectory, trial: dict[str, Any]) -> None:
     if present is None:
         return
     # Read through today's config: a key that came later has its default there, on both sides.
-    config, _ = check(present.get("config"))
+    try:
+        config = TrainConfig.from_dict(stored_config(present))
+    except ConfigError:
+        config = None
     recorded = {
         **present,
         "canonical": config.canonical() if config else None,

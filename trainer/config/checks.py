@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from trainer.config.choices import (
@@ -19,7 +20,9 @@ from trainer.config.tasks import DEFAULT_TASKS, Task, TaskError, declared_tasks
 from trainer.samplers import registry
 
 
-def check_together(values: dict[str, Any], problems: list[Problem]) -> None:
+def check_together(
+    values: dict[str, Any], by_task: Container[str], problems: list[Problem]
+) -> None:
     """Append a problem for every value that does not fit the others.
 
     Task names must be declared, mappings by task must name tasks of this trial, and methods must
@@ -27,6 +30,7 @@ def check_together(values: dict[str, Any], problems: list[Problem]) -> None:
 
     Args:
         values: the fields whose values are valid by themselves.
+        by_task: the fields whose value may be a mapping by task.
         problems: the list to append to.
     """
     names = values.get("tasks", DEFAULT_TASKS)
@@ -48,11 +52,13 @@ def check_together(values: dict[str, Any], problems: list[Problem]) -> None:
     if keep not in (score, "both"):
         message = f"the weights of the epoch that counts ({score}) would not be kept"
         problems.append(Problem("keep", message, f"{score}, both"))
-    _check_per_task(values, names, problems)
+    _check_per_task(values, by_task, names, problems)
     _check_methods(values, names, declared, problems)
 
 
-def _check_per_task(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
+def _check_per_task(
+    values: dict[str, Any], by_task: Container[str], names: Any, problems: list[Problem]
+) -> None:
     """Mappings by task must name tasks of this trial."""
     batch_size = values.get("batch_size")
     if isinstance(batch_size, dict) and set(batch_size) != set(names):
@@ -60,9 +66,11 @@ def _check_per_task(values: dict[str, Any], names: Any, problems: list[Problem])
         problems.append(Problem("batch_size", "must give every task its size", allowed))
     data = values.get("data") or DataConfig()
     mappings = {"data.limit": data.limit, "data.dev_limit": data.dev_limit}
-    for f in ("pair", "head", "B", "lambda_", "surgery_groups"):
-        if isinstance(values.get(f), dict):
-            mappings[f.rstrip("_")] = values[f]
+    if isinstance(data.max_length, dict):
+        mappings["data.max_length"] = data.max_length
+    for field, value in values.items():
+        if isinstance(value, dict) and field in by_task:
+            mappings[field.rstrip("_")] = value
     for key, mapping in mappings.items():
         problems += [unknown_key(task, f"{key}.", names) for task in mapping if task not in names]
     order = values.get("task_order")

@@ -24,6 +24,18 @@ RELATED = ("qqp", "sts")
 
 
 @dataclass(frozen=True)
+class TaskOutput:
+    """What the model computes for one task of a step.
+
+    `output` is (n, classes), or (n,) for one logit or one real value.  `vectors` (n, V, W) are the
+    examples' vectors before the head's dropout.
+    """
+
+    output: Tensor
+    vectors: Tensor
+
+
+@dataclass(frozen=True)
 class HeadSpec:
     """The head of a task: its name in `HEADS`, and how many vectors V of each example it gets."""
 
@@ -104,11 +116,11 @@ class MultitaskModel(nn.Module):
 
     def forward(self, task: str, packed: Packed, shift: Tensor | None = None) -> Tensor:
         """Outputs (n, classes) for cross-entropy, (n,) for one logit or one real value; fp32."""
-        return self.outputs([task], packed, shift)[0]
+        return self.outputs([task], packed, shift)[0].output
 
     def outputs(
         self, tasks: Sequence[str], packed: Packed, shift: Tensor | None = None
-    ) -> list[Tensor]:
+    ) -> list[TaskOutput]:
         """The outputs of several tasks from one pass through the encoder.
 
         Args:
@@ -123,6 +135,7 @@ class MultitaskModel(nn.Module):
             if self.relational_layer is not None and task in RELATED:
                 spans = [Span(row, 0, len(part))]
                 part = torch.relu(linear(self.relational_layer, part, spans))  # (n V, W)
-            vectors = self.dropout(part).unflatten(0, (-1, self.vectors[task]))  # (n, V, W)
-            outputs.append(self.heads[task](vectors).squeeze(-1))  # (n, classes) or (n,)
+            vectors = part.unflatten(0, (-1, self.vectors[task]))  # (n, V, W)
+            output = self.heads[task](self.dropout(vectors)).squeeze(-1)  # (n, classes) or (n,)
+            outputs.append(TaskOutput(output, vectors))
         return outputs

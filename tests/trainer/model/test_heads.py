@@ -26,7 +26,9 @@ MODES = {
 
 
 def a_run(cache: Path, **changes: object) -> Run:
-    return Run(small_config(cache, dropout=0.0, attention_dropout=0.0, **changes))
+    return Run(
+        small_config(cache, dropout=0.0, encoder_dropout=0.0, attention_dropout=0.0, **changes)
+    )
 
 
 def backward(run: Run, task: str) -> None:

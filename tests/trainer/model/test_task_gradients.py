@@ -42,7 +42,9 @@ class Joint:
 
     def __init__(self, cache: Path, **changes: object):
         options = {"sampler": "round_robin", "combiner": "pcgrad", **changes}
-        config = small_config(cache, dropout=0.0, attention_dropout=0.0, **options)
+        config = small_config(
+            cache, dropout=0.0, encoder_dropout=0.0, attention_dropout=0.0, **options
+        )
         self.run = Run(config)
         self.parameters = self.run.parameters
         phase = self.run.plan(2)[0]
@@ -61,7 +63,8 @@ class Joint:
 
     def losses(self) -> Tensor:
         torch.manual_seed(0)  # SMART's noise
-        outputs = self.run.model.outputs(self.layout.tasks, self.inputs.packed)
+        tasks = self.run.model.outputs(self.layout.tasks, self.inputs.packed)
+        outputs = [task.output for task in tasks]
         found = []
         for number, (name, output) in enumerate(zip(self.layout.tasks, outputs, strict=True)):
             loss = task_loss(self.run.tasks[name], output, self.inputs.labels[number])
