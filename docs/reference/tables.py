@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.combiners.registry import COMBINERS
-from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES
+from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES, SCHEDULES
 from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS
 
@@ -27,6 +27,7 @@ LISTS: dict[str, Registry[Any]] = {
     "losses": LOSSES,
     "metrics": METRICS,
     "frozen sets": FROZEN_SETS,
+    "schedules": SCHEDULES,
 }
 _BLOCK = re.compile(
     r"(?P<opening><!-- generated: methods tables \| (?P<list>[\w ]+) -->\n).*?(?=<!-- end -->)",
