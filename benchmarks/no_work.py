@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, described
 from trainer.metrics import CLOCK, summarise
 from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import EpochResult
@@ -24,7 +24,7 @@ def train(
     store = TrialDirectory(directory)
     if store.end() is not None:
         return
-    content = {"config": config.to_dict(), "canonical": config.canonical(), "device": "none"}
+    content = {**described(config), "device": "none"}
     store.write_config({**content, **(identity or {})})
     records = store.records()
     for number in range(len(records) + 1, config.epochs + 1):

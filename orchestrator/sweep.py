@@ -30,6 +30,7 @@ from orchestrator.preflight.checks import (
 )
 from orchestrator.preflight.decision import keep_decision, reopen
 from orchestrator.preflight.disk_space import check_space
+from orchestrator.preflight.formats import format_note, keep_format
 from orchestrator.preflight.memory_probe import probed
 from orchestrator.preflight.precision import keep, settle, settled_on_hosts, this_machine
 from orchestrator.progress import Progress, make_progress, say
@@ -114,7 +115,9 @@ def run_sweep(
             runner.require_token(options.address, options.insecure)
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, options.address)
-            spec = spec if options.fresh else keep(spec, ledger)
+            spec = spec if options.fresh else keep(keep_format(spec, ledger), ledger)
+            if note := format_note(spec):
+                show(note)
             if options.address is None:
                 spec = settle(spec, [this_machine(spec)])
             identify = identifier()

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load, load_file
 from tokenizers import Tokenizer
 
-from trainer.config import TrainConfig
+from trainer.config import FORMAT, TrainConfig, stored_config
 from trainer.config.tasks import Task
 from trainer.data.corpus import fingerprint, split_of, tokenizer_of
 from trainer.loop.build import with_heads
@@ -59,12 +59,15 @@ class Description:
 
     def to_json(self) -> str:
         plain = vars(self) | {"config": self.config.to_dict(), "shape": asdict(self.shape)}
+        plain["format"] = FORMAT
         return json.dumps(plain, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> Description:
         plain = json.loads(text)
-        config = TrainConfig.from_dict(plain.pop("config"))
+        config = TrainConfig.from_dict(stored_config(plain))
+        del plain["config"]
+        plain.pop("format", None)
         return cls(config=config, shape=EncoderShape(**plain.pop("shape")), **plain)
 
 
@@ -146,7 +149,7 @@ def export(trial: TrialDirectory, folder: Path) -> Description:
         EncoderError, DataError: its tokenizer cannot be found.
     """
     kept = last_checkpoint(trial)
-    config = TrainConfig.from_dict(kept.stored["config"])
+    config = TrainConfig.from_dict(stored_config(kept.stored))
     tokenizer = tokenizer_of(config)
     check_vocabulary(trial, config, kept.stored.get("fingerprint"))
     shape = _shape_of(config, tokenizer)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config import TrainConfig, check
+from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.config.choices import PRECISIONS
 from trainer.data.corpus import fingerprint, whole_dev
 from trainer.loop.build import check_methods
@@ -167,8 +167,11 @@ def check_same_trial(store: TrialDirectory, trial: dict[str, Any]) -> None:
     if present is None:
         return
     # Read through today's config: a key that came later has its default there, on both sides.
-    config, _ = check(present.get("config"))
-    recorded = {**present, "canonical": config.canonical() if config else None}
+    try:
+        canonical = TrainConfig.from_dict(stored_config(present)).canonical()
+    except ConfigError:
+        canonical = None
+    recorded = {**present, "canonical": canonical}
     for key, value in trial.items():
         if recorded.get(key) != value:
             raise StoreError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -27,7 +28,11 @@ _STYLES = {"ok": "green", "warning": "yellow", "error": "bold red"}
 
 def examine_machine(
     file: Annotated[
-        str | None, typer.Argument(metavar="[FILE]", help="A sweep file; also check what it needs.")
+        str | None,
+        typer.Argument(
+            metavar="[FILE|SWEEP]",
+            help="A sweep file, to check what it needs; or the name of a sweep that was started.",
+        ),
     ] = None,
     profile: Profile = None,
     overrides: Overrides = None,
@@ -40,11 +45,14 @@ def examine_machine(
 ) -> None:
     """Check versions, devices, disks, data, databases and nodes; exit 1 if a sweep would fail."""
     from orchestrator.doctor import examine
+    from orchestrator.ledger.listing import find_sweep
     from orchestrator.spec import load_spec
 
-    spec = load_spec(file, profile, overrides or ()) if file else None
+    named = file is not None and not Path(file).is_file() and not file.endswith((".yaml", ".yml"))
+    ledger = find_sweep(file, out) if file and named else None
+    spec = load_spec(file, profile, overrides or ()) if file and not named else None
     findings = []
-    for finding in examine(spec, out, address, insecure):
+    for finding in examine(spec, out, address, insecure, ledger):
         findings.append(finding)
         if not as_json:
             _print(finding)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.ledger.evaluations import evaluations_of
-from trainer.config import TrainConfig, check
+from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.metrics import EPOCH, Kind, Must, is_number, summarise, value_of_trial
 from trainer.storage.folder import Folder
 from trainer.storage.open import open_folder
@@ -154,10 +154,12 @@ class Ledger:
             evaluations = evaluations_of(directory, records) if _is_complete(end) else {}
         except OSError as error:
             return f"{error.filename or directory.path}: {error.strerror or error}"
-        config = stored.pop("config", None)
-        train_config, problems = check(config)
-        if train_config is None:
-            return f"config.json: {problems[0]}"
+        try:
+            config = stored_config(stored)
+            train_config = TrainConfig.from_dict(config)
+        except ConfigError as error:
+            return f"config.json: {error.problems[0]}"
+        del stored["config"]
         if end is None:
             end = {"status": "unfinished", "reason": "", "summary": {}}
         elif wrong and end["status"] == "complete":  # other ends do not need all epochs

@@ -13,6 +13,7 @@ from orchestrator.errors import UserError
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
 from orchestrator.ledger.labels import labels
 from orchestrator.spec.yaml_lines import YamlError, read
+from trainer.config.formats import FIRST_FORMAT
 from trainer.metrics import FIRST_CLOCK, clock_of
 from trainer.storage.folder import is_inside, is_uri
 from trainer.storage.open import open_folder
@@ -55,7 +56,10 @@ def resolved_spec(ledger: Ledger) -> dict[str, Any]:
         value = read((ledger.folder.read(RESOLVED) or b"").decode()).value
     except (OSError, UnicodeDecodeError, RecursionError, YamlError):
         return {}
-    return json_value(value) if isinstance(value, dict) else {}
+    if not isinstance(value, dict):
+        return {}
+    plain: dict[str, Any] = json_value(value)
+    return {"format": FIRST_FORMAT, **plain}
 
 
 def data_folders(ledger: Ledger, root: str | None = None) -> dict[str, str]:

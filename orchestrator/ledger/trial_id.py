@@ -2,7 +2,7 @@
 
 Equal ids mean equal results.  The canonical config has exactly what acts in a trial, and the
 fingerprint stands for the content of its data.  Default values are left out of the hash, so that a
-new config key changes no earlier id.
+new config key changes no earlier id (trainer.config.formats).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 from typing import Any
 
 from trainer.config import TrainConfig
+from trainer.config.acting import born_defaults
 
 #: Hex digits of an id: 48 bits, so a clash within 10,000 trials has a probability below 1e-6.
 DIGITS = 12
@@ -30,8 +31,11 @@ def config_id(config: TrainConfig, fingerprint: str) -> str:
 
 
 def _without_defaults(config: TrainConfig) -> dict[str, Any]:
-    """The canonical config without default values."""
-    defaults, values = TrainConfig().to_dict(), config.canonical()
+    """The canonical config without the defaults that its keys had when they came.
+
+    A later default is part of the hash, so that a trial with the old one keeps its id.
+    """
+    defaults, values = born_defaults(TrainConfig), config.canonical()
     data = values.pop("data")
     changed = {k: v for k, v in values.items() if v != defaults[k]}
     return changed | {f"data.{k}": v for k, v in data.items() if v != defaults["data"][k]}

@@ -22,6 +22,7 @@ from orchestrator.spec import SweepSpec
 from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import EMULATED_BF16
+from trainer.config.formats import FIRST_FORMAT
 from trainer.data.corpus import DataError, fingerprint, prepare
 from trainer.loop.build import check_methods
 from trainer.metrics import CLOCK, EPOCH, clock_of
@@ -178,7 +179,7 @@ def resolved_before(folder: Folder, content: bytes | None) -> dict[str, Any] | N
         raise SweepError(f"{path}: cannot be read: {error}; restore or delete it") from error
     if not isinstance(before, dict):
         raise SweepError(f"{path}: is not a sweep; restore or delete it")
-    return _with_defaults(before)
+    return _with_defaults({"format": FIRST_FORMAT, **before})
 
 
 def changes_of_decision(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]:

@@ -154,13 +154,13 @@ def largest(spec: SweepSpec) -> TrainConfig:
 def _size(config: TrainConfig) -> float:
     """About the bytes that a step needs; good enough to compare configurations."""
     shape = encoder_shape(config)
-    batches = [config.batch_size_of(task) for task in config.tasks]
+    batches = [config.batch_size_of(t.name) * config.max_length_of(t) for t in config.task_list]
     sampler = samplers.entry_of(config.sampler)
     tokens = max(batches) if sampler.one_task else sum(batches)
     if "draws_per_step" in sampler.keys:
         tokens = max(tokens, max(batches) * config.draws_per_step)
     passes = 1 + bool(config.smart_weight)
-    activations = tokens * config.data.max_length * shape.layers * shape.hidden * _ACTIVATIONS
+    activations = tokens * shape.layers * shape.hidden * _ACTIVATIONS
     apart = COMBINERS[config.combiner].needs_gramian or config.record_conflicts
     rows = len(config.tasks) if apart and not sampler.one_task else 1
     gradients = rows * parameters(shape) * 4

@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.current import fixed_epochs, searched
 from orchestrator.spec.models import SweepSpec
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, described
 from trainer.storage.trial_directory import TrialDirectory, record_name
 
 
@@ -64,8 +64,7 @@ def extend(
         records = [] if reason else trial.records
         if longer.end() is not None or (longer.config() and len(longer.records()) >= len(records)):
             continue
-        described = {"config": config.to_dict(), "canonical": config.canonical()}
-        longer.write_config({**identity, **described, "extends": trial.trial_id})
+        longer.write_config({**identity, **described(config), "extends": trial.trial_id})
         _take_over(ledger.directory(trial.trial_id), longer, records)
         if reason:
             extended.restarted[reason] += 1

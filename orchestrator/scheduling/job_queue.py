@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, described
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
@@ -122,8 +122,7 @@ class JobQueue(ABC):
         try:
             directory = self.ledger.directory(job.trial_id)
             if directory.config() is None:  # the trainer died before it wrote one
-                described = {"config": job.config.to_dict(), "canonical": job.config.canonical()}
-                directory.write_config({**described, **job.identity})
+                directory.write_config({**described(job.config), **job.identity})
             self.ledger.close(job.trial_id, "failed", reason)
         except Exception as error:  # the next run finds it unfinished and resumes it
             logger.error("%s cannot be closed: %s", job.trial_id, error, exc_info=error)

@@ -72,6 +72,8 @@ def _value(hint: Any, f: dataclasses.Field[Any]) -> dict[str, Any]:
         limits["exclusiveMinimum" if f.metadata["open_low"] else "minimum"] = f.metadata["low"]
         if math.isfinite(f.metadata["high"]):
             limits["maximum"] = f.metadata["high"]
+        if f.metadata["or_zero"]:
+            limits = {"anyOf": [{"const": 0}, limits]}
     shapes = [_shape(option, limits) for option in _options(hint)]
     schema = shapes[0] if len(shapes) == 1 else {"anyOf": shapes}
     if f.default is not dataclasses.MISSING:

@@ -11,7 +11,8 @@ from pydantic import Field, field_validator
 from orchestrator.spec.decide import DecideSpec, ResolvedDecision
 from orchestrator.spec.dimension import Dimension, Model, with_kind
 from orchestrator.spec.tracking import TrackingSpec
-from trainer.config import DataConfig, TrainConfig, fields_of
+from trainer.config import FORMAT, DataConfig, TrainConfig, fields_of, translate
+from trainer.config.formats import FIRST_FORMAT
 from trainer.metrics import objectives
 
 Direction = Literal["max", "min"]
@@ -145,6 +146,8 @@ class SweepSpec(Model):
     """A whole sweep.  `load_spec` builds it from a file, and checks much more."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
+    #: The format of the configs in this file (trainer.config.formats).  A kept sweep keeps its own.
+    format: Annotated[int, Field(ge=FIRST_FORMAT, le=FORMAT)] = FORMAT
     question: str = ""
     base: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Dimension] = Field(default_factory=dict)
@@ -180,7 +183,7 @@ class SweepSpec(Model):
 
     def base_value(self, key: str) -> Any:
         """The value of a dotted key in `base`, or the trainer's default."""
-        for source in (self.base, TrainConfig().to_dict()):
+        for source in (translate(self.base, self.format), TrainConfig().to_dict()):
             value: Any = source
             for part in key.split("."):
                 value = value.get(part) if isinstance(value, dict) else None
@@ -190,7 +193,8 @@ class SweepSpec(Model):
 
     def config_for(self, params: Mapping[str, Any], seed: int) -> TrainConfig:
         """The config of `base` with `params` and `seed`; raises `trainer.config.ConfigError`."""
-        return TrainConfig.from_dict({**nest(self.base, params.items()), "seed": seed})
+        plain = {**nest(self.base, params.items()), "seed": seed}
+        return TrainConfig.from_dict(translate(plain, self.format))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, which `load_spec` reads as the same spec."""

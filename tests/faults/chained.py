@@ -17,7 +17,7 @@ from typing import Any
 
 from tests.support.ledgers import Result
 from tests.support.ledgers import epoch as plain_record
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, described
 from trainer.data.corpus import fingerprint
 from trainer.metrics import summarise
 from trainer.storage.trial_directory import TrialDirectory, checkpoint_name, predictions_name
@@ -34,7 +34,7 @@ def train(
     if store.end() is not None:
         return
     if store.config() is None:
-        told = {"config": config.to_dict(), "canonical": config.canonical()}
+        told = described(config)
         store.write_config({**told, "fingerprint": fingerprint(config), **(identity or {})})
     records, notes = store.resume_point()
     state = _state(store, len(records)) if records else config.canonical()

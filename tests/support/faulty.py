@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.ledgers import Result, epoch
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, described
 from trainer.metrics import summarise
 from trainer.storage.trial_directory import TrialDirectory
 
@@ -30,7 +30,7 @@ def train(
     store = TrialDirectory(directory)
     if store.end() is not None:
         return
-    told = {"config": config.to_dict(), "canonical": config.canonical(), "fingerprint": "f"}
+    told = {**described(config), "fingerprint": "f"}
     store.write_config({**told, **(identity or {})})
     attempt = _attempts(directory, began=True)
     fault = next(name for name, seed in SEEDS.items() if seed == config.seed)

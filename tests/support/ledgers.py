@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.ledger.trial_id import config_id, trial_id
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, described
 from trainer.metrics import CLOCK
 from trainer.storage.trial_directory import TrialDirectory
 
@@ -101,8 +101,7 @@ def write_config(sweep: Path, options: dict[str, Any]) -> tuple[TrialDirectory, 
     directory = TrialDirectory(str(sweep / "trials" / name))
     directory.write_config(
         {
-            "config": train_config.to_dict(),
-            "canonical": train_config.canonical(),
+            **described(train_config),
             "fingerprint": fingerprint,
             "trial_id": name,
             "config_id": config_id(train_config, fingerprint),

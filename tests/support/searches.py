@@ -12,7 +12,7 @@ from orchestrator.ledger.trial_id import config_id, trial_id
 from orchestrator.scheduling.trial_queue import Job, TrialQueue
 from orchestrator.spec import SweepSpec
 from tests.support.ledgers import epoch
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, described
 
 SPACE: dict[str, Any] = {
     "sampler": {"choices": ["round_robin", "annealed", "arrp"]},
@@ -55,7 +55,7 @@ def begin(queue: TrialQueue, job: Job, score: float = 0.5, epochs: int = 1) -> N
     """What a trainer has written behind so many epochs."""
     directory = queue.ledger.directory(job.trial_id)
     if directory.config() is None:
-        directory.write_config({"config": job.config.to_dict(), **job.identity})
+        directory.write_config({**described(job.config), **job.identity})
     for number in range(1, epochs + 1):
         directory.commit(epoch(number, score, 0.1, False), {})
 

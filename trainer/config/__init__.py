@@ -5,17 +5,22 @@ Reading and checking a config imports neither torch nor any data.
 
 from trainer.config.data_config import DataConfig
 from trainer.config.fields import ConfigError, Problem, describe, did_you_mean, unknown_key
+from trainer.config.formats import FORMAT, described, stored_config, translate
 from trainer.config.train_config import TrainConfig, check, field_at, fields_of
 
 __all__ = [
+    "FORMAT",
     "ConfigError",
     "DataConfig",
     "Problem",
     "TrainConfig",
     "check",
     "describe",
+    "described",
     "did_you_mean",
     "field_at",
     "fields_of",
+    "stored_config",
+    "translate",
     "unknown_key",
 ]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 from trainer.config.choices import (
     DEFAULT_HEAD,
+    DEFAULT_PAIR_FEATURES,
     DEFAULT_PAIR_MODE,
     FROZEN_SETS,
     HEADS,
@@ -19,7 +21,9 @@ from trainer.config.tasks import DEFAULT_TASKS, Task, TaskError, declared_tasks
 from trainer.samplers import registry
 
 
-def check_together(values: dict[str, Any], problems: list[Problem]) -> None:
+def check_together(
+    values: dict[str, Any], by_task: Container[str], problems: list[Problem]
+) -> None:
     """Append a problem for every value that does not fit the others.
 
     Task names must be declared, mappings by task must name tasks of this trial, and methods must
@@ -27,6 +31,7 @@ def check_together(values: dict[str, Any], problems: list[Problem]) -> None:
 
     Args:
         values: the fields whose values are valid by themselves.
+        by_task: the fields whose value may be a mapping by task.
         problems: the list to append to.
     """
     names = values.get("tasks", DEFAULT_TASKS)
@@ -44,11 +49,13 @@ def check_together(values: dict[str, Any], problems: list[Problem]) -> None:
             problems.append(Problem("tasks", f"unknown task {name!r}", ", ".join(sorted(declared))))
     if len(set(names)) != len(names):
         problems.append(Problem("tasks", "a task is named twice"))
-    _check_per_task(values, names, problems)
+    _check_per_task(values, by_task, names, problems)
     _check_methods(values, names, declared, problems)
 
 
-def _check_per_task(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
+def _check_per_task(
+    values: dict[str, Any], by_task: Container[str], names: Any, problems: list[Problem]
+) -> None:
     """Mappings by task must name tasks of this trial."""
     batch_size = values.get("batch_size")
     if isinstance(batch_size, dict) and set(batch_size) != set(names):
@@ -56,9 +63,11 @@ def _check_per_task(values: dict[str, Any], names: Any, problems: list[Problem])
         problems.append(Problem("batch_size", "must give every task its size", allowed))
     data = values.get("data") or DataConfig()
     mappings = {"data.limit": data.limit, "data.dev_limit": data.dev_limit}
-    for f in ("pair", "head", "B", "lambda_", "surgery_groups"):
-        if isinstance(values.get(f), dict):
-            mappings[f.rstrip("_")] = values[f]
+    if isinstance(data.max_length, dict):
+        mappings["data.max_length"] = data.max_length
+    for field, value in values.items():
+        if isinstance(value, dict) and field in by_task:
+            mappings[field.rstrip("_")] = value
     for key, mapping in mappings.items():
         problems += [unknown_key(task, f"{key}.", names) for task in mapping if task not in names]
     order = values.get("task_order")
@@ -78,6 +87,7 @@ def _check_methods(
     for name in names:
         if name in declared:
             _check_head(values, declared[name], problems)
+            _check_pair_features(values, declared[name], problems)
 
 
 def _check_sampler(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
@@ -131,6 +141,26 @@ def _check_head(values: dict[str, Any], task: Task, problems: list[Problem]) -> 
     elif needed > 1 and isinstance(head, dict):
         message = f"{name} compares two sentences, and {task.name} has one"
         problems.append(Problem("head", message))
+
+
+def _check_pair_features(values: dict[str, Any], task: Task, problems: list[Problem]) -> None:
+    """Pair features need two sentence vectors, and a head that takes any number of them."""
+    features = values.get("pair_features", DEFAULT_PAIR_FEATURES)
+    name = _for_task(features, task.name, DEFAULT_PAIR_FEATURES)
+    if name == DEFAULT_PAIR_FEATURES:
+        return
+    head = _for_task(values.get("head", DEFAULT_HEAD), task.name, DEFAULT_HEAD)
+    pair = _for_task(values.get("pair", DEFAULT_PAIR_MODE), task.name, DEFAULT_PAIR_MODE)
+    if task.is_pair and PAIR_MODES[pair].vectors != 2:
+        modes = " or ".join(mode.name for mode in PAIR_MODES.values() if mode.vectors == 2)
+        message = f"{name} compares two sentence vectors of {task.name}"
+        problems.append(Problem("pair_features", message, f"pair: {modes} for {task.name}"))
+    elif task.is_pair and HEADS[head].needs_vectors:
+        message = f"head {head} of {task.name} takes both vectors as they are"
+        problems.append(Problem("pair_features", message, DEFAULT_PAIR_FEATURES))
+    elif not task.is_pair and isinstance(features, dict):
+        message = f"{name} compares two sentences, and {task.name} has one"
+        problems.append(Problem("pair_features", message))
 
 
 def _for_task(value: Any, task: str, default: str) -> Any:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from trainer.config.fields import in_range, one_of
+from trainer.config.fields import born, by_task, in_range, one_of
+
+#: Most tokens of an example where `max_length` is 0: of a task, and of one declared `long`.
+SHORT, LONG = 128, 512
 
 
 @dataclass(frozen=True)
@@ -18,8 +21,11 @@ class DataConfig:
     root: str = "data"
     #: Folder of the tokenised corpus; if empty, `~/.cache/orch-mtl`.
     cache: str = field(default="", metadata={"runtime": True})
-    #: Most tokens of a sentence or pair, special tokens included.  Longer ones are cut.
-    max_length: int = field(default=128, metadata=in_range(8, 512))
+    #: Most tokens of a sentence or pair, special tokens included.  Longer ones are cut.  A mapping
+    #: sets it for single tasks.  0: 128, and 512 for tasks that are declared `long`.
+    max_length: int | dict[str, int] = field(
+        default=0, metadata=in_range(8, LONG, or_zero=True) | born(SHORT) | by_task()
+    )
     #: Most training examples of a task, drawn once and the same for every seed.
     limit: dict[str, int] = field(default_factory=dict, metadata=in_range(1))
     #: Most dev examples of a task.

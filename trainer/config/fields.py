@@ -60,9 +60,28 @@ def one_of(*choices: str, more: Callable[[], tuple[str, ...]] = tuple) -> dict[s
     return {"choices": choices, "more": more}
 
 
-def in_range(low: float, high: float = math.inf, *, open_low: bool = False) -> dict[str, Any]:
-    """Limits of a field: a number from `low` (itself excluded if `open_low`) to `high`."""
-    return {"low": low, "high": high, "open_low": open_low}
+def in_range(
+    low: float, high: float = math.inf, *, open_low: bool = False, or_zero: bool = False
+) -> dict[str, Any]:
+    """Limits of a field: a number from `low` (itself excluded if `open_low`) to `high`.
+
+    `or_zero`: 0 is allowed too, below `low`.
+    """
+    return {"low": low, "high": high, "open_low": open_low, "or_zero": or_zero}
+
+
+def by_task() -> dict[str, Any]:
+    """Mark of a field that is one value for all tasks, or a mapping by task."""
+    return {"by_task": True}
+
+
+def born(value: Any) -> dict[str, Any]:
+    """The default that a field had when it came, if its default has changed since.
+
+    Ids leave a value out that equals it, so a new default does not rename old trials.  None: they
+    leave no value out.
+    """
+    return {"born": value}
 
 
 @functools.cache
@@ -176,6 +195,7 @@ def _check_scalar(
         problems.append(Problem(key, f"unknown value {value!r}{guess}", ", ".join(choices)))
     if "low" in limits and isinstance(value, int | float) and hint is not bool:
         too_low = value <= limits["low"] if limits["open_low"] else value < limits["low"]
+        too_low = too_low and not (limits["or_zero"] and value == 0)
         if too_low or value > limits["high"] or not math.isfinite(value):
             problems.append(Problem(key, f"{value!r} is outside its range", describe(limits)))
     return value
@@ -188,5 +208,6 @@ def describe(limits: typing.Mapping[str, Any]) -> str:
     if "low" in limits:
         sign = "<" if limits["open_low"] else "<="
         high = f" <= {limits['high']:g}" if math.isfinite(limits["high"]) else ""
-        return f"{limits['low']:g} {sign} value{high}"
+        zero = "0, or " if limits["or_zero"] else ""
+        return f"{zero}{limits['low']:g} {sign} value{high}"
     return ""

@@ -45,10 +45,20 @@ class Task:
     label_range: tuple[float, float] = (0.0, 1.0)
     #: Whether the task takes part in `dev_score` and `dev_mean`.
     scored: bool = True
+    #: Whether its texts are long.  `data.max_length: 0` then cuts them at 512 tokens, not at 128.
+    long: bool = False
 
     @property
     def is_pair(self) -> bool:
         return len(self.columns) == 2
+
+    def identity(self) -> dict[str, Any]:
+        """What fingerprints and caches name.  `long` is not in it: `data.max_length` says more.
+
+        A key that came later is left out where it has its default, so that the fingerprints of
+        earlier trials stay.
+        """
+        return {key: value for key, value in dataclasses.asdict(self).items() if key != "long"}
 
     @property
     def outputs(self) -> int:
@@ -83,9 +93,10 @@ TASKS = {
              classes=5),
         Task("qqp", _PAIR, "is_duplicate", "bce", "accuracy", *_files("quora")),
         Task("sts", _PAIR, "similarity", "mse", "pearson", *_files("sts"), label_range=(0.0, 5.0)),
-        Task("cfimdb", _SENTENCE, "sentiment", "cross_entropy", "accuracy", *_files("ids-cfimdb")),
+        Task("cfimdb", _SENTENCE, "sentiment", "cross_entropy", "accuracy", *_files("ids-cfimdb"),
+             long=True),
         Task("yelp", _SENTENCE, "sentiment", "cross_entropy", "accuracy", "yelp-train.csv",
-             classes=5, scored=False),
+             classes=5, scored=False, long=True),
     )
 }  # fmt: skip
 
@@ -119,8 +130,9 @@ def _declare(name: str, entry: Any, base: Task | None) -> Task:
     for key in ("label", "loss", "metric", "train", "dev", "test"):
         if not isinstance(merged.get(key, ""), str):
             raise TaskError(f"{name}.{key}", f"{merged[key]!r} is not text")
-    if not isinstance(merged.get("scored", True), bool):
-        raise TaskError(f"{name}.scored", f"{merged['scored']!r} is not true or false")
+    for key in ("scored", "long"):
+        if not isinstance(merged.get(key, True), bool):
+            raise TaskError(f"{name}.{key}", f"{merged[key]!r} is not true or false")
     columns = merged["columns"]
     columns = [columns] if isinstance(columns, str) else columns
     texts = isinstance(columns, list | tuple) and all(isinstance(c, str) for c in columns)

@@ -10,25 +10,31 @@ ARRP, `reduction` without PCGrad, ...) and those that only say where the trial r
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import Any
 
-from trainer.combiners.registry import COMBINER_KEYS, COMBINERS
+from trainer.combiners.registry import COMBINERS
+from trainer.config import acting
 from trainer.config.checks import check_together
 from trainer.config.choices import (
     DEFAULT_HEAD,
+    DEFAULT_PAIR_FEATURES,
     DEFAULT_PAIR_MODE,
+    DEFAULT_POOLING,
     EMULATED_BF16,
     HEADS,
+    PAIR_FEATURES,
     PAIR_MODES,
+    POOLINGS,
     PRECISIONS,
 )
-from trainer.config.data_config import DataConfig
+from trainer.config.data_config import LONG, SHORT, DataConfig
 from trainer.config.fields import (
     ConfigError,
     Problem,
+    born,
+    by_task,
     check_fields,
     file_fields,
     in_range,
@@ -50,9 +56,19 @@ class TrainConfig:
     #: Face BERT checkpoint, or the name of one on the Hub (extra `hub`).
     encoder: str = "bert-base-uncased"
     #: How the encoder reads a pair of sentences; a mapping sets it for single tasks.
-    pair: str | dict[str, str] = field(default=DEFAULT_PAIR_MODE, metadata=one_of(*PAIR_MODES))
+    pair: str | dict[str, str] = field(
+        default=DEFAULT_PAIR_MODE, metadata=one_of(*PAIR_MODES) | by_task()
+    )
+    #: How a sentence's tokens become its vector; `mean` and `max` do not go through BERT's pooler.
+    pooling: str | dict[str, str] = field(
+        default=DEFAULT_POOLING, metadata=one_of(*POOLINGS) | by_task()
+    )
+    #: What a head sees of a pair's two sentence vectors; others than `both` need `pair: siamese`.
+    pair_features: str | dict[str, str] = field(
+        default=DEFAULT_PAIR_FEATURES, metadata=one_of(*PAIR_FEATURES) | by_task()
+    )
     #: What turns sentence vectors into outputs; `cosine` needs `pair: siamese`.
-    head: str | dict[str, str] = field(default=DEFAULT_HEAD, metadata=one_of(*HEADS))
+    head: str | dict[str, str] = field(default=DEFAULT_HEAD, metadata=one_of(*HEADS) | by_task())
     #: One linear layer and a ReLU between the encoder and all heads (P2).
     shared_layer: bool = False
     #: The same for `qqp` and `sts` only (P4).
@@ -63,7 +79,7 @@ class TrainConfig:
     )
     #: Examples per epoch (`proportional`, `annealed`), or in its second phase (`arrp`, where a
     #: mapping names the tasks of that phase, each with its own B).
-    B: int | dict[str, int] = field(default=24_000, metadata=in_range(1))
+    B: int | dict[str, int] = field(default=24_000, metadata=in_range(1) | by_task())
     #: Steps per epoch of `proportional` and `annealed`; 0: B decides.
     steps_per_epoch: int = field(default=0, metadata=in_range(0))
     #: Task draws per step of `proportional` and `annealed`; 0: the number of tasks.
@@ -72,7 +88,9 @@ class TrainConfig:
     #: falls from 1 to 1 - `annealing` (P0: 0.8).
     annealing: float = field(default=0.8, metadata=in_range(0, 1))
     #: Loss penalty of ARRP's second phase (P0, section 4.2).  `lambda` in files.
-    lambda_: float | dict[str, float] = field(default=1.0, metadata=in_range(0, 1, open_low=True))
+    lambda_: float | dict[str, float] = field(
+        default=1.0, metadata=in_range(0, 1, open_low=True) | by_task()
+    )
     #: The task of `single_task`, or the data-rich task of `rr_pretrain` (empty: the largest).
     train_task: str = ""
     #: Order of the tasks in `sequential`; empty: the order of `tasks`.
@@ -85,7 +103,7 @@ class TrainConfig:
     combiner_options: dict[str, float] = field(default_factory=dict)
     #: Gradients of tasks with the same group name are summed before they are combined (P1's second
     #: way to use an auxiliary task).  A task without an entry is its own group.
-    surgery_groups: dict[str, str] = field(default_factory=dict)
+    surgery_groups: dict[str, str] = field(default_factory=dict, metadata=by_task())
     #: Also keep task gradients apart under `sum` and `mean`, to record their conflicts.  It costs
     #: as much time as surgery.
     record_conflicts: bool = False
@@ -117,7 +135,11 @@ class TrainConfig:
     optimizer_state: str = field(default="shared", metadata=one_of("shared", "per_task"))
     schedule: str = field(default="constant", metadata=one_of("constant", "linear"))
     warmup_steps: int = field(default=0, metadata=in_range(0))
+    #: Dropout of the vector that enters a head, which the papers call dropout.
     dropout: float = field(default=0.3, metadata=in_range(0, 0.9))
+    #: Dropout inside the encoder: of the embeddings and of every layer's outputs, and of the
+    #: attention weights.  The defaults are BERT's own.
+    encoder_dropout: float = field(default=0.1, metadata=in_range(0, 0.9) | born(None))
     attention_dropout: float = field(default=0.1, metadata=in_range(0, 0.9))
     #: Number format of the encoder.  `bf16` is an error if the device does not multiply it
     #: natively.  `auto` is bf16 if it does and fp32 otherwise, decided once for a whole sweep.
@@ -146,7 +168,8 @@ class TrainConfig:
 
     def to_dict(self) -> dict[str, Any]:
         """The whole config as plain JSON values, with the keys of files."""
-        return _plain(self)
+        plain: dict[str, Any] = acting.plain(self)
+        return plain
 
     @property
     def task_list(self) -> list[Task]:
@@ -162,10 +185,23 @@ class TrainConfig:
         return self.batch_size if isinstance(self.batch_size, int) else self.batch_size[task]
 
     def pair_of(self, task: str) -> str:
-        return self.pair if isinstance(self.pair, str) else self.pair.get(task, DEFAULT_PAIR_MODE)
+        return str(self.for_task("pair", task))
 
     def head_of(self, task: str) -> str:
-        return self.head if isinstance(self.head, str) else self.head.get(task, DEFAULT_HEAD)
+        return str(self.for_task("head", task))
+
+    def for_task(self, key: str, task: str) -> Any:
+        """The value of a key for a task; the key's default where its mapping lacks the task."""
+        value = getattr(self, key)
+        if not isinstance(value, dict):
+            return value
+        return value.get(task, _BY_TASK_DEFAULTS[key])
+
+    def max_length_of(self, task: Task) -> int:
+        """The number of tokens at which the examples of a task are cut."""
+        lengths = self.data.max_length
+        length = lengths.get(task.name, 0) if isinstance(lengths, dict) else lengths
+        return length or (LONG if task.long else SHORT)
 
     def vectors_of(self, task: Task) -> int:
         """How many vectors per example the head of a task gets."""
@@ -173,77 +209,21 @@ class TrainConfig:
 
     def inactive(self) -> dict[str, str]:
         """Keys that do not act in this config, each with the reason."""
-        reasons: dict[str, str] = {}
-        read = samplers.entry_of(self.sampler).keys
-        for key in samplers.SAMPLER_KEYS:
-            if key not in read:
-                reasons[key] = f"sampler {self.sampler} does not use {key}"
-        if "steps_per_epoch" in read and self.steps_per_epoch:
-            reasons["B"] = "steps_per_epoch is given"
-        for key in COMBINER_KEYS:
-            if key not in COMBINERS[self.combiner].keys:
-                reasons[key] = f"combiner {self.combiner} does not use {key}"
-        if not self.head_learning_rate:
-            reasons["head_learning_rate"] = "it is 0: the heads learn at learning_rate"
-        if not self.smart_weight:
-            for name in ("epsilon", "norm", "steps", "step_size", "noise"):
-                reasons[f"smart_{name}"] = "smart_weight is 0"
-        if not self.bregman_weight:
-            reasons["bregman_momentum"] = "bregman_weight is 0"
-        if self.data.source != "synthetic":
-            reasons["data.seed"] = reasons["data.size"] = "data are read, not generated"
-        if all(map(self.generates, self.tasks)):
-            reasons["data.root"] = "data are generated, not read"
-        return reasons
+        return acting.inactive(self)
 
     def bound_to_epochs(self) -> str:
         """Why this trial's first epochs depend on the number of all epochs; empty if not."""
-        if reason := samplers.entry_of(self.sampler).depends_on_epochs:
-            return reason
-        if self.schedule == "linear":
-            return "schedule linear: the rate falls to 0 over all epochs"
-        return ""
+        return acting.bound_to_epochs(self)
 
     def canonical(self, only: Container[str] | None = None) -> dict[str, Any]:
-        """The identifying mapping: parameters that act, without run-time ones.
-
-        It has no data folder, because the data's fingerprint stands for it.
-
-        Args:
-            only: return these top-level keys only, which is faster.
-        """
-        cls: Any = type(self)
-        plain = {
-            key: _plain(getattr(self, name), runtime=False)
-            for key, name in _names(cls, False)
-            if only is None or key in only
-        }
-        if plain.get("precision") == EMULATED_BF16:
-            plain["precision"] = "bf16"
-        for key in (*self.inactive(), "data.root"):
-            group, _, inner = key.rpartition(".")
-            (plain.get(group, {}) if group else plain).pop(inner, None)
-        return plain
+        """The mapping that identifies the trial (trainer.config.acting)."""
+        return acting.canonical(self, only)
 
 
-def _plain(value: Any, *, runtime: bool = True) -> Any:
-    if isinstance(value, str | int | float | None):
-        return value  # first, because ledgers have thousands of configs
-    if isinstance(value, dict):
-        return {str(k): _plain(v, runtime=runtime) for k, v in sorted(value.items())}
-    if isinstance(value, tuple | list):
-        return [_plain(v, runtime=runtime) for v in value]
-    cls: Any = type(value)
-    return {
-        key: _plain(getattr(value, name), runtime=runtime) for key, name in _names(cls, runtime)
-    }
-
-
-@functools.cache
-def _names(cls: type, runtime: bool) -> tuple[tuple[str, str], ...]:
-    """The names of a dataclass's fields in files and in Python."""
-    fields = [f for f in dataclasses.fields(cls) if runtime or not f.metadata.get("runtime")]
-    return tuple((f.name.rstrip("_"), f.name) for f in fields)
+#: For a task that a mapping by task lacks.
+_BY_TASK_DEFAULTS = {
+    f.name: f.default for f in dataclasses.fields(TrainConfig) if f.metadata.get("by_task")
+}
 
 
 def fields_of(cls: type = TrainConfig) -> dict[str, dataclasses.Field[Any]]:
@@ -273,7 +253,7 @@ def check(mapping: Any) -> tuple[TrainConfig | None, list[Problem]]:
         right = values
         if wrong:
             right = {k: v for k, v in values.items() if k.rstrip("_") not in wrong}
-        check_together(right, problems)
+        check_together(right, _BY_TASK_DEFAULTS, problems)
     if problems:
         return None, problems
     return TrainConfig(**values), []

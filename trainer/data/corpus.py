@@ -14,7 +14,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +132,7 @@ def fingerprint(config: TrainConfig) -> str:
     if config.data.source == "synthetic":
         parts |= {"version": synthetic.VERSION, "seed": config.data.seed, "size": config.data.size}
     for task in config.task_list:
-        parts[task.name] = {"task": asdict(task)}
+        parts[task.name] = {"task": task.identity()}
         if config.generates(task.name):
             continue
         for split in _SPLITS:
@@ -188,7 +188,7 @@ def split_of_file(path: Path, task: Task, config: TrainConfig) -> Split:
         left_out = dict(examples.dropped) or "none"
         raise DataError(f"{path}: no usable row for task {task.name}; left out: {left_out}")
     pair = config.pair_of(task.name) if task.is_pair else DEFAULT_PAIR_MODE
-    table = encode(examples, tokenizer_of(config), config.data.max_length, pair)
+    table = encode(examples, tokenizer_of(config), config.max_length_of(task), pair)
     return _split_of(task, pair, table, None)
 
 
@@ -199,7 +199,9 @@ def split_of(
     rows = [[text.strip() for text in row] for row in texts]
     examples = Examples([str(number) for number in range(len(rows))], rows, None)
     pair = config.pair_of(task.name) if task.is_pair else DEFAULT_PAIR_MODE
-    return _split_of(task, pair, encode(examples, tokenizer, config.data.max_length, pair), None)
+    return _split_of(
+        task, pair, encode(examples, tokenizer, config.max_length_of(task), pair), None
+    )
 
 
 def stats(config: TrainConfig) -> dict[str, dict[str, dict[str, Any]]]:
@@ -320,7 +322,7 @@ def tokenizer_of(config: TrainConfig) -> Tokenizer:
     if checkpoint is not None:
         return checkpoint.tokenizer()
     sources = [
-        [asdict(task), _source_key(config, task, "train")]
+        [task.identity(), _source_key(config, task, "train")]
         for task in sorted(config.task_list, key=lambda task: task.name)
     ]
     path = _cache_folder(config) / f"words-{_digest([_FORMAT, sources])}.json"
@@ -356,7 +358,7 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
         return None
     words = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
     pair = config.pair_of(task.name) if task.is_pair else DEFAULT_PAIR_MODE
-    key = [_FORMAT, source, asdict(task), words, pair, config.data.max_length, split]
+    key = [_FORMAT, source, task.identity(), words, pair, config.max_length_of(task), split]
     path = _cache_folder(config) / f"{task.name}-{split}-{_digest(key)}.arrow"
 
     def content() -> bytes | None:
@@ -368,7 +370,7 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
                 f"task {task.name}: no usable row in its {split} split; "
                 f"left out: {dict(examples.dropped) or 'none'}"
             )
-        return _arrow_file(encode(examples, tokenizer, config.data.max_length, pair))
+        return _arrow_file(encode(examples, tokenizer, config.max_length_of(task), pair))
 
     if not make_once(path, content):
         return None

@@ -21,7 +21,7 @@ def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
     """The encoder that a config names, loaded or random, with new heads."""
     checkpoint = find_checkpoint(config.encoder)
     shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, corpus.vocabulary)
-    encoder = Encoder(shape, config.dropout, config.attention_dropout)
+    encoder = Encoder(shape, config.encoder_dropout, config.attention_dropout)
     if checkpoint:
         weights = checkpoint.weights()
         pooler = {k: v for k, v in encoder.state_dict().items() if k.startswith("pooler.")}
@@ -43,7 +43,13 @@ def with_heads(config: TrainConfig, encoder: Encoder) -> MultitaskModel:
 def _head_of(config: TrainConfig, task: Task) -> HeadSpec:
     """The task's head.  One that needs more vectors than the task has becomes the default."""
     vectors, head = config.vectors_of(task), config.head_of(task.name)
-    return HeadSpec(task, head if HEADS[head].needs_vectors <= vectors else DEFAULT_HEAD, vectors)
+    return HeadSpec(
+        task,
+        head if HEADS[head].needs_vectors <= vectors else DEFAULT_HEAD,
+        vectors,
+        features=str(config.for_task("pair_features", task.name)),
+        pooling=str(config.for_task("pooling", task.name)),
+    )
 
 
 def check_methods(config: TrainConfig) -> None:
@@ -61,9 +67,10 @@ def check_methods(config: TrainConfig) -> None:
             problems.append(Problem("tasks", f"{name!r} cannot name a task", "another name"))
     checkpoint = find_checkpoint(config.encoder)
     shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, vocabulary=0)
-    if config.data.max_length > shape.positions:
-        message = f"{config.data.max_length} is more than the encoder's positions"
-        problems.append(Problem("data.max_length", message, f"up to {shape.positions}"))
+    for task in config.task_list:
+        if (length := config.max_length_of(task)) > shape.positions:
+            message = f"{length} tokens of {task.name} are more than the encoder's positions"
+            problems.append(Problem("data.max_length", message, f"up to {shape.positions}"))
     problems += _second_sentences(config, shape)
     if problems:
         raise ConfigError(problems)

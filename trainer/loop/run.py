@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from trainer.combiners import registry as combiners
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, described
 from trainer.data.corpus import Corpus, Split, prepare
 from trainer.loop.build import build_model
 from trainer.loop.checkpoint import TrialState
@@ -89,7 +89,7 @@ class Run:
         about = describe_run(self.device)
         if package := samplers.package(self.config.sampler):
             about["versions"] = {**about["versions"], package[0]: package[1]}
-        return {"config": self.config.to_dict(), "rows": rows, **about}
+        return {**described(self.config), "rows": rows, **about}
 
     def plan(self, number: int) -> list[Phase]:
         """The phases of an epoch, which depend only on config, data sizes and seed."""

@@ -206,10 +206,10 @@ class Stepper:
 
         # Forward and backward.
         parameters.begin_step(rows, layout.tasks, packed.words, accumulates=self.smart.acts)
-        outputs = self.model.outputs(layout.tasks, packed)  # (n_i, classes) or (n_i,) each
+        outputs = self.model.outputs(layout.tasks, packed)
         losses = []
-        for number, (name, output) in enumerate(zip(layout.tasks, outputs, strict=True)):
-            loss = task_loss(self.tasks[name], output, inputs.labels[number])  # ()
+        for number, (name, task) in enumerate(zip(layout.tasks, outputs, strict=True)):
+            loss = task_loss(self.tasks[name], task.output, inputs.labels[number])  # ()
             if self.smart.acts:
                 loss = loss + self.smart.penalty(self.tasks[name], inputs.single[number])
             losses.append(loss * layout.loss_scale)
@@ -230,7 +230,7 @@ class Stepper:
             optimizer.step()
         parameters.end_step(packed.words)
         self.clock.end("optimizer")
-        detached = [output.detach() for output in outputs]
+        detached = [task.output.detach() for task in outputs]
         return Outputs([loss.detach() for loss in losses], detached, gramian)
 
     def _weights(

@@ -32,7 +32,7 @@ def sentence_vectors(
         poolings: a name of `POOLINGS` for each part of `packed`.
         shift: (T, W), added to the embeddings.
     """
-    if not any(POOLINGS[name].every_token for name in poolings):
+    if all(map(uses_pooler, poolings)):
         return encoder(packed, shift)
     states = encoder.states(packed, shift)  # (T, W)
     # Every pooling computes all sentences.  A part that does not use it sends it no gradient.
@@ -41,6 +41,11 @@ def sentence_vectors(
         for name in dict.fromkeys(poolings)
     }
     return torch.cat([vectors[name][part] for part, name in enumerate(poolings)])
+
+
+def uses_pooler(pooling: str) -> bool:
+    """Whether the vectors of a pooling go through BERT's pooler."""
+    return not POOLINGS[pooling].every_token
 
 
 def cls(encoder: Encoder, states: Tensor, packed: Packed) -> Tensor:
@@ -60,7 +65,9 @@ def largest(encoder: Encoder, states: Tensor, packed: Packed) -> Tensor:
 
 def _reduced(states: Tensor, packed: Packed, how: str) -> Tensor:
     # `unsafe` leaves out a check of the bounds, for which a GPU would wait for the host.
-    reduced = torch.segment_reduce(states, how, offsets=packed.bounds, axis=0, unsafe=True)  # (m, W)
+    reduced = torch.segment_reduce(
+        states, how, offsets=packed.bounds, axis=0, unsafe=True
+    )  # (m, W)
     # The fillers of a span stand behind its sentences.
     real = [reduced[s.start + k : s.end + k] for k, s in enumerate(packed.sentence_spans)]
     return torch.cat(real)

@@ -9,7 +9,7 @@ from orchestrator.scheduling.confirm_queue import ConfirmQueue
 from orchestrator.scheduling.job_queue import Job
 from tests.support.ledgers import BASE
 from tests.support.searches import identify
-from trainer.config import TrainConfig
+from trainer.config import TrainConfig, described
 
 
 def jobs(ledger: Ledger, count: int) -> list[Job]:
@@ -36,7 +36,7 @@ def queue_of(folder: Path, looks: list[int], failures: int = 0) -> tuple[Confirm
 
 def end(queue: ConfirmQueue, job: Job) -> None:
     directory = queue.ledger.directory(job.trial_id)
-    directory.write_config({"config": job.config.to_dict(), **job.identity})
+    directory.write_config({**described(job.config), **job.identity})
     directory.write_end("complete", "", {})
     queue.ended(job.trial_id)
 

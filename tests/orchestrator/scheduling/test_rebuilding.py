@@ -24,6 +24,7 @@ from tests.support.searches import (
     states,
     train,
 )
+from trainer.config import described
 from trainer.storage.trial_directory import TrialDirectory
 
 ONE_SEED = {"seeds": [1]}
@@ -152,9 +153,7 @@ def test_trials_without_a_suggestion_or_with_an_older_one_are_found_by_their_id(
     shapes: list[Any] = [None, 7, {"number": 2}, {"key": "p3", "params": 1, "notes": {}}]
     for job, shape in zip(jobs, shapes, strict=True):
         directory = queue.ledger.directory(job.trial_id)
-        directory.write_config(
-            {"config": job.config.to_dict(), **job.identity, "suggestion": shape}
-        )
+        directory.write_config({**described(job.config), **job.identity, "suggestion": shape})
     again = open_queue(tmp_path, spec)
     assert again.done == 0 and again.next() is None
     assert states(again) == {"complete": 4} and again.done == 4
@@ -167,7 +166,7 @@ def test_two_configurations_under_one_key_are_kept_apart(tmp_path: Path) -> None
     other = finish(open_queue(tmp_path / "other", spec))[4]
     shown = {**other.identity, "suggestion": {**other.identity["suggestion"], "key": "p0"}}
     directory = Ledger(tmp_path, "s").directory(other.trial_id)
-    directory.write_config({"config": other.config.to_dict(), **shown})
+    directory.write_config({**described(other.config), **shown})
     finish(open_queue(tmp_path, spec))
     last = open_queue(tmp_path, spec)
     assert last.next() is None and states(last) == {"complete": 3}

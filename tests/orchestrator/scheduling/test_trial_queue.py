@@ -20,6 +20,7 @@ from tests.support.searches import (
     told,
     train,
 )
+from trainer.config import described
 from trainer.storage.trial_directory import TrialDirectory
 
 ONE_SEED = {"seeds": [1]}
@@ -202,7 +203,7 @@ def test_every_ended_trial_is_read_once(tmp_path: Path) -> None:
         queue.planned, queue.done, queue.started  # noqa: B018
         assert reads["directories"] == opened
         directory = TrialDirectory(queue.ledger.path(job.trial_id))
-        directory.write_config({"config": job.config.to_dict(), **job.identity})
+        directory.write_config({**described(job.config), **job.identity})
         directory.commit(epoch(1, 0.5, 0.1, False), {})
         directory.write_end("complete", "", {"dev_score": 0.5})
         queue.ended(job.trial_id)
