@@ -1,4 +1,4 @@
-"""What a head sees of the two sentence vectors u and v of a pair (Reimers & Gurevych 2019, table 6).
+"""What a head sees of a pair's two sentence vectors u, v (Reimers & Gurevych 2019, table 6).
 
 |u - v| says how far apart they are, number by number, and u v (Conneau et al. 2017) where they
 agree.  Neither depends on which sentence comes first.

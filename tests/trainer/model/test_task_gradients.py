@@ -24,6 +24,20 @@ CASES = {
     "siamese": {"pair": "siamese", "head": "cosine"},
     "batches of unlike sizes": {"sampler": "annealed", "draws_per_step": 6, "B": 480, **LAYERS},
     "two tasks in one row": {"surgery_groups": {"sst": "main", "sts": "main"}, **LAYERS},
+    "poolings": {"pooling": {"sst": "mean", "qqp": "max"}, **LAYERS},
+    "pooled without the pooler": {
+        "pooling": "mean", "pair": "siamese", "pair_features": "all", "head": "mlp",
+    },
+    "poolings in one row": {
+        "surgery_groups": {"sst": "main", "sts": "main"}, "pooling": {"sst": "mean"}, **LAYERS,
+    },
+    "poolings, batches of unlike sizes": {
+        "sampler": "annealed", "draws_per_step": 6, "B": 480, "pooling": {"qqp": "mean"},
+    },
+    "poolings, smart": {
+        "smart_weight": 1.0, "smart_epsilon": 0.3, "smart_noise": 0.1, "smart_step_size": 0.2,
+        "pooling": {"sts": "mean", "sst": "max"},
+    },
     "smart": {
         "smart_weight": 1.0, "smart_epsilon": 0.3, "smart_noise": 0.1, "smart_step_size": 0.2,
         "smart_steps": 2, **LAYERS,
@@ -42,7 +56,9 @@ class Joint:
 
     def __init__(self, cache: Path, **changes: object):
         options = {"sampler": "round_robin", "combiner": "pcgrad", **changes}
-        config = small_config(cache, dropout=0.0, attention_dropout=0.0, **options)
+        config = small_config(
+            cache, dropout=0.0, encoder_dropout=0.0, attention_dropout=0.0, **options
+        )
         self.run = Run(config)
         self.parameters = self.run.parameters
         phase = self.run.plan(2)[0]
@@ -61,7 +77,8 @@ class Joint:
 
     def losses(self) -> Tensor:
         torch.manual_seed(0)  # SMART's noise
-        outputs = self.run.model.outputs(self.layout.tasks, self.inputs.packed)
+        tasks = self.run.model.outputs(self.layout.tasks, self.inputs.packed)
+        outputs = [task.output for task in tasks]
         found = []
         for number, (name, output) in enumerate(zip(self.layout.tasks, outputs, strict=True)):
             loss = task_loss(self.run.tasks[name], output, self.inputs.labels[number])
