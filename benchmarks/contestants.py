@@ -99,7 +99,8 @@ def run_of(
     """
     options = {
         "encoder": str(encoder), "sampler": "round_robin", "combiner": "pcgrad",
-        "batch_size": batch_size, "dropout": DROPOUT, "precision": "fp32",
+        "batch_size": batch_size, "dropout": DROPOUT, "encoder_dropout": DROPOUT,
+        "precision": "fp32",
     } | ({"data": data} if data else {}) | changes  # fmt: skip
     config = TrainConfig.from_dict(options)
     return Run(config, None if data else random_corpus(config, VOCABULARY, share))

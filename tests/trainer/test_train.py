@@ -151,7 +151,9 @@ def reference_steps(reference: Reference, run: Run, number: int, combine: str) -
     ids=lambda c: "-".join(str(v) for v in c.values()),
 )
 def test_an_epoch_ends_with_the_weights_of_the_usual_loop(cache: Path, changes: dict) -> None:
-    config = small_config(cache, dropout=0.0, attention_dropout=0.0, weight_decay=0.1, **changes)
+    config = small_config(
+        cache, dropout=0.0, encoder_dropout=0.0, attention_dropout=0.0, weight_decay=0.1, **changes
+    )
     run = Run(config)
     torch.manual_seed(1)
     reference = Reference(run)

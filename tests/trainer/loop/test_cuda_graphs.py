@@ -170,7 +170,9 @@ def like_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_run(cache: Path, align: int, graph_cache: GraphCache, **changes: Any) -> Run:
-    run = Run(small_config(cache, dropout=0.0, attention_dropout=0.0, **changes))
+    run = Run(
+        small_config(cache, dropout=0.0, encoder_dropout=0.0, attention_dropout=0.0, **changes)
+    )
     run.stepper.align = align
     run.stepper.graph_cache = graph_cache
     run._order.manual_seed(5)

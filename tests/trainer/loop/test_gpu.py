@@ -24,7 +24,8 @@ def a_run(cache: Path, **changes: object) -> Run:
     return Run(
         small_config(
             cache, device="cuda", precision="bf16", sampler="round_robin",
-            **{"dropout": 0.0, "attention_dropout": 0.0, "batch_size": 4} | changes,
+            **{"dropout": 0.0, "encoder_dropout": 0.0, "attention_dropout": 0.0,
+               "batch_size": 4} | changes,
         )
     )  # fmt: skip
 
