@@ -15,12 +15,21 @@ from orchestrator.spec.json_schema import sweep_schema
 from tests.support.paths import ROOT
 from trainer.combiners.registry import COMBINERS, build
 from trainer.config import ConfigError, TrainConfig, fields_of
-from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES, frozen_set
+from trainer.config.choices import (
+    FROZEN_SETS,
+    HEADS,
+    LOSSES,
+    METRICS,
+    PAIR_FEATURES,
+    PAIR_MODES,
+    POOLINGS,
+    frozen_set,
+)
 from trainer.registry import CodeEntry, Entry, Registry
 from trainer.samplers.registry import SAMPLERS
 
 LISTS: list[Registry[Any]] = [
-    SAMPLERS, COMBINERS, PAIR_MODES, HEADS, LOSSES, METRICS, FROZEN_SETS,
+    SAMPLERS, COMBINERS, PAIR_MODES, POOLINGS, PAIR_FEATURES, HEADS, LOSSES, METRICS, FROZEN_SETS,
 ]  # fmt: skip
 ENTRIES = [(each.concept, entry) for each in LISTS for entry in each.values()]
 
@@ -42,7 +51,14 @@ def test_every_entry_can_be_used_and_says_what_it_does(entry: Entry) -> None:
 
 @pytest.mark.parametrize(
     ("key", "names"),
-    [("sampler", SAMPLERS), ("combiner", COMBINERS), ("pair", PAIR_MODES), ("head", HEADS)],
+    [
+        ("sampler", SAMPLERS),
+        ("combiner", COMBINERS),
+        ("pair", PAIR_MODES),
+        ("head", HEADS),
+        ("pooling", POOLINGS),
+        ("pair_features", PAIR_FEATURES),
+    ],
 )
 def test_schema_and_error_message_offer_the_whole_list(key: str, names: Registry[Any]) -> None:
     schema = sweep_schema()["$defs"]["Config"]["properties"][key]
