@@ -55,6 +55,18 @@ ROWS: dict[str, dict[str, Any]] = {
     "P1 siamese": {"pair": "siamese"},
     "P2 single": {"sampler": "single_task", "train_task": "sts", "shared_layer": True},
     "P2 PCGrad": {"shared_layer": True},
+    "P2 PCGrad, sts on Pearson's r": {
+        "shared_layer": True,
+        "task_declarations": {"sts": {"loss": "pearson"}},
+    },  # fmt: skip
+    "P2 and P3, accuracy of sts": {"task_declarations": {"sts": {"metric": "accuracy"}}},
+    "f1 and Spearman": {
+        "task_declarations": {
+            "sst": {"metric": "f1"},
+            "qqp": {"metric": "f1"},
+            "sts": {"metric": "spearman"},
+        },
+    },  # fmt: skip
     "P3 proportional": {
         "sampler": "proportional",
         "draws_per_step": 1,

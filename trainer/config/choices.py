@@ -229,15 +229,27 @@ LOSSES = Registry(
         integer_labels=False,
         summary="Squared error of one real output. Labels lie within `label_range`.",
     ),
+    LossEntry(
+        name="pearson",
+        path="trainer.model.losses:PearsonDistance",
+        integer_labels=False,
+        summary=(
+            "1 − Pearson's r of the batch, from one real output. Labels lie within `label_range`. "
+            "Predictions have no scale of their own, so only metrics of order and proportion fit."
+        ),
+        paper="P2",
+    ),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class MetricEntry(CodeEntry):
-    """A task's dev metric.  Its path leads to a class of trainer/loop/task_metrics.py."""
+    """A task's dev metric.  Its path leads to a `TaskMetric` (trainer/loop/task_metrics.py)."""
 
     #: Its name in the narrow column of a table.
     short: str
+    #: Whether labels and predictions must be classes.
+    needs_classes: bool = False
     #: Whether its range is -1 to 1.  It then enters `dev_score` as (value + 1) / 2.
     signed: bool = False
 
@@ -248,15 +260,39 @@ METRICS = Registry(
         name="accuracy",
         path="trainer.loop.task_metrics:Accuracy",
         short="acc",
-        summary="Share of examples whose prediction is their label.",
+        summary=(
+            "Share of examples whose prediction is their label. Real predictions and labels are "
+            "rounded to whole numbers first."
+        ),
+        paper="P0 section 5; rounded: P2, P3",
+    ),
+    MetricEntry(
+        name="f1",
+        path="trainer.loop.f1:F1",
+        short="F1",
+        needs_classes=True,
+        summary=(
+            "Harmonic mean of precision and recall: of class 1 if there are two classes, otherwise "
+            "the mean over classes (scikit-learn's `macro`)."
+        ),
     ),
     MetricEntry(
         name="pearson",
-        path="trainer.loop.task_metrics:PearsonCorrelation",
+        path="trainer.loop.correlations:PearsonCorrelation",
         short="r",
         signed=True,
         summary="Pearson's correlation r; enters `dev_score` as (r + 1) / 2.",
         paper="P0 section 5",
+    ),
+    MetricEntry(
+        name="spearman",
+        path="trainer.loop.correlations:SpearmanCorrelation",
+        short="rho",
+        signed=True,
+        summary=(
+            "Spearman's rank correlation ρ; equal values share their mean rank; enters `dev_score` "
+            "as (ρ + 1) / 2."
+        ),
     ),
 )
 

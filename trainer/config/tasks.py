@@ -76,6 +76,11 @@ class Task:
             return self.label_range
         return 0.0, float(self.classes - 1 if LOSSES[self.loss].output_per_class else 1)
 
+    @property
+    def label_classes(self) -> int:
+        """How many classes the labels have; 0 if they are real numbers."""
+        return int(self.label_bounds[1]) + 1 if self.integer_labels else 0
+
 
 _SENTENCE, _PAIR = ("sentence",), ("sentence1", "sentence2")
 
@@ -142,6 +147,10 @@ def _declare(name: str, entry: Any, base: Task | None) -> Task:
     for key, choices in (("loss", LOSSES), ("metric", METRICS)):
         if merged[key] not in choices:
             raise TaskError(f"{name}.{key}", f"unknown value {merged[key]!r}", ", ".join(choices))
+    if METRICS[merged["metric"]].needs_classes and not LOSSES[merged["loss"]].integer_labels:
+        message = f"{merged['metric']} needs classes, and the labels of {merged['loss']} are real"
+        allowed_metrics = [metric.name for metric in METRICS.values() if not metric.needs_classes]
+        raise TaskError(f"{name}.metric", message, ", ".join(allowed_metrics))
     if not isinstance(merged.get("classes", 2), int) or merged.get("classes", 2) < 2:
         raise TaskError(f"{name}.classes", "needs at least 2 classes")
     bounds = merged.get("label_range", (0.0, 1.0))

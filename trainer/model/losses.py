@@ -17,6 +17,10 @@ from torch import Tensor
 from trainer.config.choices import LOSSES
 from trainer.config.tasks import Task
 
+#: A product of two variances below this counts as this, so that constant predictions have a finite
+#: gradient.
+_LEAST = 1e-8
+
 
 class Loss(Protocol):
     """What the trainer needs of a loss."""
@@ -88,6 +92,15 @@ class SquaredError:
 
     def confidence(self, scores: np.ndarray) -> np.ndarray:
         return scores
+
+
+class PearsonDistance(SquaredError):
+    """1 - Pearson's r of the batch (P2).  A batch of one example, or of equal ones, has r = 0."""
+
+    def value(self, output: Tensor, labels: Tensor) -> Tensor:
+        x, y = output - output.mean(), labels - labels.mean()  # (n,), (n,)
+        variances = x.square().mean() * y.square().mean()
+        return 1 - (x * y).mean() / variances.clamp(min=_LEAST).sqrt()
 
 
 def loss_of(task: Task) -> Loss:

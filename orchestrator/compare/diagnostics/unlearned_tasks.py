@@ -29,8 +29,8 @@ def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
 
     We look at each method's configuration that was chosen most often, and at the tasks that it
     trained. A task is not learned if the mean over seeds is within one standard error of a guess
-    (the most frequent class; no correlation). It is unlearned if every seed ends below its first
-    epoch, and their mean clearly so.
+    (`TaskMetric.guess`: the most frequent class; no correlation). It is unlearned if every seed
+    ends below its first epoch, and their mean clearly so.
     """
     guessed: dict[str, list[str]] = {}
     fallen: dict[str, list[str]] = {}
@@ -47,7 +47,7 @@ def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
             metric = task_metrics.metric_of(task)
             guesses[task.name] = guess = metric.guess(labels)
             final = statistics.fmean(last_metric(trial, task.name) for trial in trials)
-            guess_error = math.sqrt(metric.sampling_variance(guess, len(labels)))
+            guess_error = math.sqrt(metric.asymptotic_variance(guess, labels) / len(labels))
             if final <= guess + guess_error:
                 guessed.setdefault(task.name, []).append(f"{fit.method.name} {final:.3f}")
                 continue
@@ -58,7 +58,7 @@ def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
             )
             before, after = statistics.fmean(first), statistics.fmean(last)
             size = _dev_size(trials[0], task.name) or len(labels)
-            error = math.sqrt(metric.sampling_variance(before, size))
+            error = math.sqrt(metric.asymptotic_variance(before, labels) / size)
             if before - after > _CLEAR * error and all(map(operator.lt, last, first)):
                 fall = f"{fit.method.name} {before:.3f} to {after:.3f}"
                 fallen.setdefault(task.name, []).append(fall)

@@ -235,9 +235,9 @@ class HonestScores:
         """
         trial = method.trials[0]
         variances = []
-        for task, size in zip(self.dev.tasks, self.dev.sizes, strict=True):
+        for task, labels in zip(self.dev.tasks, self.dev.labels, strict=True):
             value = last_metric(trial, task.name)
-            variances.append(metric_of(task).sampling_variance(value, size))
+            variances.append(metric_of(task).asymptotic_variance(value, labels) / len(labels))
         share = weights(self.metric, self.dev.tasks)
         return _FAR * math.sqrt(2 * float(np.square(share) @ variances))
 

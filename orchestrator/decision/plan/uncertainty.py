@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from orchestrator.compare.statistics.dev_predictions import PredictionsError
 from orchestrator.compare.statistics.scores import OVERALL
 from orchestrator.decision import contestants
@@ -21,6 +23,7 @@ from orchestrator.ledger.current import searched
 from orchestrator.ledger.evaluations import on_equal_examples
 from trainer.config.choices import METRICS
 from trainer.config.tasks import Task
+from trainer.loop.task_metrics import metric_of
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -139,11 +142,14 @@ def weights(config: TrainConfig, metric: str) -> list[tuple[Task, float]]:
 
 
 def _variance_of_metric(task: Task) -> float:
-    """The variance of a typical metric over dev examples, times their number."""
+    """The variance of a typical metric over dev examples, times their number.
+
+    Classes are taken to be equally frequent.
+    """
+    typical = _MANY_CLASSES if task.outputs > 2 else _FEW_CLASSES
     if METRICS[task.metric].signed:  # a correlation
-        return (1 - _CORRELATION**2) ** 2
-    accuracy = _MANY_CLASSES if task.classes > 2 and task.outputs > 1 else _FEW_CLASSES
-    return accuracy * (1 - accuracy)
+        typical = _CORRELATION
+    return metric_of(task).asymptotic_variance(typical, np.arange(task.label_classes))
 
 
 def _sizes(trial: TrialRecord) -> dict[str, int]:
