@@ -149,8 +149,14 @@ class TrainConfig:
     #: Predict the whole test sets after the last epoch.
     predict_test: bool = field(default=True, metadata={"runtime": True})
 
-    #: After the last epoch, score the model on the whole dev sets (`all`), or only on those of the
-    #: epochs (`dev`), which `data.dev_limit` may make smaller.
+    #: Checkpoints that a trial keeps: the newest two to resume from (`last`), at its end only the
+    #: weights of its best epoch (`best`), or the newest two and those weights (`both`).
+    keep: str = field(default="both", metadata=one_of("best", "last", "both") | {"runtime": True})
+    #: The epoch that counts: the `last`, or the `best` on the dev sets of the epochs.  Scores, test
+    #: predictions and the model are those of this epoch.
+    score: str = field(default="last", metadata=one_of("last", "best") | {"runtime": True})
+    #: At the end, score the epoch that counts on the whole dev sets (`all`), or only on those of
+    #: the epochs (`dev`), which `data.dev_limit` may make smaller.
     evaluate_at_end: str = field(default="dev", metadata=one_of("dev", "all") | {"runtime": True})
 
     seed: int = field(default=0, metadata=in_range(0, 2**31))
