@@ -22,6 +22,7 @@ from trainer.config.choices import (
     PAIR_FEATURES,
     PAIR_MODES,
     POOLINGS,
+    SCHEDULES,
 )
 from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS
@@ -37,6 +38,7 @@ LISTS: dict[str, Registry[Any]] = {
     "losses": LOSSES,
     "metrics": METRICS,
     "frozen sets": FROZEN_SETS,
+    "schedules": SCHEDULES,
 }
 _BLOCK = re.compile(
     r"(?P<opening><!-- generated: methods tables \| (?P<list>[\w ]+) -->\n).*?(?=<!-- end -->)",

@@ -23,6 +23,7 @@ from trainer.config.choices import (
     PAIR_FEATURES,
     PAIR_MODES,
     POOLINGS,
+    SCHEDULES,
     frozen_set,
 )
 from trainer.registry import CodeEntry, Entry, Registry
@@ -30,6 +31,7 @@ from trainer.samplers.registry import SAMPLERS
 
 LISTS: list[Registry[Any]] = [
     SAMPLERS, COMBINERS, PAIR_MODES, POOLINGS, PAIR_FEATURES, HEADS, LOSSES, METRICS, FROZEN_SETS,
+    SCHEDULES,
 ]  # fmt: skip
 ENTRIES = [(each.concept, entry) for each in LISTS for entry in each.values()]
 
@@ -58,6 +60,7 @@ def test_every_entry_can_be_used_and_says_what_it_does(entry: Entry) -> None:
         ("head", HEADS),
         ("pooling", POOLINGS),
         ("pair_features", PAIR_FEATURES),
+        ("schedule", SCHEDULES),
     ],
 )
 def test_schema_and_error_message_offer_the_whole_list(key: str, names: Registry[Any]) -> None:

@@ -24,7 +24,7 @@ from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.step import Stepper, groups_of
 from trainer.model.freezing import frozen_segments
-from trainer.samplers import Epoch, Phase, Step, split_steps
+from trainer.samplers import Epoch, Phase, Step, accumulate, split_steps
 from trainer.samplers import registry as samplers
 from trainer.samplers.epoch_phases import phases_of
 from trainer.storage.provenance import describe_run
@@ -114,7 +114,9 @@ class Run:
             pretrain_epochs=config.pretrain_epochs,
             optimizer_per_task=config.optimizer_state == "per_task",
         )
-        phases = phases_of(config.sampler, epoch)
+        phases = [
+            accumulate(phase, config.accumulate) for phase in phases_of(config.sampler, epoch)
+        ]
         return [split_steps(phase) for phase in phases] if self.combiner.splits_steps else phases
 
     def _planned_updates(self, epochs: int) -> Counter[str]:
