@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from trainer.combiners.registry import COMBINERS
-from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES, SCHEDULES
+from trainer.config.choices import (
+    FROZEN_SETS,
+    HEADS,
+    LOSSES,
+    METRICS,
+    PAIR_FEATURES,
+    PAIR_MODES,
+    POOLINGS,
+    SCHEDULES,
+)
 from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS
 
@@ -23,6 +32,8 @@ LISTS: dict[str, Registry[Any]] = {
     "samplers": SAMPLERS,
     "combiners": COMBINERS,
     "pair modes": PAIR_MODES,
+    "poolings": POOLINGS,
+    "pair features": PAIR_FEATURES,
     "heads": HEADS,
     "losses": LOSSES,
     "metrics": METRICS,

@@ -7,6 +7,7 @@ from typing import Any
 
 from trainer.config.choices import (
     DEFAULT_HEAD,
+    DEFAULT_PAIR_FEATURES,
     DEFAULT_PAIR_MODE,
     FROZEN_SETS,
     HEADS,
@@ -90,6 +91,7 @@ def _check_methods(
     for name in names:
         if name in declared:
             _check_head(values, declared[name], problems)
+            _check_pair_features(values, declared[name], problems)
 
 
 def _check_sampler(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
@@ -143,6 +145,26 @@ def _check_head(values: dict[str, Any], task: Task, problems: list[Problem]) -> 
     elif needed > 1 and isinstance(head, dict):
         message = f"{name} compares two sentences, and {task.name} has one"
         problems.append(Problem("head", message))
+
+
+def _check_pair_features(values: dict[str, Any], task: Task, problems: list[Problem]) -> None:
+    """Pair features need two sentence vectors, and a head that takes any number of them."""
+    features = values.get("pair_features", DEFAULT_PAIR_FEATURES)
+    name = _for_task(features, task.name, DEFAULT_PAIR_FEATURES)
+    if name == DEFAULT_PAIR_FEATURES:
+        return
+    head = _for_task(values.get("head", DEFAULT_HEAD), task.name, DEFAULT_HEAD)
+    pair = _for_task(values.get("pair", DEFAULT_PAIR_MODE), task.name, DEFAULT_PAIR_MODE)
+    if task.is_pair and PAIR_MODES[pair].vectors != 2:
+        modes = " or ".join(mode.name for mode in PAIR_MODES.values() if mode.vectors == 2)
+        message = f"{name} compares two sentence vectors of {task.name}"
+        problems.append(Problem("pair_features", message, f"pair: {modes} for {task.name}"))
+    elif task.is_pair and HEADS[head].needs_vectors:
+        message = f"head {head} of {task.name} takes both vectors as they are"
+        problems.append(Problem("pair_features", message, DEFAULT_PAIR_FEATURES))
+    elif not task.is_pair and isinstance(features, dict):
+        message = f"{name} compares two sentences, and {task.name} has one"
+        problems.append(Problem("pair_features", message))
 
 
 def _for_task(value: Any, task: str, default: str) -> Any:
