@@ -88,6 +88,7 @@ def test_a_row_of_several_trials_joins_their_tasks_and_adds_up_their_minutes(
     assert pair.ours["dev_mean"].mean == pytest.approx(((0.6 + 0.2) / 2 + (0.7 + 0.3) / 2) / 2)
     assert pair.ours["sst"].mean == pytest.approx(0.6)  # of its three seeds
     assert pair.ours["minutes_per_epoch"].mean == pytest.approx(5.0)
+    assert pair.ran is not None and pair.ran.batch_size == 8
     (tmp_path / "less").mkdir()
     trial(tmp_path / "less", 0.5, 1, ALONE["sst"])
     (pair,) = pairs_of(sweep(tmp_path / "less", rows))
