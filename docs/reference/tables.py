@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from trainer.combiners.registry import COMBINERS
-from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES
+from trainer.config.choices import (
+    CLASS_WEIGHTS,
+    FROZEN_SETS,
+    HEADS,
+    LOSSES,
+    METRICS,
+    PAIR_LOSSES,
+    PAIR_MODES,
+)
 from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS
 
@@ -25,6 +33,8 @@ LISTS: dict[str, Registry[Any]] = {
     "pair modes": PAIR_MODES,
     "heads": HEADS,
     "losses": LOSSES,
+    "class weights": CLASS_WEIGHTS,
+    "pair losses": PAIR_LOSSES,
     "metrics": METRICS,
     "frozen sets": FROZEN_SETS,
 }

@@ -15,12 +15,22 @@ from orchestrator.spec.json_schema import sweep_schema
 from tests.support.paths import ROOT
 from trainer.combiners.registry import COMBINERS, build
 from trainer.config import ConfigError, TrainConfig, fields_of
-from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES, frozen_set
+from trainer.config.choices import (
+    CLASS_WEIGHTS,
+    FROZEN_SETS,
+    HEADS,
+    LOSSES,
+    METRICS,
+    PAIR_LOSSES,
+    PAIR_MODES,
+    frozen_set,
+)
 from trainer.registry import CodeEntry, Entry, Registry
 from trainer.samplers.registry import SAMPLERS
 
 LISTS: list[Registry[Any]] = [
-    SAMPLERS, COMBINERS, PAIR_MODES, HEADS, LOSSES, METRICS, FROZEN_SETS,
+    SAMPLERS, COMBINERS, PAIR_MODES, HEADS, LOSSES, PAIR_LOSSES, CLASS_WEIGHTS, METRICS,
+    FROZEN_SETS,
 ]  # fmt: skip
 ENTRIES = [(each.concept, entry) for each in LISTS for entry in each.values()]
 
@@ -42,7 +52,14 @@ def test_every_entry_can_be_used_and_says_what_it_does(entry: Entry) -> None:
 
 @pytest.mark.parametrize(
     ("key", "names"),
-    [("sampler", SAMPLERS), ("combiner", COMBINERS), ("pair", PAIR_MODES), ("head", HEADS)],
+    [
+        ("sampler", SAMPLERS),
+        ("combiner", COMBINERS),
+        ("pair", PAIR_MODES),
+        ("head", HEADS),
+        ("pair_loss", PAIR_LOSSES),
+        ("class_weights", CLASS_WEIGHTS),
+    ],
 )
 def test_schema_and_error_message_offer_the_whole_list(key: str, names: Registry[Any]) -> None:
     schema = sweep_schema()["$defs"]["Config"]["properties"][key]

@@ -18,10 +18,10 @@ from trainer.data.corpus import Corpus
 from trainer.loop.clock import StepClock
 from trainer.loop.cuda_graphs import GraphCache
 from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.objective import Objective
 from trainer.loop.smart import Smart
 from trainer.model.attention import uses_varlen
 from trainer.model.heads import MultitaskModel
-from trainer.model.losses import task_loss
 from trainer.model.packing import Packed, alignment, pack, send
 from trainer.samplers import Phase, Step
 
@@ -106,6 +106,10 @@ class Stepper:
         self.config, self.corpus, self.model, self.parameters = config, corpus, model, parameters
         self.tasks = {task.name: task for task in config.task_list}
         self.combiner, self.clock, self.device = combiner, clock, clock.device
+        self.objectives = {
+            name: Objective(config, task, corpus.splits[name]["train"].labels, self.device)
+            for name, task in self.tasks.items()
+        }
         self.smart = Smart(config, model, parameters.step_gradients)
         self.align = alignment(self.device, model.encoder.dtype)
         self._group_of = groups_of(config, combiner)
@@ -209,10 +213,11 @@ class Stepper:
         outputs = self.model.outputs(layout.tasks, packed)
         losses = []
         for number, (name, task) in enumerate(zip(layout.tasks, outputs, strict=True)):
-            loss = task_loss(self.tasks[name], task.output, inputs.labels[number])  # ()
+            objective = self.objectives[name]
+            loss = objective(task, inputs.labels[number])  # ()
             if self.smart.acts:
                 loss = loss + self.smart.penalty(self.tasks[name], inputs.single[number])
-            losses.append(loss * layout.loss_scale)
+            losses.append(loss * (layout.loss_scale * objective.weight))
         weighted = [loss * weight for loss, weight in zip(losses, layout.weights, strict=True)]
         torch.stack(weighted).sum().backward()  # every task's gradients into its row of J
         self.clock.end("forward_backward")
