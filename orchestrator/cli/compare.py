@@ -106,11 +106,13 @@ def print_published(
 ) -> None:
     """A paper's figures beside ours."""
     from orchestrator.compare.output.formats import rich_table
-    from orchestrator.compare.published import published_table, side_by_side
+    from orchestrator.compare.output.published_table import published_notes, published_table
+    from orchestrator.compare.published import side_by_side
 
-    rows, source = side_by_side(ledger, trials, comparison)
+    pairs, source = side_by_side(ledger, trials, comparison)
     if as_json:
-        print_json({"source": source, "rows": rows})
+        print_json({"source": source, "rows": [pair.to_dict() for pair in pairs]})
         return
-    print(f"{source} beside our means over seeds")
-    console().print(rich_table(published_table(rows)))
+    print(f"{source}; below each row ours, means ± standard deviations over seeds")
+    console().print(rich_table(published_table(pairs)))
+    print("\n".join(published_notes(pairs)), flush=True)

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.errors import UserError
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
 from orchestrator.ledger.labels import labels
+from orchestrator.spec.published import by_position
 from orchestrator.spec.yaml_lines import YamlError, read
 from trainer.config.formats import FIRST_FORMAT
 from trainer.metrics import FIRST_CLOCK, clock_of
@@ -58,8 +59,8 @@ def resolved_spec(ledger: Ledger) -> dict[str, Any]:
         return {}
     if not isinstance(value, dict):
         return {}
-    plain: dict[str, Any] = json_value(value)
-    return {"format": FIRST_FORMAT, **plain}
+    plain: dict[str, Any] = {"format": FIRST_FORMAT, **json_value(value)}
+    return by_position(plain) if plain["format"] == FIRST_FORMAT else plain
 
 
 def data_folders(ledger: Ledger, root: str | None = None) -> dict[str, str]:

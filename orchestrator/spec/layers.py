@@ -18,6 +18,8 @@ class Draft:
     value: dict[str, Any] = field(default_factory=dict)
     places: dict[Path, tuple[str, int | None]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    #: The top-level keys that a profile or `--set` changes.
+    changed: set[str] = field(default_factory=set)
 
     def report(self, path: Path, message: str, allowed: str = "") -> None:
         """Add a mistake at the line of `path`, or of the nearest path above it."""
@@ -94,6 +96,7 @@ def _apply_profile(draft: Draft, profiles: Mapping[str, Any], name: str) -> None
         draft.value["name"] += f"-{name}"
     if "profiles" in layer:
         draft.report((*source, "profiles"), "a profile cannot have profiles")
+    draft.changed |= {str(key) for key in layer}
     _merge(draft, draft.value, layer, (), source)
 
 
@@ -135,6 +138,7 @@ def _apply_override(draft: Draft, override: str) -> None:
         return
     path: Path = ()
     node, rest = draft.value, key.split(".")
+    draft.changed.add(rest[0])
     while True:
         part, rest = _next_part(node, rest)
         path = (*path, part)

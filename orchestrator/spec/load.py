@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from orchestrator.spec.layers import read_layers
 from orchestrator.spec.models import SweepSpec
+from orchestrator.spec.published_checks import check_rows_are_trained
 from orchestrator.spec.structure import report_pydantic
 from orchestrator.spec.validation import check_draft
 from trainer.config import ConfigError, Problem
@@ -37,9 +38,12 @@ def load_spec(path: str, profile: str | None = None, overrides: Iterable[str] = 
     except ValidationError as error:
         report_pydantic(draft, error)
     check_draft(draft, spec)
+    if spec is not None and not draft.problems:
+        spec = _expand(spec)
+        check_rows_are_trained(draft, spec)
     if spec is None or draft.problems:
         raise ConfigError(sorted(draft.problems, key=lambda p: (p.file != path, p.line or 0)))
-    return _expand(spec)
+    return spec
 
 
 def _expand(spec: SweepSpec) -> SweepSpec:

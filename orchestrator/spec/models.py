@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from orchestrator.spec.decide import DecideSpec, ResolvedDecision
 from orchestrator.spec.dimension import Dimension, Model, with_kind
+from orchestrator.spec.published import PublishedSpec
 from orchestrator.spec.tracking import TrackingSpec
 from trainer.config import FORMAT, DataConfig, TrainConfig, fields_of, translate
 from trainer.config.formats import FIRST_FORMAT
@@ -121,25 +122,6 @@ class ResolvedSpec(Model):
     precision: Literal["fp32", "bf16"] | None = None
     #: The configurations and seeds that confirm, fixed when the search was over.
     decision: ResolvedDecision | None = None
-
-
-class PublishedRow(Model):
-    """A paper's numbers for the entry of `enqueue` at the same position."""
-
-    method: str
-    sst: float | None = None
-    qqp: float | None = None
-    sts: float | None = None
-    dev_score: float | None = None
-    dev_mean: float | None = None
-    minutes_per_epoch: float | None = None
-
-
-class PublishedSpec(Model):
-    """Published numbers to compare with; rows after the last entry stand alone."""
-
-    source: str
-    rows: list[PublishedRow]
 
 
 class SweepSpec(Model):

@@ -85,6 +85,8 @@ def _fields_at(path: Path) -> set[str]:
         return set(SweepSpec.model_fields) | {"profiles"}
     model: Any = SweepSpec
     for part in path:
+        if isinstance(part, int):  # an item of a list, whose type is the model already
+            continue
         field = getattr(model, "model_fields", {}).get(str(part))
         annotation = field.annotation if field is not None else None
         options = (annotation, *typing.get_args(annotation))  # of `DecideSpec | None`

@@ -10,6 +10,7 @@ from orchestrator.spec.decide_checks import check_decide
 from orchestrator.spec.dimension import Dimension, with_kind
 from orchestrator.spec.layers import Draft
 from orchestrator.spec.models import SweepSpec, nest, searchable
+from orchestrator.spec.published_checks import check_published
 from orchestrator.spec.yaml_lines import Path
 from trainer import config as trainer_config
 from trainer.config import Problem, did_you_mean
@@ -50,6 +51,7 @@ def check_draft(draft: Draft, spec: SweepSpec | None) -> None:
     if spec is not None:
         _check_search(draft, spec)
         check_decide(draft, spec)
+        check_published(draft, spec)
 
 
 def _dimension(key: str, raw: Any) -> Dimension | None:

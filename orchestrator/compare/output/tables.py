@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from orchestrator.compare.results import MethodComparison
 
 #: Columns of words, besides every table's first column.
-_WORDS = ("verdict", "mostly", "configuration", "task", "status", "reason", "value", "id")
+_WORDS = (
+    "verdict", "mostly", "configuration", "task", "status", "reason", "value", "id", "ran",
+)  # fmt: skip
 #: A configuration that is on the frontier in a smaller share of draws is not shown.
 _SELDOM = 0.05
 _POINTS = 20

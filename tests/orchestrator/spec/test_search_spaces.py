@@ -50,11 +50,13 @@ def test_the_embedded_profile_trains_every_row(file: Path, tmp_path: Path, cache
     assert len(rows) == len(spec.published.rows)
     scores = {t.identity["config_id"]: t.summary["dev_score"] for t in trials}
     configs = {t.identity["config_id"]: t.train_config for t in trials}
-    for index, row in enumerate(rows):
-        if index >= len(spec.enqueue):
-            assert set(row["ours"].values()) == {None}
+    for published, row in zip(spec.published.rows, rows, strict=True):
+        assert row["method"] == published.method and not row["absent"], row
+        assert row["ran"]["train"] and row["seeds"] == [1]
+        assert row["published"].keys() <= row["ours"].keys()
+        if published.config is None:
             continue
-        wanted = spec.config_for(spec.enqueue[index], spec.search.seeds[0]).canonical()
+        wanted = spec.config_for(published.config, 1).canonical()
         (mine,) = [key for key, config in configs.items() if config.canonical() == wanted]
         assert row["ours"]["dev_score"] == pytest.approx(scores[mine]), row["method"]
 
