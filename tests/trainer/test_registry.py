@@ -134,7 +134,9 @@ def test_every_key_of_a_config_is_read_outside_the_config() -> None:
     for key, field in fields_of().items():
         if key == "task_declarations":
             continue
-        reads = re.search(rf"\bconfig\.{field.name}\b|\.{field.name.rstrip('_')}_of\(", code)
+        name = field.name.rstrip("_")
+        ways = rf"\bconfig\.{field.name}\b|\.{name}_of\(|for_task\(\"{name}\""
+        reads = re.search(ways, code)
         assert reads, f"nothing outside trainer/config reads {key}"
 
 

@@ -36,8 +36,9 @@ def multiple_negatives(vectors: Tensor, positive: Tensor) -> Tensor:
     """Multiple negatives ranking loss (Henderson et al. 2017, section 4.4), ().
 
     The first sentence of a positive pair has to find its own second sentence among those of the
-    whole batch: cross-entropy of 20 times the cosines, averaged over the positive pairs.  The second
-    sentences of all other pairs, positive or not, are its negatives.  0 without a positive pair.
+    whole batch: cross-entropy of 20 times the cosines, averaged over the positive pairs.  The
+    second sentences of all other pairs, positive or not, are its negatives.  0 without a positive
+    pair.
 
     Args:
         vectors: (n, 2, W).

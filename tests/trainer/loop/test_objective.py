@@ -167,7 +167,7 @@ SIAMESE = {"pair": "siamese"}
     ("keys", "message"),
     [
         ({"pair_loss": "cosine_embedding"},
-         "pair_loss: cosine_embedding compares two sentence vectors of qqp; allowed: pair: siamese"),
+         "pair_loss: cosine_embedding compares two sentence vectors of qqp; allowed: pair: siam"),
         ({**SIAMESE, "pair_loss": {"sst": "cosine_embedding"}},
          "pair_loss.sst: sst has no pairs of sentences; allowed: qqp, sts"),
         ({**SIAMESE, "pair_loss": "cosine_embedding", "tasks": ["sst"]},
