@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from trainer.config import TrainConfig, described
-from trainer.metrics import CLOCK, summarise
+from trainer.metrics import CLOCK
+from trainer.storage.summary import summarise
 from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import EpochResult
 

@@ -6,7 +6,6 @@ neither the trial, nor the pretrained encoder, nor the data.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -23,7 +22,6 @@ from trainer.config import FORMAT, TrainConfig, stored_config
 from trainer.config.tasks import Task
 from trainer.data.corpus import fingerprint, split_of, tokenizer_of
 from trainer.loop.build import with_heads
-from trainer.loop.checkpoint import WEIGHTS
 from trainer.loop.device import DTYPES, choose_device, hardware_of
 from trainer.loop.evaluation import evaluate
 from trainer.loop.extra_evaluation import Trained
@@ -32,7 +30,8 @@ from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.heads import MultitaskModel
 from trainer.model.packing import alignment
 from trainer.model.pretrained import find_checkpoint
-from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoint_name
+from trainer.storage.summary import LAST, counted_epoch
+from trainer.storage.trial_directory import WEIGHTS, StoreError, TrialDirectory
 
 DESCRIPTION, TOKENIZER = "model.json", "tokenizer.json"
 logger = logging.getLogger("trainer")
@@ -72,8 +71,8 @@ class Description:
 
 
 @dataclass(frozen=True)
-class LastCheckpoint:
-    """The weights after a trial's last committed epoch."""
+class Checkpoint:
+    """The weights after the epoch of a trial that counts."""
 
     stored: dict[str, Any]
     epoch: int
@@ -86,17 +85,17 @@ class LastCheckpoint:
         return str(self.stored.get("precision", "fp32"))
 
 
-def last_checkpoint(trial: TrialDirectory) -> LastCheckpoint:
-    """Raises `StoreError` if the trial has no complete checkpoint."""
+def counted_checkpoint(trial: TrialDirectory) -> Checkpoint:
+    """The last epoch's weights, or the best epoch's if the trial has `score: best`.
+
+    Raises `StoreError` if they are not there or not complete.
+    """
     stored, records = trial.config(), trial.records()
     if stored is None or not records:
         raise StoreError(f"{trial.path}: no committed epoch")
-    name = checkpoint_name(records[-1]["epoch"], WEIGHTS)
-    weights = trial.checkpoint(records[-1]["epoch"], WEIGHTS)
-    sha256 = hashlib.sha256(weights).hexdigest()
-    if sha256 != (records[-1].get("files") or {}).get(name):
-        raise StoreError(f"{trial.path}: {name} does not match its sha256")
-    return LastCheckpoint(stored, records[-1]["epoch"], weights, sha256)
+    score = str((stored.get("config") or {}).get("score", LAST))
+    epoch = counted_epoch(records, score)
+    return Checkpoint(stored, epoch, *trial.weights(records[epoch - 1]))
 
 
 def check_vocabulary(trial: TrialDirectory, config: TrainConfig, recorded: str | None) -> None:
@@ -112,7 +111,7 @@ def check_vocabulary(trial: TrialDirectory, config: TrainConfig, recorded: str |
 
 
 def load_trained(trial: TrialDirectory, config: TrainConfig, device: torch.device) -> Trained:
-    """A trial's model as of its last committed epoch, computing in the precision of its training.
+    """A trial's model as of the epoch that counts, computing in the precision of its training.
 
     Args:
         config: the trial's, with the place where its data are now.
@@ -121,7 +120,7 @@ def load_trained(trial: TrialDirectory, config: TrainConfig, device: torch.devic
         StoreError: the trial has no complete checkpoint, or its data have changed.
         EncoderError, DataError: its encoder or its data cannot be found.
     """
-    kept = last_checkpoint(trial)
+    kept = counted_checkpoint(trial)
     check_vocabulary(trial, config, kept.stored.get("fingerprint"))
     encoder = Encoder(_shape_of(config, tokenizer_of(config)))
     encoder.dtype = DTYPES[kept.precision]
@@ -139,7 +138,7 @@ def _shape_of(config: TrainConfig, tokenizer: Tokenizer) -> EncoderShape:
 
 
 def export(trial: TrialDirectory, folder: Path) -> Description:
-    """Write a trial's model, as of its last committed epoch, into an empty folder.
+    """Write a trial's model, as of the epoch that counts, into an empty folder.
 
     The files are `weights.safetensors` (encoder and heads), `tokenizer.json`, and `model.json`
     (config and shape).
@@ -148,7 +147,7 @@ def export(trial: TrialDirectory, folder: Path) -> Description:
         StoreError: the trial has no complete checkpoint, or its data have changed.
         EncoderError, DataError: its tokenizer cannot be found.
     """
-    kept = last_checkpoint(trial)
+    kept = counted_checkpoint(trial)
     config = TrainConfig.from_dict(stored_config(kept.stored))
     tokenizer = tokenizer_of(config)
     check_vocabulary(trial, config, kept.stored.get("fingerprint"))

@@ -311,27 +311,3 @@ def _not_finite(value: Any, place: Place) -> Iterator[Place]:
     if isinstance(value, dict):
         for key, inner in value.items():
             yield from _not_finite(inner, (*place, str(key)))
-
-
-def summarise(records: Sequence[Record]) -> dict[str, Any]:
-    """The summary in end.json: the last epoch's scores, mean minutes per epoch, the best epoch.
-
-    Empty without a record.
-    """
-    if not records:
-        return {}
-    last = records[-1]
-    best = max(records, key=lambda record: record["dev_score"])
-    return {
-        "epochs": last["epoch"],
-        "dev_score": last["dev_score"],
-        "dev_mean": last["dev_mean"],
-        "tasks": {n: v["dev_metric"] for n, v in last["tasks"].items() if "dev_metric" in v},
-        "minutes_per_epoch": sum(r["minutes_per_epoch"] for r in records) / len(records),
-        "examples_per_epoch": sum(r["examples"] for r in records) / len(records),
-        "contended": None
-        if any(r["contended"] is None for r in records)
-        else any(r["contended"] for r in records),
-        "best_epoch": best["epoch"],
-        "best_dev_score": best["dev_score"],
-    }

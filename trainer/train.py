@@ -11,15 +11,18 @@ from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.config.choices import PRECISIONS
 from trainer.data.corpus import fingerprint, whole_dev
 from trainer.loop.build import check_methods
-from trainer.loop.checkpoint import WEIGHTS, restore, snapshot
+from trainer.loop.checkpoint import restore, snapshot
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.epoch_record import epoch_record
 from trainer.loop.evaluation import Predictions, predictions_file
 from trainer.loop.extra_evaluation import evaluate_trained
 from trainer.loop.run import Run
-from trainer.metrics import not_finite, summarise
+from trainer.metrics import not_finite
+from trainer.storage import kept_best
 from trainer.storage.evaluations import ALL, read_evaluation, write_evaluation
+from trainer.storage.summary import counted_epoch, summarise
 from trainer.storage.trial_directory import (
+    WEIGHTS,
     StoreError,
     TrialDirectory,
     checkpoint_name,
@@ -64,11 +67,13 @@ def train(
     """
     store = TrialDirectory(directory)
     trial = {"canonical": config.canonical(), "fingerprint": fingerprint(config)}
-    check_same_trial(store, trial)
+    check_same_trial(store, {**trial, "score": config.score})
     if store.end() is not None:
         return
     run = _start(config, store, trial, identity or {})
     records, notes = store.resume_point()
+    records, lost = kept_best.after_resume(store, records, config)
+    notes += lost
     if records:
         restore(store, len(records), run.state)
         run.optimizers.count_updates(len(records))
@@ -80,23 +85,31 @@ def train(
         except Diverged as error:
             store.write_end("failed", "diverged", {"epochs": number - 1, "detail": str(error)})
             raise
-        record = store.commit({**record, "notes": notes} if notes else record, files)
-        records.append(record)
+        record = {**record, "notes": notes} if notes else record
+        records.append(store.commit(record, files, kept_best.to_keep(records, config.keep)))
         notes = []
-        yield EpochResult(number, record)
+        yield EpochResult(number, records[-1])
+    _finish(run, store, records)
+    store.write_end("complete", "", summarise(records, config.score))
+    kept_best.tidy(store, records, config.keep)
+
+
+def _finish(run: Run, store: TrialDirectory, records: list[dict[str, Any]]) -> None:
+    """Write what a trial tells about the epoch that counts."""
+    epoch = counted_epoch(records, run.config.score)
+    if epoch != len(records):
+        run.become(store.weights(records[epoch - 1])[0])
     for name, content in run.final_files().items():
         store.write(name, content)
-    if config.evaluate_at_end == ALL and read_evaluation(store, ALL, records) is None:
-        _evaluate_all(run, store, records)
-    store.write_end("complete", "", summarise(records))
+    if run.config.evaluate_at_end == ALL and not _has_all(store, records, epoch):
+        trained = run.trained(epoch, records[epoch - 1]["files"][checkpoint_name(epoch, WEIGHTS)])
+        record, predictions = evaluate_trained(trained, whole_dev(run.config), {"dev": ALL})
+        write_evaluation(store, ALL, record, predictions)
 
 
-def _evaluate_all(run: Run, store: TrialDirectory, records: list[dict[str, Any]]) -> None:
-    """Score the last epoch on the whole dev sets, in a record of its own."""
-    epoch = len(records)
-    trained = run.trained(epoch, records[-1]["files"][checkpoint_name(epoch, WEIGHTS)])
-    record, predictions = evaluate_trained(trained, whole_dev(run.config), {"dev": ALL})
-    write_evaluation(store, ALL, record, predictions)
+def _has_all(store: TrialDirectory, records: list[dict[str, Any]], epoch: int) -> bool:
+    evaluation = read_evaluation(store, ALL, records)
+    return evaluation is not None and evaluation["epoch"] == epoch
 
 
 def train_epoch(run: Run, number: int) -> tuple[dict[str, Any], dict[str, bytes]]:
@@ -168,10 +181,14 @@ def check_same_trial(store: TrialDirectory, trial: dict[str, Any]) -> None:
         return
     # Read through today's config: a key that came later has its default there, on both sides.
     try:
-        canonical = TrainConfig.from_dict(stored_config(present)).canonical()
+        config = TrainConfig.from_dict(stored_config(present))
     except ConfigError:
-        canonical = None
-    recorded = {**present, "canonical": canonical}
+        config = None
+    recorded = {
+        **present,
+        "canonical": config.canonical() if config else None,
+        "score": config.score if config else None,
+    }
     for key, value in trial.items():
         if recorded.get(key) != value:
             raise StoreError(

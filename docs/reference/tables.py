@@ -22,6 +22,7 @@ from trainer.config.choices import (
     METRICS,
     PAIR_LOSSES,
     PAIR_MODES,
+    SCHEDULES,
 )
 from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS
@@ -37,6 +38,7 @@ LISTS: dict[str, Registry[Any]] = {
     "pair losses": PAIR_LOSSES,
     "metrics": METRICS,
     "frozen sets": FROZEN_SETS,
+    "schedules": SCHEDULES,
 }
 _BLOCK = re.compile(
     r"(?P<opening><!-- generated: methods tables \| (?P<list>[\w ]+) -->\n).*?(?=<!-- end -->)",

@@ -14,9 +14,10 @@ from typing import Any
 
 from orchestrator.ledger.evaluations import evaluations_of
 from trainer.config import ConfigError, TrainConfig, stored_config
-from trainer.metrics import EPOCH, Kind, Must, is_number, summarise, value_of_trial
+from trainer.metrics import EPOCH, Kind, Must, is_number, value_of_trial
 from trainer.storage.folder import Folder
 from trainer.storage.open import open_folder
+from trainer.storage.summary import summarise
 from trainer.storage.trial_directory import TrialDirectory
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")

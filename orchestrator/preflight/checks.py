@@ -38,7 +38,7 @@ _RECORDED = ("resolved",)
 #: Where and on what a sweep runs, not what it trains.
 _WHERE = (
     "base.data.root", "base.data.cache", "base.device", "base.threads", "base.eval_batch_size",
-    "base.predict_test", "base.evaluate_at_end",
+    "base.predict_test", "base.evaluate_at_end", "base.keep",
 )  # fmt: skip
 #: May only grow: more configurations, more seeds, more entries at the end, more epochs.
 _GROWING = ("search.num_trials", "search.seeds", "enqueue", "base.epochs")

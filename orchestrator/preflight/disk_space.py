@@ -20,6 +20,7 @@ from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.pretrained import find_checkpoint
 from trainer.samplers import registry as samplers
 from trainer.storage.folder import in_words
+from trainer.storage.summary import BEST, LAST
 from trainer.storage.trial_directory import KEPT_CHECKPOINTS, MARGIN_BYTES
 
 _BYTES = 4  # per parameter; checkpoints are fp32 in any precision
@@ -32,7 +33,8 @@ def check_space(
     """A warning if the disk of `--out` is too small for the whole sweep; else empty.
 
     Raises `SweepError` if it is too small even for the trials that run at the same time: each holds
-    `KEPT_CHECKPOINTS`, and one more while it commits.  Does nothing for a remote store.
+    `KEPT_CHECKPOINTS`, one more while it commits, and the weights of its best epoch (`keep`).  Does
+    nothing for a remote store.
     """
     free = ledger.folder.free()
     if free is None:
@@ -42,24 +44,34 @@ def check_space(
     left = max(0, configurations(spec) * len(spec.search.seeds) - ended)
     # Checkpoints that are already on the disk, first of the trials that resume first.
     held = sorted((min(len(t.records), KEPT_CHECKPOINTS) for t in unfinished), reverse=True)
-    size = max(map(checkpoint_bytes, examples(spec)), default=0)
+    configs = list(examples(spec))
+    size = max(map(checkpoint_bytes, configs), default=0)
+    keep = configs[0].keep if configs else LAST
+    best = max(map(weights_bytes, configs), default=0) if keep != LAST else 0
     together = min(_together(spec, address), left)
     more = (KEPT_CHECKPOINTS + 1) * together - sum(held[:together])
-    needed = size * more + MARGIN_BYTES * (together > 0)
+    needed = size * more + best * together + MARGIN_BYTES * (together > 0)
     if free < needed:
         others = ", or --set resources.max_concurrent=1" if together > 1 else ""
         raise SweepError(
             f"--out {ledger.out.path}: out of disk space: the checkpoints of {together} trials "
-            f"({in_words(size)} each, {KEPT_CHECKPOINTS + 1} per trial) need {in_words(needed)}, "
+            f"({in_words(size)} each, {KEPT_CHECKPOINTS + 1} per trial{_and_best(best)}) need "
+            f"{in_words(needed)}, "
             f"{in_words(free)} are free; free some, choose another --out{others}"
         )
-    whole = size * (KEPT_CHECKPOINTS * left - sum(held))
+    stay = 0 if keep == BEST else KEPT_CHECKPOINTS
+    whole = size * max(0, stay * left - sum(held)) + best * left
     if free < whole:
+        newest = f"{stay} checkpoints of {in_words(size)} each" if stay else "no checkpoint"
         return (
-            f"disk: {left} trials leave {KEPT_CHECKPOINTS} checkpoints of {in_words(size)} each, "
-            f"{in_words(whole)} in all; {in_words(free)} are free in {ledger.out.path}"
+            f"disk: {left} trials leave {newest}{_and_best(best)}, {in_words(whole)} in all; "
+            f"{in_words(free)} are free in {ledger.out.path}"
         )
     return ""
+
+
+def _and_best(size: int) -> str:
+    return f", and the best epoch's weights of {in_words(size)}" if size else ""
 
 
 def checkpoint_bytes(config: TrainConfig) -> int:
@@ -71,7 +83,12 @@ def checkpoint_bytes(config: TrainConfig) -> int:
     apart = reads_it and config.optimizer_state == "per_task"
     states = len(config.tasks) if apart else 1
     copies = 1 + _MOMENTS * states + bool(config.bregman_weight)
-    return parameters(encoder_shape(config)) * copies * _BYTES
+    return weights_bytes(config) * copies
+
+
+def weights_bytes(config: TrainConfig) -> int:
+    """About the size of the weights in a checkpoint, all fp32; it counts the encoder only."""
+    return parameters(encoder_shape(config)) * _BYTES
 
 
 def encoder_shape(config: TrainConfig) -> EncoderShape:

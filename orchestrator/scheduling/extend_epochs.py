@@ -16,6 +16,7 @@ from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.current import fixed_epochs, searched
 from orchestrator.spec.models import SweepSpec
 from trainer.config import TrainConfig, described
+from trainer.storage.summary import BEST
 from trainer.storage.trial_directory import TrialDirectory, record_name
 
 
@@ -60,7 +61,7 @@ def extend(
         config = TrainConfig.from_dict({**trial.config, "epochs": epochs})
         identity = {**trial.identity, **identify(config)}
         longer = ledger.directory(identity["trial_id"])
-        reason = config.bound_to_epochs()
+        reason = config.bound_to_epochs() or _without_checkpoint(trial)
         records = [] if reason else trial.records
         if longer.end() is not None or (longer.config() and len(longer.records()) >= len(records)):
             continue
@@ -71,6 +72,12 @@ def extend(
         else:
             extended.resumed += 1
     return extended
+
+
+def _without_checkpoint(trial: TrialRecord) -> str:
+    """Why a trial has nothing to resume from; empty if it has."""
+    kept = trial.config["keep"] == BEST and trial.status == "complete"
+    return "keep: best kept only the weights of their best epochs" if kept else ""
 
 
 def _take_over(shorter: TrialDirectory, longer: TrialDirectory, records: list[Any]) -> None:

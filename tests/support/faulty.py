@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.support.ledgers import Result, epoch
 from trainer.config import TrainConfig, described
-from trainer.metrics import summarise
+from trainer.storage.summary import summarise
 from trainer.storage.trial_directory import TrialDirectory
 
 #: What goes wrong -> the seed of the trial that it happens to.

@@ -23,6 +23,7 @@ from trainer.config.choices import (
     METRICS,
     PAIR_LOSSES,
     PAIR_MODES,
+    SCHEDULES,
     frozen_set,
 )
 from trainer.registry import CodeEntry, Entry, Registry
@@ -30,7 +31,7 @@ from trainer.samplers.registry import SAMPLERS
 
 LISTS: list[Registry[Any]] = [
     SAMPLERS, COMBINERS, PAIR_MODES, HEADS, LOSSES, PAIR_LOSSES, CLASS_WEIGHTS, METRICS,
-    FROZEN_SETS,
+    FROZEN_SETS, SCHEDULES,
 ]  # fmt: skip
 ENTRIES = [(each.concept, entry) for each in LISTS for entry in each.values()]
 
@@ -59,6 +60,7 @@ def test_every_entry_can_be_used_and_says_what_it_does(entry: Entry) -> None:
         ("head", HEADS),
         ("pair_loss", PAIR_LOSSES),
         ("class_weights", CLASS_WEIGHTS),
+        ("schedule", SCHEDULES),
     ],
 )
 def test_schema_and_error_message_offer_the_whole_list(key: str, names: Registry[Any]) -> None:

@@ -51,6 +51,10 @@ def check_together(
             problems.append(Problem("tasks", f"unknown task {name!r}", ", ".join(sorted(declared))))
     if len(set(names)) != len(names):
         problems.append(Problem("tasks", "a task is named twice"))
+    score, keep = values.get("score", "last"), values.get("keep", "both")
+    if keep not in (score, "both"):
+        message = f"the weights of the epoch that counts ({score}) would not be kept"
+        problems.append(Problem("keep", message, f"{score}, both"))
     _check_per_task(values, by_task, names, problems)
     _check_methods(values, names, declared, problems)
 

@@ -266,6 +266,39 @@ METRICS = Registry(
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScheduleEntry(CodeEntry):
+    """A schedule.  Its path leads to a function of the share of updates that is left."""
+
+    #: Why a trial's first epochs depend on how many follow; empty if they do not.
+    depends_on_epochs: str = ""
+
+
+SCHEDULES = Registry(
+    "schedule",
+    ScheduleEntry(
+        name="constant",
+        path="trainer.loop.schedules:constant",
+        summary="The rate stays as it is after the warm-up.",
+        paper="P0 to P4",
+    ),
+    ScheduleEntry(
+        name="linear",
+        path="trainer.loop.schedules:linear",
+        summary="The rate falls to 0 in a straight line.",
+        paper="P1 finetune-seq, with `optimizer_state: per_task`",
+        depends_on_epochs="schedule linear: the rate falls to 0 over all epochs",
+    ),
+    ScheduleEntry(
+        name="cosine",
+        path="trainer.loop.schedules:cosine",
+        summary="The rate falls to 0 along half a period of the cosine.",
+        paper="Loshchilov and Hutter 2017",
+        depends_on_epochs="schedule cosine: the rate falls to 0 over all epochs",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FrozenSet(CodeEntry):
     """A set of parameters that a phase may freeze.
 

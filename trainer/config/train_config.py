@@ -28,6 +28,7 @@ from trainer.config.choices import (
     PAIR_LOSSES,
     PAIR_MODES,
     PRECISIONS,
+    SCHEDULES,
 )
 from trainer.config.data_config import LONG, SHORT, DataConfig
 from trainer.config.fields import (
@@ -119,13 +120,19 @@ class TrainConfig:
     pair_loss_weight: float = field(default=1.0, metadata=in_range(0, open_low=True))
 
     #: SMART (P4): weight of the adversarial term (0 for none), size and norm of the perturbation,
-    #: number and length of ascent steps, and the standard deviation of the random start.
+    #: number and length of ascent steps, and the standard deviation of the random start.  With
+    #: `smart_radius: relative` the sizes are fractions of each token's embedding, and the
+    #: perturbation has its full size, as in Jiang et al.'s code.  With `absolute` they are numbers,
+    #: and the perturbation is at most so large.
     smart_weight: float = field(default=0.0, metadata=in_range(0))
-    smart_epsilon: float = field(default=1e-5, metadata=in_range(0, open_low=True))
+    smart_radius: str = field(
+        default="relative", metadata=one_of("absolute", "relative") | born("absolute")
+    )
+    smart_epsilon: float = field(default=1.0, metadata=in_range(0, open_low=True) | born(1e-5))
     smart_norm: str = field(default="inf", metadata=one_of("inf", "l2"))
     smart_steps: int = field(default=1, metadata=in_range(1, 100))
-    smart_step_size: float = field(default=1e-3, metadata=in_range(0, open_low=True))
-    smart_noise: float = field(default=1e-5, metadata=in_range(0, open_low=True))
+    smart_step_size: float = field(default=1.0, metadata=in_range(0, open_low=True) | born(1e-3))
+    smart_noise: float = field(default=0.01, metadata=in_range(0, open_low=True) | born(1e-5))
     #: SMART's Bregman proximal term: weight mu (0 for none) and momentum beta of the slow copy.
     bregman_weight: float = field(default=0.0, metadata=in_range(0))
     bregman_momentum: float = field(default=0.99, metadata=in_range(0, 1))
@@ -133,13 +140,26 @@ class TrainConfig:
     epochs: int = field(default=10, metadata=in_range(1, 10_000))
     #: Examples per batch; a mapping sets it for each task.
     batch_size: int | dict[str, int] = field(default=8, metadata=in_range(1, 100_000))
+    #: Steps that share an update: it uses the examples of so many consecutive steps of a phase, as
+    #: if the batches were larger, in the memory of one step.
+    accumulate: int = field(default=1, metadata=in_range(1, 1000))
     learning_rate: float = field(default=1e-5, metadata=in_range(0, 1, open_low=True))
     #: The heads' learning rate, because they start at random values.  0: `learning_rate`.
     head_learning_rate: float = field(default=0.0, metadata=in_range(0, 1))
+    #: Layer-wise learning rates: each layer learns at this times the rate of the layer above it,
+    #: and the embeddings at this times the rate of the first layer (Sun et al. 2019).
+    layer_decay: float = field(default=1.0, metadata=in_range(0, 1, open_low=True))
     weight_decay: float = field(default=0.0, metadata=in_range(0, 1))
+    #: AdamW's epsilon.  The course's AdamW has 1e-6.
+    adam_epsilon: float = field(default=1e-8, metadata=in_range(0, 1, open_low=True))
+    #: Longest gradient of an update, over all parameters that it moves; longer ones are scaled down
+    #: to this length.  0: any length.
+    clip_norm: float = field(default=0.0, metadata=in_range(0))
     #: `per_task` keeps separate AdamW moments for each task of `sequential` (P1).
     optimizer_state: str = field(default="shared", metadata=one_of("shared", "per_task"))
-    schedule: str = field(default="constant", metadata=one_of("constant", "linear"))
+    #: How the learning rate goes on after the warm-up.
+    schedule: str = field(default="constant", metadata=one_of(*SCHEDULES))
+    #: So many updates with a rising rate come first.
     warmup_steps: int = field(default=0, metadata=in_range(0))
     #: Dropout of the vector that enters a head, which the papers call dropout.
     dropout: float = field(default=0.3, metadata=in_range(0, 0.9))
@@ -155,8 +175,14 @@ class TrainConfig:
     #: Predict the whole test sets after the last epoch.
     predict_test: bool = field(default=True, metadata={"runtime": True})
 
-    #: After the last epoch, score the model on the whole dev sets (`all`), or only on those of the
-    #: epochs (`dev`), which `data.dev_limit` may make smaller.
+    #: Checkpoints that a trial keeps: the newest two to resume from (`last`), at its end only the
+    #: weights of its best epoch (`best`), or the newest two and those weights (`both`).
+    keep: str = field(default="both", metadata=one_of("best", "last", "both") | {"runtime": True})
+    #: The epoch that counts: the `last`, or the `best` on the dev sets of the epochs.  Scores, test
+    #: predictions and the model are those of this epoch.
+    score: str = field(default="last", metadata=one_of("last", "best") | {"runtime": True})
+    #: At the end, score the epoch that counts on the whole dev sets (`all`), or only on those of
+    #: the epochs (`dev`), which `data.dev_limit` may make smaller.
     evaluate_at_end: str = field(default="dev", metadata=one_of("dev", "all") | {"runtime": True})
 
     seed: int = field(default=0, metadata=in_range(0, 2**31))

@@ -12,8 +12,7 @@ from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.smart import Smart
 from trainer.model.heads import MultitaskModel
-from trainer.storage.evaluations import WEIGHTS
-from trainer.storage.trial_directory import TrialDirectory, checkpoint_name
+from trainer.storage.trial_directory import WEIGHTS, TrialDirectory, checkpoint_name
 
 __all__ = ["WEIGHTS", "TrialState", "restore", "snapshot"]
 

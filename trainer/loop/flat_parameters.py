@@ -202,6 +202,14 @@ class FlatParameters:
             moves = not segment.frozen and segment.name not in self._idle
             segment.values.grad = segment.update if moves else None
 
+    def clip(self, longest: float) -> None:
+        """Scale the update down to the length `longest` if it is longer (Pascanu et al. 2013).
+
+        Its length is that over all parameters which it moves.
+        """
+        moving = [segment.values for segment in self.segments if segment.values.grad is not None]
+        nn.utils.clip_grad_norm_(moving, longest)
+
 
 def _segments(model: MultitaskModel) -> dict[str, list[nn.Parameter]]:
     """The parameters of each segment, in the order of the flat storage."""

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import Any
 
 import torch
+from safetensors.torch import load
 
 from trainer.combiners import registry as combiners
 from trainer.config import TrainConfig, described
@@ -23,7 +24,7 @@ from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.step import Stepper, groups_of
 from trainer.model.freezing import frozen_segments
-from trainer.samplers import Epoch, Phase, Step, split_steps
+from trainer.samplers import Epoch, Phase, Step, accumulate, split_steps
 from trainer.samplers import registry as samplers
 from trainer.samplers.epoch_phases import phases_of
 from trainer.storage.provenance import describe_run
@@ -72,7 +73,8 @@ class Run:
             self.optimizers = Optimizers(self.stepper, self._planned_updates)
         #: Random numbers for combining gradients, with a new seed for every epoch.
         self._order = torch.Generator()
-        #: Dev predictions of the newest epoch that this process trained.
+        #: Dev predictions of the newest epoch that this process trained; empty if the model has
+        #: become another epoch's.
         self.dev_predictions: dict[str, Predictions] = {}
 
     @property
@@ -112,7 +114,9 @@ class Run:
             pretrain_epochs=config.pretrain_epochs,
             optimizer_per_task=config.optimizer_state == "per_task",
         )
-        phases = phases_of(config.sampler, epoch)
+        phases = [
+            accumulate(phase, config.accumulate) for phase in phases_of(config.sampler, epoch)
+        ]
         return [split_steps(phase) for phase in phases] if self.combiner.splits_steps else phases
 
     def _planned_updates(self, epochs: int) -> Counter[str]:
@@ -200,6 +204,11 @@ class Run:
             for name, part in self.splits(split).items()
         }
 
+    def become(self, weights: bytes) -> None:
+        """Take the weights of another epoch, to score them.  Training cannot go on after this."""
+        self.model.load_state_dict(load(weights))
+        self.dev_predictions = {}
+
     def trained(self, epoch: int, weights: str) -> Trained:
         """The model after an epoch; `weights` is the sha256 of its checkpoint's weights."""
         self.parameters.refresh()
@@ -210,8 +219,8 @@ class Run:
         return {name: parts[split] for name, parts in self.corpus.splits.items() if split in parts}
 
     def final_files(self) -> dict[str, bytes]:
-        """The files after the last epoch: an analysis of the dev errors, and with `predict_test`
-        the test predictions in the leaderboard's format."""
+        """The files of the epoch that counts: an analysis of the dev errors, and with
+        `predict_test` the test predictions in the leaderboard's format."""
         dev = self.dev_predictions or self.evaluate("dev")
         files = {"analysis.json": analysis_file(dev, self.corpus)}
         test = self.evaluate("test") if self.config.predict_test else {}

@@ -33,13 +33,17 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
         self.dropout = Dropout(dropout, masks)
 
-    def forward(self, packed: Packed, shift: Tensor | None = None) -> Tensor:
-        """(T,) -> (T, H).  `shift` (T, H), SMART's perturbation, is added to the embeddings."""
-        embedded = (
+    def sums(self, packed: Packed) -> Tensor:
+        """The sums of the three embeddings before their norm, (T,) -> (T, H)."""
+        return (
             lookup(self.word.weight, packed.ids, packed)
             + lookup(self.token_type.weight, packed.token_types, packed)
             + lookup(self.position.weight, packed.positions, packed)
-        )  # (T, H)
+        )
+
+    def forward(self, packed: Packed, shift: Tensor | None = None) -> Tensor:
+        """(T,) -> (T, H).  `shift` (T, H), SMART's perturbation, is added to the embeddings."""
+        embedded = self.sums(packed)  # (T, H)
         if shift is not None:
             embedded = embedded + shift
         return self.dropout(norm(self.norm, embedded, packed.spans))

@@ -1,8 +1,7 @@
 """Evaluations of a trained model on other examples than its epochs': `evaluations/NAME.json`.
 
 Each has a record and the predictions that it names with their sha256.  Both are written once, the
-record last.  A record counts only for the checkpoint that it was computed from: the one after the
-trial's last epoch.
+record last.  A record names its epoch, and counts only for the weights that it was computed from.
 """
 
 from __future__ import annotations
@@ -15,12 +14,11 @@ from typing import Any
 
 from trainer.metrics import is_number
 from trainer.storage.folder import StoreError
-from trainer.storage.trial_directory import TrialDirectory, checkpoint_name
+from trainer.storage.trial_directory import WEIGHTS, TrialDirectory, checkpoint_name
 
 #: The name of the evaluation on the whole dev sets.
 ALL = "all"
 FOLDER = "evaluations"
-WEIGHTS = "weights.safetensors"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -60,10 +58,11 @@ def read_evaluation(
 
 
 def is_valid(record: Any, records: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether readers can rely on an evaluation, and it is that of the trial's last epoch."""
-    if not isinstance(record, dict) or not records or record.get("epoch") != len(records):
+    """Whether readers can rely on an evaluation, and it is of one of the trial's epochs."""
+    epoch = record.get("epoch") if isinstance(record, dict) else None
+    if type(epoch) is not int or not 0 < epoch <= len(records):
         return False
-    weights = (records[-1].get("files") or {}).get(checkpoint_name(len(records), WEIGHTS))
+    weights = (records[epoch - 1].get("files") or {}).get(checkpoint_name(epoch, WEIGHTS))
     if weights is not None and record.get("weights") != weights:
         return False
     tasks, files = record.get("tasks"), record.get("files")

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Container, Mapping
 from typing import Any
 
 from trainer.storage.folder import Folder, OutOfSpace, StoreError
@@ -22,6 +22,7 @@ from trainer.storage.record_check import problem_with
 
 __all__ = [
     "KEPT_CHECKPOINTS",
+    "WEIGHTS",
     "OutOfSpace",
     "StoreError",
     "TrialDirectory",
@@ -32,6 +33,8 @@ __all__ = [
 logger = logging.getLogger("trainer")
 
 KEPT_CHECKPOINTS = 2
+#: The file of a checkpoint with encoder and heads; the others are needed to resume only.
+WEIGHTS = "weights.safetensors"
 #: Bytes that stay free after every commit, so that an end record always fits.
 MARGIN_BYTES = 8 * 2**20
 ENDS = ("complete", "pruned", "failed")
@@ -104,11 +107,16 @@ class TrialDirectory:
             "end.json", _json({"status": status, "reason": reason, "summary": summary or {}})
         )
 
-    def commit(self, record: dict[str, Any], files: dict[str, bytes]) -> dict[str, Any]:
+    def commit(
+        self, record: dict[str, Any], files: dict[str, bytes], weights_of: Container[int] = ()
+    ) -> dict[str, Any]:
         """Write an epoch's files, then its record; then delete old checkpoints.
 
         Returns the record with `files`: name -> sha256.  Raises `OutOfSpace` before or while it
         writes.  Then nothing of the epoch remains, and earlier epochs are untouched.
+
+        Args:
+            weights_of: earlier epochs whose weights stay, without the rest of their checkpoints.
         """
         epoch = record["epoch"]
         if wrong := problem_with(record, epoch):
@@ -123,7 +131,7 @@ class TrialDirectory:
         except OutOfSpace:
             self._roll_back(epoch, files)
             raise
-        self._drop_checkpoints(before=epoch - KEPT_CHECKPOINTS + 1)
+        self.drop_checkpoints(epoch - KEPT_CHECKPOINTS + 1, weights_of)
         return record
 
     def _roll_back(self, epoch: int, files: dict[str, bytes]) -> None:
@@ -132,10 +140,29 @@ class TrialDirectory:
             with contextlib.suppress(OSError, StoreError):
                 self.folder.delete(name)
 
-    def _drop_checkpoints(self, before: int) -> None:
+    def drop_checkpoints(self, before: int, weights_of: Container[int] = ()) -> None:
+        """Delete the checkpoints of all epochs below `before`, but not the weights of some."""
         for name in self.names("checkpoints"):
-            if name.isdigit() and int(name) < before:
-                self.folder.delete(f"checkpoints/{name}")
+            if not name.isdigit() or int(name) >= before:
+                continue
+            folder = f"checkpoints/{name}"
+            for file in self.names(folder) if int(name) in weights_of else ():
+                if file != WEIGHTS:
+                    self.folder.delete(f"{folder}/{file}")
+            if int(name) not in weights_of:
+                self.folder.delete(folder)
+
+    def weights(self, record: Mapping[str, Any]) -> tuple[bytes, str]:
+        """The weights after a committed epoch, and their sha256.
+
+        Raises `StoreError` if they are missing, not complete or damaged.
+        """
+        name = checkpoint_name(record["epoch"], WEIGHTS)
+        content = self.checkpoint(record["epoch"], WEIGHTS)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 != (record.get("files") or {}).get(name):
+            raise StoreError(f"{self.path}: {name} does not match its sha256")
+        return content, sha256
 
     def checkpoint(self, epoch: int, name: str) -> bytes:
         """A checkpoint file of a committed epoch."""
@@ -160,11 +187,15 @@ class TrialDirectory:
             records.pop()
         for note in notes:
             logger.warning("%s: %s", self.path, note)
+        self.forget(after=len(records))
+        return records, notes
+
+    def forget(self, after: int) -> None:
+        """Delete the records of all later epochs."""
         for name in reversed(self.names("epochs")):  # reversed, so that a crash leaves no gap
             match = _RECORD.fullmatch(name)
-            if match and int(match[1]) > len(records):
+            if match and int(match[1]) > after:
                 self.folder.delete(f"epochs/{name}")
-        return records, notes
 
     def _broken(self, record: dict[str, Any]) -> str:
         """Why the trial cannot resume after an epoch; empty if it can."""

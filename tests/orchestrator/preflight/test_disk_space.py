@@ -8,13 +8,13 @@ import pytest
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
-from orchestrator.preflight.disk_space import check_space, checkpoint_bytes
+from orchestrator.preflight.disk_space import check_space, checkpoint_bytes, weights_bytes
 from orchestrator.spec import SweepSpec, load_spec
 from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
 from tests.support.small import small_config
 from trainer.storage.local_folder import LocalFolder
-from trainer.storage.trial_directory import MARGIN_BYTES
+from trainer.storage.trial_directory import MARGIN_BYTES, WEIGHTS
 from trainer.train import train
 
 
@@ -30,6 +30,8 @@ def test_a_checkpoint_is_as_large_as_was_estimated(
     next(train(config, str(tmp_path)))
     size = sum(file.stat().st_size for file in (tmp_path / "checkpoints/001").iterdir())
     assert checkpoint_bytes(config) == pytest.approx(size, rel=0.02)
+    weights = (tmp_path / "checkpoints/001" / WEIGHTS).stat().st_size
+    assert weights_bytes(config) == pytest.approx(weights, rel=0.02)
 
 
 @pytest.fixture(scope="module")
@@ -51,9 +53,10 @@ def free(monkeypatch: pytest.MonkeyPatch, size: float) -> None:
 def test_trials_that_run_together_must_fit(
     spec: SweepSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = checkpoint_bytes(spec.config_for(spec.enqueue[0], 1))
+    config = spec.config_for(spec.enqueue[0], 1)
+    size, best = checkpoint_bytes(config), weights_bytes(config)
     ledger = Ledger(tmp_path, spec.name)
-    needed = 2 * 3 * size + MARGIN_BYTES
+    needed = 2 * (3 * size + best) + MARGIN_BYTES
     free(monkeypatch, needed - 1)
     with pytest.raises(SweepError, match=r"2 trials .* need \d+\.\d MB, \d+\.\d MB are free"):
         check_space(spec, ledger, ledger.trials())
@@ -71,9 +74,10 @@ def test_trials_that_run_together_must_fit(
 def test_a_sweep_that_will_not_fit_is_told_so(
     spec: SweepSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    size = checkpoint_bytes(spec.config_for(spec.enqueue[0], 1))
+    config = spec.config_for(spec.enqueue[0], 1)
+    size, best = checkpoint_bytes(config), weights_bytes(config)
     ledger = Ledger(tmp_path, spec.name)
-    whole = 16 * 2 * size
+    whole = 16 * (2 * size + best)
     free(monkeypatch, whole)
     assert check_space(spec, ledger, ledger.trials()) == ""
     free(monkeypatch, whole - 1)

@@ -80,7 +80,7 @@ def test_a_trial_that_goes_on_ends_like_one_that_had_so_many_epochs_from_the_sta
     found = extend(long, ledger, ledger.trials(), identify)
     assert list(found.lines()) == [
         "1 trials resume after the epochs they have",
-        "1 trials start again from epoch 1: annealed: alpha falls from 1 to 0.2 over all epochs",
+        "1 trials start again from epoch 1: annealed: alpha falls over all epochs",
     ]
     assert not extend(long, ledger, ledger.trials(), identify).any  # nothing is left to do
 

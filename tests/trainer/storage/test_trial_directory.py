@@ -17,7 +17,12 @@ from tests.support.ledgers import epoch as epoch_record
 from tests.support.paths import ROOT
 from trainer.storage.folder import OutOfSpace
 from trainer.storage.local_folder import LocalFolder
-from trainer.storage.trial_directory import StoreError, TrialDirectory, checkpoint_name
+from trainer.storage.trial_directory import (
+    WEIGHTS,
+    StoreError,
+    TrialDirectory,
+    checkpoint_name,
+)
 
 
 def commit(store: TrialDirectory, epoch: int) -> dict[str, Any]:
@@ -339,3 +344,19 @@ def test_a_full_disk_costs_the_epoch_that_does_not_fit_and_nothing_else(tmp_path
     _, blind, ahead = answer.stdout.splitlines()
     assert blind.endswith("trial: out of disk space: 3.1 MB are needed")
     assert "14.7 MB are needed, " in ahead and ahead.endswith(" MB are free")
+
+
+def test_an_epochs_weights_stay_without_the_rest_of_its_checkpoint(store: TrialDirectory) -> None:
+    for epoch in (1, 2, 3, 4):
+        files = {checkpoint_name(epoch, name): b"%d" % epoch for name in (WEIGHTS, "optimizer")}
+        store.commit(
+            epoch_record(epoch, 0.5, 1.0, False), files, weights_of={1} if epoch > 1 else ()
+        )
+    assert store.names("checkpoints") == ["001", "003", "004"]
+    assert store.names("checkpoints/001") == [WEIGHTS]
+    assert store.names("checkpoints/003") == ["optimizer", WEIGHTS]
+    record = store.records()[0]
+    assert store.weights(record) == (b"1", record["files"][checkpoint_name(1, WEIGHTS)])
+    store.write(checkpoint_name(1, WEIGHTS), b"other")
+    with pytest.raises(StoreError, match=r"001/weights.safetensors does not match its sha256"):
+        store.weights(record)
