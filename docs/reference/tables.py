@@ -20,8 +20,10 @@ from trainer.config.choices import (
     HEADS,
     LOSSES,
     METRICS,
+    PAIR_FEATURES,
     PAIR_LOSSES,
     PAIR_MODES,
+    POOLINGS,
     SCHEDULES,
 )
 from trainer.registry import Registry
@@ -32,6 +34,8 @@ LISTS: dict[str, Registry[Any]] = {
     "samplers": SAMPLERS,
     "combiners": COMBINERS,
     "pair modes": PAIR_MODES,
+    "poolings": POOLINGS,
+    "pair features": PAIR_FEATURES,
     "heads": HEADS,
     "losses": LOSSES,
     "class weights": CLASS_WEIGHTS,

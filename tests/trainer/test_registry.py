@@ -21,8 +21,10 @@ from trainer.config.choices import (
     HEADS,
     LOSSES,
     METRICS,
+    PAIR_FEATURES,
     PAIR_LOSSES,
     PAIR_MODES,
+    POOLINGS,
     SCHEDULES,
     frozen_set,
 )
@@ -30,8 +32,8 @@ from trainer.registry import CodeEntry, Entry, Registry
 from trainer.samplers.registry import SAMPLERS
 
 LISTS: list[Registry[Any]] = [
-    SAMPLERS, COMBINERS, PAIR_MODES, HEADS, LOSSES, PAIR_LOSSES, CLASS_WEIGHTS, METRICS,
-    FROZEN_SETS, SCHEDULES,
+    SAMPLERS, COMBINERS, PAIR_MODES, POOLINGS, PAIR_FEATURES, HEADS, LOSSES, PAIR_LOSSES,
+    CLASS_WEIGHTS, METRICS, FROZEN_SETS, SCHEDULES,
 ]  # fmt: skip
 ENTRIES = [(each.concept, entry) for each in LISTS for entry in each.values()]
 
@@ -60,6 +62,8 @@ def test_every_entry_can_be_used_and_says_what_it_does(entry: Entry) -> None:
         ("head", HEADS),
         ("pair_loss", PAIR_LOSSES),
         ("class_weights", CLASS_WEIGHTS),
+        ("pooling", POOLINGS),
+        ("pair_features", PAIR_FEATURES),
         ("schedule", SCHEDULES),
     ],
 )

@@ -8,6 +8,7 @@ from typing import Any
 from trainer.config.choices import (
     DEFAULT_CLASS_WEIGHTS,
     DEFAULT_HEAD,
+    DEFAULT_PAIR_FEATURES,
     DEFAULT_PAIR_LOSS,
     DEFAULT_PAIR_MODE,
     FROZEN_SETS,
@@ -84,7 +85,7 @@ def _check_per_task(
 def _check_methods(
     values: dict[str, Any], names: Any, declared: dict[str, Task], problems: list[Problem]
 ) -> None:
-    """Sampler, frozen set and heads must fit the tasks."""
+    """Sampler, frozen set, heads and losses must fit the tasks."""
     task = values.get("train_task", "")
     if task and task not in names:
         problems.append(Problem("train_task", f"unknown task {task!r}", ", ".join(names)))
@@ -93,6 +94,7 @@ def _check_methods(
     tasks = [declared[name] for name in names if name in declared]
     for each in tasks:
         _check_head(values, each, problems)
+        _check_pair_features(values, each, problems)
     _check_losses(values, tasks, problems)
 
 
@@ -171,6 +173,26 @@ def _check_losses(values: dict[str, Any], tasks: list[Task], problems: list[Prob
         if PAIR_MODES[pair].vectors < PAIR_LOSSES[loss].needs_vectors:
             message = f"{loss} compares two sentence vectors of {name}"
             problems.append(Problem("pair_loss", message, f"pair: siamese for {name}"))
+
+
+def _check_pair_features(values: dict[str, Any], task: Task, problems: list[Problem]) -> None:
+    """Pair features need two sentence vectors, and a head that takes any number of them."""
+    features = values.get("pair_features", DEFAULT_PAIR_FEATURES)
+    name = _for_task(features, task.name, DEFAULT_PAIR_FEATURES)
+    if name == DEFAULT_PAIR_FEATURES:
+        return
+    head = _for_task(values.get("head", DEFAULT_HEAD), task.name, DEFAULT_HEAD)
+    pair = _for_task(values.get("pair", DEFAULT_PAIR_MODE), task.name, DEFAULT_PAIR_MODE)
+    if task.is_pair and PAIR_MODES[pair].vectors != 2:
+        modes = " or ".join(mode.name for mode in PAIR_MODES.values() if mode.vectors == 2)
+        message = f"{name} compares two sentence vectors of {task.name}"
+        problems.append(Problem("pair_features", message, f"pair: {modes} for {task.name}"))
+    elif task.is_pair and HEADS[head].needs_vectors:
+        message = f"head {head} of {task.name} takes both vectors as they are"
+        problems.append(Problem("pair_features", message, DEFAULT_PAIR_FEATURES))
+    elif not task.is_pair and isinstance(features, dict):
+        message = f"{name} compares two sentences, and {task.name} has one"
+        problems.append(Problem("pair_features", message))
 
 
 def _for_task(value: Any, task: str, default: str) -> Any:

@@ -21,12 +21,16 @@ from trainer.config.choices import (
     CLASS_WEIGHTS,
     DEFAULT_CLASS_WEIGHTS,
     DEFAULT_HEAD,
+    DEFAULT_PAIR_FEATURES,
     DEFAULT_PAIR_LOSS,
     DEFAULT_PAIR_MODE,
+    DEFAULT_POOLING,
     EMULATED_BF16,
     HEADS,
+    PAIR_FEATURES,
     PAIR_LOSSES,
     PAIR_MODES,
+    POOLINGS,
     PRECISIONS,
     SCHEDULES,
 )
@@ -59,6 +63,14 @@ class TrainConfig:
     #: How the encoder reads a pair of sentences; a mapping sets it for single tasks.
     pair: str | dict[str, str] = field(
         default=DEFAULT_PAIR_MODE, metadata=one_of(*PAIR_MODES) | by_task()
+    )
+    #: How a sentence's tokens become its vector; `mean` and `max` do not go through BERT's pooler.
+    pooling: str | dict[str, str] = field(
+        default=DEFAULT_POOLING, metadata=one_of(*POOLINGS) | by_task()
+    )
+    #: What a head sees of a pair's two sentence vectors; others than `both` need `pair: siamese`.
+    pair_features: str | dict[str, str] = field(
+        default=DEFAULT_PAIR_FEATURES, metadata=one_of(*PAIR_FEATURES) | by_task()
     )
     #: What turns sentence vectors into outputs; `cosine` needs `pair: siamese`.
     head: str | dict[str, str] = field(default=DEFAULT_HEAD, metadata=one_of(*HEADS) | by_task())

@@ -20,6 +20,10 @@ MODES = {
     "siamese": {"pair": "siamese"},
     "cosine": {"pair": "siamese", "head": "cosine"},
     "mixed": {"pair": {"qqp": "concat_sep", "sts": "siamese"}, "head": {"sts": "cosine"}},
+    "mlp": {"head": "mlp"},
+    "mlp and features": {"pair": "siamese", "head": "mlp", "pair_features": "all"},
+    "poolings": {"pooling": {"sst": "mean", "sts": "max"}},
+    "mean, shared layer": {"pooling": "mean", "shared_layer": True, "pair": "siamese"},
     "shared layer": {"shared_layer": True},
     "relational layer": {"relational_layer": True},
 }
@@ -46,8 +50,9 @@ def backward(run: Run, task: str) -> None:
 def test_gradients_reach_what_they_should(cache: Path, mode: str, task: str) -> None:
     run = a_run(cache, **MODES[mode])
     backward(run, task)
-    expected = {"embeddings", "layers.0", "layers.1", "pooler", f"head.{task}"}
-    expected |= {"shared_layer"} if mode == "shared layer" else set()
+    expected = {"embeddings", "layers.0", "layers.1", f"head.{task}"}
+    expected |= {"pooler"} if run.model.specs[task].pooling == "cls" else set()
+    expected |= {"shared_layer"} if "shared layer" in mode else set()
     expected |= {"relational_layer"} if mode == "relational layer" and task != "sst" else set()
     reached = {s.name for s in run.parameters.segments if s.update.abs().sum() > 0}
     assert reached == expected
