@@ -18,12 +18,14 @@ from tests.support.paths import SEARCH_SPACES
 from trainer.combiners.registry import COMBINERS
 from trainer.config import TrainConfig
 from trainer.config.choices import (
+    CLASS_WEIGHTS,
     FROZEN_SETS,
     HEADS,
     JOINED_BY,
     LOSSES,
     METRICS,
     PAIR_FEATURES,
+    PAIR_LOSSES,
     PAIR_MODES,
     POOLINGS,
     SCHEDULES,
@@ -83,13 +85,15 @@ def test_the_embedded_profile_trains_every_row(file: Path, tmp_path: Path, cache
 
 #: The names of the lists that public projects use beyond the papers, which extras.yaml has.
 LISTS: list[Registry] = [
-    SAMPLERS, PAIR_MODES, POOLINGS, PAIR_FEATURES, HEADS, LOSSES, METRICS, SCHEDULES,
+    SAMPLERS, PAIR_MODES, POOLINGS, PAIR_FEATURES, HEADS, LOSSES, PAIR_LOSSES,
+    CLASS_WEIGHTS, METRICS, SCHEDULES,
 ]  # fmt: skip
 #: Keys that are a method of a paper or of the projects by themselves.
 KEYS = (
     "shared_layer", "relational_layer", "smart_weight", "bregman_weight", "surgery_groups",
     "optimizer_state", "lambda", "draws_per_step", "steps_per_epoch", "pretrain_epochs", "dropout",
     "annealing", "clip_norm", "accumulate", "layer_decay", "adam_epsilon", "score", "warmup_steps",
+    "task_weights",
 )  # fmt: skip
 
 
@@ -113,7 +117,7 @@ def test_no_method_lacks_a_search_space(trained: list[TrainConfig]) -> None:
     used: set[tuple[str, str]] = set()
     for config in trained:
         used |= {("sampler", config.sampler), ("combiner", config.combiner)}
-        used |= {("learning-rate schedule", config.schedule), ("schedule", config.schedule)}
+        used.add(("schedule", config.schedule))
         used |= {
             ("frozen set", found[0].name)
             for name in config.freeze.split(JOINED_BY)
@@ -122,6 +126,8 @@ def test_no_method_lacks_a_search_space(trained: list[TrainConfig]) -> None:
         for task in config.task_list:
             used |= {("task", task.name), ("loss", task.loss), ("metric", task.metric)}
             used.add(("pooling", config.for_task("pooling", task.name)))
+            used.add(("class weights", config.for_task("class_weights", task.name)))
+            used.add(("pair loss", config.for_task("pair_loss", task.name)))
             used.add(("head", config.head_of(task.name)))
             if task.is_pair:
                 used.add(("pair mode", config.pair_of(task.name)))
