@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -23,7 +24,7 @@ def a_run(cache: Path, **changes: Any) -> Run:
     return Run(small_config(cache, **{"sampler": "round_robin", **STILL, **changes}))
 
 
-def updates_of(run: Run, phase: Phase, step: Step) -> dict[str, torch.Tensor]:
+def update_of(run: Run, phase: Phase, step: Step) -> dict[str, torch.Tensor]:
     """The update of every segment that moves, before the optimizer sees it."""
     found: dict[str, torch.Tensor] = {}
     end_step = run.parameters.end_step
@@ -33,10 +34,10 @@ def updates_of(run: Run, phase: Phase, step: Step) -> dict[str, torch.Tensor]:
         found.update({s.name: s.update.clone() for s in segments if s.values.grad is not None})
         end_step(words)
 
-    run.parameters.end_step = watched  # type: ignore[method-assign]
     run.freeze(phase.frozen)
     run._order.manual_seed(0)
-    run.step(phase, step, EpochMetrics(list(run.tasks.values()), run.corpus.sizes()))
+    with mock.patch.object(run.parameters, "end_step", watched):
+        run.step(phase, step, EpochMetrics(list(run.tasks.values()), run.corpus.sizes()))
     return found
 
 
@@ -64,10 +65,10 @@ def test_an_update_is_that_of_a_larger_batch(cache: Path, changes: dict[str, Any
             whole = tuple(replace(draw, passes=()) for draw in step)
             values = [segment.values.clone() for segment in run.parameters.segments]
             run.optimizers.states.clear()
-            accumulated = updates_of(run, phase, step)
+            accumulated = update_of(run, phase, step)
             for segment, before in zip(run.parameters.segments, values, strict=True):
                 segment.values.copy_(before)
-            at_once = updates_of(run, phase, whole)
+            at_once = update_of(run, phase, whole)
             assert accumulated.keys() == at_once.keys()
             for name, update in at_once.items():
                 assert torch.allclose(accumulated[name], update, rtol=1e-3, atol=2e-6), name
