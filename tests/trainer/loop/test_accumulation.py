@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,7 +15,7 @@ from tests.support.resuming import untimed
 from tests.support.small import small_config
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
-from trainer.samplers import Phase, Step, passes_of
+from trainer.samplers import Draw, Phase, Step, accumulate, passes_of
 from trainer.train import train, train_epoch
 
 STILL = {"dropout": 0.0, "encoder_dropout": 0.0, "attention_dropout": 0.0}
@@ -102,10 +103,18 @@ def test_every_example_of_the_steps_is_in_the_updates(cache: Path, sampler: str)
     for phase, joined in zip(plain.plan(2), accumulated.plan(2), strict=True):
         assert len(joined.steps) == -(-len(phase.steps) // 4)
         assert joined.examples == phase.examples
+        assert replace(joined, steps=()) == replace(phase, steps=())
         passes = [part for step in joined.steps for part in passes_of(step)]
         assert list(map(as_lists, passes)) == list(map(as_lists, phase.steps))
     totals = [run._planned_updates(2).total() for run in (plain, accumulated)]
     assert totals[0] / 4 <= totals[1] < totals[0]
+
+
+@pytest.mark.parametrize(("steps", "count"), [(7, 3), (8, 3), (9, 3), (2, 5), (7, 1)])
+def test_the_last_update_takes_the_steps_that_are_left(steps: int, count: int) -> None:
+    phase = Phase("main", [(Draw("sst", np.array([number])),) for number in range(steps)])
+    rows = [step[0].rows.tolist() for step in accumulate(phase, count).steps]
+    assert rows == [list(range(steps))[start : start + count] for start in range(0, steps, count)]
 
 
 def test_a_step_for_each_task_accumulates_the_batches_of_its_task(cache: Path) -> None:
