@@ -60,6 +60,14 @@ ROWS: dict[str, dict[str, Any]] = {
         "task_declarations": {"sts": {"loss": "pearson"}},
     },  # fmt: skip
     "P2 and P3, accuracy of sts": {"task_declarations": {"sts": {"metric": "accuracy"}}},
+    "P0 and P3, class weights": {"class_weights": "balanced"},
+    "task weights": {"task_weights": {"qqp": 0.5}},
+    "pair loss, cosine embedding": {"pair": "siamese", "pair_loss": "cosine_embedding"},
+    "pair loss, multiple negatives": {
+        "pair": "siamese",
+        "pair_loss": {"qqp": "multiple_negatives"},
+        "pair_loss_weight": 0.5,
+    },  # fmt: skip
     "f1 and Spearman": {
         "task_declarations": {
             "sst": {"metric": "f1"},
@@ -115,6 +123,14 @@ ROWS: dict[str, dict[str, Any]] = {
     "cosine schedule": {"schedule": "cosine", "warmup_steps": 2},
     "layer-wise rates": {"layer_decay": 0.95, "head_learning_rate": 0.01},
     "the course's AdamW": {"adam_epsilon": 1e-6, "weight_decay": 0.01},
+    "P1 mean pooling, cosine": {"pair": "siamese", "head": {"sts": "cosine"}, "pooling": "mean"},
+    "P2 shared layer and heads alone": {"shared_layer": True, "freeze": "bert"},
+    "P4 relational layer and heads alone": {"relational_layer": True, "freeze": "bert"},
+    "a head with a hidden layer": {"head": "mlp"},
+    "pair features, difference": {"pair": "siamese", "pair_features": {"qqp": "difference"}},
+    "pair features, product": {"pair": "siamese", "pair_features": {"sts": "product"}},
+    "pair features, all": {"pair": "siamese", "pair_features": "all", "head": "mlp"},
+    "max pooling": {"pooling": {"sst": "max", "qqp": "mean"}},
     "torchjd UPGrad": {"combiner": "torchjd.UPGrad"},
     "frozen embeddings": {"freeze": "embeddings+layers:0"},
 }
@@ -230,6 +246,11 @@ def test_an_untrained_trial_is_scored_as_it_was_initialised(cache: Path, tmp_pat
     from trainer.train import train
 
     config = small_config(cache, sampler="untrained", epochs=3, bregman_weight=0.5)
+    other = small_config(
+        cache, sampler="untrained", epochs=3, combiner="sum", learning_rate=0.1, batch_size=2,
+        smart_weight=1.0, accumulate=2, schedule="cosine", dropout=0.5, freeze="encoder",
+    )  # fmt: skip
+    assert config.canonical() == other.canonical()
     fresh = {task: each.metric for task, each in Run(config).evaluate("dev").items()}
     whole = [result.record for result in train(config, str(tmp_path / "a"))]
     for record in whole:

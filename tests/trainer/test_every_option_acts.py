@@ -40,6 +40,7 @@ CONTEXTS: dict[str, dict[str, Any]] = {
     "lambda": {"sampler": "arrp", "B": 24},
     "pretrain_epochs": {"sampler": "rr_pretrain"},
     "combiner_options": {"combiner": "torchjd.CAGrad", "combiner_options": {"c": 0.4}},
+    "pair_loss_weight": {"pair": "siamese", "pair_loss": "cosine_embedding"},
     "smart_weight": {"smart_weight": 1.0},
     "smart_epsilon": {"smart_weight": 1.0},
     "smart_steps": {"smart_weight": 1.0},

@@ -24,6 +24,20 @@ CASES = {
     "siamese": {"pair": "siamese", "head": "cosine"},
     "batches of unlike sizes": {"sampler": "annealed", "draws_per_step": 6, "B": 480, **LAYERS},
     "two tasks in one row": {"surgery_groups": {"sst": "main", "sts": "main"}, **LAYERS},
+    "poolings": {"pooling": {"sst": "mean", "qqp": "max"}, **LAYERS},
+    "pooled without the pooler": {
+        "pooling": "mean", "pair": "siamese", "pair_features": "all", "head": "mlp",
+    },
+    "poolings in one row": {
+        "surgery_groups": {"sst": "main", "sts": "main"}, "pooling": {"sst": "mean"}, **LAYERS,
+    },
+    "poolings, batches of unlike sizes": {
+        "sampler": "annealed", "draws_per_step": 6, "B": 480, "pooling": {"qqp": "mean"},
+    },
+    "poolings, smart": {
+        "smart_weight": 1.0, "smart_epsilon": 0.3, "smart_noise": 0.1, "smart_step_size": 0.2,
+        "pooling": {"sts": "mean", "sst": "max"},
+    },
     "smart": {
         "smart_weight": 1.0, "smart_epsilon": 0.3, "smart_noise": 0.1, "smart_step_size": 0.2,
         "smart_steps": 2, **LAYERS,
