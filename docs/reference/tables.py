@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any
 
 from trainer.combiners.registry import COMBINERS
-from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES
+from trainer.config.choices import (
+    CLASS_WEIGHTS,
+    FROZEN_SETS,
+    HEADS,
+    LOSSES,
+    METRICS,
+    PAIR_FEATURES,
+    PAIR_LOSSES,
+    PAIR_MODES,
+    POOLINGS,
+    SCHEDULES,
+)
 from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS
 
@@ -23,10 +34,15 @@ LISTS: dict[str, Registry[Any]] = {
     "samplers": SAMPLERS,
     "combiners": COMBINERS,
     "pair modes": PAIR_MODES,
+    "poolings": POOLINGS,
+    "pair features": PAIR_FEATURES,
     "heads": HEADS,
     "losses": LOSSES,
+    "class weights": CLASS_WEIGHTS,
+    "pair losses": PAIR_LOSSES,
     "metrics": METRICS,
     "frozen sets": FROZEN_SETS,
+    "schedules": SCHEDULES,
 }
 _BLOCK = re.compile(
     r"(?P<opening><!-- generated: methods tables \| (?P<list>[\w ]+) -->\n).*?(?=<!-- end -->)",

@@ -32,7 +32,7 @@ from trainer.data.corpus import Split
 from trainer.loop.cuda_graphs import WARM_UP_RUNS
 from trainer.loop.device import choose_device, peak_memory_mb
 from trainer.loop.run import Run
-from trainer.samplers import Draw, Phase, Step
+from trainer.samplers import Phase, Step
 from trainer.samplers import registry as samplers
 from trainer.step_timing import free_memory, used_memory
 from trainer.storage.folder import in_words
@@ -235,7 +235,8 @@ class _Short(Run):
 
         step = max(phase.steps, key=tokens)
         return tuple(
-            Draw(draw.task, train[draw.task].lengths.argsort()[-len(draw.rows) :]) for draw in step
+            replace(draw, rows=train[draw.task].lengths.argsort()[-len(draw.rows) :])
+            for draw in step
         )
 
     def splits(self, split: str) -> dict[str, Split]:

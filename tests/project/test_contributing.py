@@ -26,7 +26,7 @@ SWEEP: dict[str, Any] = {
     "name": "recipes",
     "base": {
         "data": {"source": "synthetic", "size": 40}, "encoder": "tiny", "epochs": 1,
-        "head": "mlp", "loss_factor": 2.0, "device": "cpu", "threads": 1,
+        "head": "gated", "loss_factor": 2.0, "device": "cpu", "threads": 1,
     },
     "search": {
         "algorithm": "list", "num_trials": 2,
@@ -103,7 +103,7 @@ def test_what_was_added_trains(swept: Path) -> None:
     for trial in trials:
         assert json.loads((trial / "end.json").read_text())["status"] == "complete"
         with safe_open(trial / "checkpoints/001/weights.safetensors", "pt") as weights:
-            assert "heads.sst.hidden.weight" in weights.keys()  # noqa: SIM118  (no mapping)
+            assert "heads.sst.gate.weight" in weights.keys()  # noqa: SIM118  (no mapping)
 
 
 def test_what_was_added_is_offered_by_the_schema(project: Path) -> None:
@@ -111,19 +111,24 @@ def test_what_was_added_is_offered_by_the_schema(project: Path) -> None:
     keys = schema["$defs"]["Config"]["properties"]
     assert "smallest_first" in keys["sampler"]["enum"]
     assert "equal_lengths" in keys["combiner"]["enum"]
-    assert "mlp" in keys["head"]["anyOf"][0]["enum"]
+    assert "gated" in keys["head"]["anyOf"][0]["enum"]
     assert keys["loss_factor"]["maximum"] == 1000
     assert "loss_range" in json.dumps(schema["$defs"]["SearchSpec"])
 
 
 def test_what_was_added_is_offered_by_error_messages(project: Path) -> None:
-    wrong = {"sampler": "smallest_frst", "combiner": "equal_length", "head": "mpl", "loss_facto": 1}
+    wrong = {
+        "sampler": "smallest_frst",
+        "combiner": "equal_length",
+        "head": "gatde",
+        "loss_facto": 1,
+    }
     sweep = SWEEP | {"base": SWEEP["base"] | wrong, "enqueue": [{}]}
     sweep["search"] = sweep["search"] | {"objectives": {"loss_rang": "min"}}
     (project / "wrong.yaml").write_text(yaml.safe_dump(sweep))
     refused = orch(project, "validate", "wrong.yaml")
     assert refused.returncode == 2
-    for name in ("smallest_first", "equal_lengths", "mlp", "loss_factor", "loss_range"):
+    for name in ("smallest_first", "equal_lengths", "gated", "loss_factor", "loss_range"):
         assert name in refused.stderr, refused.stderr
 
 

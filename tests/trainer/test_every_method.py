@@ -60,6 +60,14 @@ ROWS: dict[str, dict[str, Any]] = {
         "task_declarations": {"sts": {"loss": "pearson"}},
     },  # fmt: skip
     "P2 and P3, accuracy of sts": {"task_declarations": {"sts": {"metric": "accuracy"}}},
+    "P0 and P3, class weights": {"class_weights": "balanced"},
+    "task weights": {"task_weights": {"qqp": 0.5}},
+    "pair loss, cosine embedding": {"pair": "siamese", "pair_loss": "cosine_embedding"},
+    "pair loss, multiple negatives": {
+        "pair": "siamese",
+        "pair_loss": {"qqp": "multiple_negatives"},
+        "pair_loss_weight": 0.5,
+    },  # fmt: skip
     "f1 and Spearman": {
         "task_declarations": {
             "sst": {"metric": "f1"},
@@ -95,6 +103,14 @@ ROWS: dict[str, dict[str, Any]] = {
         "combiner": "sum",
         "relational_layer": True,
     },  # fmt: skip
+    "P1 mean pooling, cosine": {"pair": "siamese", "head": {"sts": "cosine"}, "pooling": "mean"},
+    "P2 shared layer and heads alone": {"shared_layer": True, "freeze": "bert"},
+    "P4 relational layer and heads alone": {"relational_layer": True, "freeze": "bert"},
+    "a head with a hidden layer": {"head": "mlp"},
+    "pair features, difference": {"pair": "siamese", "pair_features": {"qqp": "difference"}},
+    "pair features, product": {"pair": "siamese", "pair_features": {"sts": "product"}},
+    "pair features, all": {"pair": "siamese", "pair_features": "all", "head": "mlp"},
+    "max pooling": {"pooling": {"sst": "max", "qqp": "mean"}},
     "torchjd UPGrad": {"combiner": "torchjd.UPGrad"},
     "frozen embeddings": {"freeze": "embeddings+layers:0"},
 }

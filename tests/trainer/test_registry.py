@@ -15,12 +15,25 @@ from orchestrator.spec.json_schema import sweep_schema
 from tests.support.paths import ROOT
 from trainer.combiners.registry import COMBINERS, build
 from trainer.config import ConfigError, TrainConfig, fields_of
-from trainer.config.choices import FROZEN_SETS, HEADS, LOSSES, METRICS, PAIR_MODES, frozen_set
+from trainer.config.choices import (
+    CLASS_WEIGHTS,
+    FROZEN_SETS,
+    HEADS,
+    LOSSES,
+    METRICS,
+    PAIR_FEATURES,
+    PAIR_LOSSES,
+    PAIR_MODES,
+    POOLINGS,
+    SCHEDULES,
+    frozen_set,
+)
 from trainer.registry import CodeEntry, Entry, Registry
 from trainer.samplers.registry import SAMPLERS
 
 LISTS: list[Registry[Any]] = [
-    SAMPLERS, COMBINERS, PAIR_MODES, HEADS, LOSSES, METRICS, FROZEN_SETS,
+    SAMPLERS, COMBINERS, PAIR_MODES, POOLINGS, PAIR_FEATURES, HEADS, LOSSES, PAIR_LOSSES,
+    CLASS_WEIGHTS, METRICS, FROZEN_SETS, SCHEDULES,
 ]  # fmt: skip
 ENTRIES = [(each.concept, entry) for each in LISTS for entry in each.values()]
 
@@ -42,7 +55,17 @@ def test_every_entry_can_be_used_and_says_what_it_does(entry: Entry) -> None:
 
 @pytest.mark.parametrize(
     ("key", "names"),
-    [("sampler", SAMPLERS), ("combiner", COMBINERS), ("pair", PAIR_MODES), ("head", HEADS)],
+    [
+        ("sampler", SAMPLERS),
+        ("combiner", COMBINERS),
+        ("pair", PAIR_MODES),
+        ("head", HEADS),
+        ("pair_loss", PAIR_LOSSES),
+        ("class_weights", CLASS_WEIGHTS),
+        ("pooling", POOLINGS),
+        ("pair_features", PAIR_FEATURES),
+        ("schedule", SCHEDULES),
+    ],
 )
 def test_schema_and_error_message_offer_the_whole_list(key: str, names: Registry[Any]) -> None:
     schema = sweep_schema()["$defs"]["Config"]["properties"][key]
@@ -117,7 +140,9 @@ def test_every_key_of_a_config_is_read_outside_the_config() -> None:
     for key, field in fields_of().items():
         if key == "task_declarations":
             continue
-        reads = re.search(rf"\bconfig\.{field.name}\b|\.{field.name.rstrip('_')}_of\(", code)
+        name = field.name.rstrip("_")
+        ways = rf"\bconfig\.{field.name}\b|\.{name}_of\(|for_task\(\"{name}\""
+        reads = re.search(ways, code)
         assert reads, f"nothing outside trainer/config reads {key}"
 
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
-from tests.support.resuming import results, run_trainer, start
+from tests.support.resuming import results, run_trainer, start, untimed
 from tests.support.small import small_config
 from trainer.storage.trial_directory import TrialDirectory
+from trainer.train import train
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +124,28 @@ def test_a_folder_that_cannot_be_written_is_an_error(config_file: Path, tmp_path
     _, errors = process.communicate()
     assert process.returncode == 2
     assert "Traceback" not in errors and os.fspath(tmp_path / "file") in errors
+
+
+#: Keys of the model, each with what it needs.
+MODELS: dict[str, dict[str, Any]] = {
+    "poolings, surgery": {"pooling": {"sst": "mean", "qqp": "max"}, "sampler": "annealed"},
+    "mean of siamese pairs": {
+        "pooling": "mean", "pair": "siamese", "pair_features": "all", "head": "mlp",
+        "weight_decay": 0.1,
+    },
+    "frozen bert": {"freeze": "bert", "shared_layer": True, "sampler": "round_robin"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_key_of_the_model_resumes_to_the_same_bits(
+    name: str, cache: Path, tmp_path: Path
+) -> None:
+    config = small_config(cache, epochs=3, encoder_dropout=0.1, **MODELS[name])
+    whole = [untimed(result.record) for result in train(config, str(tmp_path / "a"))]
+    parts = []
+    for _ in range(3):  # one epoch a process would have done
+        for result in train(config, str(tmp_path / "b")):
+            parts.append(untimed(result.record))
+            break
+    assert parts == whole

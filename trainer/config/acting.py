@@ -12,7 +12,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from trainer.combiners.registry import COMBINER_KEYS, COMBINERS
-from trainer.config.choices import EMULATED_BF16
+from trainer.config.choices import DEFAULT_PAIR_LOSS, EMULATED_BF16, SCHEDULES
 from trainer.config.fields import file_fields
 from trainer.samplers import registry as samplers
 
@@ -20,25 +20,40 @@ if TYPE_CHECKING:
     from trainer.config.train_config import TrainConfig
 
 
+#: Keys that say how steps are taken, besides those of samplers and combiners.
+_TRAINING = (
+    "combiner", "freeze", "smart_weight", "bregman_weight", "batch_size", "accumulate",
+    "learning_rate", "head_learning_rate", "layer_decay", "weight_decay", "adam_epsilon",
+    "clip_norm", "optimizer_state", "schedule", "warmup_steps", "dropout", "encoder_dropout",
+    "attention_dropout",
+)  # fmt: skip
+
+
 def inactive(config: TrainConfig) -> dict[str, str]:
     """Keys that do not act in this config, each with the reason."""
     reasons: dict[str, str] = {}
-    read = samplers.entry_of(config.sampler).keys
+    entry = samplers.entry_of(config.sampler)
+    read = entry.keys
+    if not entry.trains:
+        for key in _TRAINING:
+            reasons[key] = f"sampler {config.sampler} takes no step"
     for key in samplers.SAMPLER_KEYS:
         if key not in read:
             reasons[key] = f"sampler {config.sampler} does not use {key}"
     if "steps_per_epoch" in read and config.steps_per_epoch:
         reasons["B"] = "steps_per_epoch is given"
     for key in COMBINER_KEYS:
-        if key not in COMBINERS[config.combiner].keys:
+        if not entry.trains or key not in COMBINERS[config.combiner].keys:
             reasons[key] = f"combiner {config.combiner} does not use {key}"
     if not config.head_learning_rate:
         reasons["head_learning_rate"] = "it is 0: the heads learn at learning_rate"
-    if not config.smart_weight:
-        for name in ("epsilon", "norm", "steps", "step_size", "noise"):
+    if not config.smart_weight or not entry.trains:
+        for name in ("radius", "epsilon", "norm", "steps", "step_size", "noise"):
             reasons[f"smart_{name}"] = "smart_weight is 0"
-    if not config.bregman_weight:
+    if not config.bregman_weight or not entry.trains:
         reasons["bregman_momentum"] = "bregman_weight is 0"
+    if all(config.pair_loss_of(task) == DEFAULT_PAIR_LOSS for task in config.task_list):
+        reasons["pair_loss_weight"] = "no task has a pair_loss"
     if config.data.source != "synthetic":
         reasons["data.seed"] = reasons["data.size"] = "data are read, not generated"
     if all(map(config.generates, config.tasks)):
@@ -50,9 +65,7 @@ def bound_to_epochs(config: TrainConfig) -> str:
     """Why this trial's first epochs depend on the number of all epochs; empty if not."""
     if reason := samplers.entry_of(config.sampler).depends_on_epochs:
         return reason
-    if config.schedule == "linear":
-        return "schedule linear: the rate falls to 0 over all epochs"
-    return ""
+    return SCHEDULES[config.schedule].depends_on_epochs
 
 
 def canonical(config: TrainConfig, only: Container[str] | None = None) -> dict[str, Any]:

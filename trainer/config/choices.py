@@ -78,6 +78,92 @@ DEFAULT_PAIR_MODE = "cross"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Pooling(CodeEntry):
+    """How a sentence's tokens become its vector.
+
+    Its path leads to a function of the encoder, the tokens' states and their packing.
+    """
+
+    #: Whether it reads the last layer's states of all tokens.  Otherwise those of [CLS] suffice.
+    every_token: bool = False
+
+
+POOLINGS = Registry(
+    "pooling",
+    Pooling(
+        name="cls",
+        path="trainer.model.pooling:cls",
+        summary="The pooler's output (a linear layer and tanh) for the [CLS] token.",
+        paper="BERT; all papers",
+    ),
+    Pooling(
+        name="mean",
+        path="trainer.model.pooling:mean",
+        every_token=True,
+        summary=(
+            "The mean of the last layer over all tokens of the sentence, special ones included. It "
+            "does not go through the pooler."
+        ),
+        paper="P1 4.2 (its cosine); Sentence-BERT",
+    ),
+    Pooling(
+        name="max",
+        path="trainer.model.pooling:largest",
+        every_token=True,
+        summary="The largest value of each number over the same tokens, without the pooler.",
+        paper="Sentence-BERT",
+    ),
+)
+#: The pooling of a task for which the config names none.
+DEFAULT_POOLING = "cls"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairFeatures(CodeEntry):
+    """What a head sees of the two sentence vectors of a pair.
+
+    Its path leads to a function from (n, 2, W) to (n, `vectors`, W).
+    """
+
+    vectors: int
+
+
+PAIR_FEATURES = Registry(
+    "pair features",
+    PairFeatures(
+        name="both",
+        path="trainer.model.pair_features:both",
+        vectors=2,
+        summary="Both vectors side by side: u, v.",
+        paper="P1 4.2, P3",
+    ),
+    PairFeatures(
+        name="difference",
+        path="trainer.model.pair_features:difference",
+        vectors=3,
+        summary="u, v and |u − v|.",
+        paper="Sentence-BERT, section 3",
+    ),
+    PairFeatures(
+        name="product",
+        path="trainer.model.pair_features:product",
+        vectors=3,
+        summary="u, v and u · v, number by number.",
+        paper="Sentence-BERT, table 6",
+    ),
+    PairFeatures(
+        name="all",
+        path="trainer.model.pair_features:everything",
+        vectors=4,
+        summary="u, v, |u − v| and u · v.",
+        paper="InferSent; Sentence-BERT, table 6",
+    ),
+)
+#: The pair features of a task for which the config names none.
+DEFAULT_PAIR_FEATURES = "both"
+
+
+@dataclass(frozen=True, kw_only=True)
 class HeadEntry(CodeEntry):
     """A head.  Its path leads to a class: `Head(width, vectors, task)`."""
 
@@ -103,6 +189,11 @@ HEADS = Registry(
             "`pair: siamese`."
         ),
         paper="P1 4.2, P3 4.2.1",
+    ),
+    HeadEntry(
+        name="mlp",
+        path="trainer.model.heads:MlpHead",
+        summary="One hidden layer as wide as the encoder, with a ReLU, then a linear layer.",
     ),
 )
 #: The head of a task for which the config names none, or one that needs more vectors.
@@ -149,6 +240,65 @@ LOSSES = Registry(
         paper="P2",
     ),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairLossEntry(CodeEntry):
+    """A loss on the sentence vectors of pairs.
+
+    Its path leads to a function of vectors (n, 2, W) and of which pairs are positive (n,).
+    """
+
+    #: Vectors of an example that it needs, 0 for any number.
+    needs_vectors: int = 2
+
+
+PAIR_LOSSES = Registry(
+    "pair loss",
+    PairLossEntry(
+        name="none",
+        path="trainer.model.pair_losses:nothing",
+        needs_vectors=0,
+        summary="No loss on the vectors.",
+    ),
+    PairLossEntry(
+        name="cosine_embedding",
+        path="trainer.model.pair_losses:cosine_embedding",
+        summary="1 − cos for a positive pair and max(0, cos) for another, averaged over the batch.",
+        paper="torch's `CosineEmbeddingLoss`",
+    ),
+    PairLossEntry(
+        name="multiple_negatives",
+        path="trainer.model.pair_losses:multiple_negatives",
+        summary=(
+            "The first sentence of a positive pair has to find its second sentence among those of "
+            "the whole batch: cross-entropy of 20 · cos, averaged over the positive pairs."
+        ),
+        paper="Henderson et al. 2017, section 4.4",
+    ),
+)
+#: The pair loss of a task for which the config names none, or that has no pairs.
+DEFAULT_PAIR_LOSS = "none"
+
+CLASS_WEIGHTS = Registry(
+    "class weights",
+    CodeEntry(
+        name="none",
+        path="trainer.model.class_weights:equal",
+        summary="Every example counts the same.",
+    ),
+    CodeEntry(
+        name="balanced",
+        path="trainer.model.class_weights:balanced",
+        summary=(
+            "An example of class c counts n / (C n_c) times (scikit-learn's `balanced`): all "
+            "classes that occur weigh the same in total."
+        ),
+        paper="P0 6.1, P3 6.3.1 (future work)",
+    ),
+)
+#: The class weights of a task for which the config names none, or that has no classes.
+DEFAULT_CLASS_WEIGHTS = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,6 +357,39 @@ METRICS = Registry(
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScheduleEntry(CodeEntry):
+    """A schedule.  Its path leads to a function of the share of updates that is left."""
+
+    #: Why a trial's first epochs depend on how many follow; empty if they do not.
+    depends_on_epochs: str = ""
+
+
+SCHEDULES = Registry(
+    "schedule",
+    ScheduleEntry(
+        name="constant",
+        path="trainer.loop.schedules:constant",
+        summary="The rate stays as it is after the warm-up.",
+        paper="P0 to P4",
+    ),
+    ScheduleEntry(
+        name="linear",
+        path="trainer.loop.schedules:linear",
+        summary="The rate falls to 0 in a straight line.",
+        paper="P1 finetune-seq, with `optimizer_state: per_task`",
+        depends_on_epochs="schedule linear: the rate falls to 0 over all epochs",
+    ),
+    ScheduleEntry(
+        name="cosine",
+        path="trainer.loop.schedules:cosine",
+        summary="The rate falls to 0 along half a period of the cosine.",
+        paper="Loshchilov and Hutter 2017",
+        depends_on_epochs="schedule cosine: the rate falls to 0 over all epochs",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FrozenSet(CodeEntry):
     """A set of parameters that a phase may freeze.
 
@@ -235,6 +418,16 @@ FROZEN_SETS = Registry(
         pattern="encoder",
         summary="Freezes everything except the heads.",
         paper='P0 F = 1; P1 and P4 "pretrain"',
+    ),
+    FrozenSet(
+        name="bert",
+        path="trainer.model.freezing:bert",
+        pattern="bert",
+        summary=(
+            "Freezes embeddings, layers and pooler. The heads, the shared layer and the relational "
+            "layer train."
+        ),
+        paper="P2 Figure 3",
     ),
     FrozenSet(
         name="embeddings",

@@ -57,11 +57,21 @@ def changes(written_in: int) -> tuple[str, ...]:
 
 #: `dropout` of format 1 where a config does not give it.
 _FIRST_DROPOUT = 0.3
+#: SMART's defaults of format 1.
+_FIRST_SMART: dict[str, Any] = {
+    "smart_radius": "absolute",
+    "smart_epsilon": 1e-5,
+    "smart_step_size": 1e-3,
+    "smart_noise": 1e-5,
+}
 
 
 def _to_second(config: dict[str, Any]) -> dict[str, Any]:
-    """Format 1: `dropout` acted in the encoder too, and every task was cut at 128 tokens."""
+    """Format 1: `dropout` acted in the encoder too, every task was cut at 128 tokens, and SMART's
+    sizes were numbers."""
     config.setdefault("encoder_dropout", config.get("dropout", _FIRST_DROPOUT))
+    for key, value in _FIRST_SMART.items():
+        config.setdefault(key, value)
     data = config.get("data", {})
     if isinstance(data, Mapping):
         config["data"] = {"max_length": 128, **data}
@@ -76,5 +86,7 @@ _CHANGES: dict[int, tuple[str, ...]] = {
         "dropout acts on the vector before a head and everywhere in the encoder; since format 2 it "
         "acts before a head, and encoder_dropout (0.1) in the encoder",
         "every task is cut at 128 tokens; since format 2 cfimdb and yelp have 512",
+        "SMART moves embeddings by at most 1e-5, which does nothing; since format 2 it moves them "
+        "by their own size (smart_radius: relative)",
     )
 }

@@ -18,12 +18,21 @@ from trainer.combiners.registry import COMBINERS
 from trainer.config import acting
 from trainer.config.checks import check_together
 from trainer.config.choices import (
+    CLASS_WEIGHTS,
+    DEFAULT_CLASS_WEIGHTS,
     DEFAULT_HEAD,
+    DEFAULT_PAIR_FEATURES,
+    DEFAULT_PAIR_LOSS,
     DEFAULT_PAIR_MODE,
+    DEFAULT_POOLING,
     EMULATED_BF16,
     HEADS,
+    PAIR_FEATURES,
+    PAIR_LOSSES,
     PAIR_MODES,
+    POOLINGS,
     PRECISIONS,
+    SCHEDULES,
 )
 from trainer.config.data_config import LONG, SHORT, DataConfig
 from trainer.config.fields import (
@@ -54,6 +63,14 @@ class TrainConfig:
     #: How the encoder reads a pair of sentences; a mapping sets it for single tasks.
     pair: str | dict[str, str] = field(
         default=DEFAULT_PAIR_MODE, metadata=one_of(*PAIR_MODES) | by_task()
+    )
+    #: How a sentence's tokens become its vector; `mean` and `max` do not go through BERT's pooler.
+    pooling: str | dict[str, str] = field(
+        default=DEFAULT_POOLING, metadata=one_of(*POOLINGS) | by_task()
+    )
+    #: What a head sees of a pair's two sentence vectors; others than `both` need `pair: siamese`.
+    pair_features: str | dict[str, str] = field(
+        default=DEFAULT_PAIR_FEATURES, metadata=one_of(*PAIR_FEATURES) | by_task()
     )
     #: What turns sentence vectors into outputs; `cosine` needs `pair: siamese`.
     head: str | dict[str, str] = field(default=DEFAULT_HEAD, metadata=one_of(*HEADS) | by_task())
@@ -100,14 +117,34 @@ class TrainConfig:
     #: Frozen parameters: in ARRP's second phase, or for the whole run with other samplers.
     freeze: str = "none"
 
+    #: Factor on everything that a task adds to the joint loss; a mapping sets it for single tasks.
+    task_weights: float | dict[str, float] = field(
+        default=1.0, metadata=in_range(0, open_low=True) | by_task()
+    )
+    #: How much each class counts in the training loss; `balanced` makes rare classes count more.
+    class_weights: str | dict[str, str] = field(
+        default=DEFAULT_CLASS_WEIGHTS, metadata=one_of(*CLASS_WEIGHTS) | by_task()
+    )
+    #: A loss on the two sentence vectors of a `siamese` pair, added to the task's loss.
+    pair_loss: str | dict[str, str] = field(
+        default=DEFAULT_PAIR_LOSS, metadata=one_of(*PAIR_LOSSES) | by_task()
+    )
+    pair_loss_weight: float = field(default=1.0, metadata=in_range(0, open_low=True))
+
     #: SMART (P4): weight of the adversarial term (0 for none), size and norm of the perturbation,
-    #: number and length of ascent steps, and the standard deviation of the random start.
+    #: number and length of ascent steps, and the standard deviation of the random start.  With
+    #: `smart_radius: relative` the sizes are fractions of each token's embedding, and the
+    #: perturbation has its full size, as in Jiang et al.'s code.  With `absolute` they are numbers,
+    #: and the perturbation is at most so large.
     smart_weight: float = field(default=0.0, metadata=in_range(0))
-    smart_epsilon: float = field(default=1e-5, metadata=in_range(0, open_low=True))
+    smart_radius: str = field(
+        default="relative", metadata=one_of("absolute", "relative") | born("absolute")
+    )
+    smart_epsilon: float = field(default=1.0, metadata=in_range(0, open_low=True) | born(1e-5))
     smart_norm: str = field(default="inf", metadata=one_of("inf", "l2"))
     smart_steps: int = field(default=1, metadata=in_range(1, 100))
-    smart_step_size: float = field(default=1e-3, metadata=in_range(0, open_low=True))
-    smart_noise: float = field(default=1e-5, metadata=in_range(0, open_low=True))
+    smart_step_size: float = field(default=1.0, metadata=in_range(0, open_low=True) | born(1e-3))
+    smart_noise: float = field(default=0.01, metadata=in_range(0, open_low=True) | born(1e-5))
     #: SMART's Bregman proximal term: weight mu (0 for none) and momentum beta of the slow copy.
     bregman_weight: float = field(default=0.0, metadata=in_range(0))
     bregman_momentum: float = field(default=0.99, metadata=in_range(0, 1))
@@ -115,13 +152,26 @@ class TrainConfig:
     epochs: int = field(default=10, metadata=in_range(1, 10_000))
     #: Examples per batch; a mapping sets it for each task.
     batch_size: int | dict[str, int] = field(default=8, metadata=in_range(1, 100_000))
+    #: Steps that share an update: it uses the examples of so many consecutive steps of a phase, as
+    #: if the batches were larger, in the memory of one step.
+    accumulate: int = field(default=1, metadata=in_range(1, 1000))
     learning_rate: float = field(default=1e-5, metadata=in_range(0, 1, open_low=True))
     #: The heads' learning rate, because they start at random values.  0: `learning_rate`.
     head_learning_rate: float = field(default=0.0, metadata=in_range(0, 1))
+    #: Layer-wise learning rates: each layer learns at this times the rate of the layer above it,
+    #: and the embeddings at this times the rate of the first layer (Sun et al. 2019).
+    layer_decay: float = field(default=1.0, metadata=in_range(0, 1, open_low=True))
     weight_decay: float = field(default=0.0, metadata=in_range(0, 1))
+    #: AdamW's epsilon.  The course's AdamW has 1e-6.
+    adam_epsilon: float = field(default=1e-8, metadata=in_range(0, 1, open_low=True))
+    #: Longest gradient of an update, over all parameters that it moves; longer ones are scaled down
+    #: to this length.  0: any length.
+    clip_norm: float = field(default=0.0, metadata=in_range(0))
     #: `per_task` keeps separate AdamW moments for each task of `sequential` (P1).
     optimizer_state: str = field(default="shared", metadata=one_of("shared", "per_task"))
-    schedule: str = field(default="constant", metadata=one_of("constant", "linear"))
+    #: How the learning rate goes on after the warm-up.
+    schedule: str = field(default="constant", metadata=one_of(*SCHEDULES))
+    #: So many updates with a rising rate come first.
     warmup_steps: int = field(default=0, metadata=in_range(0))
     #: Dropout of the vector that enters a head, which the papers call dropout.
     dropout: float = field(default=0.3, metadata=in_range(0, 0.9))
@@ -183,6 +233,16 @@ class TrainConfig:
 
     def head_of(self, task: str) -> str:
         return str(self.for_task("head", task))
+
+    def class_weights_of(self, task: Task) -> str:
+        """The class weights of a task; none if its labels are real numbers."""
+        if not task.label_classes:
+            return DEFAULT_CLASS_WEIGHTS
+        return str(self.for_task("class_weights", task.name))
+
+    def pair_loss_of(self, task: Task) -> str:
+        """The pair loss of a task; none if it has no pairs."""
+        return str(self.for_task("pair_loss", task.name)) if task.is_pair else DEFAULT_PAIR_LOSS
 
     def for_task(self, key: str, task: str) -> Any:
         """The value of a key for a task; the key's default where its mapping lacks the task."""

@@ -43,7 +43,13 @@ def with_heads(config: TrainConfig, encoder: Encoder) -> MultitaskModel:
 def _head_of(config: TrainConfig, task: Task) -> HeadSpec:
     """The task's head.  One that needs more vectors than the task has becomes the default."""
     vectors, head = config.vectors_of(task), config.head_of(task.name)
-    return HeadSpec(task, head if HEADS[head].needs_vectors <= vectors else DEFAULT_HEAD, vectors)
+    return HeadSpec(
+        task,
+        head if HEADS[head].needs_vectors <= vectors else DEFAULT_HEAD,
+        vectors,
+        features=str(config.for_task("pair_features", task.name)),
+        pooling=str(config.for_task("pooling", task.name)),
+    )
 
 
 def check_methods(config: TrainConfig) -> None:

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.model.heads import RELATED, MultitaskModel
+from trainer.model.pooling import uses_pooler
 from trainer.model.task_gradients import StepGradients, TaskGradients, task_gradients_of
 
 #: Columns of J that are multiplied at a time.  All their rows fit into a core's cache.
@@ -55,8 +56,8 @@ class FlatParameters:
         self._word = model.encoder.embeddings.word.weight
         shared = {name: parts for name, parts in segments.items() if not name.startswith("head.")}
         heads = {name: parts for name, parts in segments.items() if name.startswith("head.")}
-        self.shared, values, self._update = _flatten(shared)
-        self.heads, _, self._head_update = _flatten(heads)
+        self.shared, values, self._update = _flatten(shared, model)
+        self.heads, _, self._head_update = _flatten(heads, model)
         self.step_gradients = StepGradients()
         # The word embeddings are the first parameters: `_segments` begins with the embeddings.
         words = self._word.numel()
@@ -202,6 +203,14 @@ class FlatParameters:
             moves = not segment.frozen and segment.name not in self._idle
             segment.values.grad = segment.update if moves else None
 
+    def clip(self, longest: float) -> None:
+        """Scale the update down to the length `longest` if it is longer (Pascanu et al. 2013).
+
+        Its length is that over all parameters which it moves.
+        """
+        moving = [segment.values for segment in self.segments if segment.values.grad is not None]
+        nn.utils.clip_grad_norm_(moving, longest)
+
 
 def _segments(model: MultitaskModel) -> dict[str, list[nn.Parameter]]:
     """The parameters of each segment, in the order of the flat storage."""
@@ -214,14 +223,19 @@ def _segments(model: MultitaskModel) -> dict[str, list[nn.Parameter]]:
     return {name: list(module.parameters()) for name, module in modules.items() if module}
 
 
-def _users(segment: str) -> frozenset[str] | None:
+def _users(segment: str, model: MultitaskModel) -> frozenset[str] | None:
     """The tasks that use a segment, None for all."""
     if segment == "relational_layer":
         return frozenset(RELATED)
+    if segment == "pooler":
+        pooled = {name for name, spec in model.specs.items() if uses_pooler(spec.pooling)}
+        return None if len(pooled) == len(model.specs) else frozenset(pooled)
     return frozenset([segment.removeprefix("head.")]) if segment.startswith("head.") else None
 
 
-def _flatten(segments: dict[str, list[nn.Parameter]]) -> tuple[list[Segment], Tensor, Tensor]:
+def _flatten(
+    segments: dict[str, list[nn.Parameter]], model: MultitaskModel
+) -> tuple[list[Segment], Tensor, Tensor]:
     """Segments, and the values and updates of all of them end to end."""
     everything = [parameter for parameters in segments.values() for parameter in parameters]
     values = torch.cat([parameter.detach().reshape(-1).float() for parameter in everything])
@@ -230,7 +244,9 @@ def _flatten(segments: dict[str, list[nn.Parameter]]) -> tuple[list[Segment], Te
     start = 0
     for name, parameters in segments.items():
         end = start + sum(parameter.numel() for parameter in parameters)
-        flat.append(Segment(name, values[start:end], updates[start:end], parameters, _users(name)))
+        flat.append(
+            Segment(name, values[start:end], updates[start:end], parameters, _users(name, model))
+        )
         for parameter in parameters:
             part = values[start : start + parameter.numel()]
             parameter.data = part.view_as(parameter)

@@ -1,14 +1,16 @@
-"""AdamW states and their learning rates: constant or falling linearly, after a warm-up."""
+"""AdamW states and their learning rates: by layer and head, with a warm-up and a schedule."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from itertools import groupby
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from trainer.config.choices import SCHEDULES
 from trainer.loop.flat_parameters import Segment
 from trainer.loop.step import Stepper
 
@@ -30,6 +32,7 @@ class Optimizers:
         #: Updates so far by optimizer state.
         self.updates: Counter[str] = Counter()
         self._total_updates: Counter[str] = Counter()
+        self._schedule: Callable[[float], float] = SCHEDULES[stepper.config.schedule].load()
 
     def warm_up(self, names: Iterable[str]) -> None:
         """Create these states, and load whatever the first update of a process needs.
@@ -64,6 +67,7 @@ class Optimizers:
     def _adamw(self, groups: list[dict[str, Any]]) -> torch.optim.AdamW:
         optimizer = torch.optim.AdamW(
             groups,
+            eps=self._stepper.config.adam_epsilon,
             weight_decay=self._stepper.config.weight_decay,
             fused=True,
             capturable=self._captured,
@@ -79,13 +83,22 @@ class Optimizers:
 
     def _rates(self) -> list[tuple[list[Segment], float]]:
         """Segments with the same learning rate, and that rate."""
-        config, parameters = self._stepper.config, self._stepper.parameters
-        if not config.head_learning_rate:
-            return [(parameters.segments, config.learning_rate)]
-        return [
-            (parameters.shared, config.learning_rate),
-            (parameters.heads, config.head_learning_rate),
-        ]
+        groups = groupby(self._stepper.parameters.segments, key=self._rate)
+        return [(list(segments), rate) for rate, segments in groups]
+
+    def _rate(self, segment: Segment) -> float:
+        """The learning rate of a segment before the schedule.
+
+        Layer k of L has the rate xi^(L - k) times that of the last one, the embeddings xi^L times
+        (Sun et al. 2019, "How to Fine-Tune BERT for Text Classification?").
+        """
+        config = self._stepper.config
+        kind, _, number = segment.name.partition(".")
+        if kind == "head":
+            return config.head_learning_rate or config.learning_rate
+        layers = self._stepper.model.encoder.shape.layers
+        below = {"embeddings": layers, "layers": layers - 1 - int(number or 0)}.get(kind, 0)
+        return config.learning_rate * config.layer_decay**below
 
     def set_rates(self, name: str) -> None:
         """Set the learning rates of this state's next update."""
@@ -102,12 +115,12 @@ class Optimizers:
         config, updates = self._stepper.config, self.updates[name]
         if updates < config.warmup_steps:
             return (updates + 1) / config.warmup_steps
-        if config.schedule == "linear":
-            if not self._total_updates:
-                self._total_updates = self._planned(config.epochs)
-            total = self._total_updates[name]
-            return (total - updates) / max(1, total - config.warmup_steps)
-        return 1.0
+        if not SCHEDULES[config.schedule].depends_on_epochs:
+            return self._schedule(1.0)
+        if not self._total_updates:
+            self._total_updates = self._planned(config.epochs)
+        total = self._total_updates[name]
+        return self._schedule(max(0, total - updates) / max(1, total - config.warmup_steps))
 
     def count_updates(self, epochs: int) -> None:
         """Set the updates to those of the first epochs, which a resumed trial has committed."""

@@ -11,6 +11,7 @@ Shapes: T tokens, W the encoder's width, n examples.
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from torch import Tensor
@@ -21,6 +22,9 @@ from trainer.model.heads import MultitaskModel
 from trainer.model.losses import loss_of
 from trainer.model.packing import Packed
 from trainer.model.task_gradients import StepGradients
+
+#: By `smart_radius`: a shift that is too long is scaled down, and one of `relative` also up.
+_LARGEST_FACTOR = {"absolute": 1.0, "relative": math.inf}
 
 
 class Smart:
@@ -68,20 +72,40 @@ class Smart:
         return torch.stack(terms).sum()
 
     def _worst_shift(self, task: Task, packed: Packed, output: Tensor) -> Tensor:
-        """Projected gradient ascent on l_s within the epsilon ball around every token, (T, W)."""
+        """Gradient ascent on l_s around every token, (T, W).
+
+        With `smart_radius: absolute` the shift stays within a ball of size epsilon.  With
+        `relative` it lies on the sphere: Jiang et al.'s code scales it there after every step.
+        """
         config = self.config
-        width = self.model.encoder.shape.hidden
-        shift = torch.randn(len(packed.ids), width, device=packed.ids.device) * config.smart_noise
+        coordinate, unit = self._sizes(packed)  # (T, 1) each
+        noise = torch.randn(len(unit), self.model.encoder.shape.hidden, device=unit.device)
+        shift = config.smart_noise * coordinate * noise  # (T, W)
         for _ in range(config.smart_steps):
             shift.requires_grad_(True)
             moved = self.model(task.name, packed, shift)
             (gradient,) = torch.autograd.grad(loss_of(task).divergence(moved, output), shift)
             with torch.no_grad():
                 length = _norm(gradient, config.smart_norm).clamp(min=1e-12)  # (T, 1)
-                shift = shift + config.smart_step_size * gradient / length  # (T, W)
+                shift = shift + config.smart_step_size * unit * gradient / length  # (T, W)
                 size = _norm(shift, config.smart_norm).clamp(min=1e-12)  # (T, 1)
-                shift = (shift * (config.smart_epsilon / size).clamp(max=1.0)).detach()
+                factor = config.smart_epsilon * unit / size  # (T, 1)
+                shift = (shift * factor.clamp(max=_LARGEST_FACTOR[config.smart_radius])).detach()
         return shift
+
+    def _sizes(self, packed: Packed) -> tuple[Tensor, Tensor]:
+        """What noise, step and epsilon are fractions of: of a coordinate, and in the norm; (T, 1).
+
+        With `smart_radius: relative` that is the size of a token's embedding: the root mean square
+        of its coordinates, or its length for the norm l2.
+        """
+        if self.config.smart_radius == "absolute":
+            one = torch.ones(len(packed.ids), 1, device=packed.ids.device)
+            return one, one
+        with torch.no_grad():
+            length = _norm(self.model.encoder.embeddings.sums(packed), "l2")  # (T, 1)
+        coordinate = length / self.model.encoder.shape.hidden**0.5  # (T, 1)
+        return coordinate, length if self.config.smart_norm == "l2" else coordinate
 
     def after_update(self) -> None:
         """theta~ <- (1 - beta) theta + beta theta~ (P4)."""

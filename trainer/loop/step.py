@@ -6,8 +6,7 @@ rows of J: draw i has a loss () and outputs (n_i, classes) or (n_i,).
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -18,71 +17,13 @@ from trainer.data.corpus import Corpus
 from trainer.loop.clock import StepClock
 from trainer.loop.cuda_graphs import GraphCache
 from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.objective import Objective
 from trainer.loop.smart import Smart
+from trainer.loop.step_data import Inputs, Outputs, Pass, StepLayout, joined
 from trainer.model.attention import uses_varlen
 from trainer.model.heads import MultitaskModel
-from trainer.model.losses import task_loss
-from trainer.model.packing import Packed, alignment, pack, send
-from trainer.samplers import Phase, Step
-
-
-@dataclass(frozen=True)
-class StepLayout:
-    """What is fixed before a step computes anything.  Steps of equal layouts differ only in data.
-
-    `tasks`, `rows`, `weights` and `places` have one entry per draw, in the order of the rows of J.
-    """
-
-    tasks: tuple[str, ...]
-    #: The row of J.
-    rows: tuple[int, ...]
-    #: The weight of the loss in the sum that is differentiated.
-    weights: tuple[float, ...]
-    #: The draw's place in the step.
-    places: tuple[int, ...]
-    #: The tasks, or groups of tasks, whose gradients are kept apart: one for each row of J.  Empty
-    #: if none are.
-    groups: tuple[str, ...]
-    #: Whether the combiner weighs the rows.  Otherwise they are added up.
-    surgery: bool
-    #: Factor on every loss (ARRP's lambda).
-    loss_scale: float
-    #: The optimizer state that the step updates with.
-    optimizer: str
-
-
-@dataclass
-class Inputs:
-    """A step's data on the device."""
-
-    packed: Packed
-    #: (n_i,) for each draw.
-    labels: list[Tensor]
-    #: (K, K), the combiner's random choices, if it has any.
-    orders: Tensor | None
-    #: Each draw packed by itself, for SMART.
-    single: list[Packed]
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Everything that a captured step reads, by name."""
-        tensors = self.packed.tensors()
-        tensors |= {f"labels{number}": labels for number, labels in enumerate(self.labels)}
-        return tensors if self.orders is None else {**tensors, "orders": self.orders}
-
-    def with_tensors(self, tensors: dict[str, Tensor]) -> Inputs:
-        """The same step, reading from other memory."""
-        packed = self.packed.with_tensors(tensors)
-        labels = [tensors[f"labels{number}"] for number in range(len(self.labels))]
-        return Inputs(packed, labels, tensors.get("orders"), self.single)
-
-
-@dataclass
-class Outputs:
-    """Losses and outputs of every draw, and G (K, K) if gradients were kept apart."""
-
-    losses: list[Tensor]
-    outputs: list[Tensor]
-    gramian: Tensor | None
+from trainer.model.packing import Part, alignment, distinct_words, pack, send
+from trainer.samplers import Draw, Phase, Step, passes_of
 
 
 def groups_of(config: TrainConfig, combiner: Combiner) -> dict[str, str]:
@@ -106,6 +47,10 @@ class Stepper:
         self.config, self.corpus, self.model, self.parameters = config, corpus, model, parameters
         self.tasks = {task.name: task for task in config.task_list}
         self.combiner, self.clock, self.device = combiner, clock, clock.device
+        self.objectives = {
+            name: Objective(config, task, corpus.splits[name]["train"].labels, self.device)
+            for name, task in self.tasks.items()
+        }
         self.smart = Smart(config, model, parameters.step_gradients)
         self.align = alignment(self.device, model.encoder.dtype)
         self._group_of = groups_of(config, combiner)
@@ -143,24 +88,44 @@ class Stepper:
 
     def inputs(self, layout: StepLayout, step: Step, generator: torch.Generator) -> Inputs:
         """Pack the sentences of a step and send them to the device."""
-        draws = [step[place] for place in layout.places]
-        splits = [self.corpus.splits[draw.task]["train"] for draw in draws]
-        parts = [split.part(draw.rows) for split, draw in zip(splits, draws, strict=True)]
-        packed = pack(parts, layout.rows, align=self.align)
         orders = None
         if layout.surgery and self.combiner.orders is not None:
             orders = send(self.combiner.orders(len(layout.groups), generator), self.device)
-        labels = [
-            send(torch.from_numpy(split.labels_of(draw.rows)), self.device)
-            for split, draw in zip(splits, draws, strict=True)
+        sizes = {draw.task: len(draw.rows) for draw in step}
+        passes = [
+            sorted(draws, key=lambda draw: layout.tasks.index(draw.task))
+            for draws in passes_of(step)
         ]
+        words = None  # a step of one pass finds its words itself
+        if len(passes) > 1:
+            parts = [self._part(draw) for draws in passes for draw in draws]
+            words = distinct_words(parts, self.align)
+        return Inputs([self._pass(layout, draws, sizes, words) for draws in passes], orders)
+
+    def _part(self, draw: Draw) -> Part:
+        return self.corpus.splits[draw.task]["train"].part(draw.rows)
+
+    def _pass(
+        self, layout: StepLayout, draws: Sequence[Draw], sizes: dict[str, int], words: Tensor | None
+    ) -> Pass:
+        """Pack the draws of one pass, in the order of the rows of J, and send them."""
+        numbers = tuple(layout.tasks.index(draw.task) for draw in draws)
+        rows, parts = [layout.rows[number] for number in numbers], [self._part(d) for d in draws]
+        packed = pack(parts, rows, words, self.align)
         single = []
         if self.smart.acts:
             single = [
                 pack([part], [row], packed.words, self.align).to(self.device)
-                for part, row in zip(parts, layout.rows, strict=True)
+                for part, row in zip(parts, rows, strict=True)
             ]
-        return Inputs(packed.to(self.device), labels, orders, single)
+        labels = [self.corpus.splits[d.task]["train"].labels_of(d.rows) for d in draws]
+        return Pass(
+            draws=numbers,
+            shares=tuple(len(draw.rows) / sizes[draw.task] for draw in draws),
+            packed=packed.to(self.device),
+            labels=[send(torch.from_numpy(each), self.device) for each in labels],
+            single=single,
+        )
 
     def take(
         self, layout: StepLayout, inputs: Inputs, optimizer: torch.optim.Optimizer,
@@ -174,8 +139,7 @@ class Stepper:
         """
         if self.graph_cache is None:
             return self.compute(layout, inputs, optimizer, generator)
-        packed = inputs.packed
-        key = (layout, frozen, packed.spans, packed.counts, packed.longest_bound)
+        key = (layout, frozen, tuple(part.key() for part in inputs.passes))
         sizes = tuple(tensor.shape for tensor in inputs.tensors().values())
 
         def run(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -196,25 +160,18 @@ class Stepper:
         self, layout: StepLayout, inputs: Inputs, optimizer: torch.optim.Optimizer | None,
         generator: torch.Generator,
     ) -> Outputs:  # fmt: skip
-        """Forward and backward of all draws at once, then combine and update.
+        """Forward and backward of all draws of a pass at once, then combine and update.
 
         Args:
             optimizer: None leaves out the update.
         """
-        parameters, packed = self.parameters, inputs.packed
-        rows = max(1, len(layout.groups))  # K
+        parameters, words = self.parameters, inputs.words
+        rows, passes = max(1, len(layout.groups)), inputs.passes  # K
 
-        # Forward and backward.
-        parameters.begin_step(rows, layout.tasks, packed.words, accumulates=self.smart.acts)
-        outputs = self.model.outputs(layout.tasks, packed)
-        losses = []
-        for number, (name, task) in enumerate(zip(layout.tasks, outputs, strict=True)):
-            loss = task_loss(self.tasks[name], task.output, inputs.labels[number])  # ()
-            if self.smart.acts:
-                loss = loss + self.smart.penalty(self.tasks[name], inputs.single[number])
-            losses.append(loss * layout.loss_scale)
-        weighted = [loss * weight for loss, weight in zip(losses, layout.weights, strict=True)]
-        torch.stack(weighted).sum().backward()  # every task's gradients into its row of J
+        # Forward and backward: every task's gradients into its row of J.
+        accumulates = self.smart.acts or len(passes) > 1
+        parameters.begin_step(rows, layout.tasks, words, accumulates=accumulates)
+        computed = [self._backward(layout, part) for part in passes]
         self.clock.end("forward_backward")
 
         # Combine the task gradients.
@@ -222,16 +179,41 @@ class Stepper:
         if layout.groups:
             gramian = parameters.gramian(rows)  # (K, K)
             weights = self._weights(layout, gramian, inputs.orders, generator)  # (K,)
-        parameters.combine(weights, packed.words)
+        parameters.combine(weights, words)
+        if self.config.clip_norm:
+            parameters.clip(self.config.clip_norm)
         self.clock.end("surgery" if layout.groups else "forward_backward")
 
         # Update.
         if optimizer is not None:
             optimizer.step()
-        parameters.end_step(packed.words)
+        parameters.end_step(words)
         self.clock.end("optimizer")
-        detached = [task.output.detach() for task in outputs]
-        return Outputs([loss.detach() for loss in losses], detached, gramian)
+        losses = joined([(p.draws, own) for p, (own, _) in zip(passes, computed, strict=True)])
+        return Outputs(
+            losses=[loss.sum() for loss in losses],
+            outputs=joined([(p.draws, own) for p, (_, own) in zip(passes, computed, strict=True)]),
+            gramian=gramian,
+        )
+
+    def _backward(self, layout: StepLayout, part: Pass) -> tuple[list[Tensor], list[Tensor]]:
+        """Forward and backward of one pass; returns the losses (1,) and outputs of its draws.
+
+        A loss is the mean over the examples, so each pass adds its share of the step's.
+        """
+        names = [layout.tasks[number] for number in part.draws]
+        weights = [layout.weights[number] for number in part.draws]
+        outputs = self.model.outputs(names, part.packed)
+        losses = []
+        for number, (name, task) in enumerate(zip(names, outputs, strict=True)):
+            objective = self.objectives[name]
+            loss = objective(task, part.labels[number])  # ()
+            if self.smart.acts:
+                loss = loss + self.smart.penalty(self.tasks[name], part.single[number])
+            losses.append(loss * (layout.loss_scale * objective.weight) * part.shares[number])
+        weighted = [loss * weight for loss, weight in zip(losses, weights, strict=True)]
+        torch.stack(weighted).sum().backward()
+        return [loss.detach()[None] for loss in losses], [task.output.detach() for task in outputs]
 
     def _weights(
         self, layout: StepLayout, gramian: Tensor, orders: Tensor | None, generator: torch.Generator

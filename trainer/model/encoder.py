@@ -33,13 +33,17 @@ class Embeddings(nn.Module):
         self.norm = nn.LayerNorm(shape.hidden, eps=shape.norm_eps)
         self.dropout = Dropout(dropout, masks)
 
-    def forward(self, packed: Packed, shift: Tensor | None = None) -> Tensor:
-        """(T,) -> (T, H).  `shift` (T, H), SMART's perturbation, is added to the embeddings."""
-        embedded = (
+    def sums(self, packed: Packed) -> Tensor:
+        """The sums of the three embeddings before their norm, (T,) -> (T, H)."""
+        return (
             lookup(self.word.weight, packed.ids, packed)
             + lookup(self.token_type.weight, packed.token_types, packed)
             + lookup(self.position.weight, packed.positions, packed)
-        )  # (T, H)
+        )
+
+    def forward(self, packed: Packed, shift: Tensor | None = None) -> Tensor:
+        """(T,) -> (T, H).  `shift` (T, H), SMART's perturbation, is added to the embeddings."""
+        embedded = self.sums(packed)  # (T, H)
         if shift is not None:
             embedded = embedded + shift
         return self.dropout(norm(self.norm, embedded, packed.spans))
@@ -80,11 +84,24 @@ class Encoder(nn.Module):
 
     def forward(self, packed: Packed, shift: Tensor | None = None) -> Tensor:
         """Pooled [CLS] vectors (n, H), fp32.  The last layer is computed for [CLS] tokens alone."""
+        return self.pool(self.states(packed, shift, first_only=True), packed)
+
+    def states(
+        self, packed: Packed, shift: Tensor | None = None, *, first_only: bool = False
+    ) -> Tensor:
+        """What the last layer gives for every token, (T, H), fp32.
+
+        With `first_only` it computes the [CLS] tokens alone, (n, H).
+        """
         hidden = self.embeddings(packed, shift).to(self.dtype)  # (T, H)
         last = len(self.layers) - 1
         for number, layer in enumerate(self.layers):
-            hidden = layer(hidden, packed, first_only=number == last)  # the last: (n, H)
-        return torch.tanh(linear(self.pooler, hidden.float(), packed.sentence_spans))
+            hidden = layer(hidden, packed, first_only=first_only and number == last)
+        return hidden.float()
+
+    def pool(self, first: Tensor, packed: Packed) -> Tensor:
+        """BERT's pooler on the states of the [CLS] tokens: tanh of a linear layer, (n, H)."""
+        return torch.tanh(linear(self.pooler, first, packed.sentence_spans))
 
 
 def from_hugging_face_names(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:

@@ -51,6 +51,11 @@ def all_but_heads(segments: list[str], match: re.Match[str]) -> list[str]:
     return [segment for segment in segments if not segment.startswith("head.")]
 
 
+def bert(segments: list[str], match: re.Match[str]) -> list[str]:
+    """The encoder alone (P2, Figure 3): a shared or relational layer trains like a head."""
+    return [name for name in segments if name.startswith(("embeddings", "layers.", "pooler"))]
+
+
 def segment(segments: list[str], match: re.Match[str]) -> list[str]:
     """The segment with the name of the set."""
     return [match[0]]

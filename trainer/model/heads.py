@@ -1,6 +1,7 @@
 """Heads: from the encoder's sentence vectors to the outputs of each task.
 
-Shapes: n examples, W the encoder's width, V vectors of an example (2 in pair mode `siamese`).
+Shapes: n examples, W the encoder's width, V vectors of an example (2 in pair mode
+`siamese`).
 """
 
 from __future__ import annotations
@@ -12,11 +13,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.config.choices import DEFAULT_HEAD, HEADS
+from trainer.config.choices import (
+    DEFAULT_HEAD,
+    DEFAULT_PAIR_FEATURES,
+    DEFAULT_POOLING,
+    HEADS,
+    PAIR_FEATURES,
+)
 from trainer.config.tasks import Task
 from trainer.model.dropout import Dropout
 from trainer.model.encoder import Encoder
 from trainer.model.packing import Packed, Span
+from trainer.model.pooling import sentence_vectors
 from trainer.model.task_gradients import linear
 
 #: The tasks that P4's relational layer serves.
@@ -37,11 +45,22 @@ class TaskOutput:
 
 @dataclass(frozen=True)
 class HeadSpec:
-    """The head of a task: its name in `HEADS`, and how many vectors V of each example it gets."""
+    """The head of a task, and what it sees of the sentences."""
 
     task: Task
+    #: A name of `HEADS`.
     head: str = DEFAULT_HEAD
+    #: V, the vectors of each example.
     vectors: int = 1
+    #: A name of `PAIR_FEATURES`, for two vectors.
+    features: str = DEFAULT_PAIR_FEATURES
+    #: A name of `POOLINGS`.
+    pooling: str = DEFAULT_POOLING
+
+    @property
+    def inputs(self) -> int:
+        """F, the vectors that enter the head."""
+        return PAIR_FEATURES[self.features].vectors if self.vectors == 2 else self.vectors
 
 
 class LinearHead(nn.Module):
@@ -84,6 +103,19 @@ class CosineHead(nn.Module):
         return low + (high - low) * torch.sigmoid(logit)
 
 
+class MlpHead(nn.Module):
+    """One hidden layer as wide as the encoder, with a ReLU, then a linear layer."""
+
+    def __init__(self, width: int, vectors: int, task: Task):
+        super().__init__()
+        self.hidden = nn.Linear(width * vectors, width)
+        self.output = nn.Linear(width, task.outputs)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """(n, V, W) -> (n, outputs)."""
+        return self.output(torch.relu(self.hidden(vectors.flatten(1))))
+
+
 class MultitaskModel(nn.Module):
     """One encoder, optional layers between it and the heads, and one head per task.
 
@@ -106,11 +138,11 @@ class MultitaskModel(nn.Module):
         width = encoder.shape.hidden
         self.encoder = encoder
         self.dropout = Dropout(dropout, encoder.masks)
-        self.vectors = {spec.task.name: spec.vectors for spec in heads}
+        self.specs = {spec.task.name: spec for spec in heads}
         self.heads = nn.ModuleDict()
         for spec in heads:
             head = HEADS[spec.head].load()
-            self.heads[spec.task.name] = head(width, spec.vectors, spec.task)
+            self.heads[spec.task.name] = head(width, spec.inputs, spec.task)
         self.shared_layer = nn.Linear(width, width) if shared_layer else None
         self.relational_layer = nn.Linear(width, width) if relational_layer else None
 
@@ -127,15 +159,22 @@ class MultitaskModel(nn.Module):
             tasks: the task of each part of `packed`.
             shift: (T, W), added to the embeddings.
         """
-        pooled = self.encoder(packed, shift)  # (sentences of all parts, W)
+        specs = [self.specs[task] for task in tasks]
+        pooled = sentence_vectors(
+            self.encoder, [spec.pooling for spec in specs], packed, shift
+        )  # (sentences of all parts, W)
         if self.shared_layer is not None:
             pooled = torch.relu(linear(self.shared_layer, pooled, packed.sentence_spans))
         outputs = []
-        for task, row, part in zip(tasks, packed.rows, pooled.split(packed.counts), strict=True):
+        for spec, row, part in zip(specs, packed.rows, pooled.split(packed.counts), strict=True):
+            task = spec.task.name
             if self.relational_layer is not None and task in RELATED:
                 spans = [Span(row, 0, len(part))]
                 part = torch.relu(linear(self.relational_layer, part, spans))  # (n V, W)
-            vectors = part.unflatten(0, (-1, self.vectors[task]))  # (n, V, W)
-            output = self.heads[task](self.dropout(vectors)).squeeze(-1)  # (n, classes) or (n,)
+            vectors = part.unflatten(0, (-1, spec.vectors))  # (n, V, W)
+            features = (
+                PAIR_FEATURES[spec.features].load()(vectors) if spec.vectors == 2 else vectors
+            )
+            output = self.heads[task](self.dropout(features)).squeeze(-1)  # (n, classes) or (n,)
             outputs.append(TaskOutput(output, vectors))
         return outputs

@@ -209,7 +209,7 @@ def pack(
         spans[-1] = replace(spans[-1], end=token)
 
     all_ids, all_starts = np.concatenate(ids), np.concatenate(starts)
-    distinct = _padded(np.unique(all_ids), align) if words is None else words.cpu().numpy()
+    distinct = (distinct_words(parts, align) if words is None else words.cpu()).numpy()
     row_of_token = np.repeat([s.row for s in spans], [s.end - s.start for s in spans])
     word_rows = row_of_token * len(distinct) + np.searchsorted(distinct, all_ids)
     return Packed(
@@ -231,7 +231,12 @@ def pack(
     )
 
 
-def _padded(words: np.ndarray, multiple: int) -> np.ndarray:
-    """Repeat the last word up to a multiple, so that there are fewer different sizes."""
-    missing = filled(len(words), multiple) - len(words)
-    return np.concatenate([words, np.repeat(words[-1:], missing)])
+def distinct_words(parts: Sequence[Part], align: int = ALIGNMENT) -> Tensor:
+    """The distinct ids of the parts and of fillers in rising order, (U,).
+
+    The last one is repeated up to a multiple of `align`, so that there are fewer different sizes.
+    """
+    ids = [part.ids.astype(np.int64) for part in parts]
+    words = np.unique(np.concatenate([*ids, np.zeros(1, dtype=np.int64)]))
+    missing = filled(len(words), align) - len(words)
+    return torch.from_numpy(np.concatenate([words, np.repeat(words[-1:], missing)]))

@@ -26,6 +26,8 @@ class Draw:
 
     task: str
     rows: np.ndarray
+    #: How many of the rows each pass of the step computes; empty if there is one pass.
+    passes: tuple[int, ...] = ()
 
 
 Step = tuple[Draw, ...]
@@ -90,6 +92,48 @@ Sampler = Callable[[Epoch], list[Phase]]
 def split_steps(phase: Phase) -> Phase:
     """The phase with every draw as a step of its own."""
     return dataclasses.replace(phase, steps=[(draw,) for step in phase.steps for draw in step])
+
+
+def accumulate(phase: Phase, count: int) -> Phase:
+    """The phase with every `count` consecutive steps as one, which is computed in as many passes.
+
+    The last step joins those that are left.  A task's draws become one draw, as if its batch had
+    been larger.
+    """
+    if count == 1:
+        return phase
+    starts = range(0, len(phase.steps), count)
+    steps = [_joined(phase.steps[start : start + count]) for start in starts]
+    return dataclasses.replace(phase, steps=steps)
+
+
+def _joined(steps: Sequence[Step]) -> Step:
+    import numpy as np
+
+    rows: dict[str, list[np.ndarray]] = {draw.task: [] for step in steps for draw in step}
+    for step in steps:
+        drawn = {draw.task: draw.rows for draw in step}
+        for task, parts in rows.items():
+            parts.append(drawn.get(task, np.empty(0, dtype=np.int64)))
+    return tuple(
+        Draw(task, np.concatenate(parts), tuple(map(len, parts))) for task, parts in rows.items()
+    )
+
+
+def passes_of(step: Step) -> list[Step]:
+    """The parts of a step that are computed one after the other."""
+    if not step[0].passes:
+        return [step]
+    passes: list[Step] = []
+    for number in range(len(step[0].passes)):
+        draws = []
+        for draw in step:
+            start = sum(draw.passes[:number])
+            if count := draw.passes[number]:
+                draws.append(Draw(draw.task, draw.rows[start : start + count]))
+        if draws:  # a step of its own for each task leaves passes without examples
+            passes.append(tuple(draws))
+    return passes
 
 
 #: Purposes of the random streams.  Another number would change every trial.

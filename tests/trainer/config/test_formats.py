@@ -55,6 +55,17 @@ def test_todays_meaning_of_an_old_config_is_another_trial() -> None:
     assert trial_id(old, "f") != trial_id(new, "f")
 
 
+def test_smart_of_the_first_format_keeps_its_ball() -> None:
+    said = {"smart_weight": 5.0, "dropout": 0.3, "encoder_dropout": 0.3}
+    old, new = TrainConfig.from_dict(translate(said, 1)), TrainConfig.from_dict(said)
+    assert (old.smart_radius, old.smart_epsilon, new.smart_radius) == ("absolute", 1e-5, "relative")
+    assert old.smart_noise == 1e-5 and old.smart_step_size == 1e-3
+    assert trial_id(old, "f") != trial_id(new, "f")
+    # Without SMART its keys say nothing.
+    plain = [TrainConfig.from_dict({**translate(said, n), "smart_weight": 0.0}) for n in (1, 2)]
+    assert trial_id(plain[0], "f") == trial_id(plain[1], "f")
+
+
 def test_what_a_config_says_itself_stays() -> None:
     said = {"dropout": 0.5, "encoder_dropout": 0.2, "data": {"max_length": 64}}
     assert translate(said, 1).items() >= said.items()

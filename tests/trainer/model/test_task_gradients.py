@@ -24,6 +24,20 @@ CASES = {
     "siamese": {"pair": "siamese", "head": "cosine"},
     "batches of unlike sizes": {"sampler": "annealed", "draws_per_step": 6, "B": 480, **LAYERS},
     "two tasks in one row": {"surgery_groups": {"sst": "main", "sts": "main"}, **LAYERS},
+    "poolings": {"pooling": {"sst": "mean", "qqp": "max"}, **LAYERS},
+    "pooled without the pooler": {
+        "pooling": "mean", "pair": "siamese", "pair_features": "all", "head": "mlp",
+    },
+    "poolings in one row": {
+        "surgery_groups": {"sst": "main", "sts": "main"}, "pooling": {"sst": "mean"}, **LAYERS,
+    },
+    "poolings, batches of unlike sizes": {
+        "sampler": "annealed", "draws_per_step": 6, "B": 480, "pooling": {"qqp": "mean"},
+    },
+    "poolings, smart": {
+        "smart_weight": 1.0, "smart_epsilon": 0.3, "smart_noise": 0.1, "smart_step_size": 0.2,
+        "pooling": {"sts": "mean", "sst": "max"},
+    },
     "smart": {
         "smart_weight": 1.0, "smart_epsilon": 0.3, "smart_noise": 0.1, "smart_step_size": 0.2,
         "smart_steps": 2, **LAYERS,
@@ -57,27 +71,30 @@ class Joint:
     def backward(self) -> None:
         """Gradients into the rows, as the trainer does it."""
         self.parameters.begin_step(
-            self.count, self.layout.tasks, self.inputs.packed.words, accumulates=self.run.smart.acts
+            self.count,
+            self.layout.tasks,
+            self.inputs.passes[0].packed.words,
+            accumulates=self.run.smart.acts,
         )
         self.losses().sum().backward()
 
     def losses(self) -> Tensor:
         torch.manual_seed(0)  # SMART's noise
-        tasks = self.run.model.outputs(self.layout.tasks, self.inputs.packed)
+        tasks = self.run.model.outputs(self.layout.tasks, self.inputs.passes[0].packed)
         outputs = [task.output for task in tasks]
         found = []
         for number, (name, output) in enumerate(zip(self.layout.tasks, outputs, strict=True)):
             loss = task_loss(self.run.tasks[name], output, self.inputs.labels[number])
             if self.run.smart.acts:
                 loss = loss + self.run.smart.penalty(
-                    self.run.tasks[name], self.inputs.single[number]
+                    self.run.tasks[name], self.inputs.passes[0].single[number]
                 )
             found.append(loss)
         return torch.stack(found)
 
     def rows(self) -> list[Gradients]:
         """What stands in the rows, those of the word table as wide as the table."""
-        words, of_words = self.inputs.packed.words, self.parameters.step_gradients.words
+        words, of_words = self.inputs.passes[0].packed.words, self.parameters.step_gradients.words
         found = []
         for row in range(self.count):
             gradients = {}
@@ -120,7 +137,7 @@ class Joint:
                     labels = torch.from_numpy(split.labels_of(draw.rows))
                     loss = task_loss(task, model(draw.task, split.packed(draw.rows)), labels)
                     if smart.acts:
-                        loss = loss + smart.penalty(task, self.inputs.single[number])
+                        loss = loss + smart.penalty(task, self.inputs.passes[0].single[number])
                     loss.backward()
             found.append(
                 {
@@ -175,7 +192,7 @@ def test_the_gramian_is_that_of_the_tasks_whole_gradients(cache: Path, case: str
 @pytest.mark.parametrize("case", CASES)
 def test_the_update_is_the_weighted_sum_of_the_rows(cache: Path, case: str) -> None:
     joint = Joint(cache, **CASES[case])
-    words = joint.inputs.packed.words
+    words = joint.inputs.passes[0].packed.words
     joint.backward()
     weights = torch.randn(joint.count, dtype=torch.float64)
     joint.parameters.combine(weights, words)
@@ -193,7 +210,7 @@ def test_without_rows_the_update_is_the_sum_of_the_tasks_gradients(cache: Path) 
     joint = Joint(cache, combiner="sum", **LAYERS)
     assert joint.count == 1 and not joint.layout.groups
     joint.backward()
-    joint.parameters.combine(None, joint.inputs.packed.words)
+    joint.parameters.combine(None, joint.inputs.passes[0].packed.words)
     assert_close(joint.update(), joint.expected()[0])
 
 
@@ -214,7 +231,7 @@ def test_what_is_frozen_has_no_gradient_left_from_before(cache: Path, frozen: st
     prefix = frozen if frozen == "shared_layer" else f"encoder.{frozen}."
     joint.backward()
     written = joint.rows()
-    joint.parameters.end_step(joint.inputs.packed.words)
+    joint.parameters.end_step(joint.inputs.passes[0].packed.words)
     joint.parameters.freeze([frozen])
     joint.backward()
     expected = joint.expected()
@@ -237,7 +254,7 @@ def test_bf16_steps_go_where_fp32_steps_go(cache: Path) -> None:
         combiner, orders = joint.run.combiner, joint.inputs.orders
         assert combiner.project is not None and orders is not None
         weights = combiner.project(joint.parameters.gramian(joint.count), orders)
-        joint.parameters.combine(weights, joint.inputs.packed.words)
+        joint.parameters.combine(weights, joint.inputs.passes[0].packed.words)
         updates.append(flat(joint.update()))
     assert not torch.equal(*updates)
     assert torch.cosine_similarity(*updates, dim=0) > 0.99
