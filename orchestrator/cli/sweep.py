@@ -150,17 +150,21 @@ def _print_plan(spec: SweepSpec, as_json: bool, host: str, out: str | None) -> N
     Args:
         out: the folder of all sweeps; None for a sweep with `--fresh`.
     """
+    from orchestrator.preflight.budgets import budgets
     from orchestrator.spec import dry_run
 
     confirming = _confirming(spec, out) if spec.decide is not None else None
+    drawn = budgets(dry_run.configs(spec))
     if as_json:
         later = None if confirming is None else confirming.to_dict()
-        print_json(dry_run.plan(spec) | {"host": host, "confirming": later})
+        B = [each and vars(each) for each in drawn]
+        print_json(dry_run.plan(spec) | {"B": B, "host": host, "confirming": later})
         return
     from orchestrator.decision.plan.next_steps import cost_lines
 
     lines = [] if confirming is None else cost_lines(confirming)
-    print("\n".join(dry_run.lines(spec, host, lines)))
+    cuts = [each.text if each else "" for each in drawn]
+    print("\n".join(dry_run.lines(spec, host, lines, cuts)))
 
 
 def _confirming(spec: SweepSpec, out: str | None) -> Plan:

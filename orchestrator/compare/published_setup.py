@@ -8,14 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.labels import label_value
+from trainer.loop.plan import BEFORE_B
 
 if TYPE_CHECKING:
     from orchestrator.compare.configurations import Row
     from orchestrator.ledger import TrialRecord
     from orchestrator.spec.published import PublishedSetup
-
-#: The phase of ARRP that does not count towards its B.
-_BEFORE_B = "round_robin"
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def _asked(trial: TrialRecord) -> int | None:
 def _drawn(row: Row) -> int | None:
     """The examples of an epoch's phases, without that of ARRP before B."""
     epochs = [
-        [phase["examples"] for phase in record.get("phases") or () if phase["name"] != _BEFORE_B]
+        [phase["examples"] for phase in record.get("phases") or () if phase["name"] != BEFORE_B]
         for records in row.records
         for record in records
     ]

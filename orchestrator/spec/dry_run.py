@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from orchestrator.spec.models import SweepSpec
+from trainer.config import TrainConfig
 
 
 def plan(spec: SweepSpec) -> dict[str, Any]:
     """Trials, enqueued configurations with their acting keys, and the searched space."""
-    search, seed = spec.search, spec.search.seeds[0]
+    search = spec.search
     entries = []
-    for entry in _tried(spec):
-        config = spec.config_for(entry, seed)
+    for entry, config in zip(_tried(spec), configs(spec), strict=True):
         acting = config.canonical()
         del acting["seed"]
         open_keys = [k for k in spec.space if k not in entry and spec.acts(k, entry)]
@@ -44,6 +44,11 @@ def plan(spec: SweepSpec) -> dict[str, Any]:
     }
 
 
+def configs(spec: SweepSpec) -> list[TrainConfig]:
+    """Those of the enqueued configurations, as `plan` lists them."""
+    return [spec.config_for(entry, spec.search.seeds[0]) for entry in _tried(spec)]
+
+
 def configurations(spec: SweepSpec) -> int:
     """The number of distinct configurations; a small space may have fewer."""
     return spec.search.num_trials * len(_shares(spec))
@@ -60,10 +65,13 @@ def size(spec: SweepSpec) -> str:
     )
 
 
-def lines(spec: SweepSpec, host: str = "", confirming: Iterable[str] = ()) -> Iterator[str]:
+def lines(
+    spec: SweepSpec, host: str = "", confirming: Iterable[str] = (), cuts: Sequence[str] = ()
+) -> Iterator[str]:
     """`plan` as text.
 
     Args:
+        cuts: for each enqueued configuration where its B is cut; empty where it is not.
         host: a line about precision and device on this host.
         confirming: lines about what follows the search.
     """
@@ -77,6 +85,8 @@ def lines(spec: SweepSpec, host: str = "", confirming: Iterable[str] = ()) -> It
         yield f"  acts: {_pairs(entry['acts'])}"
         for key, reason in entry["inactive"].items():
             yield f"  does not act: {key} ({reason})"
+        if cut := dict(enumerate(cuts, 1)).get(number):
+            yield f"  {cut}"
         if entry["proposed"]:
             yield f"  proposed by the search: {', '.join(entry['proposed'])}"
     if planned["proposed"]:

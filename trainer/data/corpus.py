@@ -235,6 +235,21 @@ def dev_sizes(config: TrainConfig) -> dict[str, int]:
     return sizes
 
 
+def train_sizes(config: TrainConfig) -> dict[str, int]:
+    """The number of training examples of each task, as `data.limit` leaves them.
+
+    Nothing is tokenised.  Raises `DataError` if a file is missing or cannot be read.
+    """
+    sizes = {}
+    for task in config.task_list:
+        examples = _examples(config, task, "train")
+        assert examples is not None  # every task has training data
+        sizes[task.name] = min(
+            len(examples.ids), config.data.limit.get(task.name, len(examples.ids))
+        )
+    return sizes
+
+
 def _split_stats(split: Split) -> dict[str, Any]:
     lengths, labels = split.lengths, split.labels
     counted = labels[~np.isnan(labels)]

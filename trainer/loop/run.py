@@ -22,11 +22,11 @@ from trainer.loop.evaluation import Predictions, evaluate
 from trainer.loop.extra_evaluation import Trained
 from trainer.loop.flat_parameters import FlatParameters
 from trainer.loop.optimizers import Optimizers
+from trainer.loop.plan import planned_phases
 from trainer.loop.step import Stepper, groups_of
 from trainer.model.freezing import frozen_segments
-from trainer.samplers import Epoch, Phase, Step, accumulate, split_steps
+from trainer.samplers import Phase, Step, accumulate, split_steps
 from trainer.samplers import registry as samplers
-from trainer.samplers.epoch_phases import phases_of
 from trainer.storage.provenance import describe_run
 
 
@@ -95,28 +95,8 @@ class Run:
 
     def plan(self, number: int) -> list[Phase]:
         """The phases of an epoch, which depend only on config, data sizes and seed."""
-        config = self.config
-        sizes = self.corpus.sizes()
-        epoch = Epoch(
-            sizes=sizes,
-            batch_sizes={task: config.batch_size_of(task) for task in sizes},
-            number=number,
-            epochs=config.epochs,
-            seed=config.seed,
-            B=config.B,
-            steps_per_epoch=config.steps_per_epoch,
-            draws_per_step=config.draws_per_step,
-            annealing=config.annealing,
-            loss_penalty=config.lambda_,
-            frozen=config.freeze,
-            train_task=config.train_task,
-            task_order=config.task_order,
-            pretrain_epochs=config.pretrain_epochs,
-            optimizer_per_task=config.optimizer_state == "per_task",
-        )
-        phases = [
-            accumulate(phase, config.accumulate) for phase in phases_of(config.sampler, epoch)
-        ]
+        planned = planned_phases(self.config, self.corpus.sizes(), number)
+        phases = [accumulate(phase, self.config.accumulate) for phase in planned]
         return [split_steps(phase) for phase in phases] if self.combiner.splits_steps else phases
 
     def _planned_updates(self, epochs: int) -> Counter[str]:
