@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.config import ConfigError, Problem, TrainConfig, stored_config
+from trainer.storage.file_hash import file_hash
 from trainer.storage.folder import StoreError
 from trainer.storage.summary import LAST, counted_epoch
 from trainer.storage.trial_directory import WEIGHTS, TrialDirectory, checkpoint_name
@@ -88,14 +89,12 @@ def earlier_model(place: str) -> EarlierModel:
 
 def _exported(folder: Path) -> EarlierModel:
     plain = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-    with open(folder / WEIGHTS, "rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     return EarlierModel(
         place=str(folder),
         config=TrainConfig.from_dict(stored_config(plain)),
         trial_id=str(plain["trial_id"]),
         epoch=int(plain["epoch"]),
-        sha256=sha256,
+        sha256=file_hash(folder / WEIGHTS),
         shape=plain["shape"],
         tokenizer=folder / TOKENIZER,
     )
