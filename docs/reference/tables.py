@@ -15,11 +15,13 @@ from typing import Any
 
 from trainer.combiners.registry import COMBINERS
 from trainer.config.choices import (
+    CLASS_WEIGHTS,
     FROZEN_SETS,
     HEADS,
     LOSSES,
     METRICS,
     PAIR_FEATURES,
+    PAIR_LOSSES,
     PAIR_MODES,
     POOLINGS,
     SCHEDULES,
@@ -36,6 +38,8 @@ LISTS: dict[str, Registry[Any]] = {
     "pair features": PAIR_FEATURES,
     "heads": HEADS,
     "losses": LOSSES,
+    "class weights": CLASS_WEIGHTS,
+    "pair losses": PAIR_LOSSES,
     "metrics": METRICS,
     "frozen sets": FROZEN_SETS,
     "schedules": SCHEDULES,

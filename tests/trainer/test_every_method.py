@@ -60,6 +60,14 @@ ROWS: dict[str, dict[str, Any]] = {
         "task_declarations": {"sts": {"loss": "pearson"}},
     },  # fmt: skip
     "P2 and P3, accuracy of sts": {"task_declarations": {"sts": {"metric": "accuracy"}}},
+    "P0 and P3, class weights": {"class_weights": "balanced"},
+    "task weights": {"task_weights": {"qqp": 0.5}},
+    "pair loss, cosine embedding": {"pair": "siamese", "pair_loss": "cosine_embedding"},
+    "pair loss, multiple negatives": {
+        "pair": "siamese",
+        "pair_loss": {"qqp": "multiple_negatives"},
+        "pair_loss_weight": 0.5,
+    },  # fmt: skip
     "f1 and Spearman": {
         "task_declarations": {
             "sst": {"metric": "f1"},

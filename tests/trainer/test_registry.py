@@ -16,11 +16,13 @@ from tests.support.paths import ROOT
 from trainer.combiners.registry import COMBINERS, build
 from trainer.config import ConfigError, TrainConfig, fields_of
 from trainer.config.choices import (
+    CLASS_WEIGHTS,
     FROZEN_SETS,
     HEADS,
     LOSSES,
     METRICS,
     PAIR_FEATURES,
+    PAIR_LOSSES,
     PAIR_MODES,
     POOLINGS,
     SCHEDULES,
@@ -30,8 +32,8 @@ from trainer.registry import CodeEntry, Entry, Registry
 from trainer.samplers.registry import SAMPLERS
 
 LISTS: list[Registry[Any]] = [
-    SAMPLERS, COMBINERS, PAIR_MODES, POOLINGS, PAIR_FEATURES, HEADS, LOSSES, METRICS, FROZEN_SETS,
-    SCHEDULES,
+    SAMPLERS, COMBINERS, PAIR_MODES, POOLINGS, PAIR_FEATURES, HEADS, LOSSES, PAIR_LOSSES,
+    CLASS_WEIGHTS, METRICS, FROZEN_SETS, SCHEDULES,
 ]  # fmt: skip
 ENTRIES = [(each.concept, entry) for each in LISTS for entry in each.values()]
 
@@ -58,6 +60,8 @@ def test_every_entry_can_be_used_and_says_what_it_does(entry: Entry) -> None:
         ("combiner", COMBINERS),
         ("pair", PAIR_MODES),
         ("head", HEADS),
+        ("pair_loss", PAIR_LOSSES),
+        ("class_weights", CLASS_WEIGHTS),
         ("pooling", POOLINGS),
         ("pair_features", PAIR_FEATURES),
         ("schedule", SCHEDULES),

@@ -12,7 +12,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from trainer.combiners.registry import COMBINER_KEYS, COMBINERS
-from trainer.config.choices import EMULATED_BF16, SCHEDULES
+from trainer.config.choices import DEFAULT_PAIR_LOSS, EMULATED_BF16, SCHEDULES
 from trainer.config.fields import file_fields
 from trainer.samplers import registry as samplers
 
@@ -52,6 +52,8 @@ def inactive(config: TrainConfig) -> dict[str, str]:
             reasons[f"smart_{name}"] = "smart_weight is 0"
     if not config.bregman_weight or not entry.trains:
         reasons["bregman_momentum"] = "bregman_weight is 0"
+    if all(config.pair_loss_of(task) == DEFAULT_PAIR_LOSS for task in config.task_list):
+        reasons["pair_loss_weight"] = "no task has a pair_loss"
     if config.data.source != "synthetic":
         reasons["data.seed"] = reasons["data.size"] = "data are read, not generated"
     if all(map(config.generates, config.tasks)):

@@ -6,12 +6,15 @@ from collections.abc import Container
 from typing import Any
 
 from trainer.config.choices import (
+    DEFAULT_CLASS_WEIGHTS,
     DEFAULT_HEAD,
     DEFAULT_PAIR_FEATURES,
+    DEFAULT_PAIR_LOSS,
     DEFAULT_PAIR_MODE,
     FROZEN_SETS,
     HEADS,
     JOINED_BY,
+    PAIR_LOSSES,
     PAIR_MODES,
     frozen_set,
 )
@@ -82,16 +85,17 @@ def _check_per_task(
 def _check_methods(
     values: dict[str, Any], names: Any, declared: dict[str, Task], problems: list[Problem]
 ) -> None:
-    """Sampler, frozen set and heads must fit the tasks."""
+    """Sampler, frozen set, heads and losses must fit the tasks."""
     task = values.get("train_task", "")
     if task and task not in names:
         problems.append(Problem("train_task", f"unknown task {task!r}", ", ".join(names)))
     _check_sampler(values, names, problems)
     _check_frozen_set(values.get("freeze", "none"), problems)
-    for name in names:
-        if name in declared:
-            _check_head(values, declared[name], problems)
-            _check_pair_features(values, declared[name], problems)
+    tasks = [declared[name] for name in names if name in declared]
+    for each in tasks:
+        _check_head(values, each, problems)
+        _check_pair_features(values, each, problems)
+    _check_losses(values, tasks, problems)
 
 
 def _check_sampler(values: dict[str, Any], names: Any, problems: list[Problem]) -> None:
@@ -145,6 +149,30 @@ def _check_head(values: dict[str, Any], task: Task, problems: list[Problem]) -> 
     elif needed > 1 and isinstance(head, dict):
         message = f"{name} compares two sentences, and {task.name} has one"
         problems.append(Problem("head", message))
+
+
+def _check_losses(values: dict[str, Any], tasks: list[Task], problems: list[Problem]) -> None:
+    """Class weights need classes, and pair losses need the two sentence vectors of a pair."""
+    classes = [task.name for task in tasks if task.label_classes]
+    pairs = [task.name for task in tasks if task.is_pair]
+    weights = values.get("class_weights", DEFAULT_CLASS_WEIGHTS)
+    losses = values.get("pair_loss", DEFAULT_PAIR_LOSS)
+    for key, value, default, fit, lack in (
+        ("class_weights", weights, DEFAULT_CLASS_WEIGHTS, classes, "labels that are classes"),
+        ("pair_loss", losses, DEFAULT_PAIR_LOSS, pairs, "pairs of sentences"),
+    ):
+        named = [t.name for t in tasks if isinstance(value, dict) and t.name in value]
+        for name in named:
+            if value[name] != default and name not in fit:
+                problems.append(Problem(f"{key}.{name}", f"{name} has no {lack}", ", ".join(fit)))
+        if value != default and not fit and not named:
+            problems.append(Problem(key, f"no task has {lack}", default))
+    for name in pairs:
+        loss = _for_task(losses, name, DEFAULT_PAIR_LOSS)
+        pair = _for_task(values.get("pair", DEFAULT_PAIR_MODE), name, DEFAULT_PAIR_MODE)
+        if PAIR_MODES[pair].vectors < PAIR_LOSSES[loss].needs_vectors:
+            message = f"{loss} compares two sentence vectors of {name}"
+            problems.append(Problem("pair_loss", message, f"pair: siamese for {name}"))
 
 
 def _check_pair_features(values: dict[str, Any], task: Task, problems: list[Problem]) -> None:

@@ -243,6 +243,65 @@ LOSSES = Registry(
 
 
 @dataclass(frozen=True, kw_only=True)
+class PairLossEntry(CodeEntry):
+    """A loss on the sentence vectors of pairs.
+
+    Its path leads to a function of vectors (n, 2, W) and of which pairs are positive (n,).
+    """
+
+    #: Vectors of an example that it needs, 0 for any number.
+    needs_vectors: int = 2
+
+
+PAIR_LOSSES = Registry(
+    "pair loss",
+    PairLossEntry(
+        name="none",
+        path="trainer.model.pair_losses:nothing",
+        needs_vectors=0,
+        summary="No loss on the vectors.",
+    ),
+    PairLossEntry(
+        name="cosine_embedding",
+        path="trainer.model.pair_losses:cosine_embedding",
+        summary="1 − cos for a positive pair and max(0, cos) for another, averaged over the batch.",
+        paper="torch's `CosineEmbeddingLoss`",
+    ),
+    PairLossEntry(
+        name="multiple_negatives",
+        path="trainer.model.pair_losses:multiple_negatives",
+        summary=(
+            "The first sentence of a positive pair has to find its second sentence among those of "
+            "the whole batch: cross-entropy of 20 · cos, averaged over the positive pairs."
+        ),
+        paper="Henderson et al. 2017, section 4.4",
+    ),
+)
+#: The pair loss of a task for which the config names none, or that has no pairs.
+DEFAULT_PAIR_LOSS = "none"
+
+CLASS_WEIGHTS = Registry(
+    "class weights",
+    CodeEntry(
+        name="none",
+        path="trainer.model.class_weights:equal",
+        summary="Every example counts the same.",
+    ),
+    CodeEntry(
+        name="balanced",
+        path="trainer.model.class_weights:balanced",
+        summary=(
+            "An example of class c counts n / (C n_c) times (scikit-learn's `balanced`): all "
+            "classes that occur weigh the same in total."
+        ),
+        paper="P0 6.1, P3 6.3.1 (future work)",
+    ),
+)
+#: The class weights of a task for which the config names none, or that has no classes.
+DEFAULT_CLASS_WEIGHTS = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
 class MetricEntry(CodeEntry):
     """A task's dev metric.  Its path leads to a `TaskMetric` (trainer/loop/task_metrics.py)."""
 

@@ -18,13 +18,17 @@ from trainer.combiners.registry import COMBINERS
 from trainer.config import acting
 from trainer.config.checks import check_together
 from trainer.config.choices import (
+    CLASS_WEIGHTS,
+    DEFAULT_CLASS_WEIGHTS,
     DEFAULT_HEAD,
     DEFAULT_PAIR_FEATURES,
+    DEFAULT_PAIR_LOSS,
     DEFAULT_PAIR_MODE,
     DEFAULT_POOLING,
     EMULATED_BF16,
     HEADS,
     PAIR_FEATURES,
+    PAIR_LOSSES,
     PAIR_MODES,
     POOLINGS,
     PRECISIONS,
@@ -115,6 +119,20 @@ class TrainConfig:
     reduction: str = field(default="sum", metadata=one_of("sum", "mean"))
     #: Frozen parameters: in ARRP's second phase, or for the whole run with other samplers.
     freeze: str = "none"
+
+    #: Factor on everything that a task adds to the joint loss; a mapping sets it for single tasks.
+    task_weights: float | dict[str, float] = field(
+        default=1.0, metadata=in_range(0, open_low=True) | by_task()
+    )
+    #: How much each class counts in the training loss; `balanced` makes rare classes count more.
+    class_weights: str | dict[str, str] = field(
+        default=DEFAULT_CLASS_WEIGHTS, metadata=one_of(*CLASS_WEIGHTS) | by_task()
+    )
+    #: A loss on the two sentence vectors of a `siamese` pair, added to the task's loss.
+    pair_loss: str | dict[str, str] = field(
+        default=DEFAULT_PAIR_LOSS, metadata=one_of(*PAIR_LOSSES) | by_task()
+    )
+    pair_loss_weight: float = field(default=1.0, metadata=in_range(0, open_low=True))
 
     #: SMART (P4): weight of the adversarial term (0 for none), size and norm of the perturbation,
     #: number and length of ascent steps, and the standard deviation of the random start.  With
@@ -218,6 +236,16 @@ class TrainConfig:
 
     def head_of(self, task: str) -> str:
         return str(self.for_task("head", task))
+
+    def class_weights_of(self, task: Task) -> str:
+        """The class weights of a task; none if its labels are real numbers."""
+        if not task.label_classes:
+            return DEFAULT_CLASS_WEIGHTS
+        return str(self.for_task("class_weights", task.name))
+
+    def pair_loss_of(self, task: Task) -> str:
+        """The pair loss of a task; none if it has no pairs."""
+        return str(self.for_task("pair_loss", task.name)) if task.is_pair else DEFAULT_PAIR_LOSS
 
     def for_task(self, key: str, task: str) -> Any:
         """The value of a key for a task; the key's default where its mapping lacks the task."""

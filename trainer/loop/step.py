@@ -17,11 +17,11 @@ from trainer.data.corpus import Corpus
 from trainer.loop.clock import StepClock
 from trainer.loop.cuda_graphs import GraphCache
 from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.objective import Objective
 from trainer.loop.smart import Smart
 from trainer.loop.step_data import Inputs, Outputs, Pass, StepLayout, joined
 from trainer.model.attention import uses_varlen
 from trainer.model.heads import MultitaskModel
-from trainer.model.losses import task_loss
 from trainer.model.packing import Part, alignment, distinct_words, pack, send
 from trainer.samplers import Draw, Phase, Step, passes_of
 
@@ -47,6 +47,10 @@ class Stepper:
         self.config, self.corpus, self.model, self.parameters = config, corpus, model, parameters
         self.tasks = {task.name: task for task in config.task_list}
         self.combiner, self.clock, self.device = combiner, clock, clock.device
+        self.objectives = {
+            name: Objective(config, task, corpus.splits[name]["train"].labels, self.device)
+            for name, task in self.tasks.items()
+        }
         self.smart = Smart(config, model, parameters.step_gradients)
         self.align = alignment(self.device, model.encoder.dtype)
         self._group_of = groups_of(config, combiner)
@@ -202,10 +206,11 @@ class Stepper:
         outputs = self.model.outputs(names, part.packed)
         losses = []
         for number, (name, task) in enumerate(zip(names, outputs, strict=True)):
-            loss = task_loss(self.tasks[name], task.output, part.labels[number])  # ()
+            objective = self.objectives[name]
+            loss = objective(task, part.labels[number])  # ()
             if self.smart.acts:
                 loss = loss + self.smart.penalty(self.tasks[name], part.single[number])
-            losses.append(loss * layout.loss_scale * part.shares[number])
+            losses.append(loss * (layout.loss_scale * objective.weight) * part.shares[number])
         weighted = [loss * weight for loss, weight in zip(losses, weights, strict=True)]
         torch.stack(weighted).sum().backward()
         return [loss.detach()[None] for loss in losses], [task.output.detach() for task in outputs]

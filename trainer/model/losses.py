@@ -1,5 +1,8 @@
 """Losses of one task: each has a value, predictions and a divergence.
 
+Class weights scale the losses of single examples and leave the mean as it is: n examples still
+count n.  (torch divides by the weights' sum, so a batch of one class would have no weights at all.)
+
 Shapes: n examples, C classes.  An `output` is (n, C) if there is an output for each class, else
 (n,).
 """
@@ -25,8 +28,13 @@ _LEAST = 1e-8
 class Loss(Protocol):
     """What the trainer needs of a loss."""
 
-    def value(self, output: Tensor, labels: Tensor) -> Tensor:
-        """Mean loss () of a batch; `labels` float (n,)."""
+    def value(self, output: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        """Mean loss () of a batch.
+
+        Args:
+            labels: float (n,).
+            class_weights: (C,), if the labels are classes.
+        """
 
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions (classes or real values) and their scores, both float (n,)."""
@@ -41,8 +49,9 @@ class Loss(Protocol):
 class CrossEntropy:
     """Softmax over one output per class.  A score is the predicted class's probability."""
 
-    def value(self, output: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(output, labels.long())
+    def value(self, output: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        total = F.cross_entropy(output, labels.long(), weight=class_weights, reduction="sum")
+        return total / len(labels)
 
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
         score, prediction = torch.softmax(output, dim=-1).max(dim=-1)  # (n,), (n,)
@@ -60,8 +69,9 @@ class CrossEntropy:
 class BinaryCrossEntropy:
     """One logit.  A score is the probability of class 1."""
 
-    def value(self, output: Tensor, labels: Tensor) -> Tensor:
-        return F.binary_cross_entropy_with_logits(output, labels)
+    def value(self, output: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        weights = None if class_weights is None else class_weights[labels.long()]  # (n,)
+        return F.binary_cross_entropy_with_logits(output, labels, weight=weights)
 
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
         score = torch.sigmoid(output)
@@ -80,7 +90,7 @@ class BinaryCrossEntropy:
 class SquaredError:
     """One real output, which is both prediction and score."""
 
-    def value(self, output: Tensor, labels: Tensor) -> Tensor:
+    def value(self, output: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
         return F.mse_loss(output, labels)
 
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
@@ -97,7 +107,7 @@ class SquaredError:
 class PearsonDistance(SquaredError):
     """1 - Pearson's r of the batch (P2).  A batch of one example, or of equal ones, has r = 0."""
 
-    def value(self, output: Tensor, labels: Tensor) -> Tensor:
+    def value(self, output: Tensor, labels: Tensor, class_weights: Tensor | None = None) -> Tensor:
         x, y = output - output.mean(), labels - labels.mean()  # (n,), (n,)
         variances = x.square().mean() * y.square().mean()
         return 1 - (x * y).mean() / variances.clamp(min=_LEAST).sqrt()

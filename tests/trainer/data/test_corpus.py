@@ -213,3 +213,29 @@ def test_the_courses_files_load_whole(tmp_path: Path) -> None:
     assert rows["qqp"][0] + sum(found["qqp"]["train"]["dropped"].values()) == 29_676
     assert set(found["sst"]["train"]["labels"]) == {"0", "1", "2", "3", "4"}
     assert found["sst"]["test"]["rows"] == 2210
+
+
+@needs_real_data
+def test_long_reviews_are_not_cut_at_the_length_of_sentences(tmp_path: Path) -> None:
+    """At 128 tokens 87 % of cfimdb's reviews are cut."""
+    shares = {}
+    for length in (0, 128):
+        data = {"root": str(REAL), "cache": str(tmp_path), "max_length": length}
+        chosen = {"tasks": ["sst", "cfimdb"], "encoder": "tiny", "data": data}
+        found = stats(TrainConfig.from_dict(chosen))
+        shares[length] = {
+            task: splits["train"]["noted"].get(f"cut to {limit} tokens", 0)
+            / splits["train"]["rows"]
+            for task, splits in found.items()
+            for limit in [512 if task == "cfimdb" and not length else 128]
+        }
+    assert shares[128]["cfimdb"] == pytest.approx(0.87, abs=0.02)
+    assert shares[0]["cfimdb"] < 0.1
+    assert shares[0]["sst"] == shares[128]["sst"]
+
+
+def test_a_length_by_task(root: Path) -> None:
+    whole = prepare(config(root)).splits["mine"]["train"]
+    cut = prepare(config(root, max_length={"mine": 8})).splits["mine"]["train"]
+    assert whole.lengths.max() > 8
+    assert cut.lengths.max() == 8

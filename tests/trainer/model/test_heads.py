@@ -45,6 +45,32 @@ def backward(run: Run, task: str) -> None:
     run.parameters.combine(None, packed.words)
 
 
+@pytest.mark.parametrize(
+    ("key", "encoder_varies", "masked"),
+    [
+        ("dropout", False, True),
+        ("encoder_dropout", True, False),
+        ("attention_dropout", True, False),
+    ],
+)
+def test_each_dropout_acts_in_its_place_alone(
+    cache: Path, key: str, encoder_varies: bool, masked: bool
+) -> None:
+    """The papers' dropout is on the vector before a head.  Inside the encoder BERT has its own."""
+    off = {"dropout": 0.0, "encoder_dropout": 0.0, "attention_dropout": 0.0}
+    run = Run(small_config(cache, **off | {key: 0.5}))
+    run.begin_epoch(1)
+    packed = run.corpus.splits["sst"]["train"].packed(np.arange(8))
+    entered: list[torch.Tensor] = []
+    head = run.model.heads["sst"]
+    head.register_forward_pre_hook(lambda _, arguments: entered.append(arguments[0]))
+    with torch.no_grad():
+        first, second = run.model.encoder(packed), run.model.encoder(packed)
+        run.model("sst", packed)
+    assert torch.equal(first, second) != encoder_varies
+    assert bool((entered[0] == 0).any()) == masked
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("task", ["sst", "qqp", "sts"])
 def test_gradients_reach_what_they_should(cache: Path, mode: str, task: str) -> None:

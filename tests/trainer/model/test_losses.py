@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import scipy.stats
 import torch
+import torch.nn.functional as F
 
 from trainer.config.tasks import TASKS
 from trainer.model.losses import loss_of
@@ -47,3 +48,38 @@ def test_an_undefined_correlation_is_zero_with_a_finite_gradient(
     (gradient,) = torch.autograd.grad(loss, made)
     assert loss.item() == pytest.approx(1, abs=1e-3)
     assert gradient.isfinite().all()
+
+
+WEIGHTS = torch.tensor([0.4, 1.0, 2.5, 1.5, 0.0])
+
+
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_weighted_cross_entropy_is_torchs_sum_over_n(weights: torch.Tensor | None) -> None:
+    output, labels = some(0, 12, 5), torch.arange(12) % 5
+    expected = F.cross_entropy(output, labels, weight=weights, reduction="sum") / 12
+    found = loss_of(TASKS["sst"]).value(output, labels.float(), weights)
+    assert torch.allclose(found, expected)
+
+
+def test_without_weights_cross_entropy_is_torchs_mean_to_the_bit() -> None:
+    for seed in range(30):
+        output, labels = some(seed, 1 + seed, 5), torch.arange(1 + seed) % 5
+        found = loss_of(TASKS["sst"]).value(output, labels.float())
+        assert torch.equal(found, F.cross_entropy(output, labels))
+
+
+def test_weighted_binary_cross_entropy_is_that_of_two_classes() -> None:
+    output, labels = some(0, 12), (some(1, 12) > 0).float()
+    weights = torch.tensor([0.7, 1.9])
+    both = torch.stack([torch.zeros(12), output], dim=1)
+    expected = F.cross_entropy(both, labels.long(), weight=weights, reduction="sum") / 12
+    found = loss_of(TASKS["qqp"]).value(output, labels, weights)
+    assert torch.allclose(found, expected)
+
+
+def test_halves_of_a_batch_have_the_loss_of_the_whole() -> None:
+    """So that class weights mean the same whatever the batch size."""
+    output, labels = some(0, 12, 5), (torch.arange(12) // 6).float()
+    value = loss_of(TASKS["sst"]).value
+    halves = [value(o, y, WEIGHTS) for o, y in zip(output.split(6), labels.split(6), strict=True)]
+    assert torch.allclose(torch.stack(halves).mean(), value(output, labels, WEIGHTS))
