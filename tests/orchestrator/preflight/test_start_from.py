@@ -11,10 +11,9 @@ import yaml
 from orchestrator.compare.configurations import BASIS
 from orchestrator.errors import SweepError
 from orchestrator.ledger.labels import labels
-from orchestrator.preflight.checks import identifier, prepare_data
+from orchestrator.preflight.checks import examples, identifier, prepare_data
 from orchestrator.spec import load_spec
-from orchestrator.spec.dry_run import examples
-from tests.support.drivers import SWEEP, Driver
+from tests.support.drivers import SWEEP, Driver, trials
 from tests.support.small import small_config
 from trainer.train import train
 
@@ -71,10 +70,10 @@ def test_a_sweep_with_two_starts_trains_resumes_and_compares(
 ) -> None:
     driver: Driver = start(sweep(cache, ["", str(earlier)]))
     assert driver.wait() == 0, driver.text
-    records = driver.ledger().trials()
+    records = trials(driver.out).values()
     assert {trial.status for trial in records} == {"complete"} and len(records) == 2
     assert len({BASIS["data"](trial) for trial in records}) == 1  # they may be compared
     assert len({trial.identity["fingerprint"] for trial in records}) == 2
     again: Driver = start(sweep(cache, ["", str(earlier)]))
     assert again.wait() == 0, again.text
-    assert len(again.ledger().trials()) == 2
+    assert len(trials(again.out)) == 2
