@@ -18,7 +18,7 @@ from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.tasks import Task
-from trainer.data.corpus import DataError, Split, fingerprint, split_of_file, whole_dev
+from trainer.data.corpus import DataError, Split, same_data, split_of_file, whole_dev
 from trainer.data.readers import header_of
 from trainer.inference import load_trained
 from trainer.loop.device import choose_device
@@ -205,7 +205,7 @@ def _evaluated(
             {**trial.config, "data": {**trial.config["data"], **place.data}}
         )
         recorded = trial.identity.get("fingerprint")
-        if examples.file is None and recorded not in (None, fingerprint(config)):
+        if examples.file is None and not same_data(recorded, config):
             reason = "its data or its encoder have changed since it was trained"
             return Evaluated(trial.trial_id, "failed", reason)
         own = splits.of(config)

@@ -192,8 +192,14 @@ def check_same_trial(store: TrialDirectory, trial: dict[str, Any]) -> None:
         "score": config.score if config else None,
     }
     for key, value in trial.items():
-        if recorded.get(key) != value:
+        if _placeless(recorded.get(key)) != _placeless(value):
             raise StoreError(
                 f"{store.path}: holds another trial (its {key} differs from this one's); "
                 "choose another folder"
             )
+
+
+def _placeless(value: Any) -> Any:
+    """A canonical config without `start_from`: the fingerprint stands for the weights there."""
+    is_config = isinstance(value, dict) and "start_from" in value
+    return {k: v for k, v in value.items() if k != "start_from"} if is_config else value

@@ -1,9 +1,10 @@
-"""Fill the tables of methods.md from the lists that the code reads.
+"""Fill the tables of methods.md from the lists that the code reads, and from the search spaces.
 
     python docs/reference/tables.py            # write the tables into the page
     python docs/reference/tables.py --check    # exit 1 if the page differs, write nothing
 
-A table stands between `<!-- generated: methods tables | samplers -->` and `<!-- end -->`.
+A table stands between `<!-- generated: methods tables | samplers -->` and `<!-- end -->`.  The rows
+that search spaces quote from the papers stand below `<!-- generated: published rows -->`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from orchestrator.spec import load_spec
+from orchestrator.spec.published import PublishedRow
 from trainer.combiners.registry import COMBINERS
 from trainer.config.choices import (
     CLASS_WEIGHTS,
@@ -30,6 +35,9 @@ from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS
 
 PAGE = Path(__file__).resolve().parent / "methods.md"
+SPACES = PAGE.parents[2] / "search_spaces"
+#: Quotes rows of other spaces again.
+AGAIN = ("study.yaml",)
 LISTS: dict[str, Registry[Any]] = {
     "samplers": SAMPLERS,
     "combiners": COMBINERS,
@@ -48,6 +56,9 @@ _BLOCK = re.compile(
     r"(?P<opening><!-- generated: methods tables \| (?P<list>[\w ]+) -->\n).*?(?=<!-- end -->)",
     re.DOTALL,
 )
+_PUBLISHED = re.compile(
+    r"(?P<opening><!-- generated: published rows -->\n).*?(?=<!-- end -->)", re.DOTALL
+)
 
 
 def table(entries: Registry[Any]) -> str:
@@ -63,9 +74,35 @@ def table(entries: Registry[Any]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows).replace("| --- ", "|---") + "\n"
 
 
+def published_rows() -> str:
+    """For each space that quotes a paper: its source, and a table of its rows."""
+    parts = []
+    for file in sorted(SPACES.glob("*.yaml")):
+        published = load_spec(str(file)).published
+        if published is None or file.name in AGAIN:
+            continue
+        parts.append(f"**{published.source}**: `search_spaces/{file.name}`. {published.note}")
+        rows = [["row", "configuration", "what else differs"], ["---"] * 3]
+        rows += [[row.method, _configuration(row), row.note] for row in published.rows]
+        lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+        parts.append(lines.replace("| --- ", "|---"))
+    return "\n\n".join(parts) + "\n"
+
+
+def _configuration(row: PublishedRow) -> str:
+    """The keys of a row; by task where it joins several trials."""
+    texts = [(path[1:], _keys(params)) for path, params in row.configs()]
+    return "; ".join(f"{path[0]}: `{text}`" if path else f"`{text}`" for path, text in texts)
+
+
+def _keys(params: dict[str, Any]) -> str:
+    return yaml.safe_dump(params, default_flow_style=True, sort_keys=False, width=1000).strip()
+
+
 def filled(page: str) -> str:
     """The page with today's tables.  Raises `KeyError` for a list that there is not."""
-    return _BLOCK.sub(lambda block: f"{block['opening']}\n{table(LISTS[block['list']])}\n", page)
+    page = _BLOCK.sub(lambda block: f"{block['opening']}\n{table(LISTS[block['list']])}\n", page)
+    return _PUBLISHED.sub(lambda block: f"{block['opening']}\n{published_rows()}\n", page)
 
 
 def main() -> int:

@@ -119,10 +119,11 @@ def print_published(
     from orchestrator.compare.output.published_table import published_notes, published_table
     from orchestrator.compare.published import side_by_side
 
-    pairs, source = side_by_side(ledger, trials, comparison)
+    beside = side_by_side(ledger, trials, comparison)
     if as_json:
-        print_json({"source": source, "rows": [pair.to_dict() for pair in pairs]})
+        rows = [pair.to_dict() for pair in beside.pairs]
+        print_json({"source": beside.source, "note": beside.note, "rows": rows})
         return
-    print(f"{source}; below each row ours, means ± standard deviations over seeds")
-    console().print(rich_table(published_table(pairs)))
-    print("\n".join(published_notes(pairs)), flush=True)
+    print(f"{beside.source}; below each row ours, means ± standard deviations over seeds")
+    console().print(rich_table(published_table(beside.pairs)))
+    print("\n".join(published_notes(beside)), flush=True)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 #: What must be equal wherever scores are compared.
 BASIS: dict[str, Callable[[TrialRecord], str]] = {
     "tasks": lambda trial: ", ".join(trial.config["tasks"]),
-    "data": lambda trial: str(trial.identity.get("fingerprint")),
+    # Weights that a trial starts from stand behind the +, and are part of its method.
+    "data": lambda trial: str(trial.identity.get("fingerprint")).partition("+")[0],
     "encoder": lambda trial: str(trial.config["encoder"]),
     "epochs": lambda trial: str(trial.config["epochs"]),
     "precision": lambda trial: precision_of_auto(trial),

@@ -68,10 +68,19 @@ class Pair:
         return {**named, "spread": {name: spread.sd for name, spread in self.ours.items()}}
 
 
+@dataclass(frozen=True)
+class SideBySide:
+    """All rows of a sweep's `published`, with its source and its note."""
+
+    source: str
+    note: str
+    pairs: list[Pair]
+
+
 def side_by_side(
     ledger: Ledger, trials: Iterable[TrialRecord], comparison: Comparison
-) -> tuple[list[Pair], str]:
-    """One pair for each published row, and the source of the figures.
+) -> SideBySide:
+    """One pair for each published row.
 
     Args:
         trials: those that `comparison` was made from.
@@ -110,7 +119,7 @@ def side_by_side(
         pairs.append(
             _with(about, ours=values, seeds=seeds, ran=ran, differs=differs, minutes_mark=mark)
         )
-    return pairs, published.source
+    return SideBySide(published.source, published.note, pairs)
 
 
 def _with(pair: Pair, **changes: Any) -> Pair:

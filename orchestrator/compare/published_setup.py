@@ -81,7 +81,7 @@ def ran_by(parts: Mapping[str, tuple[Row, TrialRecord]]) -> Ran:
     return Ran(
         encoder=str(config["encoder"]),
         epochs=int(config["epochs"]),
-        batch_size=config["batch_size"],
+        batch_size=_batch_size(parts),
         learning_rate=float(config["learning_rate"]),
         dropout=config["dropout"],
         encoder_dropout=float(config["encoder_dropout"]),
@@ -91,6 +91,15 @@ def ran_by(parts: Mapping[str, tuple[Row, TrialRecord]]) -> Ran:
         B=_asked(trial),
         drawn=_drawn(row),
     )
+
+
+def _batch_size(parts: Mapping[str, tuple[Row, TrialRecord]]) -> int | dict[str, int]:
+    """That of the config; by task where several trials have different ones."""
+    if len(parts) == 1:
+        ((_, trial),) = parts.values()
+        return trial.train_config.batch_size
+    sizes = {task: trial.train_config.batch_size_of(task) for task, (_, trial) in parts.items()}
+    return sizes if len(set(sizes.values())) > 1 else next(iter(sizes.values()))
 
 
 def differences(ran: Ran, setup: PublishedSetup) -> list[str]:

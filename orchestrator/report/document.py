@@ -14,7 +14,7 @@ from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.output.configuration_table import configurations_table, footnotes
 from orchestrator.compare.output.published_table import published_notes, published_table
 from orchestrator.compare.output.tables import TableData
-from orchestrator.compare.published import NotPublished, side_by_side
+from orchestrator.compare.published import NotPublished, SideBySide, side_by_side
 from orchestrator.compare.results import MethodComparison
 from orchestrator.compare.statistics.scores import OVERALL
 from orchestrator.compare.statistics.speed_up import why_not_comparable
@@ -168,14 +168,14 @@ def _configurations(ledger: Ledger, compared: SweepComparison) -> Section:
         section.parts.append(Table(caption, configurations_table(compared.rows, metrics=False)))
     section.parts += [Text(note) for note in footnotes(compared.rows)]
     try:
-        pairs, source = side_by_side(ledger, compared.chosen.trials, compared.rows)
-    except NotPublished:
-        pairs, source = [], ""  # most sweeps quote none
-    if any(pair.ours for pair in pairs):
-        caption = f"{source}; below each row ours, means ± standard deviations over seeds."
+        beside = side_by_side(ledger, compared.chosen.trials, compared.rows)
+    except NotPublished:  # most sweeps quote none
+        beside = SideBySide("", "", [])
+    if any(pair.ours for pair in beside.pairs):
+        caption = f"{beside.source}; below each row ours, means ± standard deviations over seeds."
         section.parts.append(Heading("Beside published figures", "published"))
-        section.parts.append(Table(caption, published_table(pairs)))
-        section.parts += [Text(note) for note in published_notes(pairs)]
+        section.parts.append(Table(caption, published_table(beside.pairs)))
+        section.parts += [Text(note) for note in published_notes(beside)]
     incomplete = [
         (t.trial_id, t.status, t.reason.partition("\n")[0] or "-")
         for t in compared.chosen.trials

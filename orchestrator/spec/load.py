@@ -14,10 +14,12 @@ from pydantic import ValidationError
 
 from orchestrator.spec.layers import read_layers
 from orchestrator.spec.models import SweepSpec
+from orchestrator.spec.published import by_position
 from orchestrator.spec.published_checks import check_rows_are_trained
 from orchestrator.spec.structure import report_pydantic
 from orchestrator.spec.validation import check_draft
 from trainer.config import ConfigError, Problem
+from trainer.config.formats import FIRST_FORMAT
 
 #: A grid with more points is certainly a mistake.
 MAX_GRID = 100_000
@@ -32,6 +34,8 @@ def load_spec(path: str, profile: str | None = None, overrides: Iterable[str] = 
     """
     path = str(path)
     draft = read_layers(path, profile, list(overrides))
+    if draft.value.get("format") == FIRST_FORMAT:
+        draft.value = by_position(draft.value)
     spec: SweepSpec | None = None
     try:
         spec = SweepSpec.model_validate(draft.value)

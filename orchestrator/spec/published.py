@@ -75,6 +75,8 @@ class PublishedSpec(Model):
     """Published numbers to compare with."""
 
     source: str
+    #: What a reader of all rows must know.
+    note: str = ""
     #: What the paper ran.  A row's own `setup` comes before it.
     setup: PublishedSetup | None = None
     rows: list[PublishedRow]

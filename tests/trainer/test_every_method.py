@@ -103,6 +103,26 @@ ROWS: dict[str, dict[str, Any]] = {
         "combiner": "sum",
         "relational_layer": True,
     },  # fmt: skip
+    "P4 smart, l2 ball of the paper": {
+        "sampler": "cycle",
+        "batch_size": 32,
+        "smart_weight": 5.0,
+        "smart_norm": "l2",
+        "smart_radius": "absolute",
+        "smart_epsilon": 0.1,
+        "smart_steps": 2,
+    },
+    "P1 finetune-seq, a decaying rate for each task": {
+        "sampler": "sequential",
+        "optimizer_state": "per_task",
+        "schedule": "linear",
+        "combiner": "sum",
+        "batch_size": 32,
+    },
+    "accumulation and clipping": {"accumulate": 4, "clip_norm": 1.0, "batch_size": 2},
+    "cosine schedule": {"schedule": "cosine", "warmup_steps": 2},
+    "layer-wise rates": {"layer_decay": 0.95, "head_learning_rate": 0.01},
+    "the course's AdamW": {"adam_epsilon": 1e-6, "weight_decay": 0.01},
     "P1 mean pooling, cosine": {"pair": "siamese", "head": {"sts": "cosine"}, "pooling": "mean"},
     "P2 shared layer and heads alone": {"shared_layer": True, "freeze": "bert"},
     "P4 relational layer and heads alone": {"relational_layer": True, "freeze": "bert"},
@@ -190,8 +210,17 @@ def _is_a_leaderboard_file(path: Path, task: str) -> None:
     [
         {"sampler": "sequential", "optimizer_state": "per_task", "bregman_weight": 0.5},
         {"sampler": "arrp", "freeze": "encoder", "head_learning_rate": 0.01, "bregman_weight": 0.5},
+        {
+            "accumulate": 3,
+            "schedule": "cosine",
+            "layer_decay": 0.9,
+            "clip_norm": 0.5,
+            "adam_epsilon": 1e-6,
+            "smart_weight": 1.0,
+            "bregman_weight": 0.5,
+        },
     ],
-    ids=["three AdamW states", "two rates"],
+    ids=["three AdamW states", "two rates", "accumulation"],
 )
 def test_optimizer_states_survive_a_restart(cache: Path, tmp_path: Path, changes: dict) -> None:
     """All AdamW states in one checkpoint, with SMART's slow copy: resumed to the same bits."""
@@ -217,6 +246,11 @@ def test_an_untrained_trial_is_scored_as_it_was_initialised(cache: Path, tmp_pat
     from trainer.train import train
 
     config = small_config(cache, sampler="untrained", epochs=3, bregman_weight=0.5)
+    other = small_config(
+        cache, sampler="untrained", epochs=3, combiner="sum", learning_rate=0.1, batch_size=2,
+        smart_weight=1.0, accumulate=2, schedule="cosine", dropout=0.5, freeze="encoder",
+    )  # fmt: skip
+    assert config.canonical() == other.canonical()
     fresh = {task: each.metric for task, each in Run(config).evaluate("dev").items()}
     whole = [result.record for result in train(config, str(tmp_path / "a"))]
     for record in whole:

@@ -25,7 +25,7 @@ _TRAINING = (
     "combiner", "freeze", "smart_weight", "bregman_weight", "batch_size", "accumulate",
     "learning_rate", "head_learning_rate", "layer_decay", "weight_decay", "adam_epsilon",
     "clip_norm", "optimizer_state", "schedule", "warmup_steps", "dropout", "encoder_dropout",
-    "attention_dropout",
+    "attention_dropout", "task_weights", "class_weights", "pair_loss", "pair_loss_weight",
 )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from orchestrator.compare.configurations import Spread
 from orchestrator.compare.output.tables import Cell, TableData
-from orchestrator.compare.published import MINUTES, SCORES, Pair
+from orchestrator.compare.published import MINUTES, SCORES, Pair, SideBySide
 from trainer.metrics import EPOCH, FIRST_CLOCK_NOTE
 
 _MARKS = {
@@ -45,13 +45,14 @@ def published_table(pairs: Sequence[Pair]) -> TableData:
     return data
 
 
-def published_notes(pairs: Sequence[Pair]) -> list[str]:
+def published_notes(beside: SideBySide) -> list[str]:
     """What was run, what the paper ran instead, notes of rows, and marks of minutes."""
-    notes = []
+    notes, pairs = [], beside.pairs
     for number, (ran, differs) in enumerate(_setups(pairs), 1):
         notes.append(f"[{number}] {ran}")
         if differs:
             notes.append(f"    published: {differs}")
+    notes += [beside.note] if beside.note else []
     notes += [f"{pair.method}: {pair.note}" for pair in pairs if pair.note]
     marks = {mark for pair in pairs if MINUTES in pair.ours for mark in pair.minutes_mark}
     if MINUTES in _figures(pairs):

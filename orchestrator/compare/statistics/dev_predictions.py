@@ -40,8 +40,8 @@ class DevSet:
 
     Attributes:
         labels: (n,) of every task.
-        outcomes: trial id -> (n,) of every task: right or wrong (accuracy), or the centred
-            prediction (Pearson's r).
+        outcomes: trial id -> (n,) of every task: what its metric needs of the predictions
+            (`TaskMetric.outcomes`), such as right or wrong.
     """
 
     tasks: list[Task] = field(default_factory=list)

@@ -11,7 +11,7 @@ import yaml
 
 from orchestrator.compare.configurations import compare
 from orchestrator.compare.output.published_table import published_notes, published_table
-from orchestrator.compare.published import Pair, side_by_side
+from orchestrator.compare.published import Pair, SideBySide, side_by_side
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.trial_id import config_id
 from tests.support.command import orch
@@ -44,7 +44,7 @@ def sweep(
 
 def pairs_of(ledger: Ledger) -> list[Pair]:
     trials = ledger.trials()
-    return side_by_side(ledger, trials, compare(trials))[0]
+    return side_by_side(ledger, trials, compare(trials)).pairs
 
 
 def trial(folder: Path, score: float, seed: int, config: dict[str, Any], **options: Any) -> None:
@@ -88,6 +88,7 @@ def test_a_row_of_several_trials_joins_their_tasks_and_adds_up_their_minutes(
     assert pair.ours["dev_mean"].mean == pytest.approx(((0.6 + 0.2) / 2 + (0.7 + 0.3) / 2) / 2)
     assert pair.ours["sst"].mean == pytest.approx(0.6)  # of its three seeds
     assert pair.ours["minutes_per_epoch"].mean == pytest.approx(5.0)
+    assert pair.ran is not None and pair.ran.batch_size == 8
     (tmp_path / "less").mkdir()
     trial(tmp_path / "less", 0.5, 1, ALONE["sst"])
     (pair,) = pairs_of(sweep(tmp_path / "less", rows))
@@ -121,7 +122,7 @@ def test_what_was_run_stands_beside_the_row_with_what_differs(tmp_path: Path) ->
     assert table.columns == ["method", "seeds", "B", "qqp", "ran"]
     assert theirs == ["all", "", "16,000", "0.762", ""]
     assert ours == ["  ours", "1", "135,466 of 270,466", "-", "[1]"]
-    ran, published, note = published_notes([pair])
+    ran, published, note = published_notes(SideBySide("P9", "", [pair]))
     assert ran.startswith("[1] encoder tiny, epochs 2, batch_size 8")
     assert "training examples sst 64 qqp 400" in ran and "cpu: test" in ran
     assert published.strip().startswith("published: encoder bert-base-uncased, hardware T4")
@@ -145,7 +146,8 @@ def test_minutes_of_orch_time_come_before_those_of_the_trials(tmp_path: Path) ->
     assert (own.ours["minutes_per_epoch"].mean, own.minutes_mark) == (9.0, "*")
     texts = [[cell.text for cell in row] for row in published_table([timed, own]).rows]
     assert texts[1][3] == "2.00†" and texts[3][3].endswith("*")
-    notes = published_notes([timed, own])
+    notes = published_notes(SideBySide("P9", "Half of Quora.", [timed, own]))
+    assert "Half of Quora." in notes
     assert "† measured by orch time." in notes and any(n.startswith("* ") for n in notes)
 
 

@@ -116,6 +116,13 @@ def test_the_resolved_spec_keeps_rows_and_set_ups(tmp_path: Path) -> None:
     assert load_spec(str(tmp_path / "resolved.yaml")) == spec
 
 
+def test_a_file_of_the_first_format_may_leave_out_configurations(tmp_path: Path) -> None:
+    old = GOOD.replace("config: *annealed, ", "")
+    assert "names no configuration" in refused(tmp_path, old)
+    published = load(tmp_path, f"format: 1\n{old}").published
+    assert published is not None and published.rows[0].config == {"sampler": "annealed", "B": 100}
+
+
 def test_rows_of_the_first_format_belong_to_the_entry_at_their_position() -> None:
     rows: list[dict[str, Any]] = [{"method": "a"}, {"method": "b", "config": {"B": 1}}]
     rows += [{"method": "c"}, {"method": "alone"}]

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -13,7 +15,7 @@ from tests.support.resuming import untimed
 from tests.support.small import small_config
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
-from trainer.samplers import Phase, Step, passes_of
+from trainer.samplers import Draw, Phase, Step, accumulate, passes_of
 from trainer.train import train, train_epoch
 
 STILL = {"dropout": 0.0, "encoder_dropout": 0.0, "attention_dropout": 0.0}
@@ -23,7 +25,7 @@ def a_run(cache: Path, **changes: Any) -> Run:
     return Run(small_config(cache, **{"sampler": "round_robin", **STILL, **changes}))
 
 
-def updates_of(run: Run, phase: Phase, step: Step) -> dict[str, torch.Tensor]:
+def update_of(run: Run, phase: Phase, step: Step) -> dict[str, torch.Tensor]:
     """The update of every segment that moves, before the optimizer sees it."""
     found: dict[str, torch.Tensor] = {}
     end_step = run.parameters.end_step
@@ -33,10 +35,10 @@ def updates_of(run: Run, phase: Phase, step: Step) -> dict[str, torch.Tensor]:
         found.update({s.name: s.update.clone() for s in segments if s.values.grad is not None})
         end_step(words)
 
-    run.parameters.end_step = watched  # type: ignore[method-assign]
     run.freeze(phase.frozen)
     run._order.manual_seed(0)
-    run.step(phase, step, EpochMetrics(list(run.tasks.values()), run.corpus.sizes()))
+    with mock.patch.object(run.parameters, "end_step", watched):
+        run.step(phase, step, EpochMetrics(list(run.tasks.values()), run.corpus.sizes()))
     return found
 
 
@@ -64,10 +66,10 @@ def test_an_update_is_that_of_a_larger_batch(cache: Path, changes: dict[str, Any
             whole = tuple(replace(draw, passes=()) for draw in step)
             values = [segment.values.clone() for segment in run.parameters.segments]
             run.optimizers.states.clear()
-            accumulated = updates_of(run, phase, step)
+            accumulated = update_of(run, phase, step)
             for segment, before in zip(run.parameters.segments, values, strict=True):
                 segment.values.copy_(before)
-            at_once = updates_of(run, phase, whole)
+            at_once = update_of(run, phase, whole)
             assert accumulated.keys() == at_once.keys()
             for name, update in at_once.items():
                 assert torch.allclose(accumulated[name], update, rtol=1e-3, atol=2e-6), name
@@ -101,10 +103,18 @@ def test_every_example_of_the_steps_is_in_the_updates(cache: Path, sampler: str)
     for phase, joined in zip(plain.plan(2), accumulated.plan(2), strict=True):
         assert len(joined.steps) == -(-len(phase.steps) // 4)
         assert joined.examples == phase.examples
+        assert replace(joined, steps=()) == replace(phase, steps=())
         passes = [part for step in joined.steps for part in passes_of(step)]
         assert list(map(as_lists, passes)) == list(map(as_lists, phase.steps))
     totals = [run._planned_updates(2).total() for run in (plain, accumulated)]
     assert totals[0] / 4 <= totals[1] < totals[0]
+
+
+@pytest.mark.parametrize(("steps", "count"), [(7, 3), (8, 3), (9, 3), (2, 5), (7, 1)])
+def test_the_last_update_takes_the_steps_that_are_left(steps: int, count: int) -> None:
+    phase = Phase("main", [(Draw("sst", np.array([number])),) for number in range(steps)])
+    rows = [step[0].rows.tolist() for step in accumulate(phase, count).steps]
+    assert rows == [list(range(steps))[start : start + count] for start in range(0, steps, count)]
 
 
 def test_a_step_for_each_task_accumulates_the_batches_of_its_task(cache: Path) -> None:

@@ -101,6 +101,9 @@ def test_class_weights_of_all_tasks_leave_real_labels_alone(cache: Path) -> None
     everywhere = first_step(cache, class_weights="balanced")
     named = first_step(cache, class_weights={"sst": "balanced", "qqp": "balanced"})
     assert everywhere.losses == named.losses
+    config = TrainConfig.from_dict({"class_weights": "balanced"})
+    chosen = {task.name: config.class_weights_of(task) for task in config.task_list}
+    assert chosen == {"sst": "balanced", "qqp": "balanced", "sts": "none"}
 
 
 @pytest.mark.parametrize(("task", "middle"), [("qqp", 0.5), ("sts", 2.5)])
