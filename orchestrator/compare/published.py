@@ -22,6 +22,7 @@ from orchestrator.spec.models import SweepSpec
 from orchestrator.spec.published import PublishedRow
 from trainer.config import ConfigError
 from trainer.config.choices import METRICS
+from trainer.storage.summary import BEST, LAST
 
 if TYPE_CHECKING:
     from orchestrator.compare.configurations import Comparison, Row
@@ -48,6 +49,9 @@ class Pair:
         ran: what was run.
         differs: where that is not what the paper ran.
         minutes_mark: as `Row.minutes_mark`; `†` for minutes of `orch time`.
+        score: the epoch whose figures are ours, `last` or `best`.
+        other: our figures after the other one of these epochs, and `optimism`: by how much those of
+            the best epoch are too high.  Both are empty where the optimism is unknown.
     """
 
     method: str
@@ -60,6 +64,9 @@ class Pair:
     ran: Ran | None = None
     differs: list[str] = field(default_factory=list)
     minutes_mark: str = ""
+    score: str = LAST
+    other: dict[str, Spread] = field(default_factory=dict)
+    optimism: dict[str, Spread] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: `ours` has means, `spread` has standard deviations."""
@@ -117,7 +124,15 @@ def side_by_side(
             values[MINUTES], mark = Spread(timed, None), "†"
         differs = differences(ran, setup)
         pairs.append(
-            _with(about, ours=values, seeds=seeds, ran=ran, differs=differs, minutes_mark=mark)
+            _with(
+                about,
+                ours=values,
+                seeds=seeds,
+                ran=ran,
+                differs=differs,
+                minutes_mark=mark,
+                **_other_epoch(parts),
+            )  # fmt: skip
         )
     return SideBySide(published.source, published.note, pairs)
 
@@ -156,6 +171,20 @@ def _absent(spec: SweepSpec, row: PublishedRow, ours: Mapping[str, Row | None]) 
             return f"not in this sweep{of_task}"
         return f"no complete trial{of_task}"
     return ""
+
+
+def _other_epoch(parts: Mapping[str, Row]) -> dict[str, Any]:
+    """`score`, `other` and `optimism` of a pair; a joined row has no overall scores there."""
+    first = next(iter(parts.values()))
+    other = BEST if first.score == LAST else LAST
+    found: dict[str, dict[str, Spread]] = {other: {}, "optimism": {}}
+    for key, figures in found.items():
+        for task, row in parts.items():
+            names = [task] if len(parts) > 1 else list(row.both[key])
+            figures |= {name: row.both[key][name] for name in names if name in row.both[key]}
+    if not found["optimism"]:
+        return {"score": first.score}
+    return {"score": first.score, "other": found[other], "optimism": found["optimism"]}
 
 
 def _single(row: Row) -> tuple[dict[str, Spread], list[int]]:

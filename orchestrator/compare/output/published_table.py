@@ -8,6 +8,7 @@ from orchestrator.compare.configurations import Spread
 from orchestrator.compare.output.tables import Cell, TableData
 from orchestrator.compare.published import MINUTES, SCORES, Pair, SideBySide
 from trainer.metrics import EPOCH, FIRST_CLOCK_NOTE
+from trainer.storage.summary import BEST, LAST
 
 _MARKS = {
     "†": "† measured by orch time.",
@@ -19,6 +20,9 @@ _MARKS = {
 
 def published_table(pairs: Sequence[Pair]) -> TableData:
     """Two lines for a row: the paper's figures, and ours as mean ± standard deviation.
+
+    Where the optimism of the best epoch is known, a third line has the figures of the other epoch.
+    Behind the best epoch's figures stands their optimism, to be taken off.
 
     Figures that no published row has are left out.  The last column has the number of the note
     that says what was run.
@@ -38,10 +42,18 @@ def published_table(pairs: Sequence[Pair]) -> TableData:
         cells = []
         for key in shown:
             mark = pair.minutes_mark if key == MINUTES else ""
-            cells.append(Cell(_spread(pair.ours.get(key), key, mark), mark not in ("", "†")))
+            text = _spread(pair.ours.get(key), key, mark) + _optimism(pair, pair.score, key)
+            cells.append(Cell(text, mark not in ("", "†")))
         number = setups.index(_setup(pair)) + 1
         of_B = [pair.ran.B_text] if has_B else []
         data.add("  ours", str(len(pair.seeds)), *of_B, *cells, f"[{number}]")
+        if pair.other:
+            other = BEST if pair.score == LAST else LAST
+            cells = [
+                Cell(_spread(pair.other.get(key), key, "") + _optimism(pair, other, key))
+                for key in shown
+            ]
+            data.add(f"  {other} epoch", "", *[""] * len(of_B), *cells, "")
     return data
 
 
@@ -54,6 +66,11 @@ def published_notes(beside: SideBySide) -> list[str]:
             notes.append(f"    published: {differs}")
     notes += [beside.note] if beside.note else []
     notes += [f"{pair.method}: {pair.note}" for pair in pairs if pair.note]
+    if any(pair.optimism for pair in pairs):
+        notes.append(
+            "Behind the figures of the best epoch stands their optimism: they are too high by so "
+            "much, because the same examples chose the epoch."
+        )
     marks = {mark for pair in pairs if MINUTES in pair.ours for mark in pair.minutes_mark}
     if MINUTES in _figures(pairs):
         notes += [text for mark, text in _MARKS.items() if mark in marks]
@@ -81,6 +98,12 @@ def _setup(pair: Pair) -> tuple[str, str]:
 
 def _number(value: float | None, key: str) -> str:
     return "-" if value is None else f"{value:.{2 if key == MINUTES else 3}f}"
+
+
+def _optimism(pair: Pair, epoch: str, key: str) -> str:
+    """` (-0.004)` behind a figure of the best epoch; empty for the last one."""
+    known = pair.optimism.get(key) if epoch == BEST else None
+    return "" if known is None else f" ({-known.mean:+.3f})"
 
 
 def _spread(value: Spread | None, key: str, mark: str) -> str:

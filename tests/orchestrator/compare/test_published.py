@@ -18,6 +18,7 @@ from tests.support.command import orch
 from tests.support.ledgers import BASE, write_trial
 from tests.support.sessions import made_up
 from trainer.config import FORMAT, TrainConfig
+from trainer.storage.trial_directory import TrialDirectory
 
 ROUND, ANNEALED, ARRP = {"sampler": "round_robin"}, {"sampler": "annealed", "B": 300}, {
     "sampler": "arrp", "B": 270466,
@@ -49,6 +50,39 @@ def pairs_of(ledger: Ledger) -> list[Pair]:
 
 def trial(folder: Path, score: float, seed: int, config: dict[str, Any], **options: Any) -> None:
     write_trial(folder / "s", [0.1, score], seed=seed, identity=ROWS, **config, **options)
+
+
+@pytest.mark.parametrize(("score", "other"), [("last", "best"), ("best", "last")])
+def test_the_other_epoch_stands_below_ours_and_the_best_one_has_its_optimism(
+    tmp_path: Path, score: str, other: str
+) -> None:
+    for seed in (1, 2):
+        name = write_trial(
+            tmp_path / "s", [0.7, 0.5], seed=seed, identity=ROWS, score=score, **ROUND
+        )
+        found = {"dev_score": 0.01 * seed, "dev_mean": 0.0, "tasks": {"sst": 0.03}}
+        TrialDirectory(tmp_path / "s/trials" / name).write_end("complete", "", {"optimism": found})
+    ledger = sweep(
+        tmp_path, [{"method": "R", "config": ROUND, "sst": 0.1, "dev_score": 0.2, "dev_mean": 0.3}]
+    )
+    (pair,) = pairs_of(ledger)
+    assert pair.other["dev_score"].mean == (0.7 if other == "best" else 0.5)
+    assert pair.optimism["dev_score"].mean == pytest.approx(0.015)
+    _, ours, below = [[cell.text for cell in row] for row in published_table([pair]).rows]
+    assert (ours[0], below[0]) == ("  ours", f"  {other} epoch")
+    best, last = (below, ours) if other == "best" else (ours, below)
+    assert best[2:4] == ["0.700 ±0.000 (-0.030)", "0.700 ±0.000 (-0.015)"]
+    assert last[2:4] == ["0.500 ±0.000", "0.500 ±0.000"]
+    noted = " ".join(published_notes(SideBySide("P9", "", [pair])))
+    assert "too high by so much" in noted
+    assert json.loads(json.dumps(pair.to_dict()))["optimism"]["sst"]["mean"] == 0.03
+
+
+def test_without_optimism_the_best_epoch_is_not_shown(tmp_path: Path) -> None:
+    trial(tmp_path, 0.5, 1, ROUND)
+    (pair,) = pairs_of(sweep(tmp_path, [{"method": "R", "config": ROUND, "sst": 0.1}]))
+    assert (pair.other, pair.optimism) == ({}, {})
+    assert len(published_table([pair]).rows) == 2
 
 
 def test_a_row_shows_the_trials_of_its_configuration_wherever_it_stands(tmp_path: Path) -> None:
