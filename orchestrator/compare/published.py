@@ -49,9 +49,9 @@ class Pair:
         ran: what was run.
         differs: where that is not what the paper ran.
         minutes_mark: as `Row.minutes_mark`; `†` for minutes of `orch time`.
-        score: the epoch whose figures are ours, `last` or `best`.
-        other: our figures after the other one of these epochs, and `optimism`: by how much those of
-            the best epoch are too high.  Both are empty where the optimism is unknown.
+        score: which epoch our figures are of, `last` or `best`.
+        other: figures of the other epoch, on the dev sets of the epochs.
+        optimism: by how much figures of the best epoch are too high, where that is known.
     """
 
     method: str
@@ -71,7 +71,8 @@ class Pair:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: `ours` has means, `spread` has standard deviations."""
         named = {key: plain(value) for key, value in vars(self).items()}
-        named["ours"] = {name: spread.mean for name, spread in self.ours.items()}
+        for key in ("ours", "other", "optimism"):
+            named[key] = {name: spread.mean for name, spread in getattr(self, key).items()}
         return {**named, "spread": {name: spread.sd for name, spread in self.ours.items()}}
 
 
@@ -123,17 +124,14 @@ def side_by_side(
         if timed is not None:
             values[MINUTES], mark = Spread(timed, None), "†"
         differs = differences(ran, setup)
+        score = next(iter(parts.values())).score
+        other, optimism = _both_epochs(parts, BEST if score == LAST else LAST)
         pairs.append(
             _with(
-                about,
-                ours=values,
-                seeds=seeds,
-                ran=ran,
-                differs=differs,
-                minutes_mark=mark,
-                **_other_epoch(parts),
-            )  # fmt: skip
-        )
+                about, ours=values, seeds=seeds, ran=ran, differs=differs, minutes_mark=mark,
+                score=score, other=other, optimism=optimism,
+            )
+        )  # fmt: skip
     return SideBySide(published.source, published.note, pairs)
 
 
@@ -173,20 +171,6 @@ def _absent(spec: SweepSpec, row: PublishedRow, ours: Mapping[str, Row | None]) 
     return ""
 
 
-def _other_epoch(parts: Mapping[str, Row]) -> dict[str, Any]:
-    """`score`, `other` and `optimism` of a pair; a joined row has no overall scores there."""
-    first = next(iter(parts.values()))
-    other = BEST if first.score == LAST else LAST
-    found: dict[str, dict[str, Spread]] = {other: {}, "optimism": {}}
-    for key, figures in found.items():
-        for task, row in parts.items():
-            names = [task] if len(parts) > 1 else list(row.both[key])
-            figures |= {name: row.both[key][name] for name in names if name in row.both[key]}
-    if not found["optimism"]:
-        return {"score": first.score}
-    return {"score": first.score, "other": found[other], "optimism": found["optimism"]}
-
-
 def _single(row: Row) -> tuple[dict[str, Spread], list[int]]:
     scores = {key: getattr(row, key) for key in (*SCORES, MINUTES)}
     return {**row.tasks, **scores}, row.seeds
@@ -221,6 +205,20 @@ def _joined(parts: Mapping[str, Row]) -> tuple[dict[str, Spread], list[int]]:
     figures["dev_mean"] = Spread.of([sum(each) / len(each) for each in values])
     figures[MINUTES] = Spread.of(minutes)
     return figures, seeds
+
+
+def _both_epochs(
+    parts: Mapping[str, Row], other: str
+) -> tuple[dict[str, Spread], dict[str, Spread]]:
+    """Figures of the other epoch, and the best epoch's optimism; of tasks where rows are joined."""
+    if len(parts) == 1:
+        (row,) = parts.values()
+        return row.both[other], row.both["optimism"]
+    figures, optimism = (
+        {task: row.both[key][task] for task, row in parts.items() if task in row.both[key]}
+        for key in (other, "optimism")
+    )
+    return figures, optimism
 
 
 def _timed(sessions: Sequence[Session], config_ids: Sequence[str]) -> float | None:

@@ -21,8 +21,7 @@ _MARKS = {
 def published_table(pairs: Sequence[Pair]) -> TableData:
     """Two lines for a row: the paper's figures, and ours as mean ± standard deviation.
 
-    Where the optimism of the best epoch is known, a third line has the figures of the other epoch.
-    Behind the best epoch's figures stands their optimism, to be taken off.
+    A third line has the epoch that does not count, where its figures differ.
 
     Figures that no published row has are left out.  The last column has the number of the note
     that says what was run.
@@ -42,18 +41,18 @@ def published_table(pairs: Sequence[Pair]) -> TableData:
         cells = []
         for key in shown:
             mark = pair.minutes_mark if key == MINUTES else ""
-            text = _spread(pair.ours.get(key), key, mark) + _optimism(pair, pair.score, key)
+            text = _spread(pair.ours.get(key), key, mark) + _too_high(pair, key, pair.score)
             cells.append(Cell(text, mark not in ("", "†")))
         number = setups.index(_setup(pair)) + 1
         of_B = [pair.ran.B_text] if has_B else []
         data.add("  ours", str(len(pair.seeds)), *of_B, *cells, f"[{number}]")
-        if pair.other:
+        if _epochs_differ(pair, shown):
             other = BEST if pair.score == LAST else LAST
-            cells = [
-                Cell(_spread(pair.other.get(key), key, "") + _optimism(pair, other, key))
-                for key in shown
+            texts = [_spread(pair.other.get(key), key, "") for key in shown]
+            texts = [
+                text + _too_high(pair, key, other) for key, text in zip(shown, texts, strict=True)
             ]
-            data.add(f"  {other} epoch", "", *[""] * len(of_B), *cells, "")
+            data.add(f"  {other} epoch", "", *([""] if has_B else []), *texts, "")
     return data
 
 
@@ -66,10 +65,10 @@ def published_notes(beside: SideBySide) -> list[str]:
             notes.append(f"    published: {differs}")
     notes += [beside.note] if beside.note else []
     notes += [f"{pair.method}: {pair.note}" for pair in pairs if pair.note]
-    if any(pair.optimism for pair in pairs):
+    if any(_too_high(pair, key, BEST) for pair in pairs for key in pair.optimism):
         notes.append(
-            "Behind the figures of the best epoch stands their optimism: they are too high by so "
-            "much, because the same examples chose the epoch."
+            "In brackets: by how much figures of the best epoch are too high, because the same dev "
+            "examples chose it."
         )
     marks = {mark for pair in pairs if MINUTES in pair.ours for mark in pair.minutes_mark}
     if MINUTES in _figures(pairs):
@@ -96,14 +95,19 @@ def _setup(pair: Pair) -> tuple[str, str]:
     return pair.ran.text, ", ".join(differs)
 
 
+def _epochs_differ(pair: Pair, shown: Sequence[str]) -> bool:
+    return any(pair.other[key] != pair.ours.get(key) for key in shown if key in pair.other)
+
+
+def _too_high(pair: Pair, key: str, score: str) -> str:
+    """The optimism of a figure of the best epoch, in brackets."""
+    if score != BEST or key not in pair.optimism:
+        return ""
+    return f" ({pair.optimism[key].mean:+.3f})"
+
+
 def _number(value: float | None, key: str) -> str:
     return "-" if value is None else f"{value:.{2 if key == MINUTES else 3}f}"
-
-
-def _optimism(pair: Pair, epoch: str, key: str) -> str:
-    """` (-0.004)` behind a figure of the best epoch; empty for the last one."""
-    known = pair.optimism.get(key) if epoch == BEST else None
-    return "" if known is None else f" ({-known.mean:+.3f})"
 
 
 def _spread(value: Spread | None, key: str, mark: str) -> str:

@@ -13,12 +13,12 @@ from orchestrator.compare.configurations import compare
 from orchestrator.compare.output.published_table import published_notes, published_table
 from orchestrator.compare.published import Pair, SideBySide, side_by_side
 from orchestrator.ledger import Ledger
+from orchestrator.ledger.evaluations import with_score
 from orchestrator.ledger.trial_id import config_id
 from tests.support.command import orch
 from tests.support.ledgers import BASE, write_trial
 from tests.support.sessions import made_up
 from trainer.config import FORMAT, TrainConfig
-from trainer.storage.trial_directory import TrialDirectory
 
 ROUND, ANNEALED, ARRP = {"sampler": "round_robin"}, {"sampler": "annealed", "B": 300}, {
     "sampler": "arrp", "B": 270466,
@@ -50,39 +50,6 @@ def pairs_of(ledger: Ledger) -> list[Pair]:
 
 def trial(folder: Path, score: float, seed: int, config: dict[str, Any], **options: Any) -> None:
     write_trial(folder / "s", [0.1, score], seed=seed, identity=ROWS, **config, **options)
-
-
-@pytest.mark.parametrize(("score", "other"), [("last", "best"), ("best", "last")])
-def test_the_other_epoch_stands_below_ours_and_the_best_one_has_its_optimism(
-    tmp_path: Path, score: str, other: str
-) -> None:
-    for seed in (1, 2):
-        name = write_trial(
-            tmp_path / "s", [0.7, 0.5], seed=seed, identity=ROWS, score=score, **ROUND
-        )
-        found = {"dev_score": 0.01 * seed, "dev_mean": 0.0, "tasks": {"sst": 0.03}}
-        TrialDirectory(tmp_path / "s/trials" / name).write_end("complete", "", {"optimism": found})
-    ledger = sweep(
-        tmp_path, [{"method": "R", "config": ROUND, "sst": 0.1, "dev_score": 0.2, "dev_mean": 0.3}]
-    )
-    (pair,) = pairs_of(ledger)
-    assert pair.other["dev_score"].mean == (0.7 if other == "best" else 0.5)
-    assert pair.optimism["dev_score"].mean == pytest.approx(0.015)
-    _, ours, below = [[cell.text for cell in row] for row in published_table([pair]).rows]
-    assert (ours[0], below[0]) == ("  ours", f"  {other} epoch")
-    best, last = (below, ours) if other == "best" else (ours, below)
-    assert best[2:4] == ["0.700 ±0.000 (-0.030)", "0.700 ±0.000 (-0.015)"]
-    assert last[2:4] == ["0.500 ±0.000", "0.500 ±0.000"]
-    noted = " ".join(published_notes(SideBySide("P9", "", [pair])))
-    assert "too high by so much" in noted
-    assert json.loads(json.dumps(pair.to_dict()))["optimism"]["sst"]["mean"] == 0.03
-
-
-def test_without_optimism_the_best_epoch_is_not_shown(tmp_path: Path) -> None:
-    trial(tmp_path, 0.5, 1, ROUND)
-    (pair,) = pairs_of(sweep(tmp_path, [{"method": "R", "config": ROUND, "sst": 0.1}]))
-    assert (pair.other, pair.optimism) == ({}, {})
-    assert len(published_table([pair]).rows) == 2
 
 
 def test_a_row_shows_the_trials_of_its_configuration_wherever_it_stands(tmp_path: Path) -> None:
@@ -183,6 +150,27 @@ def test_minutes_of_orch_time_come_before_those_of_the_trials(tmp_path: Path) ->
     notes = published_notes(SideBySide("P9", "Half of Quora.", [timed, own]))
     assert "Half of Quora." in notes
     assert "† measured by orch time." in notes and any(n.startswith("* ") for n in notes)
+
+
+def test_both_epochs_and_the_optimism_of_the_best_one_stand_below_the_row(tmp_path: Path) -> None:
+    write_trial(tmp_path / "s", [0.7, 0.5], seed=1, identity=ROWS, **ROUND)
+    path = next((tmp_path / "s/trials").iterdir()) / "end.json"
+    end = json.loads(path.read_text())
+    end["summary"]["optimism"] = {"dev_score": 0.02, "tasks": {"sst": 0.03}}
+    path.write_text(json.dumps(end))
+    rows = [{"method": "R", "config": ROUND, "sst": 0.1, "dev_score": 0.2}]
+    (pair,) = pairs_of(sweep(tmp_path, rows))
+    assert (pair.score, pair.ours["sst"].mean, pair.other["sst"].mean) == ("last", 0.5, 0.7)
+    _, ours, best = [[cell.text for cell in row] for row in published_table([pair]).rows]
+    assert ours == ["  ours", "1", "0.500", "0.500", "[1]"]
+    assert best == ["  best epoch", "", "0.700 (+0.030)", "0.700 (+0.020)", ""]
+    assert any("too high" in note for note in published_notes(SideBySide("P9", "", [pair])))
+    assert pair.to_dict()["optimism"]["sst"] == 0.03
+    trials = [with_score(trial, "best") for trial in Ledger(tmp_path, "s").trials()]
+    (pair,) = side_by_side(Ledger(tmp_path, "s"), trials, compare(trials)).pairs
+    _, ours, last = [[cell.text for cell in row] for row in published_table([pair]).rows]
+    assert ours[2:4] == ["0.700 (+0.030)", "0.700 (+0.020)"]
+    assert last[:4] == ["  last epoch", "", "0.500", "0.500"]
 
 
 def test_rows_of_a_sweep_of_the_first_format_are_found_by_their_position(tmp_path: Path) -> None:
