@@ -60,14 +60,21 @@ def test_variable_length_kernels_agree_with_grids(first_only: bool) -> None:
     assert torch.allclose(back.float(), grid_back.float(), atol=5e-2)
 
 
-@pytest.mark.parametrize("combiner", ["pcgrad", "sum"])
-def test_recorded_steps_train_like_plain_ones(cache: Path, combiner: str) -> None:
-    recorded, plain = a_run(cache, combiner=combiner), a_run(cache, combiner=combiner)
+POOLINGS = {"pooling": {"sst": "mean", "qqp": "max"}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"combiner": "pcgrad"}, {"combiner": "sum"}, POOLINGS],
+    ids=["pcgrad", "sum", "pool"],
+)
+def test_recorded_steps_train_like_plain_ones(cache: Path, changes: dict[str, object]) -> None:
+    recorded, plain = a_run(cache, **changes), a_run(cache, **changes)
     plain.stepper.graph_cache = None
     take_steps(recorded, 4)
     take_steps(plain, 4)
     assert recorded.stepper.graph_cache is not None and recorded.stepper.graph_cache.replayed > 0
-    start = a_run(cache, combiner=combiner)
+    start = a_run(cache, **changes)
     for name, values in plain.model.state_dict().items():
         moved = (values - start.model.state_dict()[name]).float().flatten()
         also = (recorded.model.state_dict()[name] - start.model.state_dict()[name]).float()
@@ -89,8 +96,9 @@ def test_a_recorded_step_draws_new_dropout_masks_every_time(cache: Path) -> None
     assert len(set(losses)) == len(losses)
 
 
-def test_no_step_waits_for_the_gpu(cache: Path) -> None:
-    run = a_run(cache)
+@pytest.mark.parametrize("changes", [{}, POOLINGS], ids=["cls", "pool"])
+def test_no_step_waits_for_the_gpu(cache: Path, changes: dict[str, object]) -> None:
+    run = a_run(cache, **changes)
     take_steps(run, 1)
     run.stepper.graph_cache = None  # what a graph holds cannot wait in any case
     phase = run.plan(1)[0]
