@@ -1,4 +1,4 @@
-"""`orch evaluate`: scores the kept checkpoints of a sweep on more examples, without training."""
+"""`orch evaluate`: scores the kept weights of a sweep on more examples, without training."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class Place:
 
 
 def why_skipped(trial: TrialRecord) -> str:
-    """Why a trial is not evaluated; empty if it is.  Only complete trials have a last epoch."""
+    """Why a trial is not evaluated; empty if it is.  Only complete trials are."""
     if trial.status == "complete" and trial.records:
         return ""
     if trial.status == "failed" and trial.reason == "diverged":
@@ -176,6 +176,8 @@ def evaluate_trials(
 
 def _kept(ledger: Ledger, trial: TrialRecord, examples: Examples) -> dict[str, Any] | None:
     record = read_evaluation(ledger.directory(trial.trial_id), examples.name, trial.records)
+    if record is not None and record["epoch"] != trial.epoch:
+        return None
     if record is not None and record.get("data") != examples.described:
         raise UserError(
             f"{trial.trial_id}: its evaluation {examples.name} is of another file or task; "

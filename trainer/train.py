@@ -16,6 +16,7 @@ from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.epoch_record import epoch_record
 from trainer.loop.evaluation import Predictions, predictions_file
 from trainer.loop.extra_evaluation import evaluate_trained
+from trainer.loop.optimism import optimism_of_trial
 from trainer.loop.run import Run
 from trainer.metrics import not_finite
 from trainer.storage import kept_best
@@ -90,7 +91,8 @@ def train(
         notes = []
         yield EpochResult(number, records[-1])
     _finish(run, store, records)
-    store.write_end("complete", "", summarise(records, config.score))
+    optimism = optimism_of_trial(store, records, config.task_list)
+    store.write_end("complete", "", summarise(records, config.score) | {"optimism": optimism})
     kept_best.tidy(store, records, config.keep)
 
 

@@ -96,7 +96,20 @@ def test_a_recorded_step_draws_new_dropout_masks_every_time(cache: Path) -> None
     assert len(set(losses)) == len(losses)
 
 
-@pytest.mark.parametrize("changes", [{}, POOLINGS], ids=["cls", "pool"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        POOLINGS,
+        {
+            "pair": "siamese",
+            "pair_loss": {"qqp": "multiple_negatives", "sts": "cosine_embedding"},
+            "class_weights": "balanced",
+            "task_declarations": {"sts": {"loss": "pearson"}},
+        },
+    ],
+    ids=["plain", "poolings", "pair losses and class weights"],
+)
 def test_no_step_waits_for_the_gpu(cache: Path, changes: dict[str, object]) -> None:
     run = a_run(cache, **changes)
     take_steps(run, 1)
