@@ -24,6 +24,7 @@ def stats(
     """Show rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
     from orchestrator.cli.tables import stats_table
     from orchestrator.spec import load_spec
+    from trainer.config import ConfigError
     from trainer.data import corpus
     from trainer.model.pretrained import EncoderError
 
@@ -32,7 +33,7 @@ def stats(
         config = spec.config_for({}, spec.search.seeds[0])
         corpus.fingerprint(config)  # reports missing files before it looks for an encoder
         numbers = corpus.stats(config)
-    except (corpus.DataError, EncoderError) as error:
+    except (ConfigError, corpus.DataError, EncoderError) as error:
         raise UserError(str(error)) from error
     if as_json:
         print_json(numbers)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.ledger.evaluations import has_all
 from trainer.metrics import is_number
 from trainer.storage.summary import BEST, best_epoch
 
@@ -42,6 +43,11 @@ def best_epoch_note(trials: Iterable[TrialRecord]) -> str:
         if known
         else "an unknown amount"
     )
+    if all(map(has_all, counting)):
+        return (
+            "Scores are those of each trial's best epoch, which the dev sets of the epochs chose. "
+            f"These are a part of the whole dev sets. The scores on them are too high by {size}."
+        )
     return (
         "Scores are those of each trial's best epoch. The same dev examples chose it, so they are "
         f"too high by {size}."

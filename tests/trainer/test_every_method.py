@@ -185,6 +185,26 @@ def _has_what_an_epoch_reports(record: dict[str, Any], tasks: list[str], scored:
         assert all(-1.000001 <= cosine <= 1.000001 for cosine in record["cosines"].values())
 
 
+@pytest.mark.parametrize(
+    ("sampler", "same"),
+    [("round_robin", False), ("untrained", True)],
+    ids=["frozen, then fine-tuned", "scored as it was"],
+)
+def test_a_trial_starts_from_an_earlier_one(
+    cache: Path, tmp_path: Path, sampler: str, same: bool
+) -> None:
+    """Its scores are those of the earlier model if it takes no step."""
+    from tests.support.small import small_config
+    from trainer.train import train
+
+    first = small_config(cache, freeze="encoder", sampler="round_robin")
+    before = [result.record for result in train(first, str(tmp_path / "a"))][-1]
+    second = small_config(cache, start_from=str(tmp_path / "a"), sampler=sampler)
+    after = [result.record for result in train(second, str(tmp_path / "b"))]
+    assert len(after) == 2
+    assert (after[-1]["dev_score"] == before["dev_score"]) is same
+
+
 HEADERS = {
     "sst": "id \t Predicted_Sentiment ",
     "cfimdb": "id \t Predicted_Sentiment ",

@@ -45,6 +45,8 @@ def inactive(config: TrainConfig) -> dict[str, str]:
     for key in COMBINER_KEYS:
         if not entry.trains or key not in COMBINERS[config.combiner].keys:
             reasons[key] = f"combiner {config.combiner} does not use {key}"
+    if not any(task.is_pair for task in config.task_list):
+        reasons["pair_features"] = "no task has pairs"
     if not config.head_learning_rate:
         reasons["head_learning_rate"] = "it is 0: the heads learn at learning_rate"
     if not config.smart_weight or not entry.trains:

@@ -55,19 +55,32 @@ def cls(encoder: Encoder, states: Tensor, packed: Packed) -> Tensor:
 
 def mean(encoder: Encoder, states: Tensor, packed: Packed) -> Tensor:
     """The mean over the tokens of each sentence, (T, W) -> (n, W)."""
-    return _reduced(states, packed, "mean")
+    return _without_fillers(_reduced(states, packed, "mean"), packed)
 
 
 def largest(encoder: Encoder, states: Tensor, packed: Packed) -> Tensor:
-    """The maximum over the tokens of each sentence, number by number, (T, W) -> (n, W)."""
-    return _reduced(states, packed, "max")
+    """The maximum over the tokens of each sentence, number by number, (T, W) -> (n, W).
+
+    Of equal tokens the first one gets the gradient, as in `torch.max`.  The backward of
+    `torch.segment_reduce` would give each of them the whole gradient where that is negative, and
+    equal tokens are common in bf16.
+    """
+    with torch.no_grad():
+        place = torch.arange(len(states), device=states.device)  # (T,)
+        sentence = torch.bucketize(place, packed.bounds[1:], right=True)  # (T,)
+        smaller = states < _reduced(states.detach(), packed, "max").index_select(0, sentence)
+        candidates = torch.where(smaller, len(states), place[:, None]).double()  # (T, W)
+        first = _reduced(candidates, packed, "min").long()  # (m, W)
+    return _without_fillers(states.gather(0, first), packed)
 
 
-def _reduced(states: Tensor, packed: Packed, how: str) -> Tensor:
+def _reduced(values: Tensor, packed: Packed, how: str) -> Tensor:
+    """Reduce the tokens of each sentence to one row, (T, W) -> (m, W)."""
     # `unsafe` leaves out a check of the bounds, for which a GPU would wait for the host.
-    reduced = torch.segment_reduce(
-        states, how, offsets=packed.bounds, axis=0, unsafe=True
-    )  # (m, W)
-    # The fillers of a span stand behind its sentences.
-    real = [reduced[s.start + k : s.end + k] for k, s in enumerate(packed.sentence_spans)]
-    return torch.cat(real)
+    return torch.segment_reduce(values, how, offsets=packed.bounds, axis=0, unsafe=True)
+
+
+def _without_fillers(rows: Tensor, packed: Packed) -> Tensor:
+    """The rows of sentences, (m, W) -> (n, W).  A span's fillers stand behind its sentences."""
+    spans = enumerate(packed.sentence_spans)
+    return torch.cat([rows[span.start + k : span.end + k] for k, span in spans])

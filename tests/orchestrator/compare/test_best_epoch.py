@@ -16,7 +16,7 @@ from orchestrator.errors import SweepError
 from orchestrator.evaluate import Examples, Place, evaluate_trials
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.archive import pack
-from orchestrator.ledger.best_epoch import both_epochs
+from orchestrator.ledger.best_epoch import best_epoch_note, both_epochs
 from orchestrator.ledger.evaluations import ALL, counted_record, with_score
 from orchestrator.ledger.listing import trial_summary
 from orchestrator.ledger.trial_id import config_id, trial_id
@@ -182,6 +182,10 @@ def test_orch_evaluate_scores_the_epoch_that_counts(cache: Path, sweeps: dict[st
     moved = [with_score(trial, "last") for trial in ledger.trials() if trial.epoch < 4]
     of_another = list(evaluate_trials(ledger, moved, Examples(), Place()))
     assert moved and {each.state for each in of_another} == {"evaluated"}
+    note = "These are a part of the whole dev sets"
+    assert note in best_epoch_note(ledger.trials())
+    assert note not in best_epoch_note(sweeps["best"].trials())
+    assert best_epoch_note(sweeps["last"].trials()) == ""
     for trial in ledger.trials():
         assert trial.evaluations[ALL]["epoch"] == trial.epoch
         assert counted_record(trial)["dev_score"] == trial.evaluations[ALL]["dev_score"]

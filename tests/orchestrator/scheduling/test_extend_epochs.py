@@ -99,6 +99,35 @@ def test_a_trial_that_goes_on_ends_like_one_that_had_so_many_epochs_from_the_sta
         assert (ledger.end(name) or {})["status"] == "complete"
 
 
+@pytest.mark.parametrize("keep", ["both", "best"])
+def test_a_longer_trial_takes_over_the_weights_of_the_best_epoch(
+    tmp_path: Path, cache: Path, keep: str
+) -> None:
+    """With `keep: best` nothing else is left, so the longer trial starts again and says why."""
+    options = {"data": {**BASE["data"], "cache": str(cache)}, "epochs": 4, "seed": 2}
+    options["learning_rate"] = 1e-2
+    config = TrainConfig.from_dict(BASE | options | {"keep": keep, "score": "best"})
+    ledger = Ledger(tmp_path / "out", "s")
+    run(ledger, config)
+    (shorter,) = ledger.trials()
+    assert shorter.epoch == 2  # its weights are no longer in the newest two checkpoints
+    found = extend(spec(6, tmp_path), ledger, ledger.trials(), identify)
+    (longer,) = current(spec(6, tmp_path).to_dict(), ledger.trials())
+    if keep == "best":
+        reason = "keep: best kept only the weights of their best epochs"
+        assert list(found.lines()) == [f"1 trials start again from epoch 1: {reason}"]
+        assert not longer.records
+        return
+    assert found.resumed == 1 and len(longer.records) == 4
+    directory = ledger.directory(longer.trial_id)
+    assert directory.weights(longer.records[shorter.epoch - 1])
+    list(train(TrainConfig.from_dict(longer.config), longer.path))
+    ended = ledger.trial(longer.trial_id)
+    assert ended is not None and ended.status == "complete"
+    assert directory.weights(ended.records[ended.epoch - 1])
+    assert len(ended.summary["optimism"]["tasks"]) == 3  # from the predictions of all six epochs
+
+
 def test_an_extension_that_was_killed_is_completed(tmp_path: Path, cache: Path) -> None:
     here = {"data": {**BASE["data"], "cache": str(cache)}}
     config = TrainConfig.from_dict(BASE | here | {"epochs": 2, "seed": 1})

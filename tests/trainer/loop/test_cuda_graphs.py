@@ -209,8 +209,18 @@ def assert_same_bits(direct: Run, recorded: Run, steps: list[tuple[Phase, Step]]
         {"sampler": "annealed", "B": 64},
         {"sampler": "round_robin", "accumulate": 2, "clip_norm": 0.5, "shared_layer": True},
         {"sampler": "arrp", "B": 20, "freeze": "encoder", "shared_layer": True},
+        {"sampler": "round_robin", "pooling": {"sst": "mean", "qqp": "max"}},
+        {"sampler": "annealed", "B": 64, "combiner": "sum", "pooling": {"sst": "mean"}},
     ],
-    ids=["round robin", "sum", "annealed", "accumulation", "arrp"],
+    ids=[
+        "round robin",
+        "sum",
+        "annealed",
+        "accumulation",
+        "arrp",
+        "poolings",
+        "poolings in one row",
+    ],  # fmt: skip
 )
 def test_recorded_epochs_end_with_the_same_bits(
     cache: Path, like_a_gpu: None, changes: dict

@@ -60,14 +60,21 @@ def test_variable_length_kernels_agree_with_grids(first_only: bool) -> None:
     assert torch.allclose(back.float(), grid_back.float(), atol=5e-2)
 
 
-@pytest.mark.parametrize("combiner", ["pcgrad", "sum"])
-def test_recorded_steps_train_like_plain_ones(cache: Path, combiner: str) -> None:
-    recorded, plain = a_run(cache, combiner=combiner), a_run(cache, combiner=combiner)
+POOLINGS = {"pooling": {"sst": "mean", "qqp": "max"}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"combiner": "pcgrad"}, {"combiner": "sum"}, POOLINGS],
+    ids=["pcgrad", "sum", "pool"],
+)
+def test_recorded_steps_train_like_plain_ones(cache: Path, changes: dict[str, object]) -> None:
+    recorded, plain = a_run(cache, **changes), a_run(cache, **changes)
     plain.stepper.graph_cache = None
     take_steps(recorded, 4)
     take_steps(plain, 4)
     assert recorded.stepper.graph_cache is not None and recorded.stepper.graph_cache.replayed > 0
-    start = a_run(cache, combiner=combiner)
+    start = a_run(cache, **changes)
     for name, values in plain.model.state_dict().items():
         moved = (values - start.model.state_dict()[name]).float().flatten()
         also = (recorded.model.state_dict()[name] - start.model.state_dict()[name]).float()
@@ -93,6 +100,7 @@ def test_a_recorded_step_draws_new_dropout_masks_every_time(cache: Path) -> None
     "changes",
     [
         {},
+        POOLINGS,
         {
             "pair": "siamese",
             "pair_loss": {"qqp": "multiple_negatives", "sts": "cosine_embedding"},
@@ -100,7 +108,7 @@ def test_a_recorded_step_draws_new_dropout_masks_every_time(cache: Path) -> None
             "task_declarations": {"sts": {"loss": "pearson"}},
         },
     ],
-    ids=["plain", "pair losses and class weights"],
+    ids=["plain", "poolings", "pair losses and class weights"],
 )
 def test_no_step_waits_for_the_gpu(cache: Path, changes: dict[str, object]) -> None:
     run = a_run(cache, **changes)

@@ -16,7 +16,7 @@ from trainer.loop.run import Run
 from trainer.model.encoder import Encoder, from_hugging_face_names
 from trainer.model.encoder_shape import EncoderShape
 from trainer.model.packing import Packed, Part, pack
-from trainer.model.pooling import sentence_vectors
+from trainer.model.pooling import largest, sentence_vectors
 
 LENGTHS = [3, 17, 9, 24]
 POOLINGS = ("cls", "mean", "max")
@@ -88,6 +88,22 @@ def test_gradients_are_sentence_transformers(bert: BertModel, pooling: str) -> N
     assert torch.allclose(encoder.embeddings.word.weight.grad, expected, atol=1e-4, rtol=1e-4)
     expected = bert.encoder.layer[1].output.dense.weight.grad
     assert torch.allclose(encoder.layers[1].output.weight.grad, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_of_equal_tokens_the_first_one_gets_the_gradient(bert: BertModel, sign: float) -> None:
+    """As in torch.max, which sentence-transformers calls."""
+    packed = pack([part(sentences())])
+    draw = torch.Generator().manual_seed(0)
+    states = torch.randint(3, (packed.tokens, 32), generator=draw).float().requires_grad_()
+    vectors = largest(ours(bert), states, packed)
+    (vectors.sum() * sign).backward()
+    found, states.grad = states.grad, None
+    each = states[: sum(LENGTHS)].split(LENGTHS)
+    expected = torch.stack([one.max(dim=0).values for one in each])
+    assert torch.equal(vectors, expected)
+    (expected.sum() * sign).backward()
+    assert found is not None and torch.equal(found, states.grad)
 
 
 def test_every_part_of_a_step_has_its_own_pooling(bert: BertModel) -> None:
