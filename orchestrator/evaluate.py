@@ -1,4 +1,4 @@
-"""`orch evaluate`: scores the kept checkpoints of a sweep on more examples, without training."""
+"""`orch evaluate`: scores the kept weights of a sweep on more examples, without training."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.tasks import Task
-from trainer.data.corpus import DataError, Split, fingerprint, split_of_file, whole_dev
+from trainer.data.corpus import DataError, Split, same_data, split_of_file, whole_dev
 from trainer.data.readers import header_of
 from trainer.inference import load_trained
 from trainer.loop.device import choose_device
@@ -123,7 +123,7 @@ class Place:
 
 
 def why_skipped(trial: TrialRecord) -> str:
-    """Why a trial is not evaluated; empty if it is.  Only complete trials have a last epoch."""
+    """Why a trial is not evaluated; empty if it is.  Only complete trials are."""
     if trial.status == "complete" and trial.records:
         return ""
     if trial.status == "failed" and trial.reason == "diverged":
@@ -176,6 +176,8 @@ def evaluate_trials(
 
 def _kept(ledger: Ledger, trial: TrialRecord, examples: Examples) -> dict[str, Any] | None:
     record = read_evaluation(ledger.directory(trial.trial_id), examples.name, trial.records)
+    if record is not None and record["epoch"] != trial.epoch:
+        return None
     if record is not None and record.get("data") != examples.described:
         raise UserError(
             f"{trial.trial_id}: its evaluation {examples.name} is of another file or task; "
@@ -203,7 +205,7 @@ def _evaluated(
             {**trial.config, "data": {**trial.config["data"], **place.data}}
         )
         recorded = trial.identity.get("fingerprint")
-        if examples.file is None and recorded not in (None, fingerprint(config)):
+        if examples.file is None and not same_data(recorded, config):
             reason = "its data or its encoder have changed since it was trained"
             return Evaluated(trial.trial_id, "failed", reason)
         own = splits.of(config)

@@ -14,7 +14,7 @@ import torch
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
 from orchestrator.ledger.current import searched
-from orchestrator.ledger.evaluations import last_record, on_equal_examples
+from orchestrator.ledger.evaluations import counted_record, on_equal_examples
 from orchestrator.ledger.labels import method_of
 from orchestrator.ledger.timed_rounds import TimedConfig, TimedRound
 from orchestrator.ledger.timing_sessions import FOLDER, Session
@@ -73,7 +73,7 @@ def _config_id(trial: TrialRecord) -> str:
 
 
 def _score(group: Sequence[TrialRecord]) -> float:
-    return statistics.fmean(last_record(trial)["dev_score"] for trial in group)
+    return statistics.fmean(counted_record(trial)["dev_score"] for trial in group)
 
 
 def _rank(group: Sequence[TrialRecord]) -> tuple[int, float]:

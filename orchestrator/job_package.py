@@ -14,7 +14,7 @@ from orchestrator.database_urls import holds_password, without_password
 from orchestrator.errors import SweepError
 from orchestrator.preflight.checks import examples
 from orchestrator.spec import SweepSpec
-from trainer.config import TrainConfig
+from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError, fingerprint
 from trainer.model.encoder_shape import PRESETS
 from trainer.storage.folder import in_words, is_uri
@@ -126,13 +126,17 @@ def _relative_files(spec: SweepSpec) -> dict[str, Path]:
         if not all(map(config.generates, config.tasks)) and not _is_elsewhere(config.data.root):
             try:
                 fingerprint(config)  # its error names missing files
-            except DataError as error:
+            except (ConfigError, DataError) as error:
                 raise SweepError(str(error)) from error
             files |= _checked("base.data.root", config.data.root, _sentences(config))
         encoder = Path(config.encoder)
         if config.encoder not in PRESETS and not _is_elsewhere(config.encoder) and encoder.is_dir():
             inside = sorted(path for path in encoder.rglob("*") if path.is_file())
             files |= _checked("base.encoder", config.encoder, inside)
+        start = config.start_from
+        if start and not is_uri(start) and not _is_elsewhere(start):
+            inside = sorted(path for path in Path(start).rglob("*") if path.is_file())
+            files |= _checked("base.start_from", start, inside)
     size = sum(path.stat().st_size for path in files.values())
     if size > MAX_BYTES:
         raise SweepError(

@@ -20,7 +20,7 @@ from tokenizers import Tokenizer
 
 from trainer.config import FORMAT, TrainConfig, stored_config
 from trainer.config.tasks import Task
-from trainer.data.corpus import fingerprint, split_of, tokenizer_of
+from trainer.data.corpus import same_data, split_of, tokenizer_of
 from trainer.loop.build import with_heads
 from trainer.loop.device import DTYPES, choose_device, hardware_of
 from trainer.loop.evaluation import evaluate
@@ -30,10 +30,10 @@ from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.heads import MultitaskModel
 from trainer.model.packing import alignment
 from trainer.model.pretrained import find_checkpoint
+from trainer.storage.earlier_model import DESCRIPTION, TOKENIZER
 from trainer.storage.summary import LAST, counted_epoch
 from trainer.storage.trial_directory import WEIGHTS, StoreError, TrialDirectory
 
-DESCRIPTION, TOKENIZER = "model.json", "tokenizer.json"
 logger = logging.getLogger("trainer")
 
 
@@ -106,7 +106,7 @@ def check_vocabulary(trial: TrialDirectory, config: TrainConfig, recorded: str |
     Args:
         recorded: the fingerprint of the data that the trial was trained on.
     """
-    if find_checkpoint(config.encoder) is None and recorded not in (None, fingerprint(config)):
+    if find_checkpoint(config.encoder) is None and not same_data(recorded, config):
         raise StoreError(f"{trial.path}: its data have changed, and with them its vocabulary")
 
 

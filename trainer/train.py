@@ -16,6 +16,7 @@ from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.epoch_record import epoch_record
 from trainer.loop.evaluation import Predictions, predictions_file
 from trainer.loop.extra_evaluation import evaluate_trained
+from trainer.loop.optimism import optimism_of_trial
 from trainer.loop.run import Run
 from trainer.metrics import not_finite
 from trainer.storage import kept_best
@@ -90,7 +91,8 @@ def train(
         notes = []
         yield EpochResult(number, records[-1])
     _finish(run, store, records)
-    store.write_end("complete", "", summarise(records, config.score))
+    optimism = optimism_of_trial(store, records, config.task_list)
+    store.write_end("complete", "", summarise(records, config.score) | {"optimism": optimism})
     kept_best.tidy(store, records, config.keep)
 
 
@@ -190,8 +192,14 @@ def check_same_trial(store: TrialDirectory, trial: dict[str, Any]) -> None:
         "score": config.score if config else None,
     }
     for key, value in trial.items():
-        if recorded.get(key) != value:
+        if _placeless(recorded.get(key)) != _placeless(value):
             raise StoreError(
                 f"{store.path}: holds another trial (its {key} differs from this one's); "
                 "choose another folder"
             )
+
+
+def _placeless(value: Any) -> Any:
+    """A canonical config without `start_from`: the fingerprint stands for the weights there."""
+    is_config = isinstance(value, dict) and "start_from" in value
+    return {k: v for k, v in value.items() if k != "start_from"} if is_config else value

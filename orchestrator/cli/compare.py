@@ -12,6 +12,7 @@ from orchestrator.cli.comparison_options import takes_comparison_options
 from orchestrator.cli.terminal import Json, Out, Patience, Sweep, console, print_json
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
+from trainer.storage.summary import BEST, LAST
 
 if TYPE_CHECKING:
     from orchestrator.compare.compare_sweep import SweepComparison
@@ -37,6 +38,12 @@ def compare_trials(
     why: Annotated[
         bool, typer.Option("--why", help="Add conflicts, single tasks, utilisation, importances.")
     ] = False,
+    score: Annotated[
+        str,
+        typer.Option(
+            "--score", metavar="E", help="last or best: the epoch whose scores are compared."
+        ),
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Compare methods on the dev set. The answer to the sweep's question comes first.
@@ -47,6 +54,8 @@ def compare_trials(
     layout = "json" if as_json else layout
     if layout not in FORMATS:
         raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
+    if score not in ("", LAST, BEST):
+        raise UserError(f"--score {score}: no such epoch; allowed: {LAST}, {BEST}")
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
     from orchestrator.compare.configurations import compare
     from orchestrator.decision.answer.answers import answer_of
@@ -54,7 +63,7 @@ def compare_trials(
 
     ledger = find_sweep(name, out)
     with Patience("reading trials") as tell:
-        chosen = trials_of(ledger)
+        chosen = trials_of(ledger, score)
         for trial, reason in chosen.unreadable.items():
             print(f"{trial} cannot be read: {reason}", file=sys.stderr)
         if published:
@@ -69,12 +78,13 @@ def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) ->
     from orchestrator.compare.output import formats, tables
     from orchestrator.decision.answer.block import block, in_json, markdown
 
-    comparison = compared.methods
+    comparison, other = compared.methods, compared.chosen.other_epoch
     if layout == "json":
         parts = comparison.to_dict() if comparison else {}
-        print_json({**in_json(answer), **compared.rows.to_dict(), **parts})
+        first = {"other_epoch": other} if other else in_json(answer)
+        print_json({**first, **compared.rows.to_dict(), **parts})
     elif comparison is None or layout == "table":
-        print(block(answer), end="\n\n")
+        print(other or block(answer), end="\n\n")
         for table in tables.all_tables(comparison, why) if comparison else ():
             console().print(formats.rich_table(table))
             print()
@@ -85,8 +95,8 @@ def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) ->
         print(formats.comma_separated(comparison), end="", flush=True)
     else:
         write, head = {
-            "md": (formats.markdown, markdown(answer)),
-            "latex": (formats.latex, block(answer)),
+            "md": (formats.markdown, other or markdown(answer)),
+            "latex": (formats.latex, other or block(answer)),
         }[layout]
         print(write(head, comparison, why), end="", flush=True)
 

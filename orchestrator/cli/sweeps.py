@@ -61,6 +61,7 @@ def show(
     if listing.trial_summary(record)["first_clock"]:
         print(FIRST_CLOCK_NOTE)
     if record.records:
+        print(tables.counted_line(record))
         print(f"every number of epoch {record.records[-1]['epoch']}:")
         console().print(tables.numbers_table(record))
     for line in tables.evaluation_lines(record):

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.ledger import TrialRecord, printable
+from orchestrator.ledger.best_epoch import both_epochs
 from trainer.metrics import (
     EPOCH,
     FIRST_CLOCK,
@@ -38,8 +39,8 @@ def sweeps_table(summaries: Iterable[Mapping[str, Any]]) -> Table:
 
 def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
     table = _table(
-        *("trial", "configuration", ">seed", "status", ">epochs", ">dev_score", ">min/epoch"),
-        "reason",
+        *("trial", "configuration", ">seed", "status", ">epochs", ">dev_score", ">best epoch"),
+        *(">optimism", ">min/epoch", "reason"),
     )
     for row in trials:
         table.add_row(
@@ -49,10 +50,29 @@ def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
             row["status"],
             f"{row['epochs']}/{_shown(row['epochs_wanted'])}",
             _number(row["dev_score"], 4),
+            _best(row),
+            _number(row["optimism"], 4),
             _number(row["minutes_per_epoch"], 3) + ("°" if row["first_clock"] else ""),
             Text(str(row["reason"]).partition("\n")[0]),
         )
     return table
+
+
+def _best(row: Mapping[str, Any]) -> str:
+    """`0.7812 (7)`: the best epoch's dev_score, and its number."""
+    if row["best_epoch"] is None:
+        return "-"
+    return f"{_number(row['best_dev_score'], 4)} ({row['best_epoch']})"
+
+
+def counted_line(trial: TrialRecord) -> str:
+    """Which epoch counts, and how much too high the best one's score is."""
+    both = both_epochs(trial)
+    line = (
+        f"epoch {trial.epoch} counts (score: {trial.score}); "
+        f"best epoch {both['best_epoch']}: dev_score {both['best_dev_score']:.4f}"
+    )
+    return line if both["optimism"] is None else f"{line}, optimism {both['optimism']:.4f}"
 
 
 def epochs_table(trial: TrialRecord) -> Table:
@@ -90,7 +110,7 @@ def _shown_fields(trial: TrialRecord) -> dict[str, tuple[Place, Field]]:
 
 
 def evaluation_lines(trial: TrialRecord) -> list[str]:
-    """A line for each evaluation: `evaluation all: dev_score 0.6630  sst 0.5120 (9 examples)`"""
+    """`evaluation all (epoch 3): dev_score 0.6630  sst 0.5120 (9 examples)`, one a line."""
     lines = []
     for name, record in sorted(trial.evaluations.items()):
         values = [] if record["dev_score"] is None else [f"dev_score {record['dev_score']:.4f}"]
@@ -98,7 +118,7 @@ def evaluation_lines(trial: TrialRecord) -> list[str]:
             f"{task} {of['dev_metric']:.4f} ({of['examples']:,} examples)"
             for task, of in record["tasks"].items()
         ]
-        lines.append(printable(f"evaluation {name}: {'  '.join(values)}"))
+        lines.append(printable(f"evaluation {name} (epoch {record['epoch']}): {'  '.join(values)}"))
     return lines
 
 

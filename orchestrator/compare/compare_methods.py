@@ -26,6 +26,7 @@ from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE, Differe
 from orchestrator.compare.statistics.paired_difference import MeanDifference
 from orchestrator.compare.statistics.scores import OVERALL
 from orchestrator.errors import UserError
+from orchestrator.ledger.best_epoch import best_epoch_note
 from orchestrator.ledger.timing_sessions import timings
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class _Comparing:
             frontier_problem=self.minutes.problem,
             timed=self.minutes.session is not None,
             notes=[
+                *filter(None, [best_epoch_note(t for m in self.compared for t in m.trials)]),
                 *unlearned_tasks.notes(self.honest.fits.values(), self.honest.dev),
                 *sentences.notes(standings, contrasts, metric, trials_minutes),
             ],

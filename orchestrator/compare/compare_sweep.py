@@ -24,6 +24,8 @@ class SweepTrials:
         left_out: how many trials have another number, from before the sweep was extended.
         unreadable: trial id -> why it cannot be read.
         scored_on: which dev examples the scores are on, as a sentence; empty if nothing is to say.
+        other_epoch: a sentence if the scores are those of another epoch than the one that counts in
+            the sweep; then the sweep's answer does not follow from them.
     """
 
     trials: list[TrialRecord]
@@ -31,6 +33,7 @@ class SweepTrials:
     unreadable: dict[str, str]
     confirming: list[TrialRecord] = field(default_factory=list)
     scored_on: str = ""
+    other_epoch: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,17 @@ class SweepComparison:
         return notes
 
 
-def trials_of(ledger: Ledger) -> SweepTrials:
-    """Read a sweep's trials and choose those to compare."""
+def trials_of(ledger: Ledger, score: str = "") -> SweepTrials:
+    """Read a sweep's trials and choose those to compare.
+
+    Args:
+        score: `last` or `best`, the epoch whose scores are compared; empty: the one that counts.
+    """
     from pydantic import ValidationError
 
     from orchestrator.ledger import listing
     from orchestrator.ledger.current import confirming, current, searched
-    from orchestrator.ledger.evaluations import on_equal_examples, whole_dev_note
+    from orchestrator.ledger.evaluations import on_equal_examples, whole_dev_note, with_score
     from orchestrator.spec.models import SweepSpec
 
     reading = ledger.read()
@@ -77,10 +84,15 @@ def trials_of(ledger: Ledger) -> SweepTrials:
     except ValidationError:  # the right number of epochs is unknown
         trials = reading.trials
     left_out = len(reading.trials) - len(trials)
+    counting = {trial.score for trial in trials}
+    other = ""
+    if score and counting - {score}:
+        other = f"Scores of the {score} epoch, which is not the one that counts in this sweep."
+        trials = [with_score(trial, score) for trial in trials]
     compared = on_equal_examples(trials)
     return SweepTrials(
         searched(compared), left_out, reading.unreadable, confirming(compared),
-        whole_dev_note(searched(compared), searched(trials)),
+        whole_dev_note(searched(compared), searched(trials)), other,
     )  # fmt: skip
 
 

@@ -1,21 +1,24 @@
 """Configurations of a sweep side by side: mean and spread over seeds.
 
 Only complete trials are ranked. Pruned, failed and unfinished ones are counted. Scores are those of
-the last epoch. The best epoch would be chosen on the same dev sentences that score it.
+the epoch that counts. By default this is the last one: the best epoch is chosen on the same dev
+sentences that score it, so its optimism stands beside it.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.ledger.evaluations import last_record
+from orchestrator.ledger.best_epoch import optimism
+from orchestrator.ledger.evaluations import counted_record
 from orchestrator.ledger.labels import labels
 from trainer.metrics import FIRST_CLOCK, Place, clock_of, dotted, of_trial
+from trainer.storage.summary import BEST, LAST, best_epoch
 
 if TYPE_CHECKING:
     from orchestrator.ledger import TrialRecord
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
 #: What must be equal wherever scores are compared.
 BASIS: dict[str, Callable[[TrialRecord], str]] = {
     "tasks": lambda trial: ", ".join(trial.config["tasks"]),
-    "data": lambda trial: str(trial.identity.get("fingerprint")),
+    # Weights that a trial starts from stand behind the +, and are part of its method.
+    "data": lambda trial: str(trial.identity.get("fingerprint")).partition("+")[0],
     "encoder": lambda trial: str(trial.config["encoder"]),
     "epochs": lambda trial: str(trial.config["epochs"]),
     "precision": lambda trial: precision_of_auto(trial),
@@ -68,9 +72,14 @@ class Row:
 
     Attributes:
         metrics: the name of each task's metric.
+        score: the epoch that counts, `last` or `best`.
+        both: the scores after the `last` and after the `best` epoch, and the `optimism` of the best
+            one, each by `dev_score`, `dev_mean` and task, on the dev sets of the epochs. Optimism
+            is empty if a trial's end.json has none.
         contended: whether something else ran on the device meanwhile; None if unknown for a trial.
         clocks: the versions of the clock that measured its minutes.
-        records: the records of each trial's epochs, the last with the scores that are compared.
+        records: the records of each trial's epochs; the epoch that counts is the last of them, with
+            the scores that are compared.
     """
 
     config_id: str
@@ -90,6 +99,8 @@ class Row:
     threads: list[str]
     clocks: list[str]
     basis: dict[str, str]
+    score: str
+    both: dict[str, dict[str, Spread]]
     records: list[list[dict[str, Any]]] = field(repr=False)
 
     @cached_property
@@ -144,11 +155,11 @@ def compare(trials: Iterable[TrialRecord]) -> Comparison:
 
 def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
     group = sorted(group, key=lambda trial: int(trial.config["seed"]))
-    last = [last_record(trial) for trial in group]
+    counted = [counted_record(trial) for trial in group]
     minutes = [_mean([r["minutes_per_epoch"] for r in t.records]) for t in group]
     examples = [_mean([r["examples"] for r in t.records]) for t in group]
     contended = {record["contended"] for trial in group for record in trial.records}
-    scored = last[0]["tasks"]
+    scored = counted[0]["tasks"]
     names = [name for name in group[0].config["tasks"] if "dev_metric" in scored.get(name, {})]
     return Row(
         config_id=config_id,
@@ -157,10 +168,10 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
         combiner=group[0].config["combiner"],
         seeds=[int(trial.config["seed"]) for trial in group],
         trials=[trial.trial_id for trial in group],
-        dev_score=Spread.of([record["dev_score"] for record in last]),
-        dev_mean=Spread.of([record["dev_mean"] for record in last]),
-        tasks={n: Spread.of([record["tasks"][n]["dev_metric"] for record in last]) for n in names},
-        metrics={n: last[0]["tasks"][n]["metric"] for n in names},
+        dev_score=Spread.of([record["dev_score"] for record in counted]),
+        dev_mean=Spread.of([record["dev_mean"] for record in counted]),
+        tasks={n: Spread.of([r["tasks"][n]["dev_metric"] for r in counted]) for n in names},
+        metrics={n: counted[0]["tasks"][n]["metric"] for n in names},
         minutes_per_epoch=Spread.of(minutes),
         examples_per_epoch=_mean(examples),
         contended=True if True in contended else None if None in contended else False,
@@ -168,8 +179,36 @@ def _row(config_id: str, label: str, group: list[TrialRecord]) -> Row:
         threads=sorted({str(trial.identity.get("threads", "unknown")) for trial in group}),
         clocks=sorted({clock_of(record) for trial in group for record in trial.records}),
         basis={key: value_of(group[0]) for key, value_of in BASIS.items()},
-        records=[[*trial.records[:-1], record] for trial, record in zip(group, last, strict=True)],
+        score=group[0].score,
+        both=both_epochs(group),
+        records=[
+            [*(r for r in trial.records if r["epoch"] != trial.epoch), record]
+            for trial, record in zip(group, counted, strict=True)
+        ],
     )
+
+
+def both_epochs(group: Sequence[TrialRecord]) -> dict[str, dict[str, Spread]]:
+    """`Row.both` of a configuration's complete trials."""
+    of_epochs = {
+        LAST: [_figures(trial.records[-1]) for trial in group],
+        BEST: [_figures(trial.records[best_epoch(trial.records) - 1]) for trial in group],
+        "optimism": [optimism(trial) for trial in group],
+    }
+    return {
+        key: {
+            name: Spread.of([each[name] for each in figures])
+            for name in figures[0]
+            if all(name in each for each in figures)
+        }
+        for key, figures in of_epochs.items()
+    }
+
+
+def _figures(record: Mapping[str, Any]) -> dict[str, float]:
+    """`dev_score`, `dev_mean` and the metric of each task that has one."""
+    tasks = {n: v["dev_metric"] for n, v in record["tasks"].items() if "dev_metric" in v}
+    return {**tasks, "dev_score": record["dev_score"], "dev_mean": record["dev_mean"]}
 
 
 def _mean(values: Sequence[float]) -> float:

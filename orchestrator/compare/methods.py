@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.configurations import BASIS
 from orchestrator.errors import UserError
-from orchestrator.ledger.evaluations import last_record
+from orchestrator.ledger.evaluations import counted_record
 from orchestrator.ledger.labels import label_value, method_of
 from trainer.config import TrainConfig, field_at, fields_of
 
@@ -41,9 +41,9 @@ class Configuration:
         return next(iter(self.trials.values())).train_config
 
     def mean(self, metric: str, seeds: Iterable[int] | None = None) -> float:
-        """Mean over seeds of the last epoch's metric on the whole dev set."""
+        """Mean over seeds of the metric of the epoch that counts, on the whole dev set."""
         chosen = self.trials if seeds is None else seeds
-        scores = [last_metric(self.trials[seed], metric) for seed in chosen]
+        scores = [counted_metric(self.trials[seed], metric) for seed in chosen]
         return math.fsum(scores) / len(scores)
 
     def minutes(self, seed: int) -> float:
@@ -121,13 +121,13 @@ class Method:
         return {key: set(map(value_of, self.trials)) - {""} for key, value_of in BASIS.items()}
 
 
-def last_metric(trial: TrialRecord, metric: str) -> float:
-    """The last epoch's `dev_score`, `dev_mean` or a task's metric.
+def counted_metric(trial: TrialRecord, metric: str) -> float:
+    """`dev_score`, `dev_mean` or a task's metric after the epoch that counts.
 
     It is on the whole dev sets (evaluation `all`) if the trial has those scores, else on the dev
     sets of its epochs.
     """
-    return recorded_metric(last_record(trial), metric)
+    return recorded_metric(counted_record(trial), metric)
 
 
 def recorded_metric(record: Mapping[str, Any], metric: str) -> float:

@@ -22,6 +22,7 @@ from orchestrator.spec.models import SweepSpec
 from orchestrator.spec.published import PublishedRow
 from trainer.config import ConfigError
 from trainer.config.choices import METRICS
+from trainer.storage.summary import BEST, LAST
 
 if TYPE_CHECKING:
     from orchestrator.compare.configurations import Comparison, Row
@@ -48,6 +49,9 @@ class Pair:
         ran: what was run.
         differs: where that is not what the paper ran.
         minutes_mark: as `Row.minutes_mark`; `†` for minutes of `orch time`.
+        score: which epoch our figures are of, `last` or `best`.
+        other: figures of the other epoch, on the dev sets of the epochs.
+        optimism: by how much figures of the best epoch are too high, where that is known.
     """
 
     method: str
@@ -60,11 +64,15 @@ class Pair:
     ran: Ran | None = None
     differs: list[str] = field(default_factory=list)
     minutes_mark: str = ""
+    score: str = LAST
+    other: dict[str, Spread] = field(default_factory=dict)
+    optimism: dict[str, Spread] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values: `ours` has means, `spread` has standard deviations."""
         named = {key: plain(value) for key, value in vars(self).items()}
-        named["ours"] = {name: spread.mean for name, spread in self.ours.items()}
+        for key in ("ours", "other", "optimism"):
+            named[key] = {name: spread.mean for name, spread in getattr(self, key).items()}
         return {**named, "spread": {name: spread.sd for name, spread in self.ours.items()}}
 
 
@@ -116,9 +124,14 @@ def side_by_side(
         if timed is not None:
             values[MINUTES], mark = Spread(timed, None), "†"
         differs = differences(ran, setup)
+        score = next(iter(parts.values())).score
+        other, optimism = _both_epochs(parts, BEST if score == LAST else LAST)
         pairs.append(
-            _with(about, ours=values, seeds=seeds, ran=ran, differs=differs, minutes_mark=mark)
-        )
+            _with(
+                about, ours=values, seeds=seeds, ran=ran, differs=differs, minutes_mark=mark,
+                score=score, other=other, optimism=optimism,
+            )
+        )  # fmt: skip
     return SideBySide(published.source, published.note, pairs)
 
 
@@ -192,6 +205,20 @@ def _joined(parts: Mapping[str, Row]) -> tuple[dict[str, Spread], list[int]]:
     figures["dev_mean"] = Spread.of([sum(each) / len(each) for each in values])
     figures[MINUTES] = Spread.of(minutes)
     return figures, seeds
+
+
+def _both_epochs(
+    parts: Mapping[str, Row], other: str
+) -> tuple[dict[str, Spread], dict[str, Spread]]:
+    """Figures of the other epoch, and the best epoch's optimism; of tasks where rows are joined."""
+    if len(parts) == 1:
+        (row,) = parts.values()
+        return row.both[other], row.both["optimism"]
+    figures, optimism = (
+        {task: row.both[key][task] for task, row in parts.items() if task in row.both[key]}
+        for key in (other, "optimism")
+    )
+    return figures, optimism
 
 
 def _timed(sessions: Sequence[Session], config_ids: Sequence[str]) -> float | None:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.compare.methods import Configuration, last_metric, method_name
+from orchestrator.compare.methods import Configuration, counted_metric, method_name
 from orchestrator.compare.statistics.pooled_variance import PriorVariance, pair_prior
 from orchestrator.errors import UserError
 from orchestrator.ledger.trial_id import config_id
@@ -82,7 +82,7 @@ def prior_of(trials: Iterable[TrialRecord], metric: str) -> PriorVariance:
     for trial in trials:
         if trial.status == "complete" and trial.records:
             seeds = scores.setdefault(str(trial.identity["config_id"]), {})
-            seeds[int(trial.config["seed"])] = last_metric(trial, metric)
+            seeds[int(trial.config["seed"])] = counted_metric(trial, metric)
     return pair_prior(list(scores.values()))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from orchestrator.compare.methods import last_metric
+from orchestrator.compare.methods import counted_metric
 from orchestrator.compare.statistics.bootstrap import resampled_metrics
 from orchestrator.compare.statistics.dev_predictions import DevSet, PredictionsError
 from orchestrator.compare.statistics.scores import combine
@@ -41,7 +41,7 @@ class Pair:
         """The method's metric minus the baseline's; NaN unless both converged."""
         if not self.converged:
             return math.nan
-        return last_metric(self.one, metric) - last_metric(self.other, metric)
+        return counted_metric(self.one, metric) - counted_metric(self.other, metric)
 
 
 def pairs_of(trials: Sequence[TrialRecord], one: str, baseline: str) -> list[Pair]:

@@ -29,7 +29,7 @@ def input_findings(spec: SweepSpec) -> Iterator[Finding]:
             roots["generated" if config.generates(task) else folder] = None
         try:
             identify(config)
-        except (DataError, OSError) as problem:
+        except (ConfigError, DataError, OSError) as problem:
             problems[str(problem)] = None
     for text in problems:
         yield error("data", text, "orch data fetch, or --set base.data.root=DIR")
@@ -68,5 +68,5 @@ def data_of(config: dict[str, object]) -> str:
 
     try:
         return fingerprint(TrainConfig.from_dict(config))
-    except (DataError, OSError) as problem:
+    except (ConfigError, DataError, OSError) as problem:
         return f"missing: {problem}"

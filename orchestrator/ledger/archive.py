@@ -18,6 +18,7 @@ from orchestrator.ledger.listing import resolved_spec
 from orchestrator.ledger.timing_sessions import FOLDER
 from trainer.config import DataConfig
 from trainer.storage.evaluations import evaluation_name, evaluation_predictions, names_of
+from trainer.storage.summary import best_epoch
 from trainer.storage.trial_directory import predictions_name, record_name
 
 _ANALYSIS = "analysis.json"
@@ -38,8 +39,8 @@ def pack(ledger: Ledger) -> Packed:
 
     It has the resolved sweep file without `tracking` (which may name databases), the timing
     sessions, and of every trial the config, epochs, end, analysis (without sentences), the dev
-    predictions of the last epoch, and evaluations.  It has no checkpoints, no logs, no paths of
-    this machine and no sentences.  The same sweep gives the same bytes.
+    predictions of the last and of the best epoch, and evaluations.  It has no checkpoints, no logs,
+    no paths of this machine and no sentences.  The same sweep gives the same bytes.
     """
     trials = sorted(trial.trial_id for trial in ledger.trials())
     sink = io.BytesIO()
@@ -68,9 +69,10 @@ def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
     files: list[tuple[int, str, bytes]] = []
     for trial_id in trials:
         directory = ledger.directory(trial_id)
-        epochs = len(directory.records())
-        names = ["config.json", *(record_name(n) for n in range(1, epochs + 1)), "end.json"]
-        contents = {name: directory.read(name) for name in (*names, predictions_name(epochs))}
+        records = directory.records()
+        names = ["config.json", *(record_name(record["epoch"]) for record in records), "end.json"]
+        names += [predictions_name(epoch) for epoch in (len(records), best_epoch(records))]
+        contents = {name: directory.read(name) for name in names}
         contents[_ANALYSIS] = _without_sentences(directory.read(_ANALYSIS))
         for each in names_of(directory):
             for name in (evaluation_name(each), evaluation_predictions(each)):

@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from orchestrator.ledger.ledger import TrialRecord
     from trainer.storage.trial_directory import TrialDirectory
 
-__all__ = ["ALL", "evaluations_of", "last_record", "on_equal_examples", "whole_dev_note"]
+__all__ = [
+    "ALL",
+    "counted_record",
+    "evaluations_of",
+    "on_equal_examples",
+    "whole_dev_note",
+    "with_score",
+]
 
 
 def evaluations_of(
@@ -47,14 +54,24 @@ def _on_equal_examples(trials: list[TrialRecord]) -> list[TrialRecord]:
 
 
 def has_all(trial: TrialRecord) -> bool:
-    """Whether a trial has scores on the whole dev sets."""
+    """Whether the epoch of a trial that counts has scores on the whole dev sets."""
     whole = trial.evaluations.get(ALL)
-    return whole is not None and whole["dev_score"] is not None and whole["dev_mean"] is not None
+    if whole is None or whole["epoch"] != trial.epoch:
+        return False
+    return whole["dev_score"] is not None and whole["dev_mean"] is not None
 
 
-def last_record(trial: TrialRecord) -> dict[str, Any]:
-    """The record of the last epoch, with the dev scores of `all` if the trial has it."""
-    record = trial.records[-1]
+def with_score(trial: TrialRecord, score: str) -> TrialRecord:
+    """The trial as if its `last` or its `best` epoch counted."""
+    return trial if trial.score == score else _changed(trial, score=score)
+
+
+def counted_record(trial: TrialRecord) -> dict[str, Any]:
+    """The record of the epoch that counts, with the dev scores of `all` if the trial has them.
+
+    Everything that uses a trial's score comes here.
+    """
+    record = trial.records[trial.epoch - 1]
     if not has_all(trial):
         return record
     whole = trial.evaluations[ALL]
@@ -93,6 +110,10 @@ def _complete(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
 
 def _without_all(trial: TrialRecord) -> TrialRecord:
     evaluations = {name: each for name, each in trial.evaluations.items() if name != ALL}
-    bare = replace(trial, evaluations=evaluations)
-    bare.__dict__["train_config"] = trial.train_config  # fills the cached property
-    return bare
+    return _changed(trial, evaluations=evaluations)
+
+
+def _changed(trial: TrialRecord, **changes: Any) -> TrialRecord:
+    changed = replace(trial, **changes)
+    changed.__dict__["train_config"] = trial.train_config  # fills the cached property
+    return changed

@@ -17,7 +17,7 @@ from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.metrics import EPOCH, Kind, Must, is_number, value_of_trial
 from trainer.storage.folder import Folder
 from trainer.storage.open import open_folder
-from trainer.storage.summary import summarise
+from trainer.storage.summary import LAST, counted_epoch, summarise
 from trainer.storage.trial_directory import TrialDirectory
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")
@@ -47,6 +47,13 @@ class TrialRecord:
     path: str
     #: By name, the scores on other examples (orchestrator.ledger.evaluations).
     evaluations: dict[str, dict[str, Any]] = field(default_factory=dict)
+    #: Which epoch counts: `last` or `best`.
+    score: str = LAST
+
+    @cached_property
+    def epoch(self) -> int:
+        """The epoch that counts; 0 without a committed epoch."""
+        return counted_epoch(self.records, self.score)
 
     @cached_property
     def train_config(self) -> TrainConfig:
@@ -134,7 +141,9 @@ class Ledger:
         """End a trial from outside the trainer (pruned, its process died), unless it has ended."""
         directory = self.directory(trial_id)
         if directory.end() is None:
-            directory.write_end(status, reason, summarise(directory.records()))
+            config = (directory.config() or {}).get("config") or {}
+            summary = summarise(directory.records(), str(config.get("score", LAST)))
+            directory.write_end(status, reason, summary)
 
     def _read_all(self, trial_ids: list[str]) -> Iterable[TrialRecord | str | None]:
         if self.trials_folder.local is not None:
@@ -176,9 +185,10 @@ class Ledger:
             records=records,
             status=end["status"],
             reason=printable(end["reason"]),
-            summary=end["summary"] or summarise(records),
+            summary=end["summary"] or summarise(records, train_config.score),
             path=directory.path,
             evaluations=evaluations,
+            score=train_config.score,
         )
         trial.__dict__["train_config"] = train_config  # fills the cached property
         return trial

@@ -11,6 +11,7 @@ from typing import Any
 
 from orchestrator.errors import UserError
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
+from orchestrator.ledger.best_epoch import both_epochs
 from orchestrator.ledger.labels import labels
 from orchestrator.spec.published import by_position
 from orchestrator.spec.yaml_lines import YamlError, read
@@ -122,14 +123,17 @@ def trial_summaries(reading: Reading) -> list[dict[str, Any]]:
             "trial_id": name, "config_id": "", "configuration": "", "status": "unreadable",
             "reason": reason, "epochs": 0, "first_clock": False,
         }  # fmt: skip
-        unknown = dict.fromkeys(("seed", "epochs_wanted", "dev_score", "minutes_per_epoch"))
+        unknown = dict.fromkeys(
+            ("seed", "epochs_wanted", "score", "epoch", "dev_score", "last_dev_score")
+            + ("best_epoch", "best_dev_score", "optimism", "minutes_per_epoch")
+        )
         rows.append(row | unknown)
     return rows
 
 
 def trial_summary(trial: TrialRecord) -> dict[str, Any]:
     """A trial's row."""
-    last = trial.records[-1] if trial.records else {}
+    counted = trial.records[trial.epoch - 1] if trial.records else {}
     return {
         "trial_id": trial.trial_id,
         "config_id": trial.identity.get("config_id", ""),
@@ -138,7 +142,10 @@ def trial_summary(trial: TrialRecord) -> dict[str, Any]:
         "reason": trial.reason,
         "epochs": len(trial.records),
         "epochs_wanted": trial.config.get("epochs"),
-        "dev_score": last.get("dev_score"),
+        "score": trial.score,
+        "epoch": trial.epoch,
+        "dev_score": counted.get("dev_score"),
+        **both_epochs(trial),
         "minutes_per_epoch": trial.summary.get("minutes_per_epoch"),
         "first_clock": any(clock_of(record) == FIRST_CLOCK for record in trial.records),
     }

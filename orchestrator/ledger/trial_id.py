@@ -33,9 +33,11 @@ def config_id(config: TrainConfig, fingerprint: str) -> str:
 def _without_defaults(config: TrainConfig) -> dict[str, Any]:
     """The canonical config without the defaults that its keys had when they came.
 
-    A later default is part of the hash, so that a trial with the old one keeps its id.
+    A later default is part of the hash, so that a trial with the old one keeps its id.  The place
+    of `start_from` is no part of it, because the fingerprint stands for the weights there.
     """
     defaults, values = born_defaults(TrainConfig), config.canonical()
+    del values["start_from"]
     data = values.pop("data")
     changed = {k: v for k, v in values.items() if v != defaults[k]}
     return changed | {f"data.{k}": v for k, v in data.items() if v != defaults["data"][k]}

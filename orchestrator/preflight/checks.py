@@ -45,7 +45,7 @@ _GROWING = ("search.num_trials", "search.seeds", "enqueue", "base.epochs")
 #: May change until the first confirming trial, from which they are fixed, as `_GROWING` are.
 _QUESTION = "decide"
 #: The parts of a config that decide its fingerprint.
-_DATA = ("data", "tasks", "task_declarations", "encoder")
+_DATA = ("data", "tasks", "task_declarations", "encoder", "start_from")
 
 Identify = Callable[[TrainConfig], dict[str, Any]]
 
@@ -119,12 +119,13 @@ def check_same_data(
     today = {key: spec.base_value(f"data.{key}") for key in ("root", "cache")}
     seen = set()
     for trial in trials:
-        recorded = trial.identity.get("fingerprint")
+        recorded = str(trial.identity.get("fingerprint")).partition("+")[0]
         key = json.dumps([recorded, *(trial.config.get(part) for part in _DATA)])
         if key in seen:
             continue
         seen.add(key)
-        config = {**trial.config, "data": {**trial.config["data"], **today}}
+        # What a trial started from may be gone: its id has the weights' sha256.
+        config = {**trial.config, "data": {**trial.config["data"], **today}, "start_from": ""}
         try:
             present = identify(TrainConfig.from_dict(config))["fingerprint"]
         except DataError as error:
@@ -132,7 +133,7 @@ def check_same_data(
         if recorded != present:
             raise SweepError(
                 f"{ledger.folder.path}: the data have changed since {trial.trial_id} was trained "
-                f"(fingerprint {str(recorded)[:12]}, now {present[:12]}); restore them, or give "
+                f"(fingerprint {recorded[:12]}, now {present[:12]}); restore them, or give "
                 "the sweep another name or another --out"
             )
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.compare_sweep import SweepComparison
 from orchestrator.compare.diagnostics import conflicts
-from orchestrator.compare.methods import last_metric, method_name
+from orchestrator.compare.methods import counted_metric, method_name
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.output.configuration_table import configurations_table, footnotes
 from orchestrator.compare.output.published_table import published_notes, published_table
@@ -123,9 +123,11 @@ def representative(comparison: MethodComparison | None) -> tuple[list[TrialRecor
     configurations = {c.config_id: c for m in comparison.methods for c in m.configurations}
     if chosen not in configurations:
         return [], f"No trial is shown: {standing.method} has no configuration that compares."
-    by_score = sorted(configurations[chosen].trials.values(), key=lambda t: last_metric(t, metric))
-    median = statistics.median_low(last_metric(each, metric) for each in by_score)
-    shown = next(each for each in by_score if last_metric(each, metric) == median)
+    by_score = sorted(
+        configurations[chosen].trials.values(), key=lambda t: counted_metric(t, metric)
+    )
+    median = statistics.median_low(counted_metric(each, metric) for each in by_score)
+    shown = next(each for each in by_score if counted_metric(each, metric) == median)
     return [shown], (
         f"{shown.trial_id}. It belongs to the best method ({standing.method}) and to the "
         f"configuration that was chosen most often; of its {len(by_score)} seeds it has the "

@@ -83,7 +83,7 @@ class TaskErrors:
 
 @dataclass(frozen=True)
 class TrialErrors:
-    """The errors in all tasks of a trial's newest epoch; `problem` says why there are none."""
+    """The errors in all tasks of a trial's epoch that counts; `problem` says why there are none."""
 
     trial: TrialRecord
     tasks: list[TaskErrors]
@@ -91,7 +91,7 @@ class TrialErrors:
 
 
 def read_errors(ledger: Ledger, trial: TrialRecord) -> TrialErrors:
-    """Read the predictions of a trial's newest epoch."""
+    """Read the predictions of a trial's epoch that counts."""
     if not trial.records:
         return TrialErrors(trial, [], "it has no epoch")
     try:
@@ -99,6 +99,9 @@ def read_errors(ledger: Ledger, trial: TrialRecord) -> TrialErrors:
     except PredictionsError as error:
         return TrialErrors(trial, [], str(error))
     analyses, problem = _analyses(ledger, trial)
+    if trial.score != trial.train_config.score:
+        problem = f"{_FILE} is of the {trial.train_config.score} epoch"
+        analyses = {name: each.model_copy(update={"worst": []}) for name, each in analyses.items()}
     tasks = []
     for task in trial.train_config.task_list:
         if task.name not in columns:
@@ -107,8 +110,9 @@ def read_errors(ledger: Ledger, trial: TrialRecord) -> TrialErrors:
         if not len(labels):
             continue
         analysis = analyses.get(task.name, Analysis())
-        worst = analysis.worst or _worst(ids, labels, predictions)
-        no_text = "" if analysis.worst or not worst else problem or f"{_FILE} lacks {task.name}"
+        written = analysis.worst
+        worst = written or _worst(ids, labels, predictions)
+        no_text = "" if written or not worst else problem or f"{_FILE} lacks {task.name}"
         shares = analysis.label_share
         if task.integer_labels and len(shares or []) != int(task.label_bounds[1]) + 1:
             shares = None

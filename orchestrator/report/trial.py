@@ -28,7 +28,7 @@ def parts(errors: TrialErrors, label: str) -> Iterable[Part]:
     """One trial's part of the report; `label` names its configuration."""
     trial = errors.trial
     yield Heading(trial.trial_id, f"trial-{trial.trial_id}")
-    last = trial.records[-1] if trial.records else None
+    last = trial.records[trial.epoch - 1] if trial.records else None
     score = f", dev_score {last['dev_score']:.4f} after epoch {last['epoch']}" if last else ""
     yield Text(f"{label}, seed {trial.config['seed']}, {trial.status}{score}.")
     if len(trial.records) == 1:

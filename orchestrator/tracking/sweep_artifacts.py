@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, trials_of
-from orchestrator.compare.methods import last_metric
+from orchestrator.compare.methods import counted_metric
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.decision.answer.answer import Answer
 from orchestrator.decision.answer.answers import answer_of
@@ -55,7 +55,7 @@ def artifacts_of(
     # With zeros, because trials that were unfinished in the last run no longer are.
     metrics = {f"sweep/{status}_trials": float(counts[status]) for status in STATUSES}
     if best is not None:
-        metrics["sweep/best_dev_score"] = last_metric(best, "dev_score")
+        metrics["sweep/best_dev_score"] = counted_metric(best, "dev_score")
     return SweepArtifacts(
         answer=answer,
         metrics=metrics,
@@ -105,11 +105,11 @@ def _tables(compared: SweepComparison, answer: Answer) -> dict[str, bytes]:
 
 
 def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The complete trial with the highest last dev_score; ties go to the first trial id."""
+    """The complete trial with the highest dev_score; ties go to the first trial id."""
     ended = [trial for trial in trials if trial.status == "complete" and trial.records]
     return max(
         sorted(ended, key=lambda trial: trial.trial_id),
-        key=lambda trial: last_metric(trial, "dev_score"),
+        key=lambda trial: counted_metric(trial, "dev_score"),
         default=None,
     )
 
@@ -118,7 +118,7 @@ def _label(compared: SweepComparison, best: TrialRecord) -> str:
     """`arrp F=none λ=0.5 B=640 · seed 1, dev_score 0.7812`."""
     config_id = best.identity["config_id"]
     label = next(row.label for row in compared.rows.rows if row.config_id == config_id)
-    score = last_metric(best, "dev_score")
+    score = counted_metric(best, "dev_score")
     return f"{label} · seed {best.config['seed']}, dev_score {score:.4f}"
 
 
@@ -139,7 +139,7 @@ def _shown(compared: SweepComparison) -> Iterable[TrialRecord]:
 def _of_trial(ledger: Ledger, trial: TrialRecord) -> dict[str, bytes]:
     directory = ledger.directory(trial.trial_id)
     wanted = {
-        "predictions/dev.parquet": predictions_name(trial.records[-1]["epoch"]),
+        "predictions/dev.parquet": predictions_name(trial.epoch),
         "errors.json": "analysis.json",
         "trial.json": "config.json",
     }

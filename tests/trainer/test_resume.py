@@ -126,7 +126,7 @@ def test_a_folder_that_cannot_be_written_is_an_error(config_file: Path, tmp_path
     assert "Traceback" not in errors and os.fspath(tmp_path / "file") in errors
 
 
-#: Keys of the model, each with what it needs.
+#: Keys of the model and of what it minimises, each with what it needs.
 MODELS: dict[str, dict[str, Any]] = {
     "poolings, surgery": {"pooling": {"sst": "mean", "qqp": "max"}, "sampler": "annealed"},
     "mean of siamese pairs": {
@@ -134,6 +134,14 @@ MODELS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.1,
     },
     "frozen bert": {"freeze": "bert", "shared_layer": True, "sampler": "round_robin"},
+    "loss on Pearson's r": {"task_declarations": {"sts": {"loss": "pearson"}}},
+    "weights of tasks and classes": {
+        "task_weights": {"qqp": 0.5, "sts": 2.0}, "class_weights": "balanced",
+    },
+    "pair losses": {
+        "pair": "siamese", "pair_loss_weight": 0.5,
+        "pair_loss": {"qqp": "multiple_negatives", "sts": "cosine_embedding"},
+    },
 }  # fmt: skip
 
 

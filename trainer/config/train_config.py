@@ -60,6 +60,9 @@ class TrainConfig:
     #: A random preset (`tiny`, `mini`, `base`), `minilm` (extra `minilm`), a folder with a Hugging
     #: Face BERT checkpoint, or the name of one on the Hub (extra `hub`).
     encoder: str = "bert-base-uncased"
+    #: Folder of an earlier trial or of an exported model: its weights instead of the encoder's own.
+    #: Heads come along where task, head and shapes agree.  Their sha256 identifies the trial.
+    start_from: str = ""
     #: How the encoder reads a pair of sentences; a mapping sets it for single tasks.
     pair: str | dict[str, str] = field(
         default=DEFAULT_PAIR_MODE, metadata=one_of(*PAIR_MODES) | by_task()

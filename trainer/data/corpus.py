@@ -32,6 +32,8 @@ from trainer.data.tokens import encode
 from trainer.model.encoder_shape import PRESETS
 from trainer.model.packing import ALIGNMENT, Packed, Part, pack
 from trainer.model.pretrained import find_checkpoint
+from trainer.storage.earlier_model import earlier_model, refusal
+from trainer.storage.file_hash import file_hash
 
 __all__ = ["Corpus", "DataError", "Split", "fingerprint", "prepare", "stats"]
 
@@ -119,6 +121,23 @@ class Corpus:
 
 
 def fingerprint(config: TrainConfig) -> str:
+    """What a trial's results depend on besides its config: `data_fingerprint`, and with
+    `start_from` `+` and the sha256 of those weights.
+
+    Raises:
+        ConfigError: there is nothing to start from.
+        DataError: files are missing; the message names all of them.
+    """
+    data = data_fingerprint(config)
+    return f"{data}+{earlier_model(config.start_from).sha256[:24]}" if config.start_from else data
+
+
+def same_data(recorded: str | None, config: TrainConfig) -> bool:
+    """Whether a recorded fingerprint is of the data that a config reads now, as far as is known."""
+    return recorded is None or recorded.partition("+")[0] == data_fingerprint(config)
+
+
+def data_fingerprint(config: TrainConfig) -> str:
     """A hex digest of the data that a config reads, and of its encoder if that is a folder.
 
     Raises:
@@ -127,7 +146,7 @@ def fingerprint(config: TrainConfig) -> str:
     parts: dict[str, Any] = {"source": config.data.source}
     weights = Path(config.encoder).expanduser() / "model.safetensors"
     if config.encoder not in PRESETS and weights.is_file():
-        parts["encoder"] = _file_hash(weights)
+        parts["encoder"] = file_hash(weights)
     problems = []
     if config.data.source == "synthetic":
         parts |= {"version": synthetic.VERSION, "seed": config.data.seed, "size": config.data.size}
@@ -140,7 +159,7 @@ def fingerprint(config: TrainConfig) -> str:
             if path is None or split == "test":  # test files do not influence any result
                 continue
             if path.is_file():
-                parts[task.name][split] = _file_hash(path)
+                parts[task.name][split] = file_hash(path)
             else:
                 problems.append(missing_file(path, task))
     if problems:
@@ -154,8 +173,11 @@ def prepare(config: TrainConfig) -> Corpus:
     Raises:
         DataError: data are missing or cannot be used.
         EncoderError: the encoder's tokenizer cannot be found.
+        ConfigError: the model to start from has another vocabulary.
     """
     tokenizer = tokenizer_of(config)
+    if config.start_from:
+        _check_vocabulary(config, tokenizer)
     splits: dict[str, dict[str, Split]] = {}
     for task in config.task_list:
         splits[task.name] = {}
@@ -277,17 +299,6 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _file_hash(path: Path) -> str:
-    status = path.stat()
-    return _hash_content(str(path.resolve()), status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=256)
-def _hash_content(path: str, modified_ns: int, size: int) -> str:
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _examples(config: TrainConfig, task: Task, split: str) -> Examples | None:
     """The examples of a split, generated or read; None if the task has no such split."""
     labelled = split != "test"
@@ -318,7 +329,7 @@ def _source_key(config: TrainConfig, task: Task, split: str) -> Any:
         return None
     if not path.is_file():
         raise DataError(missing_file(path, task))
-    return [path.suffix, _file_hash(path)]
+    return [path.suffix, file_hash(path)]
 
 
 def _cache_folder(config: TrainConfig) -> Path:
@@ -343,6 +354,23 @@ def tokenizer_of(config: TrainConfig) -> Tokenizer:
     path = _cache_folder(config) / f"words-{_digest([_FORMAT, sources])}.json"
     make_once(path, lambda: _word_tokenizer(config).to_str().encode())
     return Tokenizer.from_file(str(path))
+
+
+def _check_vocabulary(config: TrainConfig, tokenizer: Tokenizer) -> None:
+    """Check that the ids of the model to start from mean the same words.  Raises as `prepare`."""
+    earlier = earlier_model(config.start_from)
+    if earlier.tokenizer is not None:
+        theirs = Tokenizer.from_file(str(earlier.tokenizer))
+    elif earlier.config.encoder == config.encoder and config.encoder not in PRESETS:
+        return
+    else:
+        theirs = tokenizer_of(earlier.config)
+    ours = tokenizer.get_vocab()
+    if (vocabulary := theirs.get_vocab()) != ours:
+        raise refusal(
+            f"{earlier.place}: its vocabulary has {len(vocabulary):,} tokens, and this trial's is "
+            f"another one of {len(ours):,}; a random encoder's vocabulary are the words of its data"
+        )
 
 
 def _word_tokenizer(config: TrainConfig) -> Tokenizer:

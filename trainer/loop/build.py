@@ -10,23 +10,38 @@ from trainer.config import ConfigError, Problem, TrainConfig
 from trainer.config.choices import DEFAULT_HEAD, HEADS, PAIR_MODES
 from trainer.config.tasks import Task
 from trainer.data.corpus import Corpus
+from trainer.loop.start_from import check_shapes, load_earlier
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.freezing import frozen_segments
 from trainer.model.heads import HeadSpec, MultitaskModel
 from trainer.model.pretrained import find_checkpoint
+from trainer.storage.earlier_model import earlier_model
 
 
 def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
-    """The encoder that a config names, loaded or random, with new heads."""
+    """The encoder that a config names, loaded or random, with new heads.
+
+    With `start_from` encoder and heads have the weights of that model, as far as heads agree.
+
+    Raises:
+        EncoderError: the encoder cannot be found or read.
+        ConfigError: there is nothing to start from, or it does not fit.
+    """
     checkpoint = find_checkpoint(config.encoder)
     shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, corpus.vocabulary)
     encoder = Encoder(shape, config.encoder_dropout, config.attention_dropout)
-    if checkpoint:
+    if checkpoint and not config.start_from:
         weights = checkpoint.weights()
         pooler = {k: v for k, v in encoder.state_dict().items() if k.startswith("pooler.")}
         encoder.load_state_dict(pooler | weights)
-    return with_heads(config, encoder)
+    model = with_heads(config, encoder)
+    if config.start_from:
+        earlier = earlier_model(config.start_from)
+        check_shapes(earlier, shape)
+        old = earlier.config
+        load_earlier(model, earlier, {t.name: _head_of(old, t).head for t in old.task_list})
+    return model
 
 
 def with_heads(config: TrainConfig, encoder: Encoder) -> MultitaskModel:
@@ -56,7 +71,7 @@ def check_methods(config: TrainConfig) -> None:
     """Check what building the trial would check, before any data are read.
 
     Raises:
-        ConfigError: device, task names, pair modes or `data.max_length` do not fit.
+        ConfigError: device, task names, pair modes, `data.max_length` or `start_from` do not fit.
         EncoderError, CombinerError, FreezeError: what the config names cannot be used here.
     """
     problems = []
@@ -74,6 +89,8 @@ def check_methods(config: TrainConfig) -> None:
     problems += _second_sentences(config, shape)
     if problems:
         raise ConfigError(problems)
+    if config.start_from:
+        check_shapes(earlier_model(config.start_from), shape)
     combiners.build(config)
     layers = [f"layers.{index}" for index in range(shape.layers)]
     frozen_segments(config.freeze, ["embeddings", *layers, "pooler"])

@@ -27,6 +27,7 @@ from trainer.loop.step import Stepper, groups_of
 from trainer.model.freezing import frozen_segments
 from trainer.samplers import Phase, Step, accumulate, split_steps
 from trainer.samplers import registry as samplers
+from trainer.storage.earlier_model import earlier_model
 from trainer.storage.provenance import describe_run
 
 
@@ -91,6 +92,8 @@ class Run:
         about = describe_run(self.device)
         if package := samplers.package(self.config.sampler):
             about["versions"] = {**about["versions"], package[0]: package[1]}
+        if self.config.start_from:
+            about["started_from"] = earlier_model(self.config.start_from).description()
         return {**described(self.config), "rows": rows, **about}
 
     def plan(self, number: int) -> list[Phase]:

@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.compare.methods import Configuration, Method, last_metric
+from orchestrator.compare.methods import Configuration, Method, counted_metric
 from orchestrator.compare.statistics.speed_up import why_not_comparable
 from orchestrator.ledger.labels import flatten
 
@@ -52,4 +52,4 @@ def _params(each: Configuration) -> dict[str, Any]:
 def _value(each: Configuration, target: str) -> float:
     if target == "minutes_per_epoch":
         return statistics.fmean(each.minutes(seed) for seed in each.trials)
-    return statistics.fmean(last_metric(trial, target) for trial in each.trials.values())
+    return statistics.fmean(counted_metric(trial, target) for trial in each.trials.values())

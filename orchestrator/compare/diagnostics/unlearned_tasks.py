@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from orchestrator.compare.methods import last_metric, recorded_metric
+from orchestrator.compare.methods import counted_metric, recorded_metric
 from trainer.loop import task_metrics
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
                 continue
             metric = task_metrics.metric_of(task)
             guesses[task.name] = guess = metric.guess(labels)
-            final = statistics.fmean(last_metric(trial, task.name) for trial in trials)
+            final = statistics.fmean(counted_metric(trial, task.name) for trial in trials)
             guess_error = math.sqrt(metric.asymptotic_variance(guess, labels) / len(labels))
             if final <= guess + guess_error:
                 guessed.setdefault(task.name, []).append(f"{fit.method.name} {final:.3f}")

@@ -9,6 +9,7 @@ from orchestrator.compare.configurations import Comparison, Row
 from orchestrator.compare.output.tables import Cell, TableData
 from trainer.config.choices import METRICS
 from trainer.metrics import EPOCH, FIRST_CLOCK, FIRST_CLOCK_NOTE, TASK, Field, Kind, Place
+from trainer.storage.summary import BEST, LAST
 
 #: Configurations that a table shows.
 SHOWN = 30
@@ -57,10 +58,27 @@ def configurations_table(comparison: Comparison, *, metrics: bool = True) -> Tab
         column.task if column.field is TASK["dev_metric"] and not metrics else column.heading
         for column in shown
     ]
-    table = TableData(["configuration", "seeds", *headings])
+    other = LAST if _counts_best(comparison) else BEST
+    known = _knows_optimism(comparison)
+    ends = [f"{other} epoch", *(["epoch optimism"] if known else [])]
+    table = TableData(["configuration", "seeds", *headings, *ends])
+    digits = EPOCH["dev_score"].digits
     for row in comparison.rows[:SHOWN]:
-        table.add(row.label, str(len(row.seeds)), *(column.cell(row) for column in shown))
+        cells = [column.cell(row) for column in shown]
+        cells.append(Cell(row.both[other]["dev_score"].text(digits)))
+        if known:
+            optimism = row.both["optimism"].get("dev_score")
+            cells.append(Cell(optimism.text(digits) if optimism else "-"))
+        table.add(row.label, str(len(row.seeds)), *cells)
     return table
+
+
+def _counts_best(comparison: Comparison) -> bool:
+    return any(row.score == BEST for row in comparison.rows)
+
+
+def _knows_optimism(comparison: Comparison) -> bool:
+    return any("dev_score" in row.both["optimism"] for row in comparison.rows)
 
 
 def footnotes(comparison: Comparison) -> list[str]:
@@ -71,8 +89,16 @@ def footnotes(comparison: Comparison) -> list[str]:
         notes.append(
             f"The best {SHOWN} of {len(comparison.rows):,} configurations; --json has all of them."
         )
+    counted = BEST if _counts_best(comparison) else LAST
     if any(len(row.seeds) > 1 for row in comparison.rows):
-        notes.append("± is the standard deviation over seeds. Scores are those of the last epoch.")
+        notes.append(
+            f"± is the standard deviation over seeds. Scores are those of the {counted} epoch."
+        )
+    if _knows_optimism(comparison):
+        notes.append(
+            "epoch optimism: by how much the best epoch's dev_score is too high, because the same "
+            "examples chose it."
+        )
     if len({row.basis["precision"] for row in comparison.rows} - {""}) > 1:
         notes.append(
             "Trials with precision: auto were computed in different precisions, because hosts of "

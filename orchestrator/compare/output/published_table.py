@@ -8,6 +8,7 @@ from orchestrator.compare.configurations import Spread
 from orchestrator.compare.output.tables import Cell, TableData
 from orchestrator.compare.published import MINUTES, SCORES, Pair, SideBySide
 from trainer.metrics import EPOCH, FIRST_CLOCK_NOTE
+from trainer.storage.summary import BEST, LAST
 
 _MARKS = {
     "†": "† measured by orch time.",
@@ -19,6 +20,8 @@ _MARKS = {
 
 def published_table(pairs: Sequence[Pair]) -> TableData:
     """Two lines for a row: the paper's figures, and ours as mean ± standard deviation.
+
+    A third line has the epoch that does not count, where its figures differ.
 
     Figures that no published row has are left out.  The last column has the number of the note
     that says what was run.
@@ -38,10 +41,18 @@ def published_table(pairs: Sequence[Pair]) -> TableData:
         cells = []
         for key in shown:
             mark = pair.minutes_mark if key == MINUTES else ""
-            cells.append(Cell(_spread(pair.ours.get(key), key, mark), mark not in ("", "†")))
+            text = _spread(pair.ours.get(key), key, mark) + _too_high(pair, key, pair.score)
+            cells.append(Cell(text, mark not in ("", "†")))
         number = setups.index(_setup(pair)) + 1
         of_B = [pair.ran.B_text] if has_B else []
         data.add("  ours", str(len(pair.seeds)), *of_B, *cells, f"[{number}]")
+        if _epochs_differ(pair, shown):
+            other = BEST if pair.score == LAST else LAST
+            texts = [_spread(pair.other.get(key), key, "") for key in shown]
+            texts = [
+                text + _too_high(pair, key, other) for key, text in zip(shown, texts, strict=True)
+            ]
+            data.add(f"  {other} epoch", "", *([""] if has_B else []), *texts, "")
     return data
 
 
@@ -54,6 +65,11 @@ def published_notes(beside: SideBySide) -> list[str]:
             notes.append(f"    published: {differs}")
     notes += [beside.note] if beside.note else []
     notes += [f"{pair.method}: {pair.note}" for pair in pairs if pair.note]
+    if any(_too_high(pair, key, BEST) for pair in pairs for key in pair.optimism):
+        notes.append(
+            "In brackets: by how much figures of the best epoch are too high, because the same dev "
+            "examples chose it."
+        )
     marks = {mark for pair in pairs if MINUTES in pair.ours for mark in pair.minutes_mark}
     if MINUTES in _figures(pairs):
         notes += [text for mark, text in _MARKS.items() if mark in marks]
@@ -77,6 +93,17 @@ def _setup(pair: Pair) -> tuple[str, str]:
     # B has a column of its own.
     differs = [text for text in pair.differs if not text.startswith("B ")]
     return pair.ran.text, ", ".join(differs)
+
+
+def _epochs_differ(pair: Pair, shown: Sequence[str]) -> bool:
+    return any(pair.other[key] != pair.ours.get(key) for key in shown if key in pair.other)
+
+
+def _too_high(pair: Pair, key: str, score: str) -> str:
+    """The optimism of a figure of the best epoch, in brackets."""
+    if score != BEST or key not in pair.optimism:
+        return ""
+    return f" ({pair.optimism[key].mean:+.3f})"
 
 
 def _number(value: float | None, key: str) -> str:

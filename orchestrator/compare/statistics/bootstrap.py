@@ -16,6 +16,7 @@ import numpy as np
 from orchestrator.compare.statistics.dev_predictions import DevSet
 from orchestrator.compare.statistics.mixture import Mixture
 from trainer.config.tasks import Task
+from trainer.loop.optimism import multiplicities
 from trainer.loop.task_metrics import Accuracy, metric_of
 
 #: Weights in memory at once.
@@ -49,9 +50,7 @@ def resampled_metrics(
 
 def multinomial(rows: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """How often each of `size` examples is drawn in `size` draws, (rows, size)."""
-    draws = rng.integers(0, size, (rows, size))
-    draws += np.arange(rows)[:, None] * size
-    return np.bincount(draws.ravel(), minlength=rows * size).reshape(rows, size)
+    return multiplicities(rng.integers(0, size, (rows, size)), size)
 
 
 def unseen_variance(

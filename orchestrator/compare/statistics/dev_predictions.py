@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.compare.methods import last_metric
+from orchestrator.compare.methods import counted_metric
 from orchestrator.errors import first_line
 from orchestrator.ledger.evaluations import ALL, has_all
 from trainer.config.tasks import Task
@@ -40,8 +40,8 @@ class DevSet:
 
     Attributes:
         labels: (n,) of every task.
-        outcomes: trial id -> (n,) of every task: right or wrong (accuracy), or the centred
-            prediction (Pearson's r).
+        outcomes: trial id -> (n,) of every task: what its metric needs of the predictions
+            (`TaskMetric.outcomes`), such as right or wrong.
     """
 
     tasks: list[Task] = field(default_factory=list)
@@ -54,7 +54,7 @@ class DevSet:
         return [len(labels) for labels in self.labels]
 
     def read(self, ledger: Ledger, trials: Iterable[TrialRecord]) -> None:
-        """Add the predictions after the trials' last epochs. Raises `PredictionsError`."""
+        """Add the predictions after the trials' epochs that count. Raises `PredictionsError`."""
         wanted = [trial for trial in trials if trial.trial_id not in self.outcomes]
         with ThreadPoolExecutor(_READERS) as readers:
             for trial, columns in zip(
@@ -101,7 +101,7 @@ class DevSet:
                 raise PredictionsError(f"{trial.trial_id}: other dev examples of {task.name}")
             outcomes.append(metric_of(task).outcomes(own["prediction"].to_numpy(), labels))
             computed = _metric(task, outcomes[-1][None], labels)[0]
-            recorded = last_metric(trial, task.name)
+            recorded = counted_metric(trial, task.name)
             if not abs(computed - recorded) < _ROUNDING:
                 raise PredictionsError(
                     f"{trial.trial_id}: its predictions of {task.name} give {computed:.6f}, its "
@@ -117,16 +117,16 @@ def _metric(task: Task, outcomes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 def read_columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]]:
-    """Task -> columns id, label and prediction after the last epoch. Raises `PredictionsError`.
+    """Task -> columns id, label and prediction after the epoch that counts.
 
-    They are those on which `last_metric` is computed.
+    They are those on which `counted_metric` is computed. Raises `PredictionsError`.
     """
     import pyarrow as pa  # slow to load, and not every trial has predictions
     import pyarrow.parquet as pq
 
     directory = ledger.directory(trial.trial_id)
     whole = trial.evaluations[ALL] if has_all(trial) else None
-    name = evaluation_predictions(ALL) if whole else predictions_name(len(trial.records))
+    name = evaluation_predictions(ALL) if whole else predictions_name(trial.epoch)
     try:
         content = predictions_of(directory, ALL, whole) if whole else directory.read(name)
         if content is None:

@@ -30,14 +30,12 @@ def epochs_to_same_score(
 ) -> np.ndarray:
     """Epochs (seeds, 2) until each of two configurations reaches a score that both reach.
 
-    For each seed this is the lower one of their two last scores.
+    For each seed this is the lower one of their two scores after the epochs that count.
     """
     epochs = []
     for seed in seeds:
-        curves = [
-            [recorded_metric(record, metric) for record in each.trials[seed].records]
-            for each in (one, other)
-        ]
-        target = min(curve[-1] for curve in curves)
+        trials = [each.trials[seed] for each in (one, other)]
+        curves = [[recorded_metric(record, metric) for record in t.records] for t in trials]
+        target = min(curve[t.epoch - 1] for t, curve in zip(trials, curves, strict=True))
         epochs.append([epochs_to(curve, target) for curve in curves])
     return np.array(epochs)

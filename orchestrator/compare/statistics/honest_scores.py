@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.compare.methods import Configuration, Method, last_metric
+from orchestrator.compare.methods import Configuration, Method, counted_metric
 from orchestrator.compare.statistics.bootstrap import (
     Draws,
     Seeds,
@@ -195,7 +195,7 @@ class HonestScores:
         """The variance between seeds of the configurations that can be chosen."""
         seeds = sorted(set(one.method.common) & set(other.method.common))
         scores = [
-            [[last_metric(each.trials[s], metric) for s in seeds] for each in fit.read]
+            [[counted_metric(each.trials[s], metric) for s in seeds] for each in fit.read]
             for fit in (one, other)
         ]
         return pooled(*map(np.array, scores)) if seeds else Pool()
@@ -236,7 +236,7 @@ class HonestScores:
         trial = method.trials[0]
         variances = []
         for task, labels in zip(self.dev.tasks, self.dev.labels, strict=True):
-            value = last_metric(trial, task.name)
+            value = counted_metric(trial, task.name)
             variances.append(metric_of(task).asymptotic_variance(value, labels) / len(labels))
         share = weights(self.metric, self.dev.tasks)
         return _FAR * math.sqrt(2 * float(np.square(share) @ variances))
@@ -292,7 +292,7 @@ def contenders(method: Method, metric: str, far: float, also: set[str]) -> Conte
     tried = method.candidates
     scores = np.array(
         [
-            [last_metric(c.trials[s], metric) if s in c.trials else np.nan for s in method.seeds]
+            [counted_metric(c.trials[s], metric) if s in c.trials else np.nan for s in method.seeds]
             for c in tried
         ]
     )

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchestrator.compare.methods import has_diverged, last_metric, method_name
+from orchestrator.compare.methods import counted_metric, has_diverged, method_name
 from orchestrator.decision.answer.answer import Contest, Side
 from orchestrator.decision.answer.minutes import Minutes
 from orchestrator.decision.pairs import guess_score
@@ -35,7 +35,7 @@ def side_of(
         trials: those that count.
         diverged: how many more diverged.
     """
-    scores = [last_metric(trial, metric) for trial in trials]
+    scores = [counted_metric(trial, metric) for trial in trials]
     examples = [record["examples"] for trial in trials for record in trial.records]
     score = sum(scores) / len(scores) if scores else None
     return Side(

@@ -13,6 +13,7 @@ from orchestrator.compare.configurations import compare
 from orchestrator.compare.output.published_table import published_notes, published_table
 from orchestrator.compare.published import Pair, SideBySide, side_by_side
 from orchestrator.ledger import Ledger
+from orchestrator.ledger.evaluations import with_score
 from orchestrator.ledger.trial_id import config_id
 from tests.support.command import orch
 from tests.support.ledgers import BASE, write_trial
@@ -149,6 +150,27 @@ def test_minutes_of_orch_time_come_before_those_of_the_trials(tmp_path: Path) ->
     notes = published_notes(SideBySide("P9", "Half of Quora.", [timed, own]))
     assert "Half of Quora." in notes
     assert "† measured by orch time." in notes and any(n.startswith("* ") for n in notes)
+
+
+def test_both_epochs_and_the_optimism_of_the_best_one_stand_below_the_row(tmp_path: Path) -> None:
+    write_trial(tmp_path / "s", [0.7, 0.5], seed=1, identity=ROWS, **ROUND)
+    path = next((tmp_path / "s/trials").iterdir()) / "end.json"
+    end = json.loads(path.read_text())
+    end["summary"]["optimism"] = {"dev_score": 0.02, "tasks": {"sst": 0.03}}
+    path.write_text(json.dumps(end))
+    rows = [{"method": "R", "config": ROUND, "sst": 0.1, "dev_score": 0.2}]
+    (pair,) = pairs_of(sweep(tmp_path, rows))
+    assert (pair.score, pair.ours["sst"].mean, pair.other["sst"].mean) == ("last", 0.5, 0.7)
+    _, ours, best = [[cell.text for cell in row] for row in published_table([pair]).rows]
+    assert ours == ["  ours", "1", "0.500", "0.500", "[1]"]
+    assert best == ["  best epoch", "", "0.700 (+0.030)", "0.700 (+0.020)", ""]
+    assert any("too high" in note for note in published_notes(SideBySide("P9", "", [pair])))
+    assert pair.to_dict()["optimism"]["sst"] == 0.03
+    trials = [with_score(trial, "best") for trial in Ledger(tmp_path, "s").trials()]
+    (pair,) = side_by_side(Ledger(tmp_path, "s"), trials, compare(trials)).pairs
+    _, ours, last = [[cell.text for cell in row] for row in published_table([pair]).rows]
+    assert ours[2:4] == ["0.700 (+0.030)", "0.700 (+0.020)"]
+    assert last[:4] == ["  last epoch", "", "0.500", "0.500"]
 
 
 def test_rows_of_a_sweep_of_the_first_format_are_found_by_their_position(tmp_path: Path) -> None:

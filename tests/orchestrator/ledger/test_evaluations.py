@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from orchestrator.compare.compare_sweep import compare_sweep, trials_of
-from orchestrator.compare.methods import last_metric
+from orchestrator.compare.methods import counted_metric
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.dev_predictions import PredictionsError, read_columns
 from orchestrator.decision.plan.uncertainty import measured
 from orchestrator.fair_timing import choose
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.archive import pack
-from orchestrator.ledger.evaluations import ALL, last_record, on_equal_examples, whole_dev_note
+from orchestrator.ledger.evaluations import ALL, counted_record, on_equal_examples, whole_dev_note
 from orchestrator.spec.decide import DecideSpec
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking.sweep_artifacts import artifacts_of
@@ -65,8 +65,8 @@ def test_scores_and_predictions_are_those_of_the_whole_dev_sets(sweep: Ledger) -
     assert contrast.differences["dev_score"].value > 0.05
     (trial, *_) = trials_of(sweep).trials
     whole = trial.evaluations[ALL]
-    assert last_metric(trial, "dev_score") == whole["dev_score"]
-    assert last_metric(trial, "sst") == whole["tasks"]["sst"]["dev_metric"]
+    assert counted_metric(trial, "dev_score") == whole["dev_score"]
+    assert counted_metric(trial, "sst") == whole["tasks"]["sst"]["dev_metric"]
     assert len(read_columns(sweep, trial)["sst"]["id"]) == 300
     row = next(row for row in compared.rows.rows if trial.trial_id in row.trials)
     assert whole["dev_score"] in [each[-1]["dev_score"] for each in row.records]
@@ -137,7 +137,7 @@ def test_a_search_never_sees_an_evaluation(sweep: Ledger) -> None:
     for trial in sweep.trials():
         assert trial.value("dev_score") == values[trial.trial_id]
         assert trial.records[-1]["dev_score"] == last[trial.trial_id]
-        assert last_record(trial)["dev_score"] == trial.evaluations[ALL]["dev_score"]
+        assert counted_record(trial)["dev_score"] == trial.evaluations[ALL]["dev_score"]
 
 
 @pytest.mark.parametrize(
@@ -205,7 +205,7 @@ def test_show_has_a_line_for_each_evaluation(sweep: Ledger, tmp_path: Path) -> N
     trial = sweep.trials()[0]
     shown = orch("show", sweep.folder.path, trial.trial_id, cwd=tmp_path).stdout
     whole = trial.evaluations[ALL]
-    assert f"evaluation all: dev_score {whole['dev_score']:.4f}" in shown
+    assert f"evaluation all (epoch 1): dev_score {whole['dev_score']:.4f}" in shown
     assert "(300 examples)" in shown
     told = json.loads(
         orch("show", sweep.folder.path, trial.trial_id, "--json", cwd=tmp_path).stdout

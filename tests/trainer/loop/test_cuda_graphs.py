@@ -207,9 +207,10 @@ def assert_same_bits(direct: Run, recorded: Run, steps: list[tuple[Phase, Step]]
         {"sampler": "round_robin"},
         {"sampler": "round_robin", "combiner": "sum"},
         {"sampler": "annealed", "B": 64},
+        {"sampler": "round_robin", "accumulate": 2, "clip_norm": 0.5, "shared_layer": True},
         {"sampler": "arrp", "B": 20, "freeze": "encoder", "shared_layer": True},
     ],
-    ids=["round robin", "sum", "annealed", "arrp"],
+    ids=["round robin", "sum", "annealed", "accumulation", "arrp"],
 )
 def test_recorded_epochs_end_with_the_same_bits(
     cache: Path, like_a_gpu: None, changes: dict

@@ -89,8 +89,21 @@ def test_a_recorded_step_draws_new_dropout_masks_every_time(cache: Path) -> None
     assert len(set(losses)) == len(losses)
 
 
-def test_no_step_waits_for_the_gpu(cache: Path) -> None:
-    run = a_run(cache)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {
+            "pair": "siamese",
+            "pair_loss": {"qqp": "multiple_negatives", "sts": "cosine_embedding"},
+            "class_weights": "balanced",
+            "task_declarations": {"sts": {"loss": "pearson"}},
+        },
+    ],
+    ids=["plain", "pair losses and class weights"],
+)
+def test_no_step_waits_for_the_gpu(cache: Path, changes: dict[str, object]) -> None:
+    run = a_run(cache, **changes)
     take_steps(run, 1)
     run.stepper.graph_cache = None  # what a graph holds cannot wait in any case
     phase = run.plan(1)[0]

@@ -13,12 +13,10 @@ import torch.nn.functional as F
 from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor
 
-from tests.support.resuming import untimed
 from tests.support.small import small_config
 from trainer.config import ConfigError, TrainConfig
 from trainer.loop.build import build_model
 from trainer.loop.run import Run
-from trainer.train import train
 
 STILL = {
     "sampler": "round_robin",
@@ -101,6 +99,9 @@ def test_class_weights_of_all_tasks_leave_real_labels_alone(cache: Path) -> None
     everywhere = first_step(cache, class_weights="balanced")
     named = first_step(cache, class_weights={"sst": "balanced", "qqp": "balanced"})
     assert everywhere.losses == named.losses
+    config = TrainConfig.from_dict({"class_weights": "balanced"})
+    chosen = {task.name: config.class_weights_of(task) for task in config.task_list}
+    assert chosen == {"sst": "balanced", "qqp": "balanced", "sts": "none"}
 
 
 @pytest.mark.parametrize(("task", "middle"), [("qqp", 0.5), ("sts", 2.5)])
@@ -132,32 +133,6 @@ def test_a_pair_loss_of_all_tasks_leaves_single_sentences_alone(cache: Path) -> 
     ranked = first_step(cache, pair="siamese", pair_loss="multiple_negatives")
     assert ranked.losses["sst"] == plain.losses["sst"]
     assert ranked.losses["qqp"] > plain.losses["qqp"]
-
-
-#: What a step may minimise.
-OBJECTIVES: dict[str, dict[str, Any]] = {
-    "pearson": {"task_declarations": {"sts": {"loss": "pearson"}}},
-    "weights": {"task_weights": {"qqp": 0.5, "sts": 2.0}, "class_weights": "balanced"},
-    "pair losses": {
-        "pair": "siamese",
-        "pair_loss": {"qqp": "multiple_negatives", "sts": "cosine_embedding"},
-        "pair_loss_weight": 0.5,
-    },
-}
-
-
-@pytest.mark.parametrize("name", OBJECTIVES)
-def test_every_objective_resumes_to_the_same_bits(name: str, cache: Path, tmp_path: Path) -> None:
-    config = small_config(cache, epochs=3, **OBJECTIVES[name])
-    whole = [untimed(result.record) for result in train(config, str(tmp_path / "a"))]
-    plain = [untimed(r.record) for r in train(small_config(cache, epochs=3), str(tmp_path / "c"))]
-    parts = []
-    for _ in range(3):  # one epoch a process would have done
-        for result in train(config, str(tmp_path / "b")):
-            parts.append(untimed(result.record))
-            break
-    assert parts == whole
-    assert whole[0]["train_loss"] != plain[0]["train_loss"]
 
 
 SIAMESE = {"pair": "siamese"}

@@ -9,6 +9,7 @@ import scipy.stats
 import torch
 import torch.nn.functional as F
 
+from trainer.config.choices import LOSSES, PAIR_LOSSES
 from trainer.config.tasks import TASKS
 from trainer.model.losses import loss_of
 
@@ -83,3 +84,16 @@ def test_halves_of_a_batch_have_the_loss_of_the_whole() -> None:
     value = loss_of(TASKS["sst"]).value
     halves = [value(o, y, WEIGHTS) for o, y in zip(output.split(6), labels.split(6), strict=True)]
     assert torch.allclose(torch.stack(halves).mean(), value(output, labels, WEIGHTS))
+
+
+def test_no_loss_asks_the_device_for_a_value() -> None:
+    """A tensor on `meta` has no values, so a question to the device would fail."""
+    labels, vectors = torch.empty(6, device="meta"), torch.empty(6, 2, 8, device="meta")
+    for entry in LOSSES.values():
+        output = torch.empty(6, *[5] * entry.output_per_class, device="meta", requires_grad=True)
+        weights = torch.empty(5, device="meta") if entry.integer_labels else None
+        entry.load()().value(output, labels, weights).backward()
+    for pair_loss in PAIR_LOSSES.values():
+        loss = pair_loss.load()(vectors.requires_grad_(), labels > 0)
+        if loss is not None:
+            loss.backward()
