@@ -36,7 +36,11 @@ def sweep_spec(**changes: Any) -> SweepSpec:
     return SweepSpec.model_validate(
         {
             "name": "s",
-            "base": {"data": {"source": "synthetic"}, "encoder": "tiny", "epochs": 1},
+            # What is drawn for a trial follows from its id, and the id from these values.
+            "base": {
+                "data": {"source": "synthetic"}, "encoder": "tiny", "epochs": 1,
+                "dropout": 0.3, "encoder_dropout": 0.3,
+            },
             "search": {"algorithm": "list", "num_trials": 6, "seeds": [1, 2]},
             "enqueue": [
                 {"sampler": sampler, "B": size}
@@ -46,7 +50,7 @@ def sweep_spec(**changes: Any) -> SweepSpec:
             "decide": {"looks": [3, 5, 8], "budget": {"share": 100.0}},
         }
         | changes
-    )
+    )  # fmt: skip
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tarfile
 from pathlib import Path
 
@@ -173,8 +174,11 @@ def test_orch_show_names_the_epoch_that_counts(sweeps: dict[str, Ledger], tmp_pa
     assert f"{both['best_dev_score']:.4f} ({trial.epoch})" in table
 
 
-def test_orch_evaluate_scores_the_epoch_that_counts(cache: Path, sweeps: dict[str, Ledger]) -> None:
-    ledger = sweeps["best"]
+def test_orch_evaluate_scores_the_epoch_that_counts(
+    sweeps: dict[str, Ledger], tmp_path: Path
+) -> None:
+    shutil.copytree(sweeps["best"].folder.path, tmp_path / "s")
+    ledger = Ledger(tmp_path, "s")
     done = list(evaluate_trials(ledger, ledger.trials(), Examples(), Place()))
     assert [each.state for each in done] == ["evaluated"] * 2
     again = list(evaluate_trials(ledger, ledger.trials(), Examples(), Place()))

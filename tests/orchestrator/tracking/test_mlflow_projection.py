@@ -107,7 +107,8 @@ def test_contended_is_of_all_epochs(out: Path) -> None:
 
 def test_each_run_names_its_data_sets_once(out: Path) -> None:
     name = write_trial(out / "s", [0.4], status=None)
-    limited = write_trial(out / "s", [0.4], data={"source": "cs224n", "limit": {"qqp": 99}})
+    data = {"source": "cs224n", "limit": {"qqp": 99}}
+    limited = write_trial(out / "s", [0.4], data=data, fingerprint="g")
     sync(out)
     Ledger(out, "s").close(name, "complete", "")
     sync(out)
@@ -117,7 +118,7 @@ def test_each_run_names_its_data_sets_once(out: Path) -> None:
     assert sorted(each.name for each in found) == sorted(tasks)
     assert {each.digest for each in found} == {"f"}
     inputs = {each.dataset.name: each for each in children[limited].inputs.dataset_inputs}
-    assert inputs["qqp-train"].dataset.digest == "f-99" and inputs["qqp-dev"].dataset.digest == "f"
+    assert inputs["qqp-train"].dataset.digest == "g-99" and inputs["qqp-dev"].dataset.digest == "g"
     assert json.loads(inputs["sts-dev"].dataset.source)["uri"] == "data/sts-dev.csv"
     assert [tag.value for tag in inputs["sts-dev"].tags] == ["evaluation"]
 
