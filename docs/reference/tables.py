@@ -20,17 +20,14 @@ from orchestrator.spec import load_spec
 from orchestrator.spec.published import PublishedRow
 from trainer.combiners.registry import COMBINERS
 from trainer.config.choices import (
-    CLASS_WEIGHTS,
     FROZEN_SETS,
     HEADS,
-    LOSSES,
-    METRICS,
     PAIR_FEATURES,
-    PAIR_LOSSES,
     PAIR_MODES,
     POOLINGS,
     SCHEDULES,
 )
+from trainer.config.task_choices import CLASS_WEIGHTS, LOSSES, METRICS, PAIR_LOSSES
 from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS
 

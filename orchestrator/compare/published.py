@@ -21,7 +21,7 @@ from orchestrator.ledger.trial_id import config_id
 from orchestrator.spec.models import SweepSpec
 from orchestrator.spec.published import PublishedRow
 from trainer.config import ConfigError
-from trainer.config.choices import METRICS
+from trainer.config.task_choices import METRICS
 from trainer.storage.summary import BEST, LAST
 
 if TYPE_CHECKING:

@@ -16,18 +16,15 @@ from tests.support.paths import ROOT
 from trainer.combiners.registry import COMBINERS, build
 from trainer.config import ConfigError, TrainConfig, fields_of
 from trainer.config.choices import (
-    CLASS_WEIGHTS,
     FROZEN_SETS,
     HEADS,
-    LOSSES,
-    METRICS,
     PAIR_FEATURES,
-    PAIR_LOSSES,
     PAIR_MODES,
     POOLINGS,
     SCHEDULES,
     frozen_set,
 )
+from trainer.config.task_choices import CLASS_WEIGHTS, LOSSES, METRICS, PAIR_LOSSES
 from trainer.registry import CodeEntry, Entry, Registry
 from trainer.samplers.registry import SAMPLERS
 

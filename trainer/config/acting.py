@@ -12,8 +12,9 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from trainer.combiners.registry import COMBINER_KEYS, COMBINERS
-from trainer.config.choices import DEFAULT_PAIR_LOSS, EMULATED_BF16, SCHEDULES
+from trainer.config.choices import EMULATED_BF16, SCHEDULES
 from trainer.config.fields import file_fields
+from trainer.config.task_choices import DEFAULT_PAIR_LOSS
 from trainer.samplers import registry as samplers
 
 if TYPE_CHECKING:

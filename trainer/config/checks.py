@@ -6,20 +6,18 @@ from collections.abc import Container
 from typing import Any
 
 from trainer.config.choices import (
-    DEFAULT_CLASS_WEIGHTS,
     DEFAULT_HEAD,
     DEFAULT_PAIR_FEATURES,
-    DEFAULT_PAIR_LOSS,
     DEFAULT_PAIR_MODE,
     FROZEN_SETS,
     HEADS,
     JOINED_BY,
-    PAIR_LOSSES,
     PAIR_MODES,
     frozen_set,
 )
 from trainer.config.data_config import DataConfig
 from trainer.config.fields import Problem, unknown_key
+from trainer.config.task_choices import DEFAULT_CLASS_WEIGHTS, DEFAULT_PAIR_LOSS, PAIR_LOSSES
 from trainer.config.tasks import DEFAULT_TASKS, Task, TaskError, declared_tasks
 from trainer.samplers import registry
 

@@ -11,7 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config.choices import LOSSES, METRICS
+from trainer.config.task_choices import LOSSES, METRICS
 
 DEFAULT_TASKS = ("sst", "qqp", "sts")
 

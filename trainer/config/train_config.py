@@ -18,17 +18,13 @@ from trainer.combiners.registry import COMBINERS
 from trainer.config import acting
 from trainer.config.checks import check_together
 from trainer.config.choices import (
-    CLASS_WEIGHTS,
-    DEFAULT_CLASS_WEIGHTS,
     DEFAULT_HEAD,
     DEFAULT_PAIR_FEATURES,
-    DEFAULT_PAIR_LOSS,
     DEFAULT_PAIR_MODE,
     DEFAULT_POOLING,
     EMULATED_BF16,
     HEADS,
     PAIR_FEATURES,
-    PAIR_LOSSES,
     PAIR_MODES,
     POOLINGS,
     PRECISIONS,
@@ -44,6 +40,12 @@ from trainer.config.fields import (
     file_fields,
     in_range,
     one_of,
+)
+from trainer.config.task_choices import (
+    CLASS_WEIGHTS,
+    DEFAULT_CLASS_WEIGHTS,
+    DEFAULT_PAIR_LOSS,
+    PAIR_LOSSES,
 )
 from trainer.config.tasks import DEFAULT_TASKS, TASKS, Task, declared_tasks
 from trainer.samplers import registry as samplers

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.config.choices import LOSSES
+from trainer.config.task_choices import LOSSES
 from trainer.config.tasks import Task
 
 if TYPE_CHECKING:  # the report reads the constants below and does not load torch

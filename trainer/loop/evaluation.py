@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from trainer.config.choices import METRICS
+from trainer.config.task_choices import METRICS
 from trainer.config.tasks import Task
 from trainer.data.corpus import Split
 from trainer.loop.task_metrics import metric_of

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.config import TrainConfig
-from trainer.config.choices import CLASS_WEIGHTS, PAIR_LOSSES
+from trainer.config.task_choices import CLASS_WEIGHTS, PAIR_LOSSES
 from trainer.config.tasks import Task
 from trainer.model.heads import TaskOutput
 from trainer.model.losses import loss_of

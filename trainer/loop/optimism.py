@@ -21,7 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from trainer.config.choices import METRICS
+from trainer.config.task_choices import METRICS
 from trainer.config.tasks import Task
 from trainer.loop.task_metrics import metric_of
 from trainer.metrics import Record

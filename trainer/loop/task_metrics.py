@@ -12,7 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
-from trainer.config.choices import METRICS
+from trainer.config.task_choices import METRICS
 from trainer.config.tasks import Task
 
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.config.choices import LOSSES
+from trainer.config.task_choices import LOSSES
 from trainer.config.tasks import Task
 
 #: A product of two variances below this counts as this, so that constant predictions have a finite

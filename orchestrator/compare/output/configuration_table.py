@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from orchestrator.compare.configurations import Comparison, Row
 from orchestrator.compare.output.tables import Cell, TableData
-from trainer.config.choices import METRICS
+from trainer.config.task_choices import METRICS
 from trainer.metrics import EPOCH, FIRST_CLOCK, FIRST_CLOCK_NOTE, TASK, Field, Kind, Place
 from trainer.storage.summary import BEST, LAST
 

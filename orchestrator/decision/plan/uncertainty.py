@@ -21,7 +21,7 @@ from orchestrator.decision.rule.power import Variances
 from orchestrator.errors import UserError
 from orchestrator.ledger.current import searched
 from orchestrator.ledger.evaluations import on_equal_examples
-from trainer.config.choices import METRICS
+from trainer.config.task_choices import METRICS
 from trainer.config.tasks import Task
 from trainer.loop.task_metrics import metric_of
 

@@ -18,19 +18,16 @@ from tests.support.paths import SEARCH_SPACES
 from trainer.combiners.registry import COMBINERS
 from trainer.config import TrainConfig
 from trainer.config.choices import (
-    CLASS_WEIGHTS,
     FROZEN_SETS,
     HEADS,
     JOINED_BY,
-    LOSSES,
-    METRICS,
     PAIR_FEATURES,
-    PAIR_LOSSES,
     PAIR_MODES,
     POOLINGS,
     SCHEDULES,
     frozen_set,
 )
+from trainer.config.task_choices import CLASS_WEIGHTS, LOSSES, METRICS, PAIR_LOSSES
 from trainer.config.tasks import TASKS
 from trainer.registry import Registry
 from trainer.samplers.registry import SAMPLERS

@@ -11,7 +11,7 @@ import scipy.stats
 from sklearn import metrics as sklearn_metrics
 
 from trainer.config import ConfigError, TrainConfig
-from trainer.config.choices import METRICS
+from trainer.config.task_choices import METRICS
 from trainer.config.tasks import TASKS, Task
 from trainer.loop.task_metrics import metric_of
 

@@ -9,7 +9,7 @@ import scipy.stats
 import torch
 import torch.nn.functional as F
 
-from trainer.config.choices import LOSSES, PAIR_LOSSES
+from trainer.config.task_choices import LOSSES, PAIR_LOSSES
 from trainer.config.tasks import TASKS
 from trainer.model.losses import loss_of
 

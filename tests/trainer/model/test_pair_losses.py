@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from sentence_transformers.sentence_transformer import losses
 from torch import Tensor
 
-from trainer.config.choices import PAIR_LOSSES
+from trainer.config.task_choices import PAIR_LOSSES
 from trainer.model.pair_losses import cosine_embedding, multiple_negatives
 
 #: Which of nine pairs are positive.
