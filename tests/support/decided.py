@@ -112,7 +112,16 @@ class SimulatedSweep:
         rng = np.random.default_rng(list(job.trial_id.encode()))
         predictions = self.world.predictions(rng, 0.5 if skill is None else skill)
         config = job.config.to_dict()
-        keys = ("sampler", "B", "lambda", "freeze", "combiner", "seed")
+        keys = (
+            "sampler",
+            "B",
+            "lambda",
+            "freeze",
+            "combiner",
+            "seed",
+            "dropout",
+            "encoder_dropout",
+        )
         write_predicted(
             self.out / self.spec.name, self.world, predictions,
             status="complete" if skill is not None else "failed",
