@@ -67,8 +67,14 @@ def table(entries: Registry[Any]) -> str:
         "paper": [entry.paper for entry in entries.values()],
     }
     columns = {name: cells for name, cells in columns.items() if any(cells)}
-    rows = [list(columns), ["---"] * len(columns), *map(list, zip(*columns.values(), strict=True))]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows).replace("| --- ", "|---") + "\n"
+    return _lines([list(columns), *map(list, zip(*columns.values(), strict=True))]) + "\n"
+
+
+def _lines(rows: list[list[str]]) -> str:
+    """Rows of cells as a Markdown table.  The first row is the head."""
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    head, *body = [f"| {' | '.join(row)} |" for row in cells]
+    return "\n".join([head, "|---" * len(rows[0]) + "|", *body])
 
 
 def published_rows() -> str:
@@ -79,10 +85,8 @@ def published_rows() -> str:
         if published is None or file.name in AGAIN:
             continue
         parts.append(f"**{published.source}**: `search_spaces/{file.name}`. {published.note}")
-        rows = [["row", "configuration", "what else differs"], ["---"] * 3]
-        rows += [[row.method, _configuration(row), row.note] for row in published.rows]
-        lines = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-        parts.append(lines.replace("| --- ", "|---"))
+        rows = [[row.method, _configuration(row), row.note] for row in published.rows]
+        parts.append(_lines([["row", "configuration", "what else differs"], *rows]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -131,6 +131,7 @@ ROWS: dict[str, dict[str, Any]] = {
     "pair features, product": {"pair": "siamese", "pair_features": {"sts": "product"}},
     "pair features, all": {"pair": "siamese", "pair_features": "all", "head": "mlp"},
     "max pooling": {"pooling": {"sst": "max", "qqp": "mean"}},
+    "P1 the best epoch counts": {"score": "best"},
     "torchjd UPGrad": {"combiner": "torchjd.UPGrad"},
     "frozen embeddings": {"freeze": "embeddings+layers:0"},
 }
@@ -163,6 +164,19 @@ def test_every_row_trains_and_leaves_its_records(name: str, cache: Path, tmp_pat
         assert 0 <= analysis[task]["over"] + analysis[task]["under"] <= 1
         assert analysis[task]["worst"] and analysis[task]["worst"][0]["text"]
         _is_a_leaderboard_file(out / f"test/{task}.csv", task)
+
+
+def test_a_frozen_trial_is_fine_tuned_by_the_next_one(cache: Path, tmp_path: Path) -> None:
+    """The row that needs another one first: frozen, then fine-tuned from there."""
+    first, second = (str(tmp_path / name) for name in ("first", "second"))
+    data = {"source": "synthetic", "size": 16, "cache": str(cache)}
+    shared = {"data": data, "encoder": "tiny", "epochs": 2, "sampler": "round_robin", "threads": 1}
+    for out, changes in ((first, {"freeze": "encoder"}), (second, {"start_from": first})):
+        (tmp_path / "c.json").write_text(json.dumps(shared | changes))
+        assert run_trainer("--config", str(tmp_path / "c.json"), "--out", out) == 0
+        end = TrialDirectory(out).end()
+        assert end is not None and end["status"] == "complete"
+        assert len(TrialDirectory(out).records()) == 2
 
 
 def _has_what_an_epoch_reports(record: dict[str, Any], tasks: list[str], scored: list[str]) -> None:
