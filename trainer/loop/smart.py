@@ -89,7 +89,8 @@ class Smart:
                 length = _norm(gradient, config.smart_norm).clamp(min=1e-12)  # (T, 1)
                 shift = shift + config.smart_step_size * unit * gradient / length  # (T, W)
                 size = _norm(shift, config.smart_norm).clamp(min=1e-12)  # (T, 1)
-                factor = config.smart_epsilon * unit / size  # (T, 1)
+                # As a product, which gives trials of the first format the bits that they had.
+                factor = config.smart_epsilon * unit * size.reciprocal()  # (T, 1)
                 shift = (shift * factor.clamp(max=_LARGEST_FACTOR[config.smart_radius])).detach()
         return shift
 
