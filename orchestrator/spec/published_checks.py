@@ -10,7 +10,7 @@ from orchestrator.spec.models import SweepSpec, nest
 from orchestrator.spec.published import PublishedRow
 from orchestrator.spec.yaml_lines import Path
 from trainer import config as trainer_config
-from trainer.config import TrainConfig, did_you_mean
+from trainer.config import Problem, TrainConfig, did_you_mean
 from trainer.config.formats import translate
 from trainer.config.tasks import TASKS
 
@@ -23,6 +23,7 @@ def check_published(draft: Draft, spec: SweepSpec) -> None:
     if spec.published is None:
         return
     known = {*TASKS, *_declared(spec.base)}
+    of_base = _problems(spec, {})
     for number, row in enumerate(spec.published.rows):
         at: Path = ("published", "rows", number)
         if (row.config is None) == (row.joined is None):
@@ -30,11 +31,10 @@ def check_published(draft: Draft, spec: SweepSpec) -> None:
             message = "names no configuration" if row.config is None else both
             draft.report(at, message, "config, joined")
         for inside, params in row.configs():
-            for problem in trainer_config.check(
-                translate(nest(spec.base, params.items()), spec.format)
-            )[1]:
-                where = (*at, *inside, *problem.key.split("."))
-                draft.report(where, problem.message, problem.allowed)
+            for problem in _problems(spec, params):
+                if problem not in of_base:  # those stand at base itself
+                    where = (*at, *inside, *problem.key.split("."))
+                    draft.report(where, problem.message, problem.allowed)
         tasks = known | {task for _, params in row.configs() for task in _declared(params)}
         for name in row.tasks.keys() | (row.joined or {}).keys():
             if name not in tasks:
@@ -43,6 +43,11 @@ def check_published(draft: Draft, spec: SweepSpec) -> None:
         for name in train:
             if name not in known:
                 _unknown_task(draft, (*path, name), name, known)
+
+
+def _problems(spec: SweepSpec, params: Mapping[str, Any]) -> list[Problem]:
+    """The trainer's problems with base + params."""
+    return trainer_config.check(translate(nest(spec.base, params.items()), spec.format))[1]
 
 
 def check_rows_are_trained(draft: Draft, spec: SweepSpec) -> None:

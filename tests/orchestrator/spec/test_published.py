@@ -81,6 +81,12 @@ def test_a_row_of_no_configuration_is_refused(
     assert message in refused(tmp_path, GOOD.replace(old, new))
 
 
+def test_a_mistake_of_the_base_is_said_once(tmp_path: Path) -> None:
+    text = GOOD.replace("encoder: tiny", "encoder: tiny, poolin: mean")
+    lines = refused(tmp_path, text).splitlines()
+    assert [line for line in lines if "base.poolin" in line] and "published" not in "".join(lines)
+
+
 def test_moving_an_entry_moves_no_figures(tmp_path: Path) -> None:
     first, second = ("  - &annealed {sampler: annealed, B: 100}\n", "  - {sampler: arrp, B: 50}\n")
     moved = load(tmp_path, GOOD.replace(first + second, second + first))
