@@ -11,8 +11,10 @@ from typing import Any
 
 from tests.support.paths import ROOT
 from trainer.__main__ import main
+from trainer.config import TrainConfig
 from trainer.metrics import EPOCH, PHASE, TASK, Field
 from trainer.storage.trial_directory import TrialDirectory
+from trainer.train import train
 
 #: What a resume or another run of the same trial may change in a record.
 TIMINGS = {name for name, field in EPOCH.items() if field.timing}
@@ -54,3 +56,14 @@ def untimed(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def _without_timings(values: Mapping[str, Any], table: Mapping[str, Field]) -> dict[str, Any]:
     return {k: v for k, v in values.items() if k not in table or not table[k].timing}
+
+
+def whole_and_in_parts(config: TrainConfig, folder: Path) -> tuple[list[Any], list[Any]]:
+    """The untimed records of a trial in one run, and of one that starts anew for every epoch."""
+    whole = [untimed(result.record) for result in train(config, str(folder / "a"))]
+    parts = []
+    for _ in range(config.epochs):  # one epoch a process would have done
+        for result in train(config, str(folder / "b")):
+            parts.append(untimed(result.record))
+            break
+    return whole, parts

@@ -13,10 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.resuming import results, run_trainer, start, untimed
+from tests.support.resuming import results, run_trainer, start, whole_and_in_parts
 from tests.support.small import small_config
 from trainer.storage.trial_directory import TrialDirectory
-from trainer.train import train
 
 
 @pytest.fixture(scope="module")
@@ -150,10 +149,5 @@ def test_every_key_of_the_model_resumes_to_the_same_bits(
     name: str, cache: Path, tmp_path: Path
 ) -> None:
     config = small_config(cache, epochs=3, encoder_dropout=0.1, **MODELS[name])
-    whole = [untimed(result.record) for result in train(config, str(tmp_path / "a"))]
-    parts = []
-    for _ in range(3):  # one epoch a process would have done
-        for result in train(config, str(tmp_path / "b")):
-            parts.append(untimed(result.record))
-            break
+    whole, parts = whole_and_in_parts(config, tmp_path)
     assert parts == whole

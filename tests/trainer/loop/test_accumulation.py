@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.support.resuming import untimed
+from tests.support.resuming import whole_and_in_parts
 from tests.support.small import small_config
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
 from trainer.samplers import Draw, Phase, Step, accumulate, passes_of
-from trainer.train import train, train_epoch
+from trainer.train import train_epoch
 
 STILL = {"dropout": 0.0, "encoder_dropout": 0.0, "attention_dropout": 0.0}
 
@@ -128,10 +128,5 @@ def test_a_trial_that_accumulates_resumes_to_the_same_bits(cache: Path, tmp_path
         cache, epochs=3, accumulate=3, sampler="arrp", schedule="cosine", warmup_steps=2,
         clip_norm=0.5, layer_decay=0.8, adam_epsilon=1e-6, smart_weight=0.5, batch_size=4,
     )  # fmt: skip
-    whole = [untimed(result.record) for result in train(config, str(tmp_path / "a"))]
-    parts = []
-    for _ in range(3):  # one epoch a process would have done
-        for result in train(config, str(tmp_path / "b")):
-            parts.append(untimed(result.record))
-            break
+    whole, parts = whole_and_in_parts(config, tmp_path)
     assert parts == whole

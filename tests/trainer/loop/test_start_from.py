@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from orchestrator.ledger.trial_id import trial_id
-from tests.support.resuming import untimed
+from tests.support.resuming import whole_and_in_parts
 from tests.support.small import small_config
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import fingerprint, prepare
@@ -145,12 +145,7 @@ def test_a_resume_is_exact_and_needs_the_same_weights(
     start = tmp_path / "start"
     shutil.copytree(earlier, start)
     config = config_of(cache, start_from=str(start), epochs=3, bregman_weight=0.5)
-    whole = [untimed(result.record) for result in train(config, str(tmp_path / "a"))]
-    parts = []
-    for _ in range(3):  # one epoch a process would have done
-        for result in train(config, str(tmp_path / "b")):
-            parts.append(untimed(result.record))
-            break
+    whole, parts = whole_and_in_parts(config, tmp_path)
     assert parts == whole
     shutil.rmtree(start)
     with pytest.raises(ConfigError, match="start_from: .*no trial and no exported model there"):
