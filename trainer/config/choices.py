@@ -135,7 +135,7 @@ PAIR_FEATURES = Registry(
         path="trainer.model.pair_features:both",
         vectors=2,
         summary="Both vectors side by side: u, v.",
-        paper="P1 4.2, P3",
+        paper="P3 6.2",
     ),
     PairFeatures(
         name="difference",

@@ -83,8 +83,8 @@ _STEPS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _to_second}
 #: Format -> what it means differently from the next one.
 _CHANGES: dict[int, tuple[str, ...]] = {
     1: (
-        "dropout acts on the vector before a head and everywhere in the encoder; since format 2 it "
-        "acts before a head, and encoder_dropout (0.1) in the encoder",
+        "dropout acts before a head, and in the encoder on embeddings and layers; since format 2 "
+        "it acts before a head, and encoder_dropout (0.1) in the encoder",
         "every task is cut at 128 tokens; since format 2 cfimdb and yelp have 512",
         "SMART moves embeddings by at most 1e-5, which does nothing; since format 2 it moves them "
         "by their own size (smart_radius: relative)",
