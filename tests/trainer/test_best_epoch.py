@@ -129,6 +129,7 @@ def test_they_are_no_part_of_a_trials_identity(cache: Path) -> None:
     assert config_with(cache).canonical() == config_with(cache, score="best").canonical()
 
 
+@pytest.mark.slow(reason="four processes, three of them killed")
 def test_killed_again_and_again_it_tells_the_same(
     cache: Path, folders: dict[tuple[str, str], Path], tmp_path: Path
 ) -> None:
