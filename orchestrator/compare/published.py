@@ -99,7 +99,7 @@ def side_by_side(
         if published is None:
             raise NotPublished(f"sweep {spec.name} quotes no published figures (key `published`)")
         trials = list(trials)
-        found = [_rows_of(spec, row, trials, comparison) for row in published.rows]
+        own = [_rows_of(spec, row, trials, comparison) for row in published.rows]
     except (ValidationError, ConfigError) as error:
         raise NotPublished(
             f"{ledger.folder.path}: its sweep.yaml cannot be read: {error}"
@@ -107,7 +107,7 @@ def side_by_side(
     by_id = {trial.trial_id: trial for trial in trials}
     sessions = [session for session in timings(ledger) if not session.problem]
     pairs = []
-    for row, ours in zip(published.rows, found, strict=True):
+    for row, ours in zip(published.rows, own, strict=True):
         figures = dict(row.tasks) | {
             key: value for key in (*SCORES, MINUTES) if (value := getattr(row, key)) is not None
         }
@@ -146,12 +146,12 @@ def _rows_of(
     # Configurations with different tasks read different data.
     fingerprints = {str(trial.identity.get("fingerprint")) for trial in trials}
     by_id = {each.config_id: each for each in comparison.rows}
-    found: dict[str, Row | None] = {}
+    rows: dict[str, Row | None] = {}
     for path, params in row.configs():
         config = spec.config_for(params, spec.search.seeds[0])
         ids = [config_id(config, fingerprint) for fingerprint in fingerprints]
-        found[path[-1]] = next((by_id[name] for name in ids if name in by_id), None)
-    return found
+        rows[path[-1]] = next((by_id[name] for name in ids if name in by_id), None)
+    return rows
 
 
 def _absent(spec: SweepSpec, row: PublishedRow, ours: Mapping[str, Row | None]) -> str:

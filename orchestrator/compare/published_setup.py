@@ -107,23 +107,23 @@ def differences(ran: Ran, setup: PublishedSetup) -> list[str]:
 
     A B of which not all was drawn is one, too.
     """
-    found = []
+    lines = []
     for key in ("encoder", "epochs", "learning_rate", "dropout", "hardware"):
         theirs = getattr(setup, key)
         if theirs is not None and theirs != getattr(ran, key):
-            found.append(f"{key} {label_value(theirs)}")
+            lines.append(f"{key} {label_value(theirs)}")
     if setup.batch_size is not None and _batches_differ(ran, setup.batch_size):
-        found.append(f"batch_size {label_value(setup.batch_size)}")
+        lines.append(f"batch_size {label_value(setup.batch_size)}")
     sizes = {t: n for t, n in (setup.train or {}).items() if ran.train.get(t, n) != n}
     if sizes:
-        found.append(f"training examples {_sizes(sizes)}")
+        lines.append(f"training examples {_sizes(sizes)}")
     if ran.generated:
-        found.append("real sentences")
+        lines.append("real sentences")
     if setup.B is not None and ran.B is not None and ran.B != setup.B:
-        found.append(f"B {setup.B:,}")
+        lines.append(f"B {setup.B:,}")
     if ran.B is not None and ran.drawn not in (None, ran.B):
-        found.append(f"B {ran.B:,} in full")
-    return found
+        lines.append(f"B {ran.B:,} in full")
+    return lines
 
 
 def _batches_differ(ran: Ran, theirs: int | Mapping[str, int]) -> bool:

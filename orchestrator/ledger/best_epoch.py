@@ -37,7 +37,9 @@ def best_epoch_note(trials: Iterable[TrialRecord]) -> str:
     counting = [trial for trial in trials if trial.score == BEST]
     if not counting:
         return ""
-    known = [found["dev_score"] for trial in counting if "dev_score" in (found := optimism(trial))]
+    known = [
+        recorded["dev_score"] for trial in counting if "dev_score" in (recorded := optimism(trial))
+    ]
     size = (
         f"{math.fsum(known) / len(known):.4f} (dev_score, the mean)"
         if known
@@ -59,9 +61,9 @@ def optimism(trial: TrialRecord) -> dict[str, float]:
 
     From the summary in end.json (trainer.loop.optimism); empty where that has none.
     """
-    found = trial.summary.get("optimism")
-    if not isinstance(found, dict):
+    recorded = trial.summary.get("optimism")
+    if not isinstance(recorded, dict):
         return {}
-    tasks = found.get("tasks")
-    values = {**(tasks if isinstance(tasks, dict) else {}), **found}
+    tasks = recorded.get("tasks")
+    values = {**(tasks if isinstance(tasks, dict) else {}), **recorded}
     return {str(name): float(value) for name, value in values.items() if is_number(value)}

@@ -34,8 +34,8 @@ def train(
     if store.end() is not None:
         return
     if store.config() is None:
-        told = described(config)
-        store.write_config({**told, "fingerprint": fingerprint(config), **(identity or {})})
+        about = {**described(config), "fingerprint": fingerprint(config)}
+        store.write_config({**about, **(identity or {})})
     records, notes = store.resume_point()
     state = _state(store, len(records)) if records else config.canonical()
     seconds = float(os.environ.get("EPOCH_S", "0.2"))

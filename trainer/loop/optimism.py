@@ -89,9 +89,9 @@ def optimism(scores: Sequence[TaskScores], draws: int = _DRAWS, seed: int = 0) -
     )
     signed = np.array([METRICS[each.task.metric].signed for each in scores])
     score = np.where(signed, (metrics + 1) / 2, metrics).mean(-1)  # (1 + depth, w, e)
-    found = np.concatenate([score[..., None], metrics.mean(-1)[..., None], metrics], axis=-1)
+    all_scores = np.concatenate([score[..., None], metrics.mean(-1)[..., None], metrics], axis=-1)
     best = score[1:].argmax(-1)[..., None, None]  # (depth, w, 1, 1), the first of equals
-    change = found[1:] - found[:-1]  # (depth, w, e, 2 + K)
+    change = all_scores[1:] - all_scores[:-1]  # (depth, w, e, 2 + K)
     # The mean change of all epochs is the chance of the examples, which chooses nothing.
     change = np.take_along_axis(change, best, axis=2)[:, :, 0] - change.mean(2)
     values = [float(each) for each in np.array(_ITERATED) @ change.mean(1)]
