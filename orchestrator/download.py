@@ -173,7 +173,7 @@ def prepare(source: Path, folder: Path) -> list[Prepared]:
     files = []
     for task in TASKS.values():
         for split in ("train", "dev", "test"):
-            name = getattr(task, split)
+            name = next(iter(task.files(split)), "")
             path = source / name
             if name and path.is_file():
                 examples = read_examples(path, task, labelled=split != "test")
@@ -222,9 +222,10 @@ def prepare_yelp(reviews: Path, folder: Path) -> Prepared:
     for number, (id_, text, label) in enumerate(rows):
         quoted = '"' + text.replace('"', '""') + '"'
         lines.append(f"{number}\t{id_}\t{quoted}\t{label}")
-    write_whole(folder / task.train, ("\n".join(lines) + "\n").encode())
+    (name,) = task.files("train")
+    write_whole(folder / name, ("\n".join(lines) + "\n").encode())
     left_out = {"no stars or no text": dropped} if dropped else {}
-    return Prepared(task.train, len(rows), left_out, None)
+    return Prepared(name, len(rows), left_out, None)
 
 
 def _json_lines(path: Path) -> Iterable[dict[str, Any]]:

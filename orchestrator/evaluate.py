@@ -78,7 +78,7 @@ class Examples:
                 raise UserError(f"--task {self.task}: no such task; allowed: {', '.join(tasks)}")
             return tasks[self.task]
         columns = set(header_of(self.file))
-        fitting = [t for t in tasks.values() if {*t.columns, t.label} <= columns]
+        fitting = [t for t in tasks.values() if {*map(str, t.columns), str(t.label)} <= columns]
         if len(fitting) == 1:
             return fitting[0]
         if fitting:
@@ -86,7 +86,9 @@ class Examples:
             raise UserError(
                 f"{self.file}: its columns fit several tasks; choose one: --task {names}"
             )
-        needs = "; ".join(f"{t.name}: {', '.join([*t.columns, t.label])}" for t in tasks.values())
+        needs = "; ".join(
+            f"{t.name}: {', '.join(map(str, (*t.columns, t.label)))}" for t in tasks.values()
+        )
         raise UserError(f"{self.file}: has the columns of no task; a task needs: {needs}")
 
 

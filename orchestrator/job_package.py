@@ -15,6 +15,7 @@ from orchestrator.errors import SweepError
 from orchestrator.preflight.checks import examples
 from orchestrator.spec import SweepSpec
 from trainer.config import ConfigError, TrainConfig
+from trainer.config.tasks import SPLIT_VALUES
 from trainer.data.corpus import DataError, fingerprint
 from trainer.model.encoder_shape import PRESETS
 from trainer.storage.folder import in_words, is_uri
@@ -151,7 +152,7 @@ def _sentences(config: TrainConfig) -> Iterator[Path]:
     for task in config.task_list:
         if config.generates(task.name):
             continue
-        for name in filter(None, (task.train, task.dev, task.test)):
+        for name in dict.fromkeys(f for split in SPLIT_VALUES for f in task.files(split)):
             path = Path(config.data.root) / name
             if path.is_file():  # a test split may be missing
                 yield path

@@ -29,7 +29,7 @@ from orchestrator.tracking.background import Projection, root_cause
 from orchestrator.tracking.metric_names import dev_metric_name
 from orchestrator.tracking.sweep_artifacts import artifacts_of
 from trainer.config import TrainConfig
-from trainer.config.tasks import TaskError, declared_tasks
+from trainer.config.task_declaration import TaskError, declared_tasks
 
 
 def projections_of(

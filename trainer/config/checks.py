@@ -18,7 +18,8 @@ from trainer.config.choices import (
 from trainer.config.data_config import DataConfig
 from trainer.config.fields import Problem, unknown_key
 from trainer.config.task_choices import DEFAULT_CLASS_WEIGHTS, DEFAULT_PAIR_LOSS, PAIR_LOSSES
-from trainer.config.tasks import DEFAULT_TASKS, Task, TaskError, declared_tasks
+from trainer.config.task_declaration import TaskError, declared_tasks
+from trainer.config.tasks import DEFAULT_TASKS, Task
 from trainer.samplers import registry
 
 
@@ -39,7 +40,7 @@ def check_together(
     try:
         declared = declared_tasks(values.get("task_declarations", {}))
     except TaskError as error:
-        problems.append(Problem(f"task_declarations.{error.key}", error.message, error.allowed))
+        problems += error.problems
         return
     if not names:
         problems.append(Problem("tasks", "no task is named", ", ".join(sorted(declared))))
@@ -70,6 +71,7 @@ def _check_per_task(
     mappings = {"data.limit": data.limit, "data.dev_limit": data.dev_limit}
     if isinstance(data.max_length, dict):
         mappings["data.max_length"] = data.max_length
+    mappings["data.allow_dropped"] = dict.fromkeys(data.allow_dropped, 0)
     for field, value in values.items():
         if isinstance(value, dict) and field in by_task:
             mappings[field.rstrip("_")] = value

@@ -30,6 +30,8 @@ class DataConfig:
     limit: dict[str, int] = field(default_factory=dict, metadata=in_range(1))
     #: Most dev examples of a task.
     dev_limit: dict[str, int] = field(default_factory=dict, metadata=in_range(1))
+    #: Tasks that may lose more than a third of a file's rows (dropped by the reader).
+    allow_dropped: tuple[str, ...] = field(default=(), metadata={"runtime": True})
     #: Seed and size of the synthetic corpus.  Its smallest task has `size` training examples.
     seed: int = field(default=0, metadata=in_range(0, 2**31))
     size: int = field(default=700, metadata=in_range(16, 100_000))

@@ -2,51 +2,69 @@
 
 docs/reference/methods.md describes the tasks declared here.  `task_declarations` in a config adds
 others, or changes single entries of these:
-`{"mine": {"train": "mine.tsv", "columns": ["text"], ...}}`.
+`{"mine": {"train": "mine.tsv", "columns": ["text"], ...}}`.  trainer/config/task_declaration.py
+checks them.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any
 
-from trainer.config.task_choices import LOSSES, METRICS
+from trainer.config.dialects import AUTO, SEPARATORS
+from trainer.config.task_choices import LOSSES
 
 DEFAULT_TASKS = ("sst", "qqp", "sts")
-
-
-class TaskError(ValueError):
-    """A declaration that cannot be used.  `key` is the dotted key below `task_declarations`."""
-
-    def __init__(self, key: str, message: str, allowed: str = ""):
-        self.key, self.message, self.allowed = key, message, allowed
-        super().__init__(f"{key}: {message}" + (f"; allowed: {allowed}" if allowed else ""))
+#: Values of a split column that name a split, unless the declaration says others (`splits`).
+SPLIT_VALUES = {
+    "train": ("train",),
+    "dev": ("dev", "validation", "valid", "val"),
+    "test": ("test",),
+}
 
 
 @dataclass(frozen=True)
 class Task:
-    """Declaration of one task."""
+    """Declaration of one task.
+
+    A column is named, or given as its number (the first one is 1).
+    """
 
     name: str
     #: The text columns: one for a sentence, two for a pair.
-    columns: tuple[str, ...]
+    columns: tuple[str | int, ...]
     #: The label's column.
-    label: str
+    label: str | int
     #: A name of `LOSSES`.  It decides the outputs of the head and which labels are allowed.
     loss: str
     #: A name of `METRICS`.
     metric: str
-    #: Files.  `dev` is empty for an auxiliary task that is not scored.
-    train: str
-    dev: str = ""
-    test: str = ""
+    #: Files, a single one or several; read them with `files`.  `dev` is empty for an auxiliary task
+    #: that is not scored.
+    train: str | tuple[str, ...]
+    dev: str | tuple[str, ...] = ""
+    test: str | tuple[str, ...] = ""
     classes: int = 2
     label_range: tuple[float, float] = (0.0, 1.0)
     #: Whether the task takes part in `dev_score` and `dev_mean`.
     scored: bool = True
     #: Whether its texts are long.  `data.max_length: 0` then cuts them at 512 tokens, not at 128.
     long: bool = False
+    #: The column of the examples' ids.  If empty, it is `id`, and without one the row's number.
+    id: str | int = ""
+    #: A name of `SEPARATORS`, or the character itself.  `auto` finds it in the first line.
+    separator: str = AUTO
+    #: A name of `QUOTES`.  `auto` is `none` in `.tsv` files and `one_line` in others.
+    quotes: str = AUTO
+    #: Whether the first line names the columns.
+    header: bool = True
+    #: The column that says to which split a row belongs, and what it says for each split.
+    split_column: str | int = ""
+    splits: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    #: What the label's column says, and the number that stands for it.  If empty, it says numbers.
+    labels: tuple[tuple[str, float], ...] = ()
 
     @property
     def is_pair(self) -> bool:
@@ -58,7 +76,41 @@ class Task:
         A key that came later is left out where it has its default, so that the fingerprints of
         earlier trials stay.
         """
-        return {key: value for key, value in dataclasses.asdict(self).items() if key != "long"}
+        return {
+            key: value
+            for key, value in dataclasses.asdict(self).items()
+            if key != "long" and not (key in _LATER and value == _LATER[key])
+        }
+
+    def files(self, split: str) -> tuple[str, ...]:
+        """The files of `train`, `dev` or `test`; empty if the task has no such split."""
+        named = getattr(self, split)
+        return named if isinstance(named, tuple) else tuple(filter(None, (named,)))
+
+    def split_values(self, split: str) -> tuple[str, ...]:
+        """What the split column says in the rows of a split."""
+        return dict(self.splits).get(split, SPLIT_VALUES[split])
+
+    @property
+    def separator_character(self) -> str:
+        """The character between two fields; empty for `auto`."""
+        if self.separator == AUTO:
+            return ""
+        named = SEPARATORS.get(self.separator)
+        return named.character if named else self.separator
+
+    def label_of(self, text: str) -> float | None:
+        """The number that stands for a label in words; None if it is none of `labels`."""
+        return _numbers(self.labels).get(text)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The name of every class, which is its number if `labels` has none; empty without classes.
+
+        Of several words for one class, the first is its name.
+        """
+        names = {number: word for word, number in reversed(self.labels)}
+        return tuple(names.get(number, str(number)) for number in range(self.label_classes))
 
     @property
     def outputs(self) -> int:
@@ -82,6 +134,18 @@ class Task:
         return int(self.label_bounds[1]) + 1 if self.integer_labels else 0
 
 
+@functools.lru_cache(maxsize=64)
+def _numbers(labels: tuple[tuple[str, float], ...]) -> dict[str, float]:
+    return dict(labels)
+
+
+#: Keys that came after the first fingerprints -> their defaults.
+_LATER = {
+    f.name: f.default
+    for f in dataclasses.fields(Task)
+    if f.name in ("id", "separator", "quotes", "header", "split_column", "splits", "labels")
+}
+
 _SENTENCE, _PAIR = ("sentence",), ("sentence1", "sentence2")
 
 
@@ -104,59 +168,3 @@ TASKS = {
              classes=5, scored=False, long=True),
     )
 }  # fmt: skip
-
-
-def declared_tasks(declarations: dict[str, Any]) -> dict[str, Task]:
-    """The tasks above, with `declarations` added or changing them.  Raises `TaskError`."""
-    declared = dict(TASKS)
-    for name, entry in declarations.items():
-        declared[name] = _declare(name, entry, declared.get(name))
-    return declared
-
-
-def _declare(name: str, entry: Any, base: Task | None) -> Task:
-    """The task that an entry declares, or that it changes `base` into.  Raises `TaskError`."""
-    allowed = [f.name for f in dataclasses.fields(Task) if f.name != "name"]
-    if not name.isidentifier():
-        raise TaskError(name, "a task's name may have letters, digits and underscores")
-    if not isinstance(entry, dict):
-        raise TaskError(name, "not a mapping", ", ".join(allowed))
-    for key in entry:
-        if key not in allowed:
-            raise TaskError(f"{name}.{key}", "unknown key", ", ".join(allowed))
-    merged: dict[str, Any] = dataclasses.asdict(base) if base else {"name": name}
-    merged.update(entry)
-    needed = ["columns", "label", "loss", "metric", "train"]
-    if merged.get("scored", True):
-        needed.append("dev")
-    missing = [key for key in needed if not merged.get(key)]
-    if missing:
-        raise TaskError(name, "missing " + ", ".join(missing))
-    for key in ("label", "loss", "metric", "train", "dev", "test"):
-        if not isinstance(merged.get(key, ""), str):
-            raise TaskError(f"{name}.{key}", f"{merged[key]!r} is not text")
-    for key in ("scored", "long"):
-        if not isinstance(merged.get(key, True), bool):
-            raise TaskError(f"{name}.{key}", f"{merged[key]!r} is not true or false")
-    columns = merged["columns"]
-    columns = [columns] if isinstance(columns, str) else columns
-    texts = isinstance(columns, list | tuple) and all(isinstance(c, str) for c in columns)
-    merged["columns"] = tuple(columns) if texts else ()
-    if len(merged["columns"]) not in (1, 2):
-        raise TaskError(f"{name}.columns", "needs one sentence or a pair", "1 or 2 column names")
-    for key, choices in (("loss", LOSSES), ("metric", METRICS)):
-        if merged[key] not in choices:
-            raise TaskError(f"{name}.{key}", f"unknown value {merged[key]!r}", ", ".join(choices))
-    if METRICS[merged["metric"]].needs_classes and not LOSSES[merged["loss"]].integer_labels:
-        message = f"{merged['metric']} needs classes, and the labels of {merged['loss']} are real"
-        allowed_metrics = [metric.name for metric in METRICS.values() if not metric.needs_classes]
-        raise TaskError(f"{name}.metric", message, ", ".join(allowed_metrics))
-    if not isinstance(merged.get("classes", 2), int) or merged.get("classes", 2) < 2:
-        raise TaskError(f"{name}.classes", "needs at least 2 classes")
-    bounds = merged.get("label_range", (0.0, 1.0))
-    numbers = isinstance(bounds, list | tuple) and all(isinstance(b, int | float) for b in bounds)
-    bounds = tuple(bounds) if numbers else ()
-    if len(bounds) != 2 or not bounds[0] < bounds[1]:
-        raise TaskError(f"{name}.label_range", "needs two numbers, the smaller one first")
-    merged["label_range"] = bounds
-    return Task(**merged)

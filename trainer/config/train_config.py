@@ -47,7 +47,8 @@ from trainer.config.task_choices import (
     DEFAULT_PAIR_LOSS,
     PAIR_LOSSES,
 )
-from trainer.config.tasks import DEFAULT_TASKS, TASKS, Task, declared_tasks
+from trainer.config.task_declaration import declared_tasks
+from trainer.config.tasks import DEFAULT_TASKS, TASKS, Task
 from trainer.samplers import registry as samplers
 
 

@@ -48,7 +48,7 @@ def read_examples(path: Path, task: Task, *, labelled: bool) -> Examples:
     """
     if not path.is_file():
         raise DataError(missing_file(path, task))
-    columns = [*task.columns, *([task.label] if labelled else [])]
+    columns = [str(c) for c in (*task.columns, *([task.label] if labelled else []))]
     if path.suffix == ".parquet":
         header, rows = _parquet_rows(path, columns)
     else:
@@ -127,12 +127,12 @@ def collect(rows: Iterable[dict[str, Any]], task: Task, *, labelled: bool) -> Ex
         if TOO_MANY in row:
             examples.dropped["more fields than the header"] += 1
             continue
-        texts = [row.get(column) for column in task.columns]
+        texts = [row.get(str(column)) for column in task.columns]
         if any(text is None for text in texts):
             examples.dropped["a sentence column is missing"] += 1
             continue
         if examples.labels is not None:
-            label = _label(row.get(task.label), task)
+            label = _label(row.get(str(task.label)), task)
             if isinstance(label, str):
                 examples.dropped[label] += 1
                 continue

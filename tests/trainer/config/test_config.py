@@ -140,8 +140,8 @@ def test_mistakes_of_both_kinds_are_reported_together() -> None:
 @pytest.mark.parametrize(
     "entry",
     [
-        {"columns": 3},
-        {"columns": ["a", 1]},
+        {"columns": 3.5},
+        {"columns": ["a", None]},
         {"label_range": 5},
         {"label_range": ["a", 1]},
         {"train": 3},
