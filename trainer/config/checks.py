@@ -170,6 +170,10 @@ def _check_losses(values: dict[str, Any], tasks: list[Task], problems: list[Prob
     for name in pairs:
         loss = _for_task(losses, name, DEFAULT_PAIR_LOSS)
         pair = _for_task(values.get("pair", DEFAULT_PAIR_MODE), name, DEFAULT_PAIR_MODE)
+        count = next(task.label_classes for task in tasks if task.name == name)
+        if PAIR_LOSSES[loss].needs_vectors and count > 2:
+            message = f"{loss} needs positive and other pairs, and {name} has {count} classes"
+            problems.append(Problem("pair_loss", message, f"{DEFAULT_PAIR_LOSS} for {name}"))
         if PAIR_MODES[pair].vectors < PAIR_LOSSES[loss].needs_vectors:
             message = f"{loss} compares two sentence vectors of {name}"
             problems.append(Problem("pair_loss", message, f"pair: siamese for {name}"))

@@ -84,13 +84,19 @@ class CosineHead(nn.Module):
     and a cosine of 1 near its top.  In a step, weight and bias move by about a learning rate, so
     they stay where they start.  With a flat or falling line the encoder would have to turn its
     vectors around.
+
+    Of several classes, class c is the likeliest between the cosines c / C and (c + 1) / C at the
+    start.  Equal lines for all classes would give the encoder no gradient.
     """
 
     def __init__(self, width: int, vectors: int, task: Task):
         super().__init__()
         self.linear = nn.Linear(1, task.outputs)
-        nn.init.constant_(self.linear.weight, 6.0)
-        nn.init.constant_(self.linear.bias, -3.0)
+        classes = torch.arange(max(task.outputs, 2))  # (C,), of which one logit stands for the last
+        lines = 6.0 * torch.stack([classes, -torch.cumsum(classes / len(classes), 0)])  # (2, C)
+        with torch.no_grad():
+            self.linear.weight.copy_(lines[0, -task.outputs :, None])
+            self.linear.bias.copy_(lines[1, -task.outputs :])
         self.range = None if task.integer_labels else task.label_range
 
     def forward(self, vectors: Tensor) -> Tensor:

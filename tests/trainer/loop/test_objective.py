@@ -149,6 +149,10 @@ SIAMESE = {"pair": "siamese"}
          "pair_loss: no task has pairs of sentences; allowed: none"),
         ({**SIAMESE, "pair_loss": {"qqp": "cosine"}},
          "pair_loss.qqp: unknown value 'cosine'.*none, cosine_embedding, multiple_negatives"),
+        ({**SIAMESE, "pair_loss": {"qqp": "multiple_negatives"},
+          "task_declarations": {"qqp": {"loss": "cross_entropy", "classes": 3}}},
+         "pair_loss: multiple_negatives needs positive and other pairs, and qqp has 3 classes; "
+         "allowed: none for qqp"),
         ({"pair_loss": {"qpp": "none"}}, "pair_loss.qpp: unknown key .did you mean 'qqp'"),
         ({"pair_loss_weight": 0}, "pair_loss_weight: 0.* is outside its range"),
         ({"class_weights": {"sts": "balanced"}},

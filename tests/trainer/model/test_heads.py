@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ import torch
 
 from tests.support.small import small_config
 from trainer.config import check
+from trainer.config.tasks import TASKS
 from trainer.loop.run import Run
+from trainer.model.heads import CosineHead
 from trainer.model.losses import task_loss
 
 MODES = {
@@ -137,6 +140,29 @@ def test_a_cosine_head_begins_with_what_a_cosine_means(cache: Path, seed: int) -
             float(head(torch.stack([one, second])[None])) for second in (one, one + other, other)
         )
     assert alike > 4.5 and unrelated < 0.5 and 2.5 < between < 4.5
+
+
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_a_cosine_head_gives_every_class_its_part_of_the_cosines(classes: int) -> None:
+    """Equal lines for all classes would give the sentence vectors no gradient at all."""
+    task = dataclasses.replace(TASKS["qqp"], loss="cross_entropy", classes=classes)
+    middles = (torch.arange(classes) + 0.5) / classes  # (C,), cosines
+    vectors = torch.zeros(classes, 2, 64)
+    vectors[:, 0, 0] = 1.0
+    vectors[:, 1, 0], vectors[:, 1, 1] = middles, torch.sqrt(1 - middles**2)
+    vectors.requires_grad_()
+    output = CosineHead(64, 2, task)(vectors)  # (C, C)
+    assert output.argmax(dim=1).tolist() == list(range(classes))
+    task_loss(task, output, torch.zeros(classes)).backward()
+    assert (vectors.grad.abs().amax(dim=(1, 2)) > 1e-3).all()
+
+
+def test_two_classes_of_a_cosine_head_begin_as_the_one_logit() -> None:
+    two = CosineHead(64, 2, dataclasses.replace(TASKS["qqp"], loss="cross_entropy"))
+    vectors = torch.randn(20, 2, 64)
+    probability = torch.softmax(two(vectors), dim=1)[:, 1]
+    one = torch.sigmoid(CosineHead(64, 2, TASKS["qqp"])(vectors)).squeeze(1)
+    torch.testing.assert_close(probability, one)
 
 
 def test_a_cosine_head_stays_within_the_labels_range(cache: Path) -> None:
