@@ -13,11 +13,12 @@ import logging
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from trainer.combiners.base import CombinerError
-from trainer.config import ConfigError, TrainConfig
+from trainer.config import ConfigError, TrainConfig, config_in_file
 from trainer.data.corpus import DataError
 from trainer.loop.device import (
     PrecisionError,
@@ -40,6 +41,9 @@ with config.json:
   {"data": {"source": "synthetic"}, "encoder": "tiny", "sampler": "arrp", "B": 320,
    "lambda": 0.5, "epochs": 3, "learning_rate": 0.001, "batch_size": 16}
 
+A trial of a sweep trains again from its own config.json:
+  python -m trainer --config sweeps/arrp/trials/TRIAL/config.json --out runs/again
+
 exit codes: 0 trained, 1 the training failed, 2 the input is wrong, 130 interrupted
 (run the same command again to resume).
 """
@@ -58,17 +62,22 @@ def main(arguments: list[str] | None = None) -> int:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--config", required=True, help="JSON file with the config")
+    parser.add_argument(
+        "--config", required=True, help="JSON file with the config, or a trial's config.json"
+    )
     parser.add_argument("--out", required=True, help="trial directory: a folder or a URI")
     parser.add_argument("--json", action="store_true", help="print each epoch's record as JSON")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        config = TrainConfig.from_dict(json.loads(Path(options.config).read_text()))
+        content = json.loads(Path(options.config).read_text(encoding="utf-8"))
+        config = TrainConfig.from_dict(config_in_file(content))
+        # What a trial's `precision: auto` became, so that its epochs come out the same.
+        kept = {"precision": content["precision"]} if {"config", "precision"} <= {*content} else {}
         if (store := TrialDirectory(options.out)).end() is None:
-            logging.getLogger("trainer").info(_surroundings(config, store))
-        for result in train(config, options.out):
+            logging.getLogger("trainer").info(_surroundings(config, store, kept))
+        for result in train(config, options.out, identity=kept):
             print(json.dumps(result.record) if options.json else _line(result, config), flush=True)
         return _finish(options.out, options.json)
     except ConfigError as error:
@@ -92,10 +101,10 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
 
 
-def _surroundings(config: TrainConfig, store: TrialDirectory) -> str:
+def _surroundings(config: TrainConfig, store: TrialDirectory, kept: dict[str, Any]) -> str:
     """What depends on this host: precision, device, threads."""
     device = choose_device(config.device)
-    precision = resolve_precision(config.precision, device, kept_precision(store))
+    precision = resolve_precision(config.precision, device, kept_precision(store, kept))
     threads = config.threads or f"{torch.get_num_threads()} (as many as torch takes here)"
     return (
         f"precision: {explain_precision(config.precision, precision, [hardware_of(device)])}, "

@@ -20,10 +20,10 @@ from tokenizers import Tokenizer
 
 from trainer.config import FORMAT, TrainConfig, stored_config
 from trainer.config.tasks import Task
-from trainer.data.corpus import same_data, split_of, tokenizer_of
+from trainer.data.corpus import Split, same_data, split_of, tokenizer_of
 from trainer.loop.build import with_heads
 from trainer.loop.device import DTYPES, choose_device, hardware_of
-from trainer.loop.evaluation import evaluate
+from trainer.loop.evaluation import evaluate, probabilities
 from trainer.loop.extra_evaluation import Trained
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape, preset_shape
@@ -31,7 +31,7 @@ from trainer.model.heads import MultitaskModel
 from trainer.model.packing import alignment
 from trainer.model.pretrained import find_checkpoint
 from trainer.storage.earlier_model import DESCRIPTION, TOKENIZER
-from trainer.storage.summary import LAST, counted_epoch
+from trainer.storage.summary import BEST, LAST, counted_epoch
 from trainer.storage.trial_directory import WEIGHTS, StoreError, TrialDirectory
 
 logger = logging.getLogger("trainer")
@@ -72,7 +72,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights after the epoch of a trial that counts."""
+    """The weights after an epoch of a trial."""
 
     stored: dict[str, Any]
     epoch: int
@@ -85,16 +85,22 @@ class Checkpoint:
         return str(self.stored.get("precision", "fp32"))
 
 
-def counted_checkpoint(trial: TrialDirectory) -> Checkpoint:
-    """The last epoch's weights, or the best epoch's if the trial has `score: best`.
+#: Which epoch of a trial answers: the one that counts, or the best or last one anyway.
+COUNTED = "counted"
+EPOCHS = (COUNTED, BEST, LAST)
 
-    Raises `StoreError` if they are not there or not complete.
+
+def kept_checkpoint(trial: TrialDirectory, which: str = COUNTED) -> Checkpoint:
+    """The weights of an epoch: one of `EPOCHS`.
+
+    The last epoch counts, or the best one if the trial has `score: best`.  Raises `StoreError` if
+    the weights are not there or not complete.
     """
     stored, records = trial.config(), trial.records()
     if stored is None or not records:
         raise StoreError(f"{trial.path}: no committed epoch")
     score = str((stored.get("config") or {}).get("score", LAST))
-    epoch = counted_epoch(records, score)
+    epoch = counted_epoch(records, score if which == COUNTED else which)
     return Checkpoint(stored, epoch, *trial.weights(records[epoch - 1]))
 
 
@@ -110,17 +116,20 @@ def check_vocabulary(trial: TrialDirectory, config: TrainConfig, recorded: str |
         raise StoreError(f"{trial.path}: its data have changed, and with them its vocabulary")
 
 
-def load_trained(trial: TrialDirectory, config: TrainConfig, device: torch.device) -> Trained:
-    """A trial's model as of the epoch that counts, computing in the precision of its training.
+def load_trained(
+    trial: TrialDirectory, config: TrainConfig, device: torch.device, which: str = COUNTED
+) -> Trained:
+    """A trial's model as of an epoch, computing in the precision of its training.
 
     Args:
         config: the trial's, with the place where its data are now.
+        which: the epoch, one of `EPOCHS`.
 
     Raises:
         StoreError: the trial has no complete checkpoint, or its data have changed.
         EncoderError, DataError: its encoder or its data cannot be found.
     """
-    kept = counted_checkpoint(trial)
+    kept = kept_checkpoint(trial, which)
     check_vocabulary(trial, config, kept.stored.get("fingerprint"))
     encoder = Encoder(_shape_of(config, tokenizer_of(config)))
     encoder.dtype = DTYPES[kept.precision]
@@ -147,7 +156,7 @@ def export(trial: TrialDirectory, folder: Path) -> Description:
         StoreError: the trial has no complete checkpoint, or its data have changed.
         EncoderError, DataError: its tokenizer cannot be found.
     """
-    kept = counted_checkpoint(trial)
+    kept = kept_checkpoint(trial)
     config = TrainConfig.from_dict(stored_config(kept.stored))
     tokenizer = tokenizer_of(config)
     check_vocabulary(trial, config, kept.stored.get("fingerprint"))
@@ -197,6 +206,18 @@ class Model:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         return cls(model, tokenizer, description, chosen)
 
+    @classmethod
+    def of_trial(
+        cls, trial: TrialDirectory, config: TrainConfig, device: str = "auto", which: str = COUNTED
+    ) -> Model:
+        """The model of a trial where it was trained.  Arguments and errors: `load_trained`."""
+        trained = load_trained(trial, config, choose_device(device), which)
+        stored = trial.config() or {}
+        trial_id = str(stored.get("trial_id", trial.folder.name))
+        shape = trained.model.encoder.shape
+        description = Description(trial_id, trained.epoch, config, shape, trained.precision)
+        return cls(trained.model, tokenizer_of(config), description, trained.device)
+
     def predict(
         self, task: str, first: Sequence[str], second: Sequence[str] = ()
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -212,23 +233,46 @@ class Model:
         Raises:
             InferenceError: the model was not trained on the task, or sentences are missing.
         """
+        split = self.split(task, first, second)
+        if not len(split):
+            return np.empty(0), np.empty(0)
+        predicted = evaluate(self._model, split, **self._computing)
+        return predicted.predictions, predicted.scores
+
+    def probabilities(
+        self, task: str, first: Sequence[str], second: Sequence[str] = ()
+    ) -> np.ndarray:
+        """Probabilities of all classes, float64 (n, classes); real values, float64 (n,).
+
+        A row's largest probability is that of the class that `predict` gives.  Arguments and errors
+        are those of `predict`.
+        """
+        return self.probabilities_of(self.split(task, first, second))
+
+    def probabilities_of(self, split: Split) -> np.ndarray:
+        """`probabilities` of the examples of a split of one of the model's tasks."""
+        if not len(split):
+            return np.empty((0, split.task.label_classes) if split.task.integer_labels else 0)
+        return probabilities(self._model, split, **self._computing)
+
+    @property
+    def _computing(self) -> dict[str, Any]:
+        return {
+            "batch_size": self.config.eval_batch_size,
+            "device": self._device,
+            "align": alignment(self._device, self._model.encoder.dtype),
+        }
+
+    def split(self, task: str, first: Sequence[str], second: Sequence[str] = ()) -> Split:
+        """The sentences as a split.  Arguments and errors are those of `predict`."""
         if task not in self.tasks:
             allowed = ", ".join(self.tasks)
             raise InferenceError(f"task {task!r}: not a task of this model; allowed: {allowed}")
         declared = self.tasks[task]
-        if not first:
-            return np.empty(0), np.empty(0)
         columns = [first, second] if declared.is_pair else [first]
         if any(len(column) != len(first) for column in columns):
             raise InferenceError(f"task {task}: needs two sentences in each row")
         texts = list(zip(*columns, strict=True))
         if not all(isinstance(text, str) for row in texts for text in row):
             raise InferenceError(f"task {task}: a sentence is missing or is not text")
-        predicted = evaluate(
-            self._model,
-            split_of(texts, declared, self.config, self._tokenizer),
-            batch_size=self.config.eval_batch_size,
-            device=self._device,
-            align=alignment(self._device, self._model.encoder.dtype),
-        )
-        return predicted.predictions, predicted.scores
+        return split_of(texts, declared, self.config, self._tokenizer)

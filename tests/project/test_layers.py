@@ -35,11 +35,11 @@ ROOMS = (
     "orchestrator.database_health",
     "orchestrator.spec", "orchestrator.ledger", "orchestrator.search", "orchestrator.scheduling",
     "orchestrator.progress", "orchestrator.download", "orchestrator.fair_timing",
-    "orchestrator.evaluate",
+    "orchestrator.evaluate", "orchestrator.export",
     "orchestrator.runner", "orchestrator.preflight", "orchestrator.job_package",
     "orchestrator.compare", "orchestrator.decision", "orchestrator.report",
     "orchestrator.tracking", "orchestrator.doctor", "orchestrator.after_search",
-    "orchestrator.sweep", "orchestrator.cli",
+    "orchestrator.sweep", "orchestrator.api", "orchestrator.cli",
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ Reading and checking a config imports neither torch nor any data.
 
 from trainer.config.data_config import DataConfig
 from trainer.config.fields import ConfigError, Problem, describe, did_you_mean, unknown_key
-from trainer.config.formats import FORMAT, described, stored_config, translate
+from trainer.config.formats import FORMAT, config_in_file, described, stored_config, translate
 from trainer.config.train_config import TrainConfig, check, field_at, fields_of
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Problem",
     "TrainConfig",
     "check",
+    "config_in_file",
     "describe",
     "described",
     "did_you_mean",

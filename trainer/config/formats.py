@@ -45,6 +45,16 @@ def stored_config(description: Mapping[str, Any]) -> dict[str, Any]:
     return translate(config, description.get("format", FIRST_FORMAT))
 
 
+def config_in_file(content: Any) -> Any:
+    """The config of a file, in the keys of today: the file is one, or a trial's config.json.
+
+    Raises `ConfigError` as `stored_config`.
+    """
+    if isinstance(content, Mapping) and "config" in content:
+        return stored_config(content)
+    return content
+
+
 def described(config: TrainConfig) -> dict[str, Any]:
     """The keys of config.json that say what a trial is."""
     return {"format": FORMAT, "config": config.to_dict(), "canonical": config.canonical()}

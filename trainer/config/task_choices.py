@@ -12,7 +12,7 @@ from trainer.registry import CodeEntry, Registry
 
 @dataclass(frozen=True, kw_only=True)
 class LossEntry(CodeEntry):
-    """A loss.  Its path leads to a class with `value`, `predict`, `divergence` and `confidence`."""
+    """A loss.  Its path leads to a class with the methods of `trainer.model.losses.Loss`."""
 
     #: Whether the head has an output for each class.  Otherwise it has a single one.
     output_per_class: bool = False

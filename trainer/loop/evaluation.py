@@ -65,6 +65,49 @@ def evaluate(
 
     The tokens of a batch are filled up to a multiple of `align`.
     """
+    order, output = _outputs(model, split, batch_size=batch_size, device=device, align=align)
+    with torch.inference_mode():
+        labels = torch.from_numpy(split.labels[order]).float().to(device)
+        labelled = not torch.isnan(labels).any()
+        loss = float(task_loss(split.task, output, labels)) if labelled else float("nan")
+        prediction, score = loss_of(split.task).predict(output)
+    back = _inverse(order)
+    return Predictions(
+        task=split.task,
+        labels=split.labels,
+        predictions=prediction.double().cpu().numpy()[back],
+        scores=score.double().cpu().numpy()[back],
+        loss=loss,
+    )
+
+
+def probabilities(
+    model: MultitaskModel,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    align: int,
+) -> np.ndarray:
+    """Probabilities of all classes, float64 (n, classes), in the split's order.
+
+    Of a regression the real values, float64 (n,).
+    """
+    order, output = _outputs(model, split, batch_size=batch_size, device=device, align=align)
+    with torch.inference_mode():
+        shares = loss_of(split.task).probabilities(output)
+    return shares.double().cpu().numpy()[_inverse(order)]
+
+
+def _outputs(
+    model: MultitaskModel,
+    split: Split,
+    *,
+    batch_size: int,
+    device: torch.device,
+    align: int,
+) -> tuple[np.ndarray, torch.Tensor]:
+    """The order of the examples by their lengths (n,), and the outputs in this order."""
     order = np.argsort(split.lengths, kind="stable")
     outputs: list[torch.Tensor] = []
     was_training = model.training
@@ -74,20 +117,15 @@ def evaluate(
             packed = split.packed(order[start : start + batch_size], align).to(device)
             outputs.append(model(split.task.name, packed))
         output = torch.cat(outputs)
-        labels = torch.from_numpy(split.labels[order]).float().to(device)
-        labelled = not torch.isnan(labels).any()
-        loss = float(task_loss(split.task, output, labels)) if labelled else float("nan")
-        prediction, score = loss_of(split.task).predict(output)
     model.train(was_training)
-    back = np.empty_like(order)  # (n,), from the split's order to that of the outputs
+    return order, output
+
+
+def _inverse(order: np.ndarray) -> np.ndarray:
+    """From the split's order to that of the outputs, (n,)."""
+    back = np.empty_like(order)
     back[order] = np.arange(len(order))
-    return Predictions(
-        task=split.task,
-        labels=split.labels,
-        predictions=prediction.double().cpu().numpy()[back],
-        scores=score.double().cpu().numpy()[back],
-        loss=loss,
-    )
+    return back
 
 
 def predictions_file(predictions: dict[str, Predictions], splits: dict[str, Split]) -> bytes:

@@ -13,11 +13,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
 
 from trainer.config import TrainConfig
 from trainer.data.corpus import Split
-from trainer.loop.evaluation import evaluate, overall, predictions_file
+from trainer.loop.evaluation import evaluate, overall, predictions_file, probabilities
 from trainer.model.heads import MultitaskModel
 from trainer.model.packing import alignment
 from trainer.storage.provenance import device_name
@@ -34,6 +35,16 @@ class Trained:
     epoch: int
     #: sha256 of the checkpoint's weights.
     weights: str
+
+    def probabilities(self, split: Split) -> np.ndarray:
+        """Probabilities of all classes, float64 (n, classes), or real values, float64 (n,)."""
+        return probabilities(
+            self.model,
+            split,
+            batch_size=self.config.eval_batch_size,
+            device=self.device,
+            align=alignment(self.device, self.model.encoder.dtype),
+        )
 
 
 def evaluate_trained(

@@ -39,6 +39,9 @@ class Loss(Protocol):
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions (classes or real values) and their scores, both float (n,)."""
 
+    def probabilities(self, output: Tensor) -> Tensor:
+        """Probabilities of all classes (n, C), or real values (n,)."""
+
     def divergence(self, output: Tensor, other: Tensor) -> Tensor:
         """SMART's symmetric l_s () of two outputs (Jiang et al. 2020, equation 3)."""
 
@@ -56,6 +59,9 @@ class CrossEntropy:
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
         score, prediction = torch.softmax(output, dim=-1).max(dim=-1)  # (n,), (n,)
         return prediction.float(), score
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        return torch.softmax(output, dim=-1)
 
     def divergence(self, output: Tensor, other: Tensor) -> Tensor:
         """Symmetric KL divergence, KL(p, q) + KL(q, p)."""
@@ -77,6 +83,10 @@ class BinaryCrossEntropy:
         score = torch.sigmoid(output)
         return (score > 0.5).float(), score
 
+    def probabilities(self, output: Tensor) -> Tensor:
+        score = torch.sigmoid(output)
+        return torch.stack([1 - score, score], dim=-1)
+
     def divergence(self, output: Tensor, other: Tensor) -> Tensor:
         """Symmetric KL divergence of two classes: logit x is the pair (-x / 2, x / 2)."""
         both = (torch.stack([-x / 2, x / 2], dim=-1) for x in (output, other))  # (n, 2)
@@ -95,6 +105,9 @@ class SquaredError:
 
     def predict(self, output: Tensor) -> tuple[Tensor, Tensor]:
         return output, output
+
+    def probabilities(self, output: Tensor) -> Tensor:
+        return output
 
     def divergence(self, output: Tensor, other: Tensor) -> Tensor:
         """Squared difference."""

@@ -1,0 +1,1 @@
+"""What leaves a sweep: a model, predictions, tables, files to hand in."""

@@ -1,0 +1,94 @@
+"""Which trial a command means: `SWEEP`, `SWEEP@best`, or `SWEEP@TRIAL`."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from orchestrator.errors import UserError
+from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.current import current
+from orchestrator.ledger.evaluations import counted_record, on_equal_examples
+from orchestrator.ledger.listing import find_sweep, find_trial, resolved_spec
+
+#: What stands behind the `@` for the best trial.  It is also the default.
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class ChosenTrial:
+    """A trial of a sweep.
+
+    Attributes:
+        seeds: the complete trials of its configuration, by their seeds; the trial is one of them
+            unless it is not complete.
+    """
+
+    ledger: Ledger
+    trial: TrialRecord
+    seeds: list[TrialRecord]
+
+
+def choose_trial(name: str, out: str) -> ChosenTrial:
+    """The trial that a user names.
+
+    Args:
+        name: a sweep (its name, folder or URI), and behind an `@` either `best` or the beginning of
+            a trial's id that no other id has.
+        out: the folder of all sweeps.
+
+    Raises:
+        UserError: there is no such sweep or trial, or no trial is complete.
+    """
+    sweep, at, which = name.rpartition("@")
+    if not at or "/" in which:  # an address may have an @ of its own
+        sweep, which = name, BEST
+    return trial_of(find_sweep(sweep, out), which)
+
+
+def trial_of(ledger: Ledger, which: str) -> ChosenTrial:
+    """The best trial of a sweep, or the one whose id begins so.  Raises `UserError`."""
+    if not which:
+        raise UserError(f"{ledger.name}@: no trial is named; allowed: {BEST}, or a trial's id")
+    return best_trial(ledger) if which == BEST else _named(ledger, which)
+
+
+def best_trial(ledger: Ledger) -> ChosenTrial:
+    """The best trial of the configuration with the best mean `dev_score` over its seeds.
+
+    Scores are those of the epoch that counts, on the whole dev sets if all trials have them.  Of
+    equals it is the one with the smaller id.  Raises `UserError` if no trial is complete.
+    """
+    by_configuration: dict[str, list[TrialRecord]] = {}
+    for trial in _complete(ledger):
+        by_configuration.setdefault(_configuration(trial), []).append(trial)
+    if not by_configuration:
+        raise UserError(f"{ledger.name}: no complete trial; orch ls shows what there is")
+    means = {
+        config_id: statistics.fmean(map(_score, trials))
+        for config_id, trials in sorted(by_configuration.items())
+    }
+    seeds = by_configuration[max(means, key=lambda config_id: means[config_id])]
+    best = max(sorted(seeds, key=lambda trial: trial.trial_id), key=_score)
+    return ChosenTrial(ledger, best, seeds)
+
+
+def _named(ledger: Ledger, which: str) -> ChosenTrial:
+    trial = find_trial(ledger, which)
+    mine = _configuration(trial)
+    return ChosenTrial(ledger, trial, [t for t in _complete(ledger) if _configuration(t) == mine])
+
+
+def _complete(ledger: Ledger) -> list[TrialRecord]:
+    """The complete trials that count, by their seeds, with scores on equal examples."""
+    trials = current(resolved_spec(ledger), ledger.trials())
+    complete = [t for t in on_equal_examples(trials) if t.status == "complete" and t.records]
+    return sorted(complete, key=lambda trial: (trial.config["seed"], trial.trial_id))
+
+
+def _configuration(trial: TrialRecord) -> str:
+    return str(trial.identity.get("config_id") or trial.trial_id)
+
+
+def _score(trial: TrialRecord) -> float:
+    return float(counted_record(trial)["dev_score"])
