@@ -1,3 +1,23 @@
-"""Sweeps over ways of training one model on several tasks: propose, schedule, record, compare."""
+"""Sweeps over ways of training one model on several tasks: propose, schedule, record, compare.
+
+`orchestrator.load` opens a sweep in Python (orchestrator.api).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.api import load
 
 __version__ = "0.1.0"
+__all__ = ["load"]
+
+
+def __getattr__(name: str) -> Any:
+    """`load`, imported when it is asked for: every command imports this package."""
+    if name in __all__:
+        from orchestrator import api
+
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -206,6 +206,18 @@ class Model:
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         return cls(model, tokenizer, description, chosen)
 
+    @classmethod
+    def of_trial(
+        cls, trial: TrialDirectory, config: TrainConfig, device: str = "auto", which: str = COUNTED
+    ) -> Model:
+        """The model of a trial where it was trained.  Arguments and errors: `load_trained`."""
+        trained = load_trained(trial, config, choose_device(device), which)
+        stored = trial.config() or {}
+        trial_id = str(stored.get("trial_id", trial.folder.name))
+        shape = trained.model.encoder.shape
+        description = Description(trial_id, trained.epoch, config, shape, trained.precision)
+        return cls(trained.model, tokenizer_of(config), description, trained.device)
+
     def predict(
         self, task: str, first: Sequence[str], second: Sequence[str] = ()
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +233,7 @@ class Model:
         Raises:
             InferenceError: the model was not trained on the task, or sentences are missing.
         """
-        split = self._split(task, first, second)
+        split = self.split(task, first, second)
         if not len(split):
             return np.empty(0), np.empty(0)
         predicted = evaluate(self._model, split, **self._computing)
@@ -235,7 +247,10 @@ class Model:
         A row's largest probability is that of the class that `predict` gives.  Arguments and errors
         are those of `predict`.
         """
-        split = self._split(task, first, second)
+        return self.probabilities_of(self.split(task, first, second))
+
+    def probabilities_of(self, split: Split) -> np.ndarray:
+        """`probabilities` of the examples of a split of one of the model's tasks."""
         if not len(split):
             return np.empty((0, split.task.label_classes) if split.task.integer_labels else 0)
         return probabilities(self._model, split, **self._computing)
@@ -248,8 +263,8 @@ class Model:
             "align": alignment(self._device, self._model.encoder.dtype),
         }
 
-    def _split(self, task: str, first: Sequence[str], second: Sequence[str]) -> Split:
-        """The sentences as a split.  Raises `InferenceError`."""
+    def split(self, task: str, first: Sequence[str], second: Sequence[str] = ()) -> Split:
+        """The sentences as a split.  Arguments and errors are those of `predict`."""
         if task not in self.tasks:
             allowed = ", ".join(self.tasks)
             raise InferenceError(f"task {task!r}: not a task of this model; allowed: {allowed}")

@@ -20,6 +20,7 @@ from orchestrator.cli import (
     evaluate,
     pack,
     plan,
+    predict,
     report,
     submit,
     sweep,
@@ -40,6 +41,10 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "show": (sweeps.show, "orch show arrp-embedded arrp-3f9a1c20b7d4"),
     "compare": (compare.compare_trials, "orch compare arrp-embedded"),
     "evaluate": (evaluate.evaluate_trials, "orch evaluate arrp-embedded"),
+    "predict": (
+        predict.predict,
+        "orch predict arrp-embedded reviews.csv --task sst -o answers.csv",
+    ),
     "report": (report.report_sweep, "orch report arrp-embedded -o report.html"),
     "pack": (pack.pack_sweep, "orch pack arrp-embedded -o arrp.tar.xz"),
     "time": (time.time_trials, "orch time arrp-embedded --baseline annealed+pcgrad --rounds 6"),

@@ -43,9 +43,13 @@ def choose_trial(name: str, out: str) -> ChosenTrial:
     sweep, at, which = name.rpartition("@")
     if not at or "/" in which:  # an address may have an @ of its own
         sweep, which = name, BEST
-    ledger = find_sweep(sweep, out)
+    return trial_of(find_sweep(sweep, out), which)
+
+
+def trial_of(ledger: Ledger, which: str) -> ChosenTrial:
+    """The best trial of a sweep, or the one whose id begins so.  Raises `UserError`."""
     if not which:
-        raise UserError(f"{name}: nothing behind the @; allowed: {BEST}, or a trial's id")
+        raise UserError(f"{ledger.name}@: no trial is named; allowed: {BEST}, or a trial's id")
     return best_trial(ledger) if which == BEST else _named(ledger, which)
 
 

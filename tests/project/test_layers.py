@@ -39,7 +39,7 @@ ROOMS = (
     "orchestrator.runner", "orchestrator.preflight", "orchestrator.job_package",
     "orchestrator.compare", "orchestrator.decision", "orchestrator.report",
     "orchestrator.tracking", "orchestrator.doctor", "orchestrator.after_search",
-    "orchestrator.sweep", "orchestrator.cli",
+    "orchestrator.sweep", "orchestrator.api", "orchestrator.cli",
 )  # fmt: skip
 
 

@@ -56,7 +56,7 @@ def test_trials_from_before_the_epochs_grew_do_not_count(sweep: Path) -> None:
     ("name", "message"),
     [
         ("t", "no sweep 't'"),
-        ("s@", "s@: nothing behind the @; allowed: best, or a trial's id"),
+        ("s@", "s@: no trial is named; allowed: best, or a trial's id"),
         ("s@zzz", "no trial 'zzz' in s; known: "),
         ("s@arrp", "2 trials start with 'arrp' in s"),
         ("s", "s: no complete trial"),
