@@ -12,11 +12,12 @@ from trainer.data.readers.files import (
     read_examples,
     read_split,
 )
-from trainer.data.readers.rows import DataError
+from trainer.data.readers.rows import DataError, MissingColumn
 
 __all__ = [
     "DataError",
     "Examples",
+    "MissingColumn",
     "generated_examples",
     "has_columns",
     "missing_file",

@@ -20,6 +20,14 @@ class DataError(ValueError):
     """Data that cannot be used.  The message names the file, what it needs and what it has."""
 
 
+class MissingColumn(DataError):
+    """A file lacks a column.  `present` are the names of those that it has."""
+
+    def __init__(self, message: str, present: Sequence[str] = ()):
+        self.present = [name for name in present if name]
+        super().__init__(message)
+
+
 @dataclass(frozen=True)
 class Unusable:
     """A row without cells, and why; without a reason for a blank line."""
@@ -96,6 +104,7 @@ def _place(cell: Cell, named: dict[str, list[int]], width: int, where: str) -> i
             f"name it by its number: {numbers}"
         )
     if not at and not cell.optional:
-        present = ", ".join(name for name in named if name) or "none"
-        raise DataError(f"{where} needs the column {cell.column!r}; its columns are: {present}")
+        names = ", ".join(name for name in named if name) or "none"
+        message = f"{where} needs the column {cell.column!r}; its columns are: {names}"
+        raise MissingColumn(message, list(named))
     return at[-1] if at else None

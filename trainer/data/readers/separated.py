@@ -22,6 +22,7 @@ from trainer.data.readers.rows import (
     TOO_MANY,
     Cell,
     DataError,
+    MissingColumn,
     Row,
     Rows,
     places,
@@ -98,7 +99,9 @@ def _layout(
     count, problem = problems[likely]
     if chosen or count == 1 or likely == "\t":
         raise problem
-    raise DataError(f"{problem} (the file looks {_named(likely)}-separated)")
+    looks = f"{problem} (the file looks {_named(likely)}-separated)"
+    present = problem.present if isinstance(problem, MissingColumn) else ()
+    raise MissingColumn(looks, present)
 
 
 def _named(separator: str) -> str:
