@@ -207,7 +207,10 @@ class _Mean:
     def notes(self, file: str, trials: dict[str, int]) -> list[str]:
         """Rows that are in the data but not in the file, and trials that lack the task."""
         dropped = self.split.report["dropped"]
-        lines = [f"{file}: left out {count:,} rows: {why}" for why, count in dropped.items()]
+        lines = [
+            f"{file}: left out {count:,} row{'s' * (count > 1)}: {why}"
+            for why, count in dropped.items()
+        ]
         if self._count < len(trials):
             lines.append(f"{file}: of {self._count} of the {len(trials)} trials; others lack it")
         return lines
@@ -246,6 +249,6 @@ def _check_weights(chosen: Sequence[ChosenTrial]) -> None:
     ]
     if without:
         raise UserError(
-            f"{chosen[0].ledger.folder.path}: no weights of {', '.join(without)}, as in a pack; use "
-            "the sweep where it was trained"
+            f"{chosen[0].ledger.folder.path}: no weights of {', '.join(without)}, as in a pack; "
+            "use the sweep where it was trained"
         )

@@ -1,4 +1,4 @@
-"""Predictions as files of the CS224N leaderboard, byte for byte as the course's code writes them."""
+"""Predictions as files of the CS224N leaderboard, as the course's own code writes them."""
 
 from __future__ import annotations
 
