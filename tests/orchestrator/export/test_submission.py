@@ -250,7 +250,8 @@ def test_a_sweep_on_the_courses_data_becomes_a_submission(tmp_path: Path, cache:
     sweep = {
         "name": "real", "question": "Does it go from the course's data to its files?",
         "base": base, "space": {"learning_rate": {"choices": [1e-3]}},
-        "search": {"num_trials": 1, "seeds": [1, 2]}, "resources": {"cpu": 1}, "tracking": {"report": False, "registered_model": "none"},
+        "search": {"num_trials": 1, "seeds": [1, 2]}, "resources": {"cpu": 1},
+        "tracking": {"report": False, "registered_model": "none"},
     }  # fmt: skip
     (tmp_path / "real.yaml").write_text(yaml.safe_dump(sweep))
     done = orch_process("sweep", "real.yaml", cwd=tmp_path, timeout=600)
