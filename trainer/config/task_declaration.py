@@ -278,7 +278,7 @@ def _splits(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     listed = {
         key: each if isinstance(each, list | tuple) else [each] for key, each in value.items()
     }
-    return tuple((key, tuple(map(_word, each))) for key, each in listed.items())
+    return tuple((key, tuple(map(_word, each))) for key, each in sorted(listed.items()))
 
 
 #: Key of an entry -> its check, which gives the value as `Task` holds it.
