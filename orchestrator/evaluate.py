@@ -19,7 +19,7 @@ from orchestrator.ledger import Ledger, TrialRecord
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.tasks import Task
 from trainer.data.corpus import DataError, Split, same_data, split_of_file, whole_dev
-from trainer.data.readers import header_of
+from trainer.data.readers import has_columns
 from trainer.inference import load_trained
 from trainer.loop.device import choose_device
 from trainer.loop.extra_evaluation import evaluate_trained
@@ -77,8 +77,7 @@ class Examples:
             if self.task not in tasks:
                 raise UserError(f"--task {self.task}: no such task; allowed: {', '.join(tasks)}")
             return tasks[self.task]
-        columns = set(header_of(self.file))
-        fitting = [t for t in tasks.values() if {*map(str, t.columns), str(t.label)} <= columns]
+        fitting = [task for task in tasks.values() if has_columns(self.file, task)]
         if len(fitting) == 1:
             return fitting[0]
         if fitting:

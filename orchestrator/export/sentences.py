@@ -70,15 +70,17 @@ def read_file(path: Path, task: Task, reading: Reading, left_out: Counter[str]) 
     Raises:
         UserError: the file cannot be read, or lacks a column.
     """
-    from trainer.data.readers import DataError, header_of, read_examples
+    from trainer.data.readers import DataError, MissingColumn, read_examples
 
     declared = reading.of(task)
     try:
-        if not reading.columns and not declared.is_pair and declared.header:
-            header = [column for column in header_of(path) if column.strip()]
-            if len(header) == 1:
-                declared = dataclasses.replace(declared, columns=(header[0],))
-        examples = read_examples(path, declared, labelled=False)
+        try:
+            examples = read_examples(path, declared, labelled=False)
+        except MissingColumn as missing:
+            if reading.columns or declared.is_pair or len(missing.present) != 1:
+                raise
+            single = dataclasses.replace(declared, columns=tuple(missing.present))
+            examples = read_examples(path, single, labelled=False)
     except DataError as error:
         raise UserError(str(error)) from error
     left_out.update(examples.dropped)

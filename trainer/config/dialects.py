@@ -33,6 +33,8 @@ SEPARATORS = Registry(
 class QuotesEntry(Entry):
     """What a quotation mark at the start of a field means."""
 
+    #: What to call it where a file's dialect is named.
+    words: str
     #: Whether a pair of marks encloses a field.  Otherwise a mark is ordinary text.
     enclose: bool = True
     #: Whether a line break within a pair of marks belongs to the field.
@@ -41,9 +43,15 @@ class QuotesEntry(Entry):
 
 QUOTES = Registry(
     "quotes",
-    QuotesEntry(name="none", enclose=False, summary="A quotation mark is ordinary text."),
+    QuotesEntry(
+        name="none",
+        words="quotation marks are text",
+        enclose=False,
+        summary="A quotation mark is ordinary text.",
+    ),
     QuotesEntry(
         name="one_line",
+        words="quotation marks enclose fields within a line",
         summary=(
             "Quotation marks enclose a field, which ends within its line. A mark that is never "
             "closed there is text."
@@ -51,6 +59,7 @@ QUOTES = Registry(
     ),
     QuotesEntry(
         name="many_lines",
+        words="quotation marks enclose fields of any lines",
         span_lines=True,
         summary="Quotation marks enclose a field, which may hold line breaks.",
     ),

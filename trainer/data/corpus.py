@@ -24,10 +24,17 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from trainer.config import TrainConfig
 from trainer.config.choices import DEFAULT_PAIR_MODE, PAIR_MODES
-from trainer.config.tasks import Task
+from trainer.config.tasks import TASKS, Task
 from trainer.data import synthetic
 from trainer.data.file_lock import make_once
-from trainer.data.readers import DataError, Examples, collect, missing_file, read_examples
+from trainer.data.readers import (
+    DataError,
+    Examples,
+    generated_examples,
+    missing_file,
+    read_examples,
+    read_split,
+)
 from trainer.data.tokens import encode
 from trainer.model.encoder_shape import PRESETS
 from trainer.model.packing import ALIGNMENT, Packed, Part, pack
@@ -38,7 +45,7 @@ from trainer.storage.file_hash import file_hash
 __all__ = ["Corpus", "DataError", "Split", "fingerprint", "prepare", "stats"]
 
 #: The version of the cache files.  Raise it when their content changes.
-_FORMAT = 2
+_FORMAT = 3
 _SPLITS = ("train", "dev", "test")
 _SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 #: Random presets have no vocabulary, so they get the most frequent words of the corpus.
@@ -62,7 +69,8 @@ class Split:
     all_labels: np.ndarray
     #: int64 (n,), which examples of the file are used.
     rows: np.ndarray
-    report: dict[str, dict[str, int]]
+    #: `Examples.report()`, with the examples that were cut among `noted`.
+    report: dict[str, Any]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -155,13 +163,11 @@ def data_fingerprint(config: TrainConfig) -> str:
         if config.generates(task.name):
             continue
         for split in _SPLITS:
-            path = _path(config, task, split)
-            if path is None or split == "test":  # test files do not influence any result
-                continue
-            if path.is_file():
-                parts[task.name][split] = file_hash(path)
-            else:
-                problems.append(missing_file(path, task))
+            paths = _paths(config, task, split)
+            problems += [missing_file(path, task) for path in paths if not path.is_file()]
+            if split != "test" and paths and not problems:  # test files influence no result
+                hashes = [file_hash(path) for path in paths]
+                parts[task.name][split] = hashes[0] if len(hashes) == 1 else hashes
     if problems:
         raise DataError("\n".join(problems))
     return _digest(parts)
@@ -248,10 +254,7 @@ def dev_sizes(config: TrainConfig) -> dict[str, int]:
         if config.generates(task.name) and task.dev:
             sizes[task.name] = synthetic.DEV_SIZES[task.name]
             continue
-        path = _path(config, task, "dev")
-        if path is not None and not path.is_file():
-            raise DataError(missing_file(path, task))
-        examples = _examples(config, task, "dev") if path is not None else None
+        examples = _examples(config, task, "dev")
         if examples is not None:
             sizes[task.name] = len(examples.ids)
     return sizes
@@ -290,9 +293,15 @@ def _split_stats(split: Split) -> dict[str, Any]:
     }
 
 
-def _path(config: TrainConfig, task: Task, split: str) -> Path | None:
-    name = getattr(task, split)
-    return Path(config.data.root).expanduser() / name if name else None
+def _paths(config: TrainConfig, task: Task, split: str) -> list[Path]:
+    """The files of a split, whether they exist or not; empty if the task has no such split.
+
+    The course's own test files are not part of every distribution, so they may be missing.
+    """
+    root = Path(config.data.root).expanduser()
+    paths = [root / name for name in task.files(split)]
+    ours = task.name in TASKS and task.files(split) == TASKS[task.name].files(split)
+    return [path for path in paths if split != "test" or not ours or path.is_file()]
 
 
 def _digest(value: Any) -> str:
@@ -301,14 +310,13 @@ def _digest(value: Any) -> str:
 
 def _examples(config: TrainConfig, task: Task, split: str) -> Examples | None:
     """The examples of a split, generated or read; None if the task has no such split."""
-    labelled = split != "test"
     if config.generates(task.name):
         generated = synthetic_corpus(config.data.seed, config.data.size)
-        return collect(generated[task.name][split], task, labelled=labelled)
-    path = _path(config, task, split)
-    if path is None or (split == "test" and not path.is_file()):
-        return None
-    return read_examples(path, task, labelled=labelled)
+        return generated_examples(generated[task.name][split], task, split)
+    paths = _paths(config, task, split)
+    examples = read_split(paths, task, split) if paths else None
+    no_test = split == "test" and task.split_column and examples and not examples.texts
+    return None if no_test and examples and not examples.dropped else examples
 
 
 @functools.lru_cache(maxsize=1)
@@ -319,17 +327,14 @@ def synthetic_corpus(seed: int, size: int) -> dict[str, dict[str, list[dict[str,
 
 def _source_key(config: TrainConfig, task: Task, split: str) -> Any:
     """What the content of a split depends on; None if the task has no such split."""
-    if not getattr(task, split):
+    if not task.files(split):
         return None
     if config.generates(task.name):
         return [synthetic.VERSION, config.data.seed, config.data.size]
-    path = _path(config, task, split)
-    assert path is not None
-    if not path.is_file() and split == "test":
-        return None
-    if not path.is_file():
-        raise DataError(missing_file(path, task))
-    return [path.suffix, file_hash(path)]
+    paths = _paths(config, task, split)
+    if missing := [path for path in paths if not path.is_file()]:
+        raise DataError("\n".join(missing_file(path, task) for path in missing))
+    return [part for path in paths for part in (path.suffix, file_hash(path))] or None
 
 
 def _cache_folder(config: TrainConfig) -> Path:

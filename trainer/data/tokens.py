@@ -52,7 +52,9 @@ def encode(examples: Examples, tokenizer: Tokenizer, max_length: int, pair: str)
         first_lengths.append(first or len(row))
 
     # The table.
-    noted = dict(examples.noted) | ({f"cut to {max_length} tokens": cut} if cut else {})
+    report = examples.report()
+    if cut:
+        report["noted"][f"cut to {max_length} tokens"] = cut
     labels = examples.labels or [float("nan")] * len(tokens)
     columns = {
         "tokens": pa.array(tokens, pa.list_(pa.int32())),
@@ -62,8 +64,7 @@ def encode(examples: Examples, tokenizer: Tokenizer, max_length: int, pair: str)
     }
     for number, column in enumerate(zip(*examples.texts, strict=True), start=1):
         columns[f"text{number}"] = pa.array(column, pa.string())
-    report = json.dumps({"dropped": dict(examples.dropped), "noted": noted})
-    return pa.table(columns).replace_schema_metadata({"report": report})
+    return pa.table(columns).replace_schema_metadata({"report": json.dumps(report)})
 
 
 def shorten(lengths: list[int], room: int) -> list[int]:

@@ -193,8 +193,11 @@ def test_a_further_task_is_read_beside_the_generated_ones(tmp_path: Path) -> Non
     assert fingerprint(config) != before
 
 
-def test_a_test_split_without_labels_is_optional(root: Path) -> None:
-    assert "test" not in prepare(config(root, {"test": "test.csv"})).splits["mine"]
+def test_a_test_split_has_no_labels_and_is_optional_but_not_once_it_is_named(root: Path) -> None:
+    assert "test" not in prepare(config(root)).splits["mine"]
+    for step in (fingerprint, prepare):
+        with pytest.raises(DataError, match=r"test\.csv: task mine needs this file"):
+            step(config(root, {"test": "test.csv"}))
     with (root / "test.csv").open("w") as stream:
         stream.write("\tid\tsentence1\tsentence2\n0\tt1\tthe cat\tsat\n")
     split = prepare(config(root, {"test": "test.csv"})).splits["mine"]["test"]
