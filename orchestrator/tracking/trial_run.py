@@ -109,14 +109,15 @@ def datasets(trial: TrialRecord) -> list[Any]:
     for task in config.task_list:
         origin = "synthetic" if config.generates(task.name) else "files"
         for split, use in (("train", "training"), ("dev", "evaluation")):
-            if not (file := getattr(task, split)):
+            if not (files := task.files(split)):
                 continue
             limit = (data["limit"] if split == "train" else data["dev_limit"]).get(task.name)
             digest = str(trial.identity.get("fingerprint", ""))[:24] or "unknown"
             count = (rows.get(task.name) or {}).get(split, {}).get("rows")
-            kind, source = _source(origin, data["root"], data["seed"], data["size"], file)
-            columns = [{"type": "string", "name": name} for name in task.columns]
-            columns.append({"type": "double", "name": task.label})
+            kind, source = _source(origin, data["root"], data["seed"], data["size"], files)
+            columns = [{"type": "string", "name": str(name)} for name in task.columns]
+            kind_of_label = "string" if task.labels else "double"
+            columns.append({"type": kind_of_label, "name": str(task.label)})
             dataset = Dataset(
                 name=f"{task.name}-{split}",
                 digest=f"{digest}-{limit}" if limit else digest,
@@ -130,9 +131,10 @@ def datasets(trial: TrialRecord) -> list[Any]:
 
 
 @lru_cache(maxsize=64)
-def _source(kind: str, root: str, seed: int, size: int, file: str) -> tuple[str, str]:
+def _source(kind: str, root: str, seed: int, size: int, files: tuple[str, ...]) -> tuple[str, str]:
     """The type and the description of a data set's source, in MLflow's format."""
     if kind == "synthetic":
         tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "trainer.data.synthetic"}
         return "code", json.dumps({"tags": {**tags, "seed": str(seed), "size": str(size)}})
-    return "local", json.dumps({"uri": str(Path(root).expanduser() / file)})
+    places = [str(Path(root).expanduser() / file) for file in files]
+    return "local", json.dumps({"uri": ", ".join(places)})

@@ -85,16 +85,12 @@ class Run:
 
     def description(self) -> dict[str, Any]:
         """The content of config.json: config, statistics of the data, versions, device."""
-        rows = {
-            name: {part: {"rows": len(split), **split.report} for part, split in splits.items()}
-            for name, splits in self.corpus.splits.items()
-        }
         about = describe_run(self.device)
         if package := samplers.package(self.config.sampler):
             about["versions"] = {**about["versions"], package[0]: package[1]}
         if self.config.start_from:
             about["started_from"] = earlier_model(self.config.start_from).description()
-        return {**described(self.config), "rows": rows, **about}
+        return {**described(self.config), "rows": self.corpus.about(), **about}
 
     def plan(self, number: int) -> list[Phase]:
         """The phases of an epoch, which depend only on config, data sizes and seed."""

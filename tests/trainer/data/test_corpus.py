@@ -45,7 +45,13 @@ def config(root: Path, declaration: dict[str, Any] | None = None, **data: Any) -
             "tasks": ["mine"],
             "task_declarations": {"mine": PAIR | (declaration or {})},
             "encoder": "tiny",
-            "data": {"source": "files", "root": str(root), "cache": str(root / "cache")} | data,
+            "data": {
+                "source": "files",
+                "root": str(root),
+                "cache": str(root / "cache"),
+                "allow_dropped": ["mine"],
+            }
+            | data,
         }
     )
 
@@ -202,6 +208,43 @@ def test_a_test_split_has_no_labels_and_is_optional_but_not_once_it_is_named(roo
         stream.write("\tid\tsentence1\tsentence2\n0\tt1\tthe cat\tsat\n")
     split = prepare(config(root, {"test": "test.csv"})).splits["mine"]["test"]
     assert len(split) == 1 and np.isnan(split.labels).all()
+
+
+def test_fingerprints_of_earlier_versions_stay(tmp_path: Path) -> None:
+    """Trials would not be recognised any more.  These are values of an earlier version."""
+    for split in ("train", "dev"):
+        text = f"\tid\tone\ttwo\tlabel\n0\ta\tx {split}\ty\t1\n"
+        (tmp_path / f"{split}.csv").write_text(text)
+    own = config(tmp_path, {"columns": ["one", "two"], "label": "label"})
+    assert fingerprint(own) == "10a28252ede0fd4e2fdcabb2"
+    generated = TrainConfig.from_dict({"encoder": "tiny", "data": {"source": "synthetic"}})
+    assert fingerprint(generated) == "849ef43bf30f5d6f263cc50d"
+
+
+def test_several_files_and_one_file_for_all_splits_make_a_corpus(root: Path) -> None:
+    (root / "more.jsonl").write_text('{"sentence1": "a", "sentence2": "b", "is_duplicate": 1}\n')
+    several = config(root, {"train": ["train.csv", "more.jsonl"]})
+    alone = config(root)
+    assert len(prepare(several).splits["mine"]["train"]) == 3
+    assert len({fingerprint(several), fingerprint(alone)}) == 2
+    before = fingerprint(several)
+    (root / "more.jsonl").write_text('{"sentence1": "a", "sentence2": "c", "is_duplicate": 1}\n')
+    assert fingerprint(several) != before
+
+    lines = ["sentence1,sentence2,is_duplicate,fold", "a,b,1,train", "c,d,0,train", "e,f,1,val"]
+    (root / "all.csv").write_text("\n".join(lines) + "\n")
+    one = {"train": "all.csv", "dev": "all.csv", "split_column": "fold"}
+    splits = prepare(config(root, one)).splits["mine"]
+    assert {name: len(split) for name, split in splits.items()} == {"train": 2, "dev": 1}
+    tested = {**one, "test": "all.csv"}
+    assert "test" not in prepare(config(root, tested)).splits["mine"]
+    (root / "all.csv").write_text("\n".join([*lines, "g,h,,test"]) + "\n")
+    assert prepare(config(root, tested)).splits["mine"]["test"].column("text1") == ["g"]
+    counts = stats(config(root, one))["mine"]["train"]
+    assert (counts["rows"], counts["elsewhere"], counts["lines"]) == (2, 2, 5)
+    (root / "all.csv").write_text("\n".join(lines[:3]) + "\n")
+    with pytest.raises(DataError, match="no usable row in its dev split"):
+        prepare(config(root, one))
 
 
 @needs_real_data

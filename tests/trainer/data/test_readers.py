@@ -226,6 +226,9 @@ def test_parquet_labels_and_ids_of_any_type(tmp_path: Path) -> None:
     }
     assert parquet(text=["a"], label=[{"x": 1}]).dropped == {"the label is not a number": 1}
     assert parquet(text=["a"], label=[b"1"]).dropped == {"the label is not a number": 1}
+    latin = pa.array([b"sch\xf6n"]).view(pa.string())  # damaged: text that is not UTF-8
+    with pytest.raises(DataError, match="not a readable Parquet file"):
+        parquet(text=latin, label=[1])
     (tmp_path / "a.parquet").write_bytes(b"PAR1 nothing")
     with pytest.raises(DataError, match="not a readable Parquet file"):
         read_examples(tmp_path / "a.parquet", declared(), labelled=True)

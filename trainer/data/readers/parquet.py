@@ -20,10 +20,12 @@ def parquet_rows(path: Path, task: Task, cells: Sequence[Cell]) -> Rows:
             at = places(names, cells, f"{path}: task {task.name}")
             wanted = list(dict.fromkeys(names[place] for place in at if place is not None))
             table = file.read(columns=wanted)
-    except (pa.ArrowException, OSError) as error:
+        columns = [
+            [None] * table.num_rows if place is None else table[names[place]].to_pylist()
+            for place in at
+        ]
+    except DataError:
+        raise
+    except (pa.ArrowException, ValueError, OSError) as error:  # also text that is not UTF-8
         raise DataError(f"{path}: not a readable Parquet file: {error}") from error
-    columns = [
-        [None] * table.num_rows if place is None else table[names[place]].to_pylist()
-        for place in at
-    ]
     return Rows(iter(list(zip(*columns, strict=True))), dialect="Parquet")
