@@ -6,11 +6,12 @@ from collections.abc import Callable
 
 import typer
 
-from orchestrator.cli.export import model
+from orchestrator.cli.export import model, table
 
 #: The commands in the order of the help, each with an example.
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "model": (model.export_model, "orch export model arrp-embedded -o arrp-model"),
+    "table": (table.export_table, "orch export table arrp-embedded --of epochs --format parquet"),
 }
 
 export_app = typer.Typer(
