@@ -104,6 +104,12 @@ def test_what_came_later_leaves_old_identities_alone() -> None:
         # All at once.
         ({"classes": 1, "loss": "l1", "metric": 3, "dev": 4}, {"classes", "loss", "metric", "dev"}),
         ({"header": False, "columns": ["a", "a"]}, {"header", "columns"}),
+        # What is wrong by itself hides nothing else.
+        (
+            {"metric": "acc", "columns": ["a", "a"], "labels": {"x": 0, "y": 9}, "classes": 3},
+            {"metric", "columns", "labels.y"},
+        ),
+        ({"loss": "l1", "labels": {"x": 9}, "splits": {"dev": "a"}}, {"loss", "splits"}),
     ],
 )
 def test_every_mistake_has_its_key(changes: dict[str, Any], keys: set[str]) -> None:
@@ -115,9 +121,13 @@ def test_the_mistakes_of_all_declarations_come_together() -> None:
         declared_tasks({"a": {"los": 1}, "b c": NLI, "d": 3, "e": {"columns": "text"}})
     assert [problem.key for problem in error.value.problems] == [
         "task_declarations.a.los",
+        "task_declarations.a",
         "task_declarations.b c",
         "task_declarations.d",
         "task_declarations.e",
     ]
+    for entry in ({"dev": 4, "label": "x"}, {"columns": "", "label": "x"}):
+        with pytest.raises(TaskError, match="missing .*loss, metric, train"):
+            declared_tasks({"new": entry})
     assert "did you mean 'loss'?" in str(error.value)
     assert "label, loss, metric, train, dev" in str(error.value)
