@@ -136,3 +136,17 @@ def test_a_trial_that_began_with_other_rows_is_not_resumed(tmp_path: Path) -> No
     del written["rows"]["sst"]["train"]["usable"]
     path.write_text(json.dumps(written))
     next(train(replace(config), str(out)))
+
+
+def test_stats_and_doctor_tell_what_is_in_train_and_dev(tmp_path: Path) -> None:
+    config = files(tmp_path, 5)
+    config["task_declarations"]["mine"]["labels"] = {"0": 0, "1": 1}
+    lines_of = (tmp_path / "train.txt").read_text().splitlines()
+    with (tmp_path / "dev.txt").open("a") as stream:
+        stream.write(f"{lines_of[50].upper()}\n{lines_of[51]}\n")
+    says = "mine dev: 2 of 102 rows (2.0%) are also in train: 1 exactly (101), 1 but for case"
+    found = data_findings(config)
+    assert [level for text, level in found.items() if text.startswith(says)] == ["warning"]
+    (tmp_path / "s.yaml").write_text(json.dumps({"name": "s", "base": config}))
+    done = CliRunner().invoke(app, ["data", "stats", str(tmp_path / "s.yaml")])
+    assert says in done.output and "5 of 100 rows dropped" in done.output, done.output
