@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ import numpy as np
 
 from orchestrator.errors import UserError
 from trainer.config.tasks import TASKS, Task
-from trainer.data.readers import DataError, read_examples
+from trainer.data.leakage import Repeated, repeated_in_task
+from trainer.data.readers import DataError, Examples, read_examples
 from trainer.storage.local_folder import write_whole
 
 REPOSITORY = "gpoesia/minbert-default-final-project"
@@ -156,37 +158,99 @@ def _one_connection(url: str, name: str, part: Path, report: Report) -> bool:
 
 @dataclass(frozen=True)
 class Prepared:
-    """One copied file: usable rows, dropped rows by reason, and whether it equals the published
-    file (None if none has this name)."""
+    """One copied file.
+
+    Attributes:
+        rows: the usable rows.
+        dropped: reason -> rows that are left out.
+        published: whether it equals the published file; None if none has this name.
+        repeated: which rows stand twice; None if that is unknown.
+    """
 
     file: str
     rows: int
     dropped: dict[str, int]
     published: bool | None
+    repeated: Repeated | None = None
 
 
-def prepare(source: Path, folder: Path) -> list[Prepared]:
+def course_files() -> dict[str, tuple[Task, str, str]]:
+    """`<task>-<split>` -> task, split and the course's name of that file."""
+    return {
+        f"{task.name}-{split}": (task, split, task.files(split)[0])
+        for task in TASKS.values()
+        for split in ("train", "dev", "test")
+        if task.files(split)
+    }
+
+
+def prepare(source: Path, folder: Path, named: Mapping[str, Path] | None = None) -> list[Prepared]:
     """Read and check the course's files in `source`, and copy them into `folder`.
 
-    Raises `DataError` if there are none, or a file lacks a column.
+    Args:
+        named: `<task>-<split>` -> a file with another name, which gets the course's name.
+
+    Raises `DataError` if `source` is no folder or has none of the files, or a file lacks a column.
     """
-    files = []
-    for task in TASKS.values():
-        for split in ("train", "dev", "test"):
-            name = next(iter(task.files(split)), "")
-            path = source / name
-            if name and path.is_file():
-                examples = read_examples(path, task, labelled=split != "test")
-                published = blob_hash(path) == BLOBS[name] if name in BLOBS else None
-                rows = len(examples.texts)
-                files.append((path, Prepared(name, rows, dict(examples.dropped), published)))
-    if not files:
-        raise DataError(f"{source}: has none of the course's files: {', '.join(BLOBS)}")
-    for path, _ in files:
-        target = folder / path.name
+    if not source.is_dir():
+        what = "is no folder" if source.exists() else "there is no such folder"
+        raise DataError(f"{source}: {what}; name the folder that has the course's files")
+    chosen = _chosen(source, named or {})
+    found: dict[str, dict[str, Examples]] = {}
+    for key, path in chosen.items():
+        task, split, name = course_files()[key]
+        found.setdefault(task.name, {})[split] = _read_as(path, name, task, split)
+    prepared = []
+    for key, path in chosen.items():
+        task, split, name = course_files()[key]
+        examples = found[task.name][split]
+        published = blob_hash(path) == BLOBS[name] if name in BLOBS else None
+        repeated = repeated_in_task(
+            task.name, {part: (each.ids, each.texts) for part, each in found[task.name].items()}
+        )
+        of_split = next(each for each in repeated if each.split == split)
+        dropped = dict(examples.dropped)
+        prepared.append(Prepared(name, len(examples.texts), dropped, published, of_split))
+    for key, path in chosen.items():
+        target = folder / course_files()[key][2]
         if path.resolve() != target.resolve():
             write_whole(target, path.read_bytes())
-    return [prepared for _, prepared in files]
+    return prepared
+
+
+def _chosen(source: Path, named: Mapping[str, Path]) -> dict[str, Path]:
+    """`<task>-<split>` -> the file that is taken for it.  Raises as `prepare`."""
+    files = course_files()
+    for key, path in named.items():
+        if key not in files:
+            raise DataError(f"--map {key}={path}: unknown {key!r}; allowed: {', '.join(files)}")
+        if not path.is_file() and not (source / path).is_file():
+            raise DataError(f"--map {key}={path}: there is no such file, nor in {source}")
+    chosen = {}
+    for key, (_, _, name) in files.items():
+        path = named.get(key, source / name)
+        if path.is_file() or (source / path).is_file():
+            chosen[key] = path if path.is_file() else source / path
+    if not chosen:
+        raise DataError(
+            f"{source}: has none of the course's files: {', '.join(BLOBS)}; for other names: "
+            "--map sst-train=FILE"
+        )
+    return chosen
+
+
+def _read_as(path: Path, name: str, task: Task, split: str) -> Examples:
+    """Read a file as it will be read under another name, because the ending says how."""
+    labelled = split != "test"
+    if path.suffix == Path(name).suffix:
+        return read_examples(path, task, labelled=labelled)
+    with tempfile.TemporaryDirectory() as folder:
+        linked = Path(folder) / name
+        linked.symlink_to(path.resolve())
+        try:
+            return read_examples(linked, task, labelled=labelled)
+        except DataError as error:
+            raise DataError(str(error).replace(str(linked), f"{path} (as {name})")) from error
 
 
 def prepare_yelp(reviews: Path, folder: Path) -> Prepared:

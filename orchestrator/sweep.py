@@ -121,7 +121,8 @@ def run_sweep(
             if options.address is None:
                 spec = settle(spec, [this_machine(spec)])
             identify = identifier()
-            prepare_data(spec, identify)
+            for line in prepare_data(spec, identify):
+                show(line)
             if options.probe:
                 spec = probed(spec, show, options.address)
             if options.fresh and (moved := set_aside(ledger.folder)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 
 from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.config.choices import PRECISIONS
+from trainer.data import left_out
 from trainer.data.corpus import fingerprint, whole_dev
 from trainer.loop.build import check_methods
 from trainer.loop.checkpoint import restore, snapshot
@@ -30,6 +32,7 @@ from trainer.storage.trial_directory import (
     predictions_name,
 )
 
+_LOG = logging.getLogger("trainer")
 #: Steps between two checks of the losses.  Each check waits for the device.
 _STEPS_BETWEEN_CHECKS = 50
 
@@ -162,6 +165,9 @@ def _start(
     run = Run(config, kept_precision=kept_precision(store, identity))
     trial = {**trial, "precision": run.precision}
     check_same_trial(store, trial)
+    check_same_rows(store, run.corpus.about())
+    for line in left_out.lines(left_out.of_rows(run.corpus.about())):
+        _LOG.info(line)
     run.plan(1)  # raises what a sampler cannot do with these data
     if store.config() is None:
         store.write_config({**run.description(), **identity, **trial})
@@ -197,6 +203,31 @@ def check_same_trial(store: TrialDirectory, trial: dict[str, Any]) -> None:
                 f"{store.path}: holds another trial (its {key} differs from this one's); "
                 "choose another folder"
             )
+
+
+def check_same_rows(store: TrialDirectory, about: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Raise `StoreError` if the trial began with other rows of the same files.
+
+    That happens if another version of this program reads them in another way.
+
+    Args:
+        about: `Corpus.about()` as it is now.
+    """
+    recorded = (store.config() or {}).get("rows") or {}
+    differences = []
+    for task, splits in about.items():
+        for split in ("train", "dev"):  # test files influence no result
+            now, before = splits.get(split, {}), recorded.get(task, {}).get(split, {})
+            for key in ("usable", "rows"):
+                if key in before and before[key] != now.get(key):
+                    differences.append(f"{task} {split} {before[key]:,}, now {now.get(key, 0):,}")
+                    break
+    if differences:
+        raise StoreError(
+            f"{store.path}: began with other rows of the same files ({'; '.join(differences)}), "
+            "because another version of this program wrote it; resume it with that version, or "
+            "choose another folder"
+        )
 
 
 def _placeless(value: Any) -> Any:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.cli.terminal import File, Json, Overrides, Profile, console, print_json
 from orchestrator.errors import UserError
+
+if TYPE_CHECKING:
+    from trainer.config import TrainConfig
+    from trainer.data.leakage import Repeated
 
 data_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Get the data and inspect them."
@@ -23,22 +28,28 @@ def stats(
 ) -> None:
     """Show rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
     from orchestrator.cli.tables import stats_table
+    from orchestrator.ledger import printable
     from orchestrator.spec import load_spec
     from trainer.config import ConfigError
-    from trainer.data import corpus
+    from trainer.data import corpus, left_out
     from trainer.model.pretrained import EncoderError
 
     spec = load_spec(file, profile, overrides or ())
     try:
         config = spec.config_for({}, spec.search.seeds[0])
         corpus.fingerprint(config)  # reports missing files before it looks for an encoder
-        numbers = corpus.stats(config)
+        numbers: dict[str, Any] = corpus.stats(config)
+        twice = _standing_twice(config)
     except (ConfigError, corpus.DataError, EncoderError) as error:
         raise UserError(str(error)) from error
+    for each in twice:
+        numbers[each.task][each.split]["repeated"] = dataclasses.asdict(each)
     if as_json:
         print_json(numbers)
-    else:
-        console().print(stats_table(numbers))
+        return
+    console().print(stats_table(numbers))
+    for line in [*left_out.lines(left_out.of_rows(numbers)), *(e.line() for e in twice if e.any)]:
+        print(printable(line))
 
 
 @data_app.command(epilog="Example: orch data fetch --to data")
@@ -79,17 +90,25 @@ def fetch(
 def prepare(
     source: Annotated[str, typer.Argument(metavar="DIR", help="A folder with the course's files.")],
     to: Annotated[str, typer.Option(metavar="DIR", help="The folder for the files.")] = "data",
+    named: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map",
+            metavar="NAME=FILE",
+            help="A file under another name, as sst-train=my.csv; repeatable.",
+        ),
+    ] = None,
     yelp: Annotated[
         str, typer.Option(metavar="FILE", help="Yelp's review file, for the auxiliary task.")
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Copy files that you already have, after reading and checking each one."""
+    """Copy files that you already have, after checking each; also tells rows that stand twice."""
     from orchestrator import download as fetching
     from trainer.data.readers import DataError
 
     try:
-        taken = fetching.prepare(Path(source), Path(to))
+        taken = fetching.prepare(Path(source), Path(to), _pairs(named or []))
         if yelp:
             taken.append(fetching.prepare_yelp(Path(yelp), Path(to)))
     except DataError as error:
@@ -104,6 +123,33 @@ def prepare(
         left_out = ", ".join(f"{n} left out: {why}" for why, n in file.dropped.items())
         notes = "; ".join(filter(None, (kinds[file.published], left_out)))
         print(f"{file.file}: {file.rows:,} rows" + (f" ({notes})" if notes else ""))
+        if file.repeated and file.repeated.any:
+            print(f"  {file.repeated.line()}")
+
+
+def _standing_twice(config: TrainConfig) -> list[Repeated]:
+    """What stands twice in the files of a config; generated sentences repeat by design."""
+    from trainer.data.corpus import first_look
+    from trainer.data.leakage import repeated_in_task
+
+    splits: dict[str, Any] = {}
+    for task, split, read, _ in first_look(config):
+        if not config.generates(task.name):
+            splits.setdefault(task.name, {})[split] = read.ids, read.texts
+    return [each for task, parts in splits.items() for each in repeated_in_task(task, parts)]
+
+
+def _pairs(named: Iterable[str]) -> dict[str, Path]:
+    """`NAME=FILE`, ... as name -> file."""
+    pairs: dict[str, Path] = {}
+    for text in named:
+        name, equals, file = text.partition("=")
+        if not (name and equals and file):
+            raise UserError(f"--map {text}: write NAME=FILE, as sst-train=my.csv")
+        if name in pairs:
+            raise UserError(f"--map {text}: {name} is named twice")
+        pairs[name] = Path(file).expanduser()
+    return pairs
 
 
 def _download_line(name: str, done: int, size: int | None) -> str:

@@ -33,8 +33,9 @@ def show(
 ) -> None:
     """Show a sweep's trials, or one trial's config, epochs and the end of its log."""
     from orchestrator.cli import tables
-    from orchestrator.ledger import listing
+    from orchestrator.ledger import listing, printable
     from orchestrator.ledger.trial_log import last_log
+    from trainer.data import left_out
     from trainer.metrics import FIRST_CLOCK_NOTE
 
     ledger = listing.find_sweep(name, out)
@@ -57,6 +58,8 @@ def show(
     print(f"{record.trial_id}: {record.status}" + (f" ({record.reason})" if record.reason else ""))
     print(record.path)
     print("config: " + json.dumps(record.config, sort_keys=True))
+    for line in left_out.lines(left_out.of_rows(record.identity.get("rows"))):
+        print(printable(line))
     console().print(tables.epochs_table(record))
     if listing.trial_summary(record)["first_clock"]:
         print(FIRST_CLOCK_NOTE)

@@ -23,6 +23,7 @@ from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import EMULATED_BF16
 from trainer.config.formats import FIRST_FORMAT
+from trainer.data import left_out
 from trainer.data.corpus import DataError, fingerprint, prepare
 from trainer.loop.build import check_methods
 from trainer.metrics import CLOCK, EPOCH, clock_of
@@ -90,9 +91,13 @@ def identifier() -> Identify:
     return identify
 
 
-def prepare_data(spec: SweepSpec, identify: Identify) -> None:
-    """Find every encoder and read every corpus of the sweep, which also builds the caches."""
+def prepare_data(spec: SweepSpec, identify: Identify) -> list[str]:
+    """Find every encoder and read every corpus of the sweep, which also builds the caches.
+
+    Returns the lines that say which rows are not used.
+    """
     seen = set()
+    lines: dict[str, None] = {}
     try:
         for config in examples(spec):
             plain = config.to_dict()
@@ -102,7 +107,9 @@ def prepare_data(spec: SweepSpec, identify: Identify) -> None:
             if key in seen:
                 continue
             seen.add(key)
-            prepare(config)
+            corpus = prepare(config)
+            lines |= dict.fromkeys(left_out.lines(left_out.of_rows(corpus.about())))
+        return list(lines)
     except (ConfigError, DataError, EncoderError, CombinerError, FreezeError) as error:
         raise SweepError(str(error)) from error
     except OSError as error:

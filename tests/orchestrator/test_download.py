@@ -12,8 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from orchestrator import download as fetching
+from orchestrator.cli import app
 from orchestrator.download import FetchError, fetch, prepare, prepare_yelp
 from tests.support.command import orch_process
 from trainer.config.tasks import TASKS
@@ -201,6 +203,49 @@ def test_a_folder_without_them_or_a_wrong_column_is_an_error(tmp_path: Path) -> 
     with pytest.raises(DataError, match="needs the column 'sentence2'"):
         prepare(tmp_path / "mine", tmp_path / "data")
     assert not (tmp_path / "data").exists()
+
+
+def test_a_missing_folder_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="there is no such folder"):
+        prepare(tmp_path / "no", tmp_path / "data")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError, match="is no folder"):
+        prepare(tmp_path / "file", tmp_path / "data")
+
+
+def test_files_of_other_names_are_mapped_and_what_stands_twice_is_told(tmp_path: Path) -> None:
+    header = "\tid\tsentence1\tsentence2\tsimilarity"
+    mine = tmp_path / "mine"
+    rows = ["0\ta\tone\t two\t2.5", "1\ta\tthree\tfour\t1"]
+    course_file(mine, "t.tsv", rows, header)
+    course_file(mine, "d.txt", ["0\tx\tTWO\tone\t2", "1\ty\tnew\tnewer\t1"], header)
+    to = tmp_path / "data"
+    common = ["data", "prepare", str(mine), "--to", str(to)]
+    given = [*common, "--map", "sts-train=t.tsv", "--map", f"sts-dev={mine / 'd.txt'}"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert "sts train: 1 of 2 ids repeat (a)" in done.output
+    assert "1 of 2 rows (50.0%) are also in train: 1 but for case, spaces or order (x)" in (
+        done.output
+    )
+    assert "one" not in done.output and "TWO" not in done.output
+    assert (to / "sts-train.csv").read_bytes() == (mine / "t.tsv").read_bytes()
+    assert (to / "sts-dev.csv").read_bytes() == (mine / "d.txt").read_bytes()
+    found = json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)
+    assert [file["repeated"]["similar"] for file in found] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("argument", "says"),
+    [
+        ("sts-trian=t.tsv", "allowed: sst-train"),
+        ("sts-train=no.tsv", "there is no such file"),
+        ("sts-train", "write NAME=FILE"),
+    ],
+)
+def test_a_wrong_map_is_one_error(tmp_path: Path, argument: str, says: str) -> None:
+    done = orch_process("data", "prepare", str(tmp_path), "--map", argument, cwd=tmp_path)
+    assert done.returncode == 2 and says in done.stderr and "Traceback" not in done.stderr
 
 
 def test_yelp_gives_500_reviews_a_star(tmp_path: Path) -> None:

@@ -43,23 +43,48 @@ def declared_tasks(declarations: Mapping[str, Any]) -> dict[str, Task]:
     declared = dict(TASKS)
     problems: list[Problem] = []
     for name, entry in declarations.items():
-        key = f"task_declarations.{name}"
-        before = len(problems)
-        values = _values(str(name), entry, key, problems)
-        if len(problems) == before:
-            problems += _complete(declared, name, values)
+        problems += _declare(declared, str(name), entry)
     if problems:
         raise TaskError(problems)
     return declared
 
 
-def _values(name: str, entry: Any, key: str, problems: list[Problem]) -> dict[str, Any]:
-    """The checked values of one entry, each by itself."""
+def _declare(declared: dict[str, Task], name: str, entry: Any) -> list[Problem]:
+    """Add the task that an entry declares, or that it changes another one into.
+
+    Returns the problems: of single values, of missing ones, and of what does not fit together, as
+    far as those values are right by themselves.
+    """
+    key = f"task_declarations.{name}"
+    problems: list[Problem] = []
     if not name.isidentifier():
         problems.append(Problem(key, "a task's name may have letters, digits and underscores"))
     if not isinstance(entry, dict):
-        problems.append(Problem(key, "not a mapping", ", ".join(_KEYS)))
-        return {}
+        return [*problems, Problem(key, "not a mapping", ", ".join(_KEYS))]
+    values = _values(entry, key, problems)
+    base = declared.get(name)
+    values |= _derived(values, base)
+    if base is not None:
+        values = {f.name: getattr(base, f.name) for f in dataclasses.fields(Task)} | values
+    wrong = {part for part in entry if part not in values}
+    needed = [*_NEEDED, *(["dev"] if values.get("scored", True) else [])]
+    missing = [part for part in needed if part not in wrong and not values.get(part)]
+    if missing:
+        problems.append(Problem(key, "missing " + ", ".join(missing)))
+    # A right value stands in for one that is wrong or missing; no rule about it is asked.
+    stand_ins = {part: getattr(TASKS["sst"], part) for part in needed if not values.get(part)}
+    task = Task(**{**values, **stand_ins, "name": name})
+    for parts, rule in _RULES:
+        if not {*wrong, *missing} & set(parts):
+            problems += [
+                Problem(f"{key}.{part}", message, allowed) for part, message, allowed in rule(task)
+            ]
+    declared[name] = task
+    return problems
+
+
+def _values(entry: dict[Any, Any], key: str, problems: list[Problem]) -> dict[str, Any]:
+    """The values of an entry that are right by themselves."""
     values = {}
     for part, value in entry.items():
         if part not in _CHECKS:
@@ -70,21 +95,6 @@ def _values(name: str, entry: Any, key: str, problems: list[Problem]) -> dict[st
         except _Wrong as wrong:
             problems.append(Problem(f"{key}.{part}", wrong.message, wrong.allowed))
     return values
-
-
-def _complete(declared: dict[str, Task], name: str, values: dict[str, Any]) -> Iterator[Problem]:
-    """Declare the task that checked values describe, or that they change another one into."""
-    key = f"task_declarations.{name}"
-    values |= _derived(values, declared.get(name))
-    if base := declared.get(name):
-        values = {f.name: getattr(base, f.name) for f in dataclasses.fields(Task)} | values
-    needed = [*_NEEDED, *(["dev"] if values.get("scored", True) else [])]
-    if missing := [part for part in needed if not values.get(part)]:
-        yield Problem(key, "missing " + ", ".join(missing))
-        return
-    declared[name] = task = Task(**{"name": name, **values})
-    for part, message, allowed in _together(task):
-        yield Problem(f"{key}.{part}", message, allowed)
 
 
 def _derived(values: dict[str, Any], base: Task | None) -> dict[str, Any]:
@@ -99,28 +109,56 @@ def _derived(values: dict[str, Any], base: Task | None) -> dict[str, Any]:
     return derived
 
 
-def _together(task: Task) -> Iterator[tuple[str, str, str]]:
-    """What does not fit together in a task: key, message, what is allowed."""
+#: Key, message, and what is allowed.
+_Misfits = Iterator[tuple[str, str, str]]
+
+
+def _one_use_for_a_column(task: Task) -> _Misfits:
     columns = [*task.columns, task.label, *filter(None, (task.id, task.split_column))]
     for column in dict.fromkeys(c for c in columns if columns.count(c) > 1):
         yield "columns", f"the column {column!r} is named twice", "another column for each use"
-    if not task.header and (named := [c for c in columns if isinstance(c, str)]):
+
+
+def _numbers_without_a_header(task: Task) -> _Misfits:
+    columns = [*task.columns, task.label, task.id, task.split_column]
+    named = [column for column in columns if column and isinstance(column, str)]
+    if named and not task.header:
         message = f"a file without a header has no column {named[0]!r}"
         yield "header", message, "column numbers (the first one is 1), or header: true"
-    metric, loss = METRICS[task.metric], LOSSES[task.loss]
-    if metric.needs_classes and not loss.integer_labels:
+
+
+def _metric_of_the_labels(task: Task) -> _Misfits:
+    if METRICS[task.metric].needs_classes and not LOSSES[task.loss].integer_labels:
         message = f"{task.metric} needs classes, and the labels of {task.loss} are real"
         yield "metric", message, ", ".join(m.name for m in METRICS.values() if not m.needs_classes)
+
+
+def _numbers_of_labels(task: Task) -> _Misfits:
     low, high = task.label_bounds
+    whole = LOSSES[task.loss].integer_labels
     for word, number in task.labels:
-        if not low <= number <= high or (loss.integer_labels and number != int(number)):
-            kind = "whole numbers" if loss.integer_labels else "numbers"
+        if not low <= number <= high or (whole and number != int(number)):
+            kind = "whole numbers" if whole else "numbers"
             yield f"labels.{word}", f"{number:g} is no label here", f"{kind} {low:g} to {high:g}"
+
+
+def _splits_of_a_column(task: Task) -> _Misfits:
     if task.splits and not task.split_column:
         yield "splits", "needs the column that says a row's split", "split_column"
     values = [value for split in SPLIT_VALUES for value in task.split_values(split)]
     if task.split_column and len(set(values)) < len(values):
         yield "splits", "a value stands for two splits", "each value once"
+
+
+_COLUMNS = ("columns", "label", "id", "split_column")
+#: The keys that a rule reads, and the rule.
+_RULES: list[tuple[tuple[str, ...], Callable[[Task], _Misfits]]] = [
+    (_COLUMNS, _one_use_for_a_column),
+    ((*_COLUMNS, "header"), _numbers_without_a_header),
+    (("loss", "metric"), _metric_of_the_labels),
+    (("loss", "classes", "label_range", "labels"), _numbers_of_labels),
+    (("split_column", "splits"), _splits_of_a_column),
+]
 
 
 def _text(value: Any) -> str:
@@ -221,7 +259,9 @@ def _labels(value: Any) -> tuple[tuple[str, float], ...]:
         raise _Wrong(f"{value!r} names no labels", "a list of names, or a mapping name: number")
     if len(value) > 10 * MOST_CLASSES:
         raise _Wrong(f"{len(value):,} labels", f"at most {10 * MOST_CLASSES:,}")
-    return tuple((_word(word), _finite(number)) for word, number in value.items())
+    # In order of the numbers: a config is the same wherever its mappings were sorted.
+    pairs = [(_word(word), _finite(number)) for word, number in value.items()]
+    return tuple(sorted(pairs, key=lambda pair: (pair[1], pair[0])))
 
 
 def _distinct(names: Any) -> Any:
@@ -238,7 +278,7 @@ def _splits(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     listed = {
         key: each if isinstance(each, list | tuple) else [each] for key, each in value.items()
     }
-    return tuple((key, tuple(map(_word, each))) for key, each in listed.items())
+    return tuple((key, tuple(map(_word, each))) for key, each in sorted(listed.items()))
 
 
 #: Key of an entry -> its check, which gives the value as `Task` holds it.

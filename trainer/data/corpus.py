@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from trainer.config import TrainConfig
 from trainer.config.choices import DEFAULT_PAIR_MODE, PAIR_MODES
 from trainer.config.tasks import TASKS, Task
-from trainer.data import synthetic
+from trainer.data import left_out, synthetic
 from trainer.data.file_lock import make_once
 from trainer.data.readers import (
     DataError,
@@ -38,7 +38,7 @@ from trainer.data.readers import (
 from trainer.data.tokens import encode
 from trainer.model.encoder_shape import PRESETS
 from trainer.model.packing import ALIGNMENT, Packed, Part, pack
-from trainer.model.pretrained import find_checkpoint
+from trainer.model.pretrained import PACKAGED, find_checkpoint
 from trainer.storage.earlier_model import earlier_model, refusal
 from trainer.storage.file_hash import file_hash
 
@@ -85,6 +85,10 @@ class Split:
         """int64 (n,), the tokens of each example, special tokens included."""
         return (self.offsets[self.rows + 1] - self.offsets[self.rows]).astype(np.int64)
 
+    def about(self) -> dict[str, Any]:
+        """How many rows are used, could be used, and were left out (trainer.data.left_out)."""
+        return {"rows": len(self), "usable": self.table.num_rows, **self.report}
+
     def column(self, name: str) -> list[Any]:
         """`id`, `text1` or `text2` of the n examples."""
         return self.table[name].take(pa.array(self.rows)).to_pylist()
@@ -126,6 +130,13 @@ class Corpus:
     def sizes(self) -> dict[str, int]:
         """The number of training examples of every task."""
         return {name: len(splits["train"]) for name, splits in self.splits.items()}
+
+    def about(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Task -> split -> `Split.about()`."""
+        return {
+            name: {split: part.about() for split, part in splits.items()}
+            for name, splits in self.splits.items()
+        }
 
 
 def fingerprint(config: TrainConfig) -> str:
@@ -177,7 +188,8 @@ def prepare(config: TrainConfig) -> Corpus:
     """Open the corpus of a config, and write the files that its cache lacks.
 
     Raises:
-        DataError: data are missing or cannot be used.
+        DataError: data are missing or cannot be used, or more than a third of a split's rows was
+            dropped and `data.allow_dropped` does not name the task.
         EncoderError: the encoder's tokenizer cannot be found.
         ConfigError: the model to start from has another vocabulary.
     """
@@ -191,18 +203,68 @@ def prepare(config: TrainConfig) -> Corpus:
             opened = _open_split(config, task, split, tokenizer)
             if opened is not None:
                 splits[task.name][split] = opened
-    return Corpus(splits, tokenizer.get_vocab_size())
+    corpus = Corpus(splits, tokenizer.get_vocab_size())
+    check_dropped(config, corpus.about())
+    return corpus
+
+
+def check_dropped(config: TrainConfig, about: dict[str, dict[str, dict[str, Any]]]) -> None:
+    """Raise `DataError` if more of a split was dropped than `data.allow_dropped` allows."""
+    if problem := left_out.too_much(left_out.of_rows(about), config.data.allow_dropped):
+        raise DataError(problem)
+
+
+def first_look(config: TrainConfig) -> Iterator[tuple[Task, str, Examples, dict[str, Any]]]:
+    """Each task and split with its examples and `Split.about()`; nothing is tokenised.
+
+    What was cut is known only where the cache has the split.
+
+    Raises:
+        DataError: a file is missing or cannot be read.
+        EncoderError: the encoder cannot be found.
+    """
+    tokenizer = _known_tokenizer(config)
+    for task in config.task_list:
+        for split in _SPLITS:
+            examples = examples_of(config, task, split)
+            if examples is None:
+                continue
+            report = examples.report()
+            path = _cache_file(config, task, split, tokenizer) if tokenizer else None
+            if path and path.is_file():
+                report = _cached_report(path)
+            count = len(examples.texts)
+            used = min(count, _limits(config, split).get(task.name, count))
+            yield task, split, examples, {"rows": used, "usable": count, **report}
+
+
+def _known_tokenizer(config: TrainConfig) -> Tokenizer | None:
+    """`tokenizer_of` if it is here: nothing is downloaded, and no words are counted."""
+    if config.encoder in PRESETS:
+        path = _words_file(config)
+        return Tokenizer.from_file(str(path)) if path.is_file() else None
+    local = config.encoder in PACKAGED or Path(config.encoder).expanduser().is_dir()
+    return tokenizer_of(config) if local else None
 
 
 def whole_dev(config: TrainConfig) -> dict[str, Split]:
-    """The dev split of every task that has one, without `data.dev_limit`.
+    """The dev split of every task that has one, without `data.dev_limit`.  Raises as `prepare`."""
+    return whole_splits(config, "dev", config.tasks)
+
+
+def whole_splits(config: TrainConfig, split: str, tasks: Collection[str]) -> dict[str, Split]:
+    """`train`, `dev` or `test` of those of the tasks that have it, without any limit.
 
     Raises as `prepare`.
     """
-    whole = replace(config, data=replace(config.data, dev_limit={}))
+    whole = replace(config, data=replace(config.data, limit={}, dev_limit={}))
     tokenizer = tokenizer_of(config)
-    opened = {task.name: _open_split(whole, task, "dev", tokenizer) for task in config.task_list}
-    return {name: split for name, split in opened.items() if split is not None}
+    opened = {
+        task.name: _open_split(whole, task, split, tokenizer)
+        for task in config.task_list
+        if task.name in tasks
+    }
+    return {name: part for name, part in opened.items() if part is not None}
 
 
 def split_of_file(path: Path, task: Task, config: TrainConfig) -> Split:
@@ -254,7 +316,7 @@ def dev_sizes(config: TrainConfig) -> dict[str, int]:
         if config.generates(task.name) and task.dev:
             sizes[task.name] = synthetic.DEV_SIZES[task.name]
             continue
-        examples = _examples(config, task, "dev")
+        examples = examples_of(config, task, "dev")
         if examples is not None:
             sizes[task.name] = len(examples.ids)
     return sizes
@@ -267,12 +329,17 @@ def train_sizes(config: TrainConfig) -> dict[str, int]:
     """
     sizes = {}
     for task in config.task_list:
-        examples = _examples(config, task, "train")
+        examples = examples_of(config, task, "train")
         assert examples is not None  # every task has training data
         sizes[task.name] = min(
             len(examples.ids), config.data.limit.get(task.name, len(examples.ids))
         )
     return sizes
+
+
+def _label_name(task: Task, label: int) -> str:
+    """The class's name; of real labels, the whole number below them."""
+    return task.class_names[label] if task.class_names else str(label)
 
 
 def _split_stats(split: Split) -> dict[str, Any]:
@@ -282,9 +349,8 @@ def _split_stats(split: Split) -> dict[str, Any]:
         counted = np.floor(counted)
     counts = Counter(int(label) for label in counted)
     return {
-        "rows": len(split),
-        **split.report,
-        "labels": {str(label): counts[label] for label in sorted(counts)},
+        **split.about(),
+        "labels": {_label_name(split.task, label): counts[label] for label in sorted(counts)},
         "tokens": {
             "mean": round(float(lengths.mean()), 1),
             "p95": int(np.percentile(lengths, 95)),
@@ -308,7 +374,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:24]
 
 
-def _examples(config: TrainConfig, task: Task, split: str) -> Examples | None:
+def examples_of(config: TrainConfig, task: Task, split: str) -> Examples | None:
     """The examples of a split, generated or read; None if the task has no such split."""
     if config.generates(task.name):
         generated = synthetic_corpus(config.data.seed, config.data.size)
@@ -352,13 +418,18 @@ def tokenizer_of(config: TrainConfig) -> Tokenizer:
     checkpoint = find_checkpoint(config.encoder)
     if checkpoint is not None:
         return checkpoint.tokenizer()
+    path = _words_file(config)
+    make_once(path, lambda: _word_tokenizer(config).to_str().encode())
+    return Tokenizer.from_file(str(path))
+
+
+def _words_file(config: TrainConfig) -> Path:
+    """Where a random preset's vocabulary is kept."""
     sources = [
         [task.identity(), _source_key(config, task, "train")]
         for task in sorted(config.task_list, key=lambda task: task.name)
     ]
-    path = _cache_folder(config) / f"words-{_digest([_FORMAT, sources])}.json"
-    make_once(path, lambda: _word_tokenizer(config).to_str().encode())
-    return Tokenizer.from_file(str(path))
+    return _cache_folder(config) / f"words-{_digest([_FORMAT, sources])}.json"
 
 
 def _check_vocabulary(config: TrainConfig, tokenizer: Tokenizer) -> None:
@@ -384,7 +455,7 @@ def _word_tokenizer(config: TrainConfig) -> Tokenizer:
     splitter = pre_tokenizers.BertPreTokenizer()
     counts: Counter[str] = Counter()
     for task in config.task_list:
-        examples = _examples(config, task, "train")
+        examples = examples_of(config, task, "train")
         for texts in examples.texts if examples else []:
             for text in texts:
                 words = splitter.pre_tokenize_str(normalizer.normalize_str(text))
@@ -401,16 +472,13 @@ def _word_tokenizer(config: TrainConfig) -> Tokenizer:
 
 def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenizer) -> Split | None:
     """A split from its cache file, which is written first if need be; None if there is none."""
-    source = _source_key(config, task, split)
-    if source is None:
+    path = _cache_file(config, task, split, tokenizer)
+    if path is None:
         return None
-    words = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
     pair = config.pair_of(task.name) if task.is_pair else DEFAULT_PAIR_MODE
-    key = [_FORMAT, source, task.identity(), words, pair, config.max_length_of(task), split]
-    path = _cache_folder(config) / f"{task.name}-{split}-{_digest(key)}.arrow"
 
     def content() -> bytes | None:
-        examples = _examples(config, task, split)
+        examples = examples_of(config, task, split)
         if examples is None:
             return None
         if not examples.texts:
@@ -422,9 +490,33 @@ def _open_split(config: TrainConfig, task: Task, split: str, tokenizer: Tokenize
 
     if not make_once(path, content):
         return None
-    table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
-    limit = {"train": config.data.limit, "dev": config.data.dev_limit, "test": {}}[split]
-    return _split_of(task, pair, table, limit.get(task.name))
+    return _split_of(task, pair, _table(path), _limits(config, split).get(task.name))
+
+
+def _cache_file(config: TrainConfig, task: Task, split: str, tokenizer: Tokenizer) -> Path | None:
+    """Where a split's tokens are kept; None if the task has no such split."""
+    source = _source_key(config, task, split)
+    if source is None:
+        return None
+    words = hashlib.sha256(tokenizer.to_str().encode()).hexdigest()
+    pair = config.pair_of(task.name) if task.is_pair else DEFAULT_PAIR_MODE
+    key = [_FORMAT, source, task.identity(), words, pair, config.max_length_of(task), split]
+    return _cache_folder(config) / f"{task.name}-{split}-{_digest(key)}.arrow"
+
+
+def _table(path: Path) -> pa.Table:
+    return pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+
+
+def _cached_report(path: Path) -> dict[str, Any]:
+    """What `Split.report` of a cache file is."""
+    report: dict[str, Any] = json.loads(_table(path).schema.metadata[b"report"])
+    return report
+
+
+def _limits(config: TrainConfig, split: str) -> dict[str, int]:
+    """Task -> most examples of this split that are used."""
+    return {"train": config.data.limit, "dev": config.data.dev_limit}.get(split, {})
 
 
 def _arrow_file(table: pa.Table) -> bytes:

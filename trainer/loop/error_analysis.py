@@ -1,4 +1,4 @@
-"""The errors of a trained model (confusion, bias, worst examples) and the leaderboard's files."""
+"""The errors of a trained model (confusion, bias, worst examples)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.config.task_choices import LOSSES
 from trainer.config.tasks import Task
 
 if TYPE_CHECKING:  # the report reads the constants below and does not load torch
@@ -19,27 +18,6 @@ if TYPE_CHECKING:  # the report reads the constants below and does not load torc
 WORST = 20
 #: Groups of examples by |prediction - label| of a similarity: upper edges (P0, Figure 4).
 DISTANCES = {"close": 0.5, "near": 1.0, "far": 2.0, "opposite": float("inf")}
-#: Headers of the course's submission files, in its spelling.  Other tasks: the label's column.
-_COLUMNS = {
-    "sst": "Predicted_Sentiment",
-    "cfimdb": "Predicted_Sentiment",
-    "qqp": "Predicted_Is_Paraphrase",
-    "sts": "Predicted_Similiary",
-}
-
-
-def leaderboard_file(predicted: Predictions, split: Split) -> bytes:
-    """Test predictions in the format of the CS224N leaderboard.
-
-    The header is `id \\t column`, the lines are `id , value`.  Classes are whole numbers, but the
-    course writes a paraphrase as 0.0 or 1.0.
-    """
-    task = predicted.task
-    whole = LOSSES[task.loss].output_per_class
-    lines = [f"id \t {_COLUMNS.get(task.name, f'Predicted_{task.label}')} \n"]
-    for example, value in zip(split.column("id"), predicted.predictions.tolist(), strict=True):
-        lines.append(f"{example} , {int(value) if whole else value} \n")
-    return "".join(lines).encode()
 
 
 def analysis_file(predictions: dict[str, Predictions], corpus: Corpus) -> bytes:

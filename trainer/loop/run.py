@@ -17,10 +17,11 @@ from trainer.loop.checkpoint import TrialState
 from trainer.loop.clock import Clock
 from trainer.loop.device import DTYPES, choose_device, reset_peak_memory, resolve_precision
 from trainer.loop.epoch_metrics import EpochMetrics
-from trainer.loop.error_analysis import analysis_file, leaderboard_file
+from trainer.loop.error_analysis import analysis_file
 from trainer.loop.evaluation import Predictions, evaluate
 from trainer.loop.extra_evaluation import Trained
 from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.leaderboard import leaderboard_file
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.plan import planned_phases
 from trainer.loop.step import Stepper, groups_of
@@ -85,16 +86,12 @@ class Run:
 
     def description(self) -> dict[str, Any]:
         """The content of config.json: config, statistics of the data, versions, device."""
-        rows = {
-            name: {part: {"rows": len(split), **split.report} for part, split in splits.items()}
-            for name, splits in self.corpus.splits.items()
-        }
         about = describe_run(self.device)
         if package := samplers.package(self.config.sampler):
             about["versions"] = {**about["versions"], package[0]: package[1]}
         if self.config.start_from:
             about["started_from"] = earlier_model(self.config.start_from).description()
-        return {**described(self.config), "rows": rows, **about}
+        return {**described(self.config), "rows": self.corpus.about(), **about}
 
     def plan(self, number: int) -> list[Phase]:
         """The phases of an epoch, which depend only on config, data sizes and seed."""
@@ -209,5 +206,7 @@ class Run:
         test = self.evaluate("test") if self.config.predict_test else {}
         for name, predicted in test.items():
             part = self.corpus.splits[name]["test"]
-            files[f"test/{name}.csv"] = leaderboard_file(predicted, part)
+            files[f"test/{name}.csv"] = leaderboard_file(
+                predicted.task, part.column("id"), predicted.predictions
+            )
         return files

@@ -30,12 +30,24 @@ def problems(**changes: Any) -> dict[str, str]:
 
 
 def test_class_names_say_how_many_classes_there_are() -> None:
-    task = declared(labels={"entailment": 0, "neutral": 1, "contradiction": 2, "no": 2})
+    task = declared(labels={"entailment": 0, "neutral": 1, "no": 2, "contradiction": 2})
     assert (task.classes, task.outputs) == (3, 3)
     assert task.class_names == ("entailment", "neutral", "contradiction")
     assert task.label_of("no") == 2.0
     assert task.label_of("perhaps") is None
     assert declared(labels=["1", "2", "3", "4"]).label_of("4") == 3.0
+
+
+def test_the_order_of_mappings_is_no_part_of_a_task() -> None:
+    """config.json sorts them, and a trial has to be recognised there."""
+    labels, splits = {"yes": 1, "ja": 1, "no": 0}, {"train": "a", "dev": ["b"]}
+    one = declared(labels=labels, split_column="fold", splits=splits)
+    other = declared(
+        labels=dict(sorted(labels.items())),
+        split_column="fold",
+        splits=dict(sorted(splits.items())),
+    )
+    assert one == other and one.class_names == ("no", "ja")
 
 
 def test_classes_without_a_name_are_called_by_their_number() -> None:
@@ -104,6 +116,12 @@ def test_what_came_later_leaves_old_identities_alone() -> None:
         # All at once.
         ({"classes": 1, "loss": "l1", "metric": 3, "dev": 4}, {"classes", "loss", "metric", "dev"}),
         ({"header": False, "columns": ["a", "a"]}, {"header", "columns"}),
+        # What is wrong by itself hides nothing else.
+        (
+            {"metric": "acc", "columns": ["a", "a"], "labels": {"x": 0, "y": 9}, "classes": 3},
+            {"metric", "columns", "labels.y"},
+        ),
+        ({"loss": "l1", "labels": {"x": 9}, "splits": {"dev": "a"}}, {"loss", "splits"}),
     ],
 )
 def test_every_mistake_has_its_key(changes: dict[str, Any], keys: set[str]) -> None:
@@ -115,9 +133,13 @@ def test_the_mistakes_of_all_declarations_come_together() -> None:
         declared_tasks({"a": {"los": 1}, "b c": NLI, "d": 3, "e": {"columns": "text"}})
     assert [problem.key for problem in error.value.problems] == [
         "task_declarations.a.los",
+        "task_declarations.a",
         "task_declarations.b c",
         "task_declarations.d",
         "task_declarations.e",
     ]
+    for entry in ({"dev": 4, "label": "x"}, {"columns": "", "label": "x"}):
+        with pytest.raises(TaskError, match="missing .*loss, metric, train"):
+            declared_tasks({"new": entry})
     assert "did you mean 'loss'?" in str(error.value)
     assert "label, loss, metric, train, dev" in str(error.value)

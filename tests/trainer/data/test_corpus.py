@@ -45,7 +45,13 @@ def config(root: Path, declaration: dict[str, Any] | None = None, **data: Any) -
             "tasks": ["mine"],
             "task_declarations": {"mine": PAIR | (declaration or {})},
             "encoder": "tiny",
-            "data": {"source": "files", "root": str(root), "cache": str(root / "cache")} | data,
+            "data": {
+                "source": "files",
+                "root": str(root),
+                "cache": str(root / "cache"),
+                "allow_dropped": ["mine"],
+            }
+            | data,
         }
     )
 
