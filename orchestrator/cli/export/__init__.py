@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import typer
 
-from orchestrator.cli.export import submission
+from orchestrator.cli.export import model, submission, table
 
 #: The commands in the order of the help, each with an example.
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
@@ -14,6 +14,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
         submission.export_submission,
         "orch export submission arrp-embedded -o handed-in --ensemble seeds",
     ),
+    "model": (model.export_model, "orch export model arrp-embedded -o arrp-model"),
+    "table": (table.export_table, "orch export table arrp-embedded --of epochs --format parquet"),
 }
 
 export_app = typer.Typer(
