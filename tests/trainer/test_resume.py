@@ -30,8 +30,8 @@ def config_file(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def undisturbed(config_file: Path) -> list[dict[str, Any]]:
     out = config_file.parent / "undisturbed"
     process = start(config_file, out)
-    (line,) = process.communicate()[1].splitlines()
-    assert line.startswith("precision: ")
+    lines = process.communicate()[1].splitlines()
+    assert sorted(line.partition(":")[0] for line in lines) == ["data", "precision"]
     assert process.returncode == 0
     return results(out)
 
