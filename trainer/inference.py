@@ -182,7 +182,7 @@ class Model:
         self.description = description
         self.config = description.config
         self.tasks = {task.name: task for task in description.tasks}
-        self._tokenizer = tokenizer
+        self.tokenizer = tokenizer
         self._device = device
         self._model = model.to(device).eval()
 
@@ -255,6 +255,11 @@ class Model:
             return np.empty((0, split.task.label_classes) if split.task.integer_labels else 0)
         return probabilities(self._model, split, **self._computing)
 
+    def weights(self) -> dict[str, torch.Tensor]:
+        """All weights under our names, fp32, on the CPU; those of the encoder begin with
+        `encoder.`."""
+        return {name: t.detach().float().cpu() for name, t in self._model.state_dict().items()}
+
     @property
     def _computing(self) -> dict[str, Any]:
         return {
@@ -275,4 +280,4 @@ class Model:
         texts = list(zip(*columns, strict=True))
         if not all(isinstance(text, str) for row in texts for text in row):
             raise InferenceError(f"task {task}: a sentence is missing or is not text")
-        return split_of(texts, declared, self.config, self._tokenizer)
+        return split_of(texts, declared, self.config, self.tokenizer)

@@ -18,6 +18,7 @@ from orchestrator.cli import (
     data,
     doctor,
     evaluate,
+    export,
     pack,
     plan,
     predict,
@@ -67,6 +68,7 @@ app = typer.Typer(
 for _name, (_command, _example) in COMMANDS.items():
     app.command(_name, epilog=f"Example: {_example}")(_command)
 app.add_typer(data.data_app, name="data")
+app.add_typer(export.export_app, name="export")
 
 
 def main() -> NoReturn:

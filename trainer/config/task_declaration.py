@@ -259,7 +259,9 @@ def _labels(value: Any) -> tuple[tuple[str, float], ...]:
         raise _Wrong(f"{value!r} names no labels", "a list of names, or a mapping name: number")
     if len(value) > 10 * MOST_CLASSES:
         raise _Wrong(f"{len(value):,} labels", f"at most {10 * MOST_CLASSES:,}")
-    return tuple((_word(word), _finite(number)) for word, number in value.items())
+    # In order of the numbers: a config is the same wherever its mappings were sorted.
+    pairs = [(_word(word), _finite(number)) for word, number in value.items()]
+    return tuple(sorted(pairs, key=lambda pair: (pair[1], pair[0])))
 
 
 def _distinct(names: Any) -> Any:
@@ -276,7 +278,7 @@ def _splits(value: Any) -> tuple[tuple[str, tuple[str, ...]], ...]:
     listed = {
         key: each if isinstance(each, list | tuple) else [each] for key, each in value.items()
     }
-    return tuple((key, tuple(map(_word, each))) for key, each in listed.items())
+    return tuple((key, tuple(map(_word, each))) for key, each in sorted(listed.items()))
 
 
 #: Key of an entry -> its check, which gives the value as `Task` holds it.

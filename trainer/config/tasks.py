@@ -107,7 +107,7 @@ class Task:
     def class_names(self) -> tuple[str, ...]:
         """The name of every class, which is its number if `labels` has none; empty without classes.
 
-        Of several words for one class, the first is its name.
+        Of several words for one class, the first of the alphabet is its name.
         """
         names = {number: word for word, number in reversed(self.labels)}
         return tuple(names.get(number, str(number)) for number in range(self.label_classes))

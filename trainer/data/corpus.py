@@ -13,7 +13,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -248,14 +248,23 @@ def _known_tokenizer(config: TrainConfig) -> Tokenizer | None:
 
 
 def whole_dev(config: TrainConfig) -> dict[str, Split]:
-    """The dev split of every task that has one, without `data.dev_limit`.
+    """The dev split of every task that has one, without `data.dev_limit`.  Raises as `prepare`."""
+    return whole_splits(config, "dev", config.tasks)
+
+
+def whole_splits(config: TrainConfig, split: str, tasks: Collection[str]) -> dict[str, Split]:
+    """`train`, `dev` or `test` of those of the tasks that have it, without any limit.
 
     Raises as `prepare`.
     """
-    whole = replace(config, data=replace(config.data, dev_limit={}))
+    whole = replace(config, data=replace(config.data, limit={}, dev_limit={}))
     tokenizer = tokenizer_of(config)
-    opened = {task.name: _open_split(whole, task, "dev", tokenizer) for task in config.task_list}
-    return {name: split for name, split in opened.items() if split is not None}
+    opened = {
+        task.name: _open_split(whole, task, split, tokenizer)
+        for task in config.task_list
+        if task.name in tasks
+    }
+    return {name: part for name, part in opened.items() if part is not None}
 
 
 def split_of_file(path: Path, task: Task, config: TrainConfig) -> Split:

@@ -40,7 +40,7 @@ def build_model(config: TrainConfig, corpus: Corpus) -> MultitaskModel:
         earlier = earlier_model(config.start_from)
         check_shapes(earlier, shape)
         old = earlier.config
-        load_earlier(model, earlier, {t.name: _head_of(old, t).head for t in old.task_list})
+        load_earlier(model, earlier, {t.name: head_of(old, t).head for t in old.task_list})
     return model
 
 
@@ -48,14 +48,14 @@ def with_heads(config: TrainConfig, encoder: Encoder) -> MultitaskModel:
     """The encoder with the config's layers and heads on it, freshly initialised."""
     return MultitaskModel(
         encoder,
-        [_head_of(config, task) for task in config.task_list],
+        [head_of(config, task) for task in config.task_list],
         config.dropout,
         shared_layer=config.shared_layer,
         relational_layer=config.relational_layer,
     )
 
 
-def _head_of(config: TrainConfig, task: Task) -> HeadSpec:
+def head_of(config: TrainConfig, task: Task) -> HeadSpec:
     """The task's head.  One that needs more vectors than the task has becomes the default."""
     vectors, head = config.vectors_of(task), config.head_of(task.name)
     return HeadSpec(

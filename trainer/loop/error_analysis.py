@@ -1,4 +1,4 @@
-"""The errors of a trained model (confusion, bias, worst examples) and the leaderboard's files."""
+"""The errors of a trained model (confusion, bias, worst examples)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from trainer.config.task_choices import LOSSES
 from trainer.config.tasks import Task
 
 if TYPE_CHECKING:  # the report reads the constants below and does not load torch
@@ -23,27 +22,6 @@ WORST = 20
 DISTANCES = {"close": 0.1, "near": 0.2, "far": 0.4, "opposite": float("inf")}
 #: A task with more classes has the most frequent confusions instead of all.
 MOST_CLASSES = 50
-#: Headers of the course's submission files, in its spelling.  Other tasks: the label's column.
-_COLUMNS = {
-    "sst": "Predicted_Sentiment",
-    "cfimdb": "Predicted_Sentiment",
-    "qqp": "Predicted_Is_Paraphrase",
-    "sts": "Predicted_Similiary",
-}
-
-
-def leaderboard_file(predicted: Predictions, split: Split) -> bytes:
-    """Test predictions in the format of the CS224N leaderboard.
-
-    The header is `id \\t column`, the lines are `id , value`.  Classes are whole numbers, but the
-    course writes a paraphrase as 0.0 or 1.0.
-    """
-    task = predicted.task
-    whole = LOSSES[task.loss].output_per_class
-    lines = [f"id \t {_COLUMNS.get(task.name, f'Predicted_{task.label}')} \n"]
-    for example, value in zip(split.column("id"), predicted.predictions.tolist(), strict=True):
-        lines.append(f"{example} , {int(value) if whole else value} \n")
-    return "".join(lines).encode()
 
 
 def analysis_file(predictions: dict[str, Predictions], corpus: Corpus) -> bytes:

@@ -17,10 +17,11 @@ from trainer.loop.checkpoint import TrialState
 from trainer.loop.clock import Clock
 from trainer.loop.device import DTYPES, choose_device, reset_peak_memory, resolve_precision
 from trainer.loop.epoch_metrics import EpochMetrics
-from trainer.loop.error_analysis import analysis_file, leaderboard_file
+from trainer.loop.error_analysis import analysis_file
 from trainer.loop.evaluation import Predictions, evaluate
 from trainer.loop.extra_evaluation import Trained
 from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.leaderboard import leaderboard_file
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.plan import planned_phases
 from trainer.loop.step import Stepper, groups_of
@@ -205,5 +206,7 @@ class Run:
         test = self.evaluate("test") if self.config.predict_test else {}
         for name, predicted in test.items():
             part = self.corpus.splits[name]["test"]
-            files[f"test/{name}.csv"] = leaderboard_file(predicted, part)
+            files[f"test/{name}.csv"] = leaderboard_file(
+                predicted.task, part.column("id"), predicted.predictions
+            )
         return files

@@ -104,6 +104,39 @@ class Encoder(nn.Module):
         return torch.tanh(linear(self.pooler, first, packed.sentence_spans))
 
 
+def to_hugging_face_names(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
+    """An encoder's state dict under Hugging Face's names: the inverse of
+    `from_hugging_face_names`."""
+    theirs = {
+        f"embeddings.{name}_embeddings.weight": weights[f"embeddings.{name}.weight"]
+        for name in ("word", "position", "token_type")
+    }
+    for index in range(layers):
+        for kind in ("weight", "bias"):
+            parts = weights[f"layers.{index}.query_key_value.{kind}"].chunk(3)
+            for name, part in zip(("query", "key", "value"), parts, strict=True):
+                theirs[f"encoder.layer.{index}.attention.self.{name}.{kind}"] = part.contiguous()
+    for module, bert_module in _modules(layers).items():
+        for kind in ("weight", "bias"):
+            theirs[f"{bert_module}.{kind}"] = weights[f"{module}.{kind}"]
+    return theirs
+
+
+def _modules(layers: int) -> dict[str, str]:
+    """Our names of the modules that are the same in both -> Hugging Face's."""
+    modules = {"embeddings.norm": "embeddings.LayerNorm", "pooler": "pooler.dense"}
+    for index in range(layers):
+        layer, bert_layer = f"layers.{index}.", f"encoder.layer.{index}."
+        modules |= {
+            layer + "attention_output": bert_layer + "attention.output.dense",
+            layer + "attention_norm": bert_layer + "attention.output.LayerNorm",
+            layer + "intermediate": bert_layer + "intermediate.dense",
+            layer + "output": bert_layer + "output.dense",
+            layer + "output_norm": bert_layer + "output.LayerNorm",
+        }
+    return modules
+
+
 def from_hugging_face_names(weights: dict[str, Tensor], layers: int) -> dict[str, Tensor]:
     """Rename a Hugging Face BERT state dict to our names, in fp32.
 
@@ -123,21 +156,14 @@ def from_hugging_face_names(weights: dict[str, Tensor], layers: int) -> dict[str
         "embeddings.position.weight": theirs["embeddings.position_embeddings.weight"],
         "embeddings.token_type.weight": theirs["embeddings.token_type_embeddings.weight"],
     }
-    modules = {"embeddings.norm": "embeddings.LayerNorm"}
     for index in range(layers):
         layer, bert_layer = f"layers.{index}.", f"encoder.layer.{index}."
-        modules |= {
-            layer + "attention_output": bert_layer + "attention.output.dense",
-            layer + "attention_norm": bert_layer + "attention.output.LayerNorm",
-            layer + "intermediate": bert_layer + "intermediate.dense",
-            layer + "output": bert_layer + "output.dense",
-            layer + "output_norm": bert_layer + "output.LayerNorm",
-        }
         for kind in ("weight", "bias"):
             parts = [f"{bert_layer}attention.self.{n}.{kind}" for n in ("query", "key", "value")]
             ours[f"{layer}query_key_value.{kind}"] = torch.cat([theirs[name] for name in parts])
-    if "pooler.dense.weight" in theirs:
-        modules["pooler"] = "pooler.dense"
+    modules = _modules(layers)
+    if "pooler.dense.weight" not in theirs:
+        del modules["pooler"]
     for module, bert_module in modules.items():
         for kind in ("weight", "bias"):
             ours[f"{module}.{kind}"] = theirs[f"{bert_module}.{kind}"]

@@ -47,6 +47,22 @@ class EncoderShape:
             initializer_std=config.get("initializer_range", 0.02),
         )
 
+    def to_hugging_face(self) -> dict[str, Any]:
+        """The sizes under the keys of a Hugging Face config.json."""
+        return {
+            "model_type": "bert",
+            "vocab_size": self.vocabulary,
+            "hidden_size": self.hidden,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "intermediate_size": self.intermediate,
+            "max_position_embeddings": self.positions,
+            "type_vocab_size": self.token_types,
+            "layer_norm_eps": self.norm_eps,
+            "initializer_range": self.initializer_std,
+            "hidden_act": "gelu",
+        }
+
 
 #: Random encoders: (hidden, layers, heads, intermediate).  Their vocabulary comes from the corpus.
 PRESETS = {

@@ -31,7 +31,7 @@ from trainer.metrics import FIRST_CLOCK, FIRST_CLOCK_NOTE
 
 COMMANDS = [
     "sweep", "validate", "plan", "schema", "ls", "show", "compare", "report", "time", "sync", "ui",
-    "doctor", "data stats",
+    "doctor", "data stats", "export submission",
 ]  # fmt: skip
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 

@@ -30,12 +30,24 @@ def problems(**changes: Any) -> dict[str, str]:
 
 
 def test_class_names_say_how_many_classes_there_are() -> None:
-    task = declared(labels={"entailment": 0, "neutral": 1, "contradiction": 2, "no": 2})
+    task = declared(labels={"entailment": 0, "neutral": 1, "no": 2, "contradiction": 2})
     assert (task.classes, task.outputs) == (3, 3)
     assert task.class_names == ("entailment", "neutral", "contradiction")
     assert task.label_of("no") == 2.0
     assert task.label_of("perhaps") is None
     assert declared(labels=["1", "2", "3", "4"]).label_of("4") == 3.0
+
+
+def test_the_order_of_mappings_is_no_part_of_a_task() -> None:
+    """config.json sorts them, and a trial has to be recognised there."""
+    labels, splits = {"yes": 1, "ja": 1, "no": 0}, {"train": "a", "dev": ["b"]}
+    one = declared(labels=labels, split_column="fold", splits=splits)
+    other = declared(
+        labels=dict(sorted(labels.items())),
+        split_column="fold",
+        splits=dict(sorted(splits.items())),
+    )
+    assert one == other and one.class_names == ("no", "ja")
 
 
 def test_classes_without_a_name_are_called_by_their_number() -> None:

@@ -1,0 +1,25 @@
+"""`orch export`: what leaves a sweep.  A file per command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import typer
+
+from orchestrator.cli.export import model, submission, table
+
+#: The commands in the order of the help, each with an example.
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "submission": (
+        submission.export_submission,
+        "orch export submission arrp-embedded -o handed-in --ensemble seeds",
+    ),
+    "model": (model.export_model, "orch export model arrp-embedded -o arrp-model"),
+    "table": (table.export_table, "orch export table arrp-embedded --of epochs --format parquet"),
+}
+
+export_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Take results out of a sweep."
+)
+for _name, (_command, _example) in COMMANDS.items():
+    export_app.command(_name, epilog=f"Example: {_example}")(_command)
