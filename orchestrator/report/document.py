@@ -18,7 +18,17 @@ from orchestrator.compare.published import NotPublished, SideBySide, side_by_sid
 from orchestrator.compare.results import MethodComparison
 from orchestrator.compare.statistics.scores import OVERALL
 from orchestrator.compare.statistics.speed_up import why_not_comparable
-from orchestrator.report import cost, errors, methods, progress, reasons, reproduce, style, trial
+from orchestrator.report import (
+    cost,
+    data,
+    errors,
+    methods,
+    progress,
+    reasons,
+    reproduce,
+    style,
+    trial,
+)
 from orchestrator.report.head import Head, head
 from orchestrator.report.parts import Heading, Missing, Section, Table, Text
 
@@ -75,7 +85,7 @@ def document(
         report_progress(f"drawing {each.trial_id}")
         label = labels.get(str(each.identity["config_id"])) or method_name(each.train_config)
         single.parts += trial.parts(errors.read_errors(ledger, each), label)
-    sections += [single, _configurations(ledger, compared)]
+    sections += [single, data.section(compared.chosen.trials), _configurations(ledger, compared)]
     sections.append(reproduce.section(ledger, compared.chosen.trials, shown, options))
     counts = ", ".join(f"{n} {status}" for status, n in rows.counts.items()) or "none"
     return Document(

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from orchestrator.compare.statistics.dev_predictions import PredictionsError, read_columns
 from trainer.config.tasks import Task
-from trainer.loop.error_analysis import DISTANCES, WORST
+from trainer.loop.error_analysis import WORST, confusion_counts, distance_groups
 from trainer.storage.folder import StoreError
 
 if TYPE_CHECKING:
@@ -61,18 +61,11 @@ class TaskErrors:
 
     def confusion(self) -> np.ndarray:
         """(classes, classes) counts; row: true label, column: prediction (P0, Figures 2 and 3)."""
-        counts = np.zeros((self.classes, self.classes), dtype=np.int64)
-        pairs = self.labels.astype(int), self.predictions.astype(int)
-        known = [(classes >= 0) & (classes < self.classes) for classes in pairs]
-        there = known[0] & known[1]
-        np.add.at(counts, (pairs[0][there], pairs[1][there]), 1)
-        return counts
+        return confusion_counts(self.labels, self.predictions, self.classes)
 
     def distances(self) -> dict[str, np.ndarray]:
         """Group by L1 distance of prediction and label -> mask of examples (n,) (P0, Figure 4)."""
-        edges = list(DISTANCES.values())
-        groups = np.searchsorted(edges, np.abs(self.predictions - self.labels))
-        return {name: groups == number for number, name in enumerate(DISTANCES)}
+        return distance_groups(self.task, self.predictions - self.labels)
 
     def bias(self) -> tuple[int, int, int]:
         """Examples predicted below their label, at it, above it (P3, Figures 4 and 5)."""

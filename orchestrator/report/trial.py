@@ -13,10 +13,14 @@ from orchestrator.report import style
 from orchestrator.report.errors import TaskErrors, TrialErrors
 from orchestrator.report.figure import Figure
 from orchestrator.report.parts import Figures, Heading, Missing, Part, Table, Text
+from trainer.config.tasks import Task
+from trainer.loop.error_analysis import distance_edges, most_confused
 
 #: A confusion matrix of more classes has no numbers in its cells.
 _MOST_WRITTEN = 10
 _SHOWN_ERRORS = 10
+#: Characters of a class's name at an axis.
+_LONGEST_NAME = 20
 _CLASS_NAMES = {
     "sst": ("negative", "somewhat neg.", "neutral", "somewhat pos.", "positive"),
     "cfimdb": ("negative", "positive"),
@@ -45,7 +49,41 @@ def parts(errors: TrialErrors, label: str) -> Iterable[Part]:
         if figures:
             yield Figures(figures)
         if task in by_task:
+            yield from _confused(by_task[task])
             yield from _worst(by_task[task])
+
+
+def _names(task: Task) -> Sequence[str]:
+    """The names of a task's classes: those of its declaration, else ours, else numbers."""
+    ours = _CLASS_NAMES.get(task.name, ())
+    return ours if not task.labels and len(ours) == task.label_classes else task.class_names
+
+
+def _ticked(number: int, name: str) -> str:
+    """A class at an axis: its number, and its name if that is another one, cut where it is long."""
+    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
+    return short if name == str(number) else f"{number}  {short}"
+
+
+def _class_of(task: Task, value: float) -> str:
+    """A label or a prediction for people: the class's name, or the number with two digits."""
+    names = _names(task)
+    if not task.integer_labels:
+        return f"{value:.2f}"
+    known = value.is_integer() and 0 <= value < len(names)
+    return names[int(value)] if known else f"{value:g}"
+
+
+def _confused(each: TaskErrors) -> Iterable[Part]:
+    """The most frequent confusions of many classes, whose matrix has no numbers."""
+    if not each.task.integer_labels or each.classes <= _MOST_WRITTEN:
+        return
+    most = most_confused(each.confusion(), _names(each.task), _SHOWN_ERRORS)
+    data = TableData(["true", "predicted", "examples"])
+    for pair in most:
+        data.add(pair["true"], pair["predicted"], str(pair["examples"]))
+    if most:
+        yield Table(f"{each.task.name}: the {len(most)} most frequent confusions.", data)
 
 
 def _curve(trial_id: str, records: Sequence[Row], task: str) -> Figure:
@@ -92,9 +130,7 @@ def _confusion(trial_id: str, each: TaskErrors) -> Figure:
     counts, name = each.confusion(), each.task.name
     totals = counts.sum(axis=1, keepdims=True)
     shares = counts / np.maximum(totals, 1)
-    classes = [f"{n}  {text}" for n, text in enumerate(_CLASS_NAMES.get(name, ()))]
-    if len(classes) != each.classes:
-        classes = [str(n) for n in range(each.classes)]
+    classes = [_ticked(n, text) for n, text in enumerate(_names(each.task))]
     label_share = each.label_share
     source = "training set"
     if label_share is None:
@@ -116,6 +152,9 @@ def _confusion(trial_id: str, each: TaskErrors) -> Figure:
         f"{share:.0%} of the {source}"
         for n, (label, share) in enumerate(zip(classes, label_share, strict=True))
     )
+    if each.classes > _MOST_WRITTEN:
+        right = np.trace(counts) / max(1, counts.sum())
+        texts = f"{each.classes} classes, {right:.0%} of the examples right"
     note = (
         ""
         if source == "training set"
@@ -170,9 +209,18 @@ def _scatter(trial_id: str, each: TaskErrors) -> Figure:
         f"{trial_id}-{name}-similarity",
         f"{name}: true against predicted {each.task.label}",
         f"{len(each.labels)} dev examples of {name} by distance from the truth: {texts}.",
-        "Grouped by distance from the truth: close is up to 0.5, near up to 1, far up to 2, "
-        "opposite beyond that. A prediction on the line is exact.",
+        f"Grouped by distance from the truth: {_edges(each.task)}, opposite beyond that. "
+        "A prediction on the line is exact.",
         canvas,
+    )
+
+
+def _edges(task: Task) -> str:
+    """`close is up to 0.5, near up to 1, far up to 2`."""
+    edges = [(name, edge) for name, edge in distance_edges(task).items() if np.isfinite(edge)]
+    words = ["is up to", *(["up to"] * (len(edges) - 1))]
+    return ", ".join(
+        f"{name} {word} {edge:g}" for (name, edge), word in zip(edges, words, strict=True)
     )
 
 
@@ -219,11 +267,10 @@ def _worst(each: TaskErrors) -> Iterable[Part]:
         yield Missing(
             f"{name}: the worst errors are listed by id, without their text: {each.text_problem}."
         )
-    digits = 0 if each.task.integer_labels else 2
     numbers = ["true", "predicted"]
     data = TableData(["id", *numbers] if each.text_problem else ["text", *numbers, "id"])
     for error in each.worst[:_SHOWN_ERRORS]:
-        numbers = [f"{error.label:.{digits}f}", f"{error.prediction:.{digits}f}"]
+        numbers = [_class_of(each.task, value) for value in (error.label, error.prediction)]
         if each.text_problem:
             data.add(error.id, *numbers)
         else:

@@ -59,10 +59,10 @@ class LeftOut:
         total = self.usable + self.lost
         parts = [f"{total:,} rows, none dropped"]
         if self.lost:
-            reasons = _by_reason(self.dropped, total)
+            reasons = by_reason(self.dropped, total)
             parts = [f"{self.lost:,} of {total:,} rows dropped ({self.share:.1%}): {reasons}"]
         if self.noted:
-            parts.append(_by_reason(self.noted, self.usable))
+            parts.append(by_reason(self.noted, self.usable))
         if self._unusual:
             parts.append(f"read as {self._unusual}")
         return f"{self.task} {self.split}: {'; '.join(parts)}"
@@ -129,7 +129,7 @@ def _counts(value: Any) -> dict[str, int]:
     return {key: count for key, count in _items(value) if isinstance(count, int) and count}
 
 
-def _by_reason(counts: Mapping[str, int], total: int) -> str:
+def by_reason(counts: Mapping[str, int], total: int) -> str:
     """`the label is missing: 3 (1.5 %), ...`, the most frequent first."""
     ordered = sorted(counts.items(), key=lambda item: -item[1])
     return ", ".join(f"{why}: {n:,} ({n / max(1, total):.1%})" for why, n in ordered)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv as pa_csv
+import pyarrow.json as pa_json
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from trainer.config.task_declaration import declared_tasks
 from trainer.config.tasks import TASKS, Task
@@ -120,8 +125,98 @@ def test_a_record_of_many_lines_has_to_be_declared(tmp_path: Path) -> None:
     by_line = read(tmp_path / "a.csv", content)
     assert by_line.texts == [["three"]] and by_line.lines == counted(by_line) == 5
     assert by_line.dropped["the label is missing"] + by_line.dropped["a sentence column is missing"]
-    with pytest.raises(DataError, match="a quotation mark is never closed in row 2"):
+    with pytest.raises(DataError, match="line 3: a quotation mark of the record that"):
         read(tmp_path / "a.csv", 'id,text,label\na,b,1\nb,"c,2\nc,d,3\n', quotes="many_lines")
+
+
+def test_the_first_record_may_have_many_lines_too(tmp_path: Path) -> None:
+    many = {"quotes": "many_lines"}
+    examples = read(tmp_path / "a.csv", '"the\nid",text,label\r\n1,a,3\r\n', **many)
+    assert (examples.texts, examples.lines, examples.header) == ([["a"]], 2, 1)
+    numbers = many | {"header": False, "columns": [1], "label": 2}
+    examples = read(tmp_path / "a.csv", '"one\n\ntwo",3\nthree,1\n', **numbers)
+    assert (
+        examples.texts == [["one\n\ntwo"], ["three"]] and examples.lines == counted(examples) == 2
+    )
+    with pytest.raises(DataError, match="line 4: a quotation mark of the record that"):
+        read(tmp_path / "a.csv", '\n"the\nid",text,label\n1,"a,3\n' + "b\n" * 300, **many)
+    with pytest.raises(DataError):
+        read(tmp_path / "a.csv", '"id,text,label\n' + "1,a,3\n" * 300, **many)
+
+
+def test_endings_in_capitals_mean_the_same(tmp_path: Path) -> None:
+    assert "marks are text" in read(tmp_path / "A.TSV", table("\t")).dialect
+    assert read(tmp_path / "A.CSV.GZ", gzip.compress(table(",").encode())).labels == [4, 2, 0]
+
+
+def test_quoted_names_where_quotation_marks_are_text(tmp_path: Path) -> None:
+    content = '"text"\t"label"\n"a"\t1\n'
+    with pytest.raises(DataError, match="quotes: one_line lets them enclose fields"):
+        read(tmp_path / "a.tsv", content)
+    assert read(tmp_path / "a.tsv", content, quotes="one_line").texts == [["a"]]
+
+
+def test_a_file_without_a_line_is_one_error(tmp_path: Path) -> None:
+    for content in ("", "\n\r\n", "\ufeff"):
+        with pytest.raises(DataError, match="has no line that is not blank"):
+            read(tmp_path / "a.csv", content)
+
+
+def test_half_a_character_of_json_is_counted(tmp_path: Path) -> None:
+    lines = ['{"text": "a\\ud800", "label": 1}', '{"text": "\\ud83d\\ude00", "label": 2}']
+    examples = read(tmp_path / "a.jsonl", "\n".join(lines))
+    assert examples.texts == [["\U0001f600"]] and examples.lines == counted(examples) == 2
+    assert examples.dropped == {"half of a character (a lone surrogate)": 1}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_names_of_columns_show_an_encoding_without_a_mark(tmp_path: Path, encoding: str) -> None:
+    content = "text,label\n" + "你好世界,1\n" * 50
+    named = encoding.upper().removesuffix("-LE").removesuffix("-BE") + encoding[-2:].upper()
+    with pytest.raises(DataError, match=f"iconv -f {named}"):
+        read(tmp_path / "a.csv", content.encode(encoding))
+
+
+def test_the_line_that_is_not_utf8_is_named_whatever_ends_lines(tmp_path: Path) -> None:
+    for ending in ("\n", "\r", "\r\n"):
+        with pytest.raises(DataError, match="line 3: not UTF-8"):
+            read(tmp_path / "a.csv", f"text,label{ending}a,1{ending}schön,1".encode("latin-1"))
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, database=None,
+          suppress_health_check=list(HealthCheck))  # fmt: skip
+@given(
+    st.lists(
+        st.tuples(st.text(st.sampled_from('a é"\'\n\t,;|'), max_size=8), st.integers(0, 4)),
+        min_size=1, max_size=6,
+    ),
+    st.sampled_from("\t,;|"),
+)  # fmt: skip
+def test_clean_files_have_the_rows_that_pyarrow_reads(
+    tmp_path: Path, rows: list[tuple[str, int]], separator: str
+) -> None:
+    stream = io.StringIO()
+    csv.writer(stream, delimiter=separator).writerows([("text", "label"), *rows])
+    content = stream.getvalue()
+    theirs = pa_csv.read_csv(
+        io.BytesIO(content.encode()),
+        parse_options=pa_csv.ParseOptions(delimiter=separator, newlines_in_values=True),
+        convert_options=pa_csv.ConvertOptions(column_types={"text": pa.string()}),
+    )
+    wanted = [text.strip() for text in theirs["text"].to_pylist()]
+    assert [text for (text,) in read(tmp_path / "a.csv", content, quotes="many_lines").texts] == (
+        wanted
+    )
+    if not any("\n" in text for text, _ in rows):
+        examples = read(tmp_path / "a.csv", content)
+        assert [text for (text,) in examples.texts] == wanted
+        assert examples.labels == theirs["label"].to_pylist()
+        assert not set(examples.noted) - {"empty sentence, kept"}
+    lines = "".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in rows)
+    theirs = pa_json.read_json(io.BytesIO(lines.encode()))
+    ours = read(tmp_path / "a.jsonl", lines)
+    assert [text for (text,) in ours.texts] == [text.strip() for text in theirs["text"].to_pylist()]
+    assert ours.labels == theirs["label"].to_pylist()
 
 
 @pytest.mark.parametrize(

@@ -78,5 +78,5 @@ def missing_file(path: Path, task: Task) -> str:
 def _rows(path: Path, task: Task, cells: Sequence[Cell]) -> Rows:
     if not path.is_file():
         raise DataError(missing_file(path, task))
-    read = _FORMATS.get(text_suffix(path).lower(), separated_rows)
+    read = _FORMATS.get(text_suffix(path), separated_rows)
     return read(path, task, cells)

@@ -12,6 +12,7 @@ from trainer.data.readers.rows import BLANK, Cell, DataError, Row, Rows, Unusabl
 from trainer.data.readers.text import lines_of
 
 _NO_OBJECT = Unusable("not a JSON object")
+_NO_CHARACTER = Unusable("half of a character (a lone surrogate)")
 
 
 def json_rows(path: Path, task: Task, cells: Sequence[Cell]) -> Rows:
@@ -54,6 +55,10 @@ def _parsed(line: str) -> dict[str, Any] | Unusable:
         return BLANK
     try:
         value = json.loads(line)
+        if "\\u" in line:  # JSON can write text that no encoding can
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return _NO_CHARACTER
     except (ValueError, RecursionError):
         return _NO_OBJECT
     return value if isinstance(value, dict) else _NO_OBJECT

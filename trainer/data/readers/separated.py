@@ -7,6 +7,7 @@ A line is a row, unless the declaration says that quoted fields may hold line br
 from __future__ import annotations
 
 import csv
+import io
 import operator
 import re
 import sys
@@ -32,6 +33,8 @@ from trainer.data.readers.text import lines_of, text_suffix
 #: `quotes: auto` by the ending; other endings: `one_line`.
 _QUOTES_OF = {".tsv": "none"}
 _UNCLOSED = "a quotation mark is never closed in its line, kept as text"
+#: Lines that the first record may have: names of columns, or a text.
+_MOST_LINES = 100
 #: Stands after the last line, to see whether the last record is closed.
 _END = "\0end of the file"
 
@@ -47,17 +50,20 @@ def separated_rows(path: Path, task: Task, cells: Sequence[Cell]) -> Rows:
     lines = lines_of(path)
     name = task.quotes if task.quotes != AUTO else _QUOTES_OF.get(text_suffix(path), "one_line")
     quotes = QUOTES[name]
-    blank, first = _first_line(lines, quotes)
+    blank, first = _first_record(lines, quotes, task.separator_character)
+    if not first:
+        raise DataError(f"{path}: has no line that is not blank")
     where = f"{path}: task {task.name}"
     separator, width, at = _layout(first, task, cells, quotes, where)
     pick = _picker(at, width)
     rows = Rows(
-        iter(()), header=int(task.header and bool(first)), blank=blank,
+        iter(()), header=int(task.header), blank=blank,
         dialect=f"{_named(separator)}-separated, {quotes.words}",
     )  # fmt: skip
     rest = lines if task.header else _again(first, lines)
     if quotes.span_lines:
-        rows.rows = _records(rest, separator, pick, path)
+        above = blank + (len(io.StringIO(first, newline="").readlines()) if task.header else 0)
+        rows.rows = _records(rest, separator, pick, (path, above))
     else:
         rows.rows = _lines(rest, _splitter(separator, quotes), pick, rows.noted)
     return rows
@@ -73,9 +79,26 @@ def _first_line(lines: Iterator[str], quotes: QuotesEntry) -> tuple[int, str]:
     return blank, ""
 
 
+def _first_record(lines: Iterator[str], quotes: QuotesEntry, separator: str) -> tuple[int, str]:
+    """As `_first_line`, with the lines that follow if one of its fields goes on there."""
+    blank, first = _first_line(lines, quotes)
+    separators = [separator] if separator else [s.character for s in SEPARATORS.values()]
+    for _ in range(_MOST_LINES if quotes.span_lines else 0):
+        if not any(_is_open(first, each) for each in separators):
+            break
+        first += next(lines, "")
+    return blank, first
+
+
+def _is_open(record: str, separator: str) -> bool:
+    """Whether a quoted field of a record goes on in the next line."""
+    lines = io.StringIO(record, newline="")
+    *_, last = csv.reader(_and_end(lines), delimiter=separator)
+    return last != [_END]
+
+
 def _again(first: str, lines: Iterable[str]) -> Iterator[str]:
-    if first:
-        yield first
+    yield from io.StringIO(first, newline="")
     yield from lines
 
 
@@ -97,6 +120,9 @@ def _layout(
             problems[separator] = (len(fields), error)
     likely = max(problems, key=lambda separator: problems[separator][0])
     count, problem = problems[likely]
+    if not quotes.enclose and first.startswith('"') and isinstance(problem, MissingColumn):
+        hint = "quotation marks are text here; quotes: one_line lets them enclose fields"
+        raise MissingColumn(f"{problem} ({hint})", problem.present)
     if chosen or count == 1 or likely == "\t":
         raise problem
     looks = f"{problem} (the file looks {_named(likely)}-separated)"
@@ -166,15 +192,26 @@ def _splitter(separator: str, quotes: QuotesEntry) -> Split:
 
 
 def _records(
-    lines: Iterable[str], separator: str, pick: Callable[[list[str]], Row], path: Path
+    lines: Iterable[str],
+    separator: str,
+    pick: Callable[[list[str]], Row],
+    place: tuple[Path, int],
 ) -> Iterator[Row]:
-    """A row for every record, of which one may have several lines."""
-    reader = csv.reader(_and_end(lines), delimiter=separator)
-    for number, fields in enumerate(reader, start=1):
+    """A row for every record, of which one may have several lines.
+
+    `place` is the file and the number of lines above.  Raises `DataError` for an open record.
+    """
+    path, above = place
+    reader, start = csv.reader(_and_end(lines), delimiter=separator), 1
+    for fields in reader:
         if fields == [_END]:
             return
         if fields and fields[-1].endswith(_END):
-            raise DataError(f"{path}: a quotation mark is never closed in row {number}")
+            raise DataError(
+                f"{path}: line {above + start}: a quotation mark of the record that begins here is "
+                "never closed"
+            )
+        start = reader.line_num + 1
         yield pick(fields) if fields else BLANK
 
 
