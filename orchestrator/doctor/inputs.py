@@ -18,7 +18,8 @@ from trainer.model.pretrained import PACKAGED, EncoderError, find_checkpoint
 
 #: A larger share of dropped rows is a warning.
 _MANY_DROPPED = 0.01
-_TWICE = "scores on rows that were trained on are too high; remove them from one of the files"
+_LEAKED = "scores on rows that were trained on are too high; remove them from one of the files"
+_REPEATED = "predictions are told apart by their ids; give every row its own"
 
 
 def input_findings(spec: SweepSpec) -> Iterator[Finding]:
@@ -65,7 +66,8 @@ def data_findings(configs: Iterable[TrainConfig]) -> Iterator[Finding]:
             return
         for name, splits in twice.items():
             for repeat in repeated_in_task(name, splits):
-                each = warning("data", repeat.line(), _TWICE)
+                remedy = _LEAKED if repeat.leaked else _REPEATED
+                each = warning("data", repeat.line(), remedy)
                 if repeat.any and each not in shown:
                     shown.add(each)
                     yield each

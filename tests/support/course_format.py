@@ -67,7 +67,7 @@ def graded(folder: Path, kind: str, data: Path) -> np.ndarray:
 def written(kind: str, ids: Sequence[str], values: np.ndarray) -> bytes:
     """What the course's code writes for classes (n,) or paraphrases and similarities (n,)."""
     task = kind.partition("-")[0]
-    rows = values.astype(int) if task == "sst" else values
+    rows = values.astype(int) if task == "sst" else values.astype(np.float32)
     pairs = zip(ids, rows, strict=True)
     return HEADERS[task] + b"".join(f"{p.lower().strip()} , {s} \n".encode() for p, s in pairs)
 

@@ -22,7 +22,8 @@ def leaderboard_file(task: Task, ids: Sequence[str], predictions: np.ndarray) ->
     """The file of a task's predictions, in the order of their ids.
 
     The header is `id \\t column \\n`, the lines are `id , value \\n`.  Ids are in lower case.
-    Classes are whole numbers, but the course writes a paraphrase as 0.0 or 1.0.
+    Classes are whole numbers, but the course writes a paraphrase as 0.0 or 1.0.  Real values have
+    the digits of float32, as there.
 
     Args:
         ids: n ids.
@@ -30,6 +31,7 @@ def leaderboard_file(task: Task, ids: Sequence[str], predictions: np.ndarray) ->
     """
     lines = [f"id \t {_COLUMNS.get(task.name, f'Predicted_{task.label}')} \n"]
     whole = all(LOSSES[t.loss].output_per_class for t in (task, TASKS.get(task.name, task)))
-    for example, value in zip(ids, predictions.tolist(), strict=True):
-        lines.append(f"{example.strip().lower()} , {int(value) if whole else value} \n")
+    values = predictions.astype(int) if whole else predictions.astype(np.float32)
+    for example, value in zip(ids, values, strict=True):
+        lines.append(f"{example.strip().lower()} , {value} \n")
     return "".join(lines).encode()
