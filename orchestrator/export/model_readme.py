@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from trainer.config.choices import HEADS
+from trainer.config.task_choices import LOSSES, LossEntry
 
 _HEAD = """# A model of the sweep {sweep}
 
@@ -68,16 +71,9 @@ _POOLED = {
     "max": 'mask = tokens["attention_mask"][:, :, None]\n'
     'vector = states.masked_fill(mask == 0, -float("inf")).amax(1)\n',
 }
-_HEADS = {
-    "linear": (("vector", "output", "linear"),),
-    "mlp": (("vector", "hidden", "hidden"), ("torch.relu(hidden)", "output", "output")),
-}
-_ANSWERS = {
-    "cross_entropy": "probabilities = output.softmax(-1)\n"
-    "print([dict(zip({classes}, row)) for row in probabilities.tolist()])\n",
-    "bce": "p = output.sigmoid()\nprobabilities = torch.cat([1 - p, p], dim=-1)\n"
-    "print([dict(zip({classes}, row)) for row in probabilities.tolist()])\n",
-}
+_CLASSES = "print([dict(zip({classes}, row)) for row in probabilities.tolist()])\n"
+_SOFTMAX = f"probabilities = output.softmax(-1)\n{_CLASSES}"
+_SIGMOID = f"p = output.sigmoid()\nprobabilities = torch.cat([1 - p, p], dim=-1)\n{_CLASSES}"
 _VALUES = "values = output.squeeze(-1)\nprint(values.tolist())\n"
 _TEXTS = {
     False: '[["a warm and funny film", "it is too long and dull"]]',
@@ -102,7 +98,7 @@ def readme(described: Mapping[str, Any]) -> str:
 def example(described: Mapping[str, Any]) -> str:
     """Python code for the first task whose head a few lines can compute, or for the encoder."""
     for name, task in described["tasks"].items():
-        if task.get("pair", _TOKENIZED) == _TOKENIZED and task["head"] in _HEADS:
+        if task.get("pair", _TOKENIZED) == _TOKENIZED and _layers(task["head"]):
             return _example_of(name, task, shared=described["shared_layer"])
     return _LOAD.format(texts=_TEXTS[False], max_length=128) + "print(pooled.shape)\n"
 
@@ -113,6 +109,19 @@ def _example_of(name: str, task: Mapping[str, Any], *, shared: bool) -> str:
     layers = ["shared_layer"] * shared + ["relational_layer"] * task["relational_layer"]
     for layer in layers:
         code += _LINEAR.format(to="vector", of="vector", name=layer) + "vector = vector.relu()\n"
-    for of, to, part in _HEADS[task["head"]]:
+    for of, to, part in _layers(task["head"]):
         code += _LINEAR.format(to=to, of=of, name=f"heads.{name}.{part}")
-    return code + _ANSWERS.get(task["loss"], _VALUES).format(classes=task.get("classes"))
+    return code + _answer(LOSSES[task["loss"]]).format(classes=task.get("classes"))
+
+
+def _layers(head: str) -> Sequence[tuple[str, str, str]]:
+    """The layers of a head that takes one vector; empty for other heads."""
+    layers: Sequence[tuple[str, str, str]] = getattr(HEADS[head].load(), "layers", ())
+    return layers
+
+
+def _answer(loss: LossEntry) -> str:
+    """What the outputs of a loss mean."""
+    if loss.output_per_class:
+        return _SOFTMAX
+    return _SIGMOID if loss.integer_labels else _VALUES

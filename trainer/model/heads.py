@@ -66,6 +66,9 @@ class HeadSpec:
 class LinearHead(nn.Module):
     """A linear layer on one vector, or on two side by side (P1; `siamese`: P1, P3)."""
 
+    #: Input, output and name of each linear layer, for the example of an exported model.
+    layers = (("vector", "output", "linear"),)
+
     def __init__(self, width: int, vectors: int, task: Task):
         super().__init__()
         self.linear = nn.Linear(width * vectors, task.outputs)
@@ -111,6 +114,8 @@ class CosineHead(nn.Module):
 
 class MlpHead(nn.Module):
     """One hidden layer as wide as the encoder, with a ReLU, then a linear layer."""
+
+    layers = (("vector", "hidden", "hidden"), ("torch.relu(hidden)", "output", "output"))
 
     def __init__(self, width: int, vectors: int, task: Task):
         super().__init__()
