@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.terminal import Json, Out, Sweep, console, print_json
+from orchestrator.cli.terminal import DataFolder, Device, Json, Out, Sweep, console, print_json
 from orchestrator.errors import UserError
 from orchestrator.signals import terminate_is_interrupt
 
@@ -32,12 +32,8 @@ def evaluate_trials(
     task: Annotated[
         str, typer.Option(metavar="TASK", help="The task of FILE, if its columns fit several.")
     ] = "",
-    data: Annotated[
-        str | None, typer.Option(metavar="DIR", help="The folder of the data, if they moved.")
-    ] = None,
-    device: Annotated[
-        str, typer.Option(metavar="cpu|cuda", help="Device; auto is the GPU if there is one.")
-    ] = "auto",
+    data: DataFolder = None,
+    device: Device = "auto",
     threads: Annotated[
         int | None, typer.Option(min=1, help="CPU threads; all cores if it is not given.")
     ] = None,
@@ -52,13 +48,11 @@ def evaluate_trials(
     import torch
 
     from orchestrator.evaluate import Examples, Place, evaluate_trials, skipped_line
+    from orchestrator.export.trained_model import check_device
     from orchestrator.ledger.listing import data_folders, find_sweep
     from orchestrator.progress import say
 
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device}: no such device; allowed: auto, cpu, cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: there is no CUDA device here")
+    check_device(device)
     if threads:
         torch.set_num_threads(threads)
     terminal = console(stderr=as_json)

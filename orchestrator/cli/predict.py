@@ -8,14 +8,25 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
-from orchestrator.cli.terminal import Json, Out, Patience, say
+from orchestrator.cli.terminal import (
+    DataFolder,
+    Device,
+    Epoch,
+    Json,
+    Out,
+    Patience,
+    Trial,
+    say,
+)
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
+    from io import BufferedIOBase
+
     from orchestrator.export.sentences import Block, Reading
     from trainer.config.tasks import Task
 
@@ -23,22 +34,6 @@ if TYPE_CHECKING:
 _PIPE = "-"
 #: The ending of a file with one sentence a line, which is read as a pipe is.
 _LINES = ".txt"
-
-Trial = Annotated[
-    str,
-    typer.Argument(
-        metavar="SWEEP[@TRIAL]", help="A sweep, for its best trial, or a trial by its id."
-    ),
-]
-Epoch = Annotated[
-    str, typer.Option(metavar="counted|best|last", help="Which epoch of the trial answers.")
-]
-DataFolder = Annotated[
-    str | None, typer.Option("--data", metavar="DIR", help="The folder of the data, if they moved.")
-]
-Device = Annotated[
-    str, typer.Option(metavar="cpu|cuda", help="Device; auto is the GPU if there is one.")
-]
 
 
 def predict(
@@ -120,7 +115,7 @@ def _blocks(source: str, task: Task, reading: Reading, left_out: Counter[str]) -
     if source == _PIPE:
         if sys.stdin.isatty():
             say("a sentence on each line (a pair: with a tab between); Ctrl-D ends")
-        yield from read_lines(sys.stdin.buffer, task, "standard input")
+        yield from read_lines(cast("BufferedIOBase", sys.stdin.buffer), task, "standard input")
         return
     path = Path(source).expanduser()
     if path.suffix == _LINES and not reading.columns:

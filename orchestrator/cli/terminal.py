@@ -16,6 +16,21 @@ _PATIENCE = 1.0
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file.")]
 Sweep = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name, or its folder.")]
+Trial = Annotated[
+    str,
+    typer.Argument(
+        metavar="SWEEP[@TRIAL]", help="A sweep, for its best trial, or a trial by its id."
+    ),
+]
+Epoch = Annotated[
+    str, typer.Option(metavar="counted|best|last", help="Which epoch of the trial answers.")
+]
+DataFolder = Annotated[
+    str | None, typer.Option("--data", metavar="DIR", help="The folder of the data, if they moved.")
+]
+Device = Annotated[
+    str, typer.Option(metavar="cpu|cuda", help="Device; auto is the GPU if there is one.")
+]
 Profile = Annotated[
     str | None, typer.Option("--profile", metavar="P", help="Apply this profile of the file.")
 ]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from orchestrator.doctor.finding import Finding, error, ok, warning
-from orchestrator.preflight.checks import examples, identifier
+from orchestrator.preflight.checks import examples, identifier, with_other_data
 from orchestrator.spec import SweepSpec
 from trainer.config import ConfigError, TrainConfig
 from trainer.data.corpus import DataError, first_look
@@ -42,7 +42,7 @@ def input_findings(spec: SweepSpec) -> Iterator[Finding]:
         yield error("data", text, "orch data fetch, or --set base.data.root=DIR")
     if not problems:
         yield ok("data", ", ".join(roots))
-        yield from data_findings(configs)
+        yield from data_findings(with_other_data(configs))
     for name in dict.fromkeys(config.encoder for config in configs):
         yield encoder_finding(name)
 

@@ -50,9 +50,6 @@ class _Table:
 class _JsonLines:
     """One JSON object a line."""
 
-    def __init__(self, task: Task):
-        pass
-
     def header(self) -> str:
         return ""
 
@@ -72,5 +69,5 @@ def _rounded(value: Any) -> Any:
 FORMATS: dict[str, Callable[[Task], _Table | _JsonLines]] = {
     "csv": partial(_Table, separator=","),
     "tsv": partial(_Table, separator="\t"),
-    "jsonl": _JsonLines,
+    "jsonl": lambda task: _JsonLines(),
 }

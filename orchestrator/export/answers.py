@@ -46,7 +46,7 @@ def text_columns(task: Task) -> tuple[str, ...]:
 def answer_blocks(
     model: Model, task: Task, blocks: Iterable[Block], noted: Counter[str]
 ) -> Iterator[list[dict[str, Any]]]:
-    """The rows of every block, each behind the id and the sentences that it is about.
+    """The rows of every block, each after the id and the sentences that it is about.
 
     Args:
         noted: gets the number of examples that were cut, by reason.

@@ -11,7 +11,7 @@ from orchestrator.ledger.current import current
 from orchestrator.ledger.evaluations import counted_record, on_equal_examples
 from orchestrator.ledger.listing import find_sweep, find_trial, resolved_spec
 
-#: What stands behind the `@` for the best trial.  It is also the default.
+#: What stands after the `@` for the best trial.  It is also the default.
 BEST = "best"
 
 
@@ -33,7 +33,7 @@ def choose_trial(name: str, out: str) -> ChosenTrial:
     """The trial that a user names.
 
     Args:
-        name: a sweep (its name, folder or URI), and behind an `@` either `best` or the beginning of
+        name: a sweep (its name, folder or URI), and after an `@` either `best` or the beginning of
             a trial's id that no other id has.
         out: the folder of all sweeps.
 

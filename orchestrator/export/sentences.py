@@ -9,8 +9,8 @@ import dataclasses
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO
 
 from orchestrator.errors import UserError
 from trainer.config.tasks import Task
@@ -50,13 +50,13 @@ class Reading:
                 f"--column: task {task.name} has {len(task.columns)} column(s) of text, "
                 f"and {len(self.columns)} are given"
             )
-        changes = {
-            "columns": self.columns or task.columns,
-            "header": task.header if self.header is None else self.header,
-            "separator": self.separator or task.separator,
-            "split_column": "",
-        }
-        return dataclasses.replace(task, **changes)  # type: ignore[arg-type]
+        return dataclasses.replace(
+            task,
+            columns=self.columns or task.columns,
+            header=task.header if self.header is None else self.header,
+            separator=self.separator or task.separator,
+            split_column="",
+        )
 
 
 def read_file(path: Path, task: Task, reading: Reading, left_out: Counter[str]) -> Iterator[Block]:
@@ -89,7 +89,7 @@ def read_file(path: Path, task: Task, reading: Reading, left_out: Counter[str]) 
         yield Block(examples.ids[chosen], examples.texts[chosen])
 
 
-def read_lines(stream: BinaryIO, task: Task, name: str) -> Iterator[Block]:
+def read_lines(stream: BufferedIOBase, task: Task, name: str) -> Iterator[Block]:
     """Sentences from a pipe or a file of lines: one a line, a pair with a tab between.
 
     What is there is answered at once, so a person can type.  Blank lines are skipped.  The id is
@@ -110,10 +110,10 @@ def read_lines(stream: BinaryIO, task: Task, name: str) -> Iterator[Block]:
         yield block
 
 
-def _lines(stream: BinaryIO) -> Iterator[list[bytes]]:
+def _lines(stream: BufferedIOBase) -> Iterator[list[bytes]]:
     """The lines of a stream, as many at once as are there."""
     rest = b""
-    while chunk := stream.read1(_CHUNK):  # type: ignore[attr-defined]
+    while chunk := stream.read1(_CHUNK):
         *lines, rest = (rest + chunk).split(b"\n")
         yield lines
     yield [rest]

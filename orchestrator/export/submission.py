@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from trainer.data.corpus import DataError, Split, whole_splits
 from trainer.inference import Model
 from trainer.loop.evaluation import metric, overall
 from trainer.loop.leaderboard import leaderboard_file
+from trainer.storage.local_folder import write_whole
 
 #: The folder of the files, as in the course's project.
 FOLDER = "predictions"
@@ -112,14 +112,14 @@ def submission_of(
             or none of them has a task of the course.
     """
     _check_weights(chosen)
-    made, means = Submission(), dict[tuple[str, str], _Mean]()
+    result, means = Submission(), dict[tuple[str, str], _Mean]()
     for number, member in enumerate(chosen, 1):
         trial_id = member.trial.trial_id
         say(f"predicting with {trial_id} ({number} of {len(chosen)})")
         model = load_model(member, epoch=where.epoch, device=where.device, data=where.data)
-        made.trials[trial_id] = model.description.epoch
+        result.trials[trial_id] = model.description.epoch
         if member.trial.status != "complete":
-            made.notes.append(f"{trial_id} is not complete: it is {member.trial.status}")
+            result.notes.append(f"{trial_id} is not complete: it is {member.trial.status}")
         for split in _SPLITS:
             for task, part in _parts(model, config_of(member, where.data), split).items():
                 mean = means.setdefault((task, split), _Mean(part))
@@ -127,55 +127,35 @@ def submission_of(
     for (task, split), mean in means.items():
         predictions = mean.predictions()
         ids = mean.split.column("id")
-        made.files[file_name(task, split)] = leaderboard_file(mean.split.task, ids, predictions)
-        made.notes += mean.notes(file_name(task, split), made.trials)
+        result.files[file_name(task, split)] = leaderboard_file(mean.split.task, ids, predictions)
+        result.notes += mean.notes(file_name(task, split), result.trials)
         if split == "dev":
-            made.metrics[task] = metric(mean.split.task, predictions, mean.split.labels)
+            result.metrics[task] = metric(mean.split.task, predictions, mean.split.labels)
     scored = [mean.split.task for (_, split), mean in means.items() if split == "dev"]
     if any(task.scored for task in scored):
-        made.dev_score = overall(made.metrics, scored)["dev_score"]
+        result.dev_score = overall(result.metrics, scored)["dev_score"]
     config = config_of(chosen[0], where.data)
     for task in _NAMES:
         for split in _SPLITS:
-            if file_name(task, split) not in made.files:
-                made.missing[file_name(task, split)] = _why_missing(config, task, split)
-    made.notes += [
+            if file_name(task, split) not in result.files:
+                result.missing[file_name(task, split)] = _why_missing(config, task, split)
+    result.notes += [
         f"{file_name(task, split)}: generated sentences, not the course's"
         for task, split in means
         if config.generates(task)
     ]
-    if not made.files:
-        raise UserError(f"nothing to hand in: {'; '.join(dict.fromkeys(made.missing.values()))}")
-    return made
+    if not result.files:
+        raise UserError(f"nothing to hand in: {'; '.join(dict.fromkeys(result.missing.values()))}")
+    return result
 
 
-def check_folder(output: str, *, force: bool) -> Path:
-    """The folder for the files, below the one that a user names.
-
-    Raises `UserError` if it has files, unless `force` is set and all are files of a submission.
-    """
-    given = Path(output).expanduser()
-    folder = given / FOLDER
-    for each in (given, folder):
-        if each.exists() and not each.is_dir():
-            raise UserError(f"-o {output}: {each} is not a folder")
-    present = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    if others := [name for name in present if name not in FILES]:
-        raise UserError(f"-o {output}: {folder} has other files ({others[0]}); name another folder")
-    if present and not force:
-        raise UserError(f"-o {output}: {folder} has a submission; --force replaces it")
-    return folder
-
-
-def write_submission(made: Submission, folder: Path) -> None:
+def write_submission(result: Submission, folder: Path) -> None:
     """Write the files, and delete those of an earlier submission that this one lacks."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         (folder / name).unlink(missing_ok=True)
-    for name, content in made.files.items():
-        partial = folder / f".{name}.{os.getpid()}.partial"
-        partial.write_bytes(content)
-        partial.replace(folder / name)
+    for name, content in result.files.items():
+        write_whole(folder / name, content)
 
 
 class _Mean:

@@ -27,6 +27,16 @@ def config_of(chosen: ChosenTrial, data: str | None = None) -> TrainConfig:
     return TrainConfig.from_dict({**trial.config, "data": {**trial.config["data"], **where}})
 
 
+def check_device(device: str) -> None:
+    """Raise `UserError` for a device that does not exist, or not here."""
+    import torch
+
+    if device not in DEVICES:
+        raise UserError(f"--device {device}: no such device; allowed: {', '.join(DEVICES)}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: there is no CUDA device here")
+
+
 def load_model(
     chosen: ChosenTrial, *, epoch: str = "counted", device: str = "auto", data: str | None = None
 ) -> Model:
@@ -41,8 +51,6 @@ def load_model(
         UserError: an argument is none of these, the weights are not there, or the encoder or the
             data that a vocabulary comes from cannot be found or have changed.
     """
-    import torch
-
     from trainer.data.corpus import DataError
     from trainer.inference import EPOCHS, Model
     from trainer.model.pretrained import EncoderError
@@ -50,10 +58,7 @@ def load_model(
 
     if epoch not in EPOCHS:
         raise UserError(f"--epoch {epoch}: no such epoch; allowed: {', '.join(EPOCHS)}")
-    if device not in DEVICES:
-        raise UserError(f"--device {device}: no such device; allowed: {', '.join(DEVICES)}")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: there is no CUDA device here")
+    check_device(device)
     directory = chosen.ledger.directory(chosen.trial.trial_id)
     try:
         return Model.of_trial(directory, config_of(chosen, data), device, epoch)

@@ -96,17 +96,13 @@ def prepare_data(spec: SweepSpec, identify: Identify) -> list[str]:
 
     Returns the lines that say which rows are not used.
     """
-    seen = set()
     lines: dict[str, None] = {}
     try:
-        for config in examples(spec):
-            plain = config.to_dict()
+        configs = list(examples(spec))
+        for config in configs:
             identify(config)  # reports missing files first
             check_methods(config)
-            key = json.dumps([plain[part] for part in (*_DATA, "pair")])
-            if key in seen:
-                continue
-            seen.add(key)
+        for config in with_other_data(configs):
             corpus = prepare(config)
             lines |= dict.fromkeys(left_out.lines(left_out.of_rows(corpus.about())))
         return list(lines)
@@ -114,6 +110,15 @@ def prepare_data(spec: SweepSpec, identify: Identify) -> list[str]:
         raise SweepError(str(error)) from error
     except OSError as error:
         raise SweepError(f"the corpus cannot be prepared: {error}") from error
+
+
+def with_other_data(configs: Iterable[TrainConfig]) -> list[TrainConfig]:
+    """The first config of each corpus: one for all that read and tokenise the same."""
+    first: dict[str, TrainConfig] = {}
+    for config in configs:
+        plain = config.to_dict()
+        first.setdefault(json.dumps([plain[part] for part in (*_DATA, "pair")]), config)
+    return list(first.values())
 
 
 def check_same_data(

@@ -202,12 +202,12 @@ def _scatter(trial_id: str, each: TaskErrors) -> Figure:
                     rasterized=len(each.labels) > style.MANY_POINTS,
                     **look.point_options() | {"markeredgecolor": "none"},
                 )  # fmt: skip
-        axes.set_xlabel(f"true {each.task.label}")
-        axes.set_ylabel(f"predicted {each.task.label}")
+        axes.set_xlabel(f"true {each.task.label_name}")
+        axes.set_ylabel(f"predicted {each.task.label_name}")
     texts = ", ".join(f"{group} {chosen.mean():.1%}" for group, chosen in groups.items())
     return Figure(
         f"{trial_id}-{name}-similarity",
-        f"{name}: true against predicted {each.task.label}",
+        f"{name}: true against predicted {each.task.label_name}",
         f"{len(each.labels)} dev examples of {name} by distance from the truth: {texts}.",
         f"Grouped by distance from the truth: {_edges(each.task)}, opposite beyond that. "
         "A prediction on the line is exact.",

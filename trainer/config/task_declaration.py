@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from trainer.config.dialects import AUTO, QUOTES, SEPARATORS
@@ -115,7 +116,7 @@ _Misfits = Iterator[tuple[str, str, str]]
 
 def _one_use_for_a_column(task: Task) -> _Misfits:
     columns = [*task.columns, task.label, *filter(None, (task.id, task.split_column))]
-    for column in dict.fromkeys(c for c in columns if columns.count(c) > 1):
+    for column in _repeated(columns):
         yield "columns", f"the column {column!r} is named twice", "another column for each use"
 
 
@@ -161,10 +162,9 @@ _RULES: list[tuple[tuple[str, ...], Callable[[Task], _Misfits]]] = [
 ]
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise _Wrong(f"{value!r} is not text")
-    return value
+def _repeated(values: Iterable[Any]) -> list[Any]:
+    """The values that stand there more than once, each once."""
+    return [value for value, count in Counter(values).items() if count > 1]
 
 
 def _true_or_false(value: Any) -> bool:
@@ -197,7 +197,7 @@ def _files(value: Any) -> str | tuple[str, ...]:
         return value
     if not isinstance(value, list | tuple) or not all(isinstance(v, str) and v for v in value):
         raise _Wrong(f"{value!r} is no file", "a path, or a list of paths")
-    if repeated := [path for path in value if list(value).count(path) > 1]:
+    if repeated := _repeated(value):
         raise _Wrong(f"{repeated[0]} is named twice", "every file once")
     return value[0] if len(value) == 1 else tuple(value)
 
@@ -265,8 +265,7 @@ def _labels(value: Any) -> tuple[tuple[str, float], ...]:
 
 
 def _distinct(names: Any) -> Any:
-    words = [_word(name) for name in names]
-    if repeated := [word for word in words if words.count(word) > 1]:
+    if repeated := _repeated(map(_word, names)):
         raise _Wrong(f"{repeated[0]!r} is named twice", "every label once")
     return names
 

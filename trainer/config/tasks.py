@@ -99,6 +99,11 @@ class Task:
         named = SEPARATORS.get(self.separator)
         return named.character if named else self.separator
 
+    @property
+    def label_name(self) -> str:
+        """What to call the label for people; a column may have no name."""
+        return self.label if isinstance(self.label, str) else "label"
+
     def label_of(self, text: str) -> float | None:
         """The number that stands for a label in words; None if it is none of `labels`."""
         return _numbers(self.labels).get(text)

@@ -380,9 +380,12 @@ def examples_of(config: TrainConfig, task: Task, split: str) -> Examples | None:
         generated = synthetic_corpus(config.data.seed, config.data.size)
         return generated_examples(generated[task.name][split], task, split)
     paths = _paths(config, task, split)
-    examples = read_split(paths, task, split) if paths else None
-    no_test = split == "test" and task.split_column and examples and not examples.texts
-    return None if no_test and examples and not examples.dropped else examples
+    if not paths:
+        return None
+    examples = read_split(paths, task, split)
+    # One file for all splits need not have rows of `test`.
+    absent = split == "test" and task.split_column and not examples.texts and not examples.dropped
+    return None if absent else examples
 
 
 @functools.lru_cache(maxsize=1)

@@ -29,7 +29,7 @@ def leaderboard_file(task: Task, ids: Sequence[str], predictions: np.ndarray) ->
         ids: n ids.
         predictions: classes or real values, float64 (n,).
     """
-    lines = [f"id \t {_COLUMNS.get(task.name, f'Predicted_{task.label}')} \n"]
+    lines = [f"id \t {_COLUMNS.get(task.name, f'Predicted_{task.label_name}')} \n"]
     whole = all(LOSSES[t.loss].output_per_class for t in (task, TASKS.get(task.name, task)))
     values = predictions.astype(int) if whole else predictions.astype(np.float32)
     for example, value in zip(ids, values, strict=True):

@@ -7,9 +7,15 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.predict import DataFolder, Epoch, Trial
-from orchestrator.cli.terminal import Json, Out, Patience, print_json
-from orchestrator.errors import UserError
+from orchestrator.cli.terminal import (
+    DataFolder,
+    Epoch,
+    Json,
+    Out,
+    Patience,
+    Trial,
+    print_json,
+)
 
 
 def export_model(
@@ -34,6 +40,7 @@ def export_model(
     chosen = choose_trial(name, out)
     with Patience("loading the model"):
         from orchestrator.export.hugging_face import FILES, model_files, write_model
+        from orchestrator.export.output_folder import check_folder
         from orchestrator.export.trained_model import load_model
 
         check_folder(folder, FILES, force=force)
@@ -50,15 +57,3 @@ def export_model(
         f"{folder}: {about.trial_id} after epoch {about.epoch}, {len(files)} files, "
         f"{sum(sizes.values()) / 1e6:.1f} MB; README.md has an example"
     )
-
-
-def check_folder(folder: Path, files: tuple[str, ...], *, force: bool) -> None:
-    """Check that a command may write these files into a folder: it is new, empty, or has only such
-    files and `force` is set.  Raises `UserError`."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"-o {folder}: is not a folder")
-    present = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-    if others := [name for name in present if name not in files]:
-        raise UserError(f"-o {folder}: has other files ({others[0]}); name an empty folder")
-    if present and not force:
-        raise UserError(f"-o {folder}: is not empty; --force replaces its files")

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from orchestrator.cli.predict import DataFolder, Device, Epoch, Trial
-from orchestrator.cli.terminal import Json, Out, Patience, print_json, say
+from orchestrator.cli.terminal import (
+    DataFolder,
+    Device,
+    Epoch,
+    Json,
+    Out,
+    Patience,
+    Trial,
+    print_json,
+    say,
+)
 
 
 def export_submission(
@@ -39,27 +49,29 @@ def export_submission(
     """
     with Patience("loading the trials"):
         from orchestrator.export import submission
+        from orchestrator.export.output_folder import check_folder
 
-        folder = submission.check_folder(output, force=force)
+        folder = Path(output).expanduser() / submission.FOLDER
+        check_folder(folder, submission.FILES, force=force)
         where = submission.Where(epoch, device, data)
         chosen = submission.members(name, out, ensemble)
     with Patience("predicting") as patience:
-        made = submission.submission_of(chosen, where, patience)
-    submission.write_submission(made, folder)
-    for file, why in made.missing.items():
+        result = submission.submission_of(chosen, where, patience)
+    submission.write_submission(result, folder)
+    for file, why in result.missing.items():
         say(f"{file}: not written: {why}")
-    for note in made.notes:
+    for note in result.notes:
         say(note)
     if as_json:
         print_json(
-            {"path": str(folder), "trials": made.trials, "files": list(made.files),
-             "missing": made.missing, "notes": made.notes, "dev_score": made.dev_score,
-             "dev_metrics": made.metrics}
+            {"path": str(folder), "trials": result.trials, "files": list(result.files),
+             "missing": result.missing, "notes": result.notes, "dev_score": result.dev_score,
+             "dev_metrics": result.metrics}
         )  # fmt: skip
         return
-    trials = ", ".join(f"{trial} after epoch {epoch}" for trial, epoch in made.trials.items())
-    of = f"the mean of {len(made.trials)} trials: " if len(made.trials) > 1 else ""
-    print(f"{folder}: {len(made.files)} files, by {of}{trials}")
-    scores = {"dev_score": made.dev_score} if made.dev_score is not None else {}
-    scores |= {f"{task} dev": value for task, value in made.metrics.items()}
+    trials = ", ".join(f"{trial} after epoch {epoch}" for trial, epoch in result.trials.items())
+    of = f"the mean of {len(result.trials)} trials: " if len(result.trials) > 1 else ""
+    print(f"{folder}: {len(result.files)} files, by {of}{trials}")
+    scores = {"dev_score": result.dev_score} if result.dev_score is not None else {}
+    scores |= {f"{task} dev": value for task, value in result.metrics.items()}
     print("  ".join(f"{key} {value:.4f}" for key, value in scores.items()))

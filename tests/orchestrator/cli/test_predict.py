@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,8 +49,12 @@ def place(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+#: Makes these bytes the standard input.
+Pipe = Callable[[bytes], None]
+
+
 @pytest.fixture
-def piped(monkeypatch: pytest.MonkeyPatch) -> object:
+def piped(monkeypatch: pytest.MonkeyPatch) -> Pipe:
     def pipe(content: bytes) -> None:
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
 
@@ -106,11 +111,11 @@ def test_all_formats_say_the_same(place: Path, tmp_path: Path) -> None:
         assert max(line["probabilities"], key=line["probabilities"].get) == line["prediction"]
 
 
-def test_a_pipe_gives_what_a_file_gives(place: Path, tmp_path: Path, piped: object) -> None:
+def test_a_pipe_gives_what_a_file_gives(place: Path, tmp_path: Path, piped: Pipe) -> None:
     pairs = "how to swim\tlearn to swim\nsame\tsame\n"
     (tmp_path / "pairs.csv").write_text("sentence1\tsentence2\n" + pairs)
     file = orch("predict", "s", str(tmp_path / "pairs.csv"), "--task", "sts", cwd=place)
-    piped(pairs.encode())  # type: ignore[operator]
+    piped(pairs.encode())
     pipe = orch("predict", "s@best", "-", "--task", "sts", "--json", cwd=place)
     rows = [json.loads(line) for line in pipe.stdout.splitlines()]
     assert [r["id"] for r in rows] == ["1", "2"]
@@ -152,8 +157,8 @@ def test_sentences_of_another_column(place: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_what_is_cut_is_said(place: Path, piped: object) -> None:
-    piped(b"short\n" + b"word " * 300)  # type: ignore[operator]
+def test_what_is_cut_is_said(place: Path, piped: Pipe) -> None:
+    piped(b"short\n" + b"word " * 300)
     answer = orch("predict", "one", "-", cwd=place)
     assert "sst: 2 rows" in answer.stderr and "; 1 cut to 128 tokens" in answer.stderr
 
@@ -194,20 +199,20 @@ def test_a_closed_pipe_ends_it_quietly(place: Path) -> None:
     ],
 )  # fmt: skip
 def test_what_cannot_be_predicted_is_refused_in_a_line(
-    place: Path, piped: object, arguments: str, content: bytes, message: str
+    place: Path, piped: Pipe, arguments: str, content: bytes, message: str
 ) -> None:
     (place / "two.csv").write_text("a\tb\nx\ty\n")
-    piped(content)  # type: ignore[operator]
+    piped(content)
     answer = orch("predict", *arguments.split(), cwd=place)
     assert answer.returncode == 2
     (line,) = [text for text in answer.stderr.splitlines() if text != "loading the model ..."]
     assert message in line
 
 
-def test_a_file_is_there_only_once_it_is_whole(place: Path, tmp_path: Path, piped: object) -> None:
+def test_a_file_is_there_only_once_it_is_whole(place: Path, tmp_path: Path, piped: Pipe) -> None:
     out = tmp_path / "o.csv"
     out.write_text("earlier")
-    piped(b"a\n\xff\n")  # type: ignore[operator]
+    piped(b"a\n\xff\n")
     assert orch("predict", "one", "-", "-o", str(out), cwd=place).returncode == 2
     assert [path.name for path in tmp_path.iterdir()] == ["o.csv"]
     assert out.read_text() == "earlier"

@@ -238,6 +238,8 @@ def test_several_files_and_one_file_for_all_splits_make_a_corpus(root: Path) -> 
     assert {name: len(split) for name, split in splits.items()} == {"train": 2, "dev": 1}
     tested = {**one, "test": "all.csv"}
     assert "test" not in prepare(config(root, tested)).splits["mine"]
+    (root / "all.csv").write_text("\n".join([*lines, "g,h,1,extra", "i,j,1,"]) + "\n")
+    assert "test" not in prepare(config(root, tested)).splits["mine"]
     (root / "all.csv").write_text("\n".join([*lines, "g,h,,test"]) + "\n")
     assert prepare(config(root, tested)).splits["mine"]["test"].column("text1") == ["g"]
     counts = stats(config(root, one))["mine"]["train"]

@@ -36,7 +36,7 @@ class Examples:
     noted: Counter[str] = field(default_factory=Counter)
     #: Lines of the files, or records where a record may have several lines.
     lines: int = 0
-    #: Lines that are a header, blank lines, and rows of other splits.
+    #: Lines that are a header, blank lines, and rows of other splits (outside train also of none).
     header: int = 0
     blank: int = 0
     elsewhere: int = 0
@@ -71,7 +71,8 @@ def add_rows(examples: Examples, rows: Rows, task: Task, split: str = "") -> Non
             else:
                 examples.blank += 1
         elif split and task.split_column and (other := _other_split(row[-1], task, split)):
-            if other in SPLIT_VALUES:
+            # A row that belongs to no split is dropped once, not from each split anew.
+            if other in SPLIT_VALUES or split != "train":
                 examples.elsewhere += 1
             else:
                 examples.dropped[other] += 1
