@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from trainer.config import TrainConfig
-from trainer.data.corpus import Corpus, Split
+from trainer.data.corpus import Corpus
+from trainer.data.split import Split
 
 #: Tokens per example, special tokens included: 21 quantiles in steps of 5 %.  They were measured on
 #: the papers' training sets, cut into BERT's word pieces.

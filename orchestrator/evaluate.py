@@ -18,8 +18,10 @@ from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.tasks import Task
-from trainer.data.corpus import DataError, Split, same_data, split_of_file, whole_dev
+from trainer.data.corpus import DataError, split_of_file, whole_dev
 from trainer.data.readers import has_columns
+from trainer.data.sources import same_data
+from trainer.data.split import Split
 from trainer.inference import load_trained
 from trainer.loop.device import choose_device
 from trainer.loop.extra_evaluation import evaluate_trained

@@ -23,7 +23,8 @@ from trainer.combiners import registry as combiners
 from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import EMULATED_BF16
-from trainer.data.corpus import DataError, fingerprint
+from trainer.data.corpus import DataError
+from trainer.data.sources import fingerprint
 from trainer.loop.build import check_methods
 from trainer.loop.device import PrecisionError, choose_device, resolve_precision
 from trainer.model.freezing import FreezeError

@@ -16,7 +16,8 @@ from orchestrator.preflight.checks import examples
 from orchestrator.spec import SweepSpec
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.tasks import SPLIT_VALUES
-from trainer.data.corpus import DataError, fingerprint
+from trainer.data.corpus import DataError
+from trainer.data.sources import fingerprint
 from trainer.model.encoder_shape import PRESETS
 from trainer.storage.folder import in_words, is_uri
 

@@ -20,7 +20,10 @@ from tokenizers import Tokenizer
 
 from trainer.config import FORMAT, TrainConfig, stored_config
 from trainer.config.tasks import Task
-from trainer.data.corpus import Split, same_data, split_of, tokenizer_of
+from trainer.data.corpus import split_of
+from trainer.data.sources import same_data
+from trainer.data.split import Split
+from trainer.data.vocabulary import tokenizer_of
 from trainer.loop.build import with_heads
 from trainer.loop.device import DTYPES, choose_device, hardware_of
 from trainer.loop.evaluation import evaluate, probabilities

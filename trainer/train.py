@@ -11,7 +11,8 @@ from typing import Any
 from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.config.choices import PRECISIONS
 from trainer.data import left_out
-from trainer.data.corpus import fingerprint, whole_dev
+from trainer.data.corpus import whole_dev
+from trainer.data.sources import fingerprint
 from trainer.loop.build import check_methods
 from trainer.loop.checkpoint import restore, snapshot
 from trainer.loop.epoch_metrics import EpochMetrics

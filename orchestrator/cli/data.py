@@ -32,12 +32,13 @@ def stats(
     from orchestrator.spec import load_spec
     from trainer.config import ConfigError
     from trainer.data import corpus, left_out
+    from trainer.data.sources import fingerprint
     from trainer.model.pretrained import EncoderError
 
     spec = load_spec(file, profile, overrides or ())
     try:
         config = spec.config_for({}, spec.search.seeds[0])
-        corpus.fingerprint(config)  # reports missing files before it looks for an encoder
+        fingerprint(config)  # reports missing files before it looks for an encoder
         numbers: dict[str, Any] = corpus.stats(config)
         twice = _standing_twice(config)
     except (ConfigError, corpus.DataError, EncoderError) as error:

@@ -108,7 +108,7 @@ def encoder_finding(name: str) -> Finding:
 
 def data_of(config: dict[str, object]) -> str:
     """The fingerprint of the data under a config's paths, or what is missing."""
-    from trainer.data.corpus import fingerprint
+    from trainer.data.sources import fingerprint
 
     try:
         return fingerprint(TrainConfig.from_dict(config))

@@ -59,7 +59,7 @@ def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Ite
 
 
 def cache_folder(spec: SweepSpec | None) -> str:
-    """The folder of the tokenised corpora, as `trainer.data.corpus` chooses it."""
+    """The folder of the tokenised corpora, as `trainer.data.sources` chooses it."""
     chosen = spec.base_value("data.cache") if spec is not None else None
     return str(chosen or os.environ.get("ORCH_CACHE") or "~/.cache/orch-mtl")
 

@@ -14,7 +14,8 @@ from orchestrator.export.chosen_trial import ChosenTrial, choose_trial
 from orchestrator.export.trained_model import config_of, load_model
 from trainer.config import TrainConfig
 from trainer.config.tasks import TASKS, Task
-from trainer.data.corpus import DataError, Split, whole_splits
+from trainer.data.corpus import DataError, whole_splits
+from trainer.data.split import Split
 from trainer.inference import Model
 from trainer.loop.evaluation import metric, overall
 from trainer.loop.leaderboard import leaderboard_file

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.config import TrainConfig
-from trainer.data.corpus import DataError, train_sizes
+from trainer.data.corpus import DataError
+from trainer.data.sources import train_sizes
 from trainer.loop.plan import drawn_of_B, planned_phases
 from trainer.samplers.base import SamplerError
 

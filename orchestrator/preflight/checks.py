@@ -24,7 +24,8 @@ from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import EMULATED_BF16
 from trainer.config.formats import FIRST_FORMAT
 from trainer.data import left_out
-from trainer.data.corpus import DataError, fingerprint, prepare
+from trainer.data.corpus import DataError, prepare
+from trainer.data.sources import fingerprint
 from trainer.loop.build import check_methods
 from trainer.metrics import CLOCK, EPOCH, clock_of
 from trainer.model.freezing import FreezeError

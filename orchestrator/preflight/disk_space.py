@@ -14,7 +14,7 @@ from orchestrator.preflight.checks import examples
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.dry_run import configurations
 from trainer.config import TrainConfig
-from trainer.data.corpus import tokenizer_of
+from trainer.data.vocabulary import tokenizer_of
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.pretrained import find_checkpoint

@@ -28,7 +28,7 @@ from orchestrator.preflight.disk_space import checkpoint_bytes, encoder_shape, p
 from orchestrator.spec import SweepSpec
 from trainer.combiners.registry import COMBINERS
 from trainer.config import ConfigError, TrainConfig
-from trainer.data.corpus import Split
+from trainer.data.split import Split
 from trainer.loop.cuda_graphs import WARM_UP_RUNS
 from trainer.loop.device import choose_device, peak_memory_mb
 from trainer.loop.run import Run

@@ -18,7 +18,7 @@ from typing import Any
 from tests.support.ledgers import Result
 from tests.support.ledgers import epoch as plain_record
 from trainer.config import TrainConfig, described
-from trainer.data.corpus import fingerprint
+from trainer.data.sources import fingerprint
 from trainer.storage.summary import summarise
 from trainer.storage.trial_directory import TrialDirectory, checkpoint_name, predictions_name
 

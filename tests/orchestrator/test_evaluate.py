@@ -27,7 +27,8 @@ from orchestrator.ledger.trial_id import config_id, trial_id
 from tests.support.command import orch
 from tests.support.ledgers import write_trial
 from tests.support.small import small_config
-from trainer.data.corpus import fingerprint, whole_dev
+from trainer.data.corpus import whole_dev
+from trainer.data.sources import fingerprint
 from trainer.storage.evaluations import predictions_of
 from trainer.train import train
 

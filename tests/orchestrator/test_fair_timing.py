@@ -30,7 +30,7 @@ from tests.support.hosts import multiplying_bf16
 from tests.support.paths import ROOT
 from tests.support.sessions import made_up
 from tests.support.small import small_config
-from trainer.data.corpus import fingerprint
+from trainer.data.sources import fingerprint
 from trainer.train import train
 
 ORCH = [sys.executable, "-c", "from orchestrator.cli import main; main()"]

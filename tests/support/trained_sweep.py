@@ -8,7 +8,7 @@ from typing import Any
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.trial_id import config_id, trial_id
 from tests.support.small import small_config
-from trainer.data.corpus import fingerprint
+from trainer.data.sources import fingerprint
 from trainer.train import train
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from trainer.config.tasks import Task
 
 if TYPE_CHECKING:  # the report reads the constants below and does not load torch
-    from trainer.data.corpus import Corpus, Split
+    from trainer.data.corpus import Corpus
+    from trainer.data.split import Split
     from trainer.loop.evaluation import Predictions
 
 #: How many of the worst examples are kept.

@@ -13,7 +13,7 @@ import torch
 
 from trainer.config.task_choices import METRICS
 from trainer.config.tasks import Task
-from trainer.data.corpus import Split
+from trainer.data.split import Split
 from trainer.loop.task_metrics import metric_of
 from trainer.model.heads import MultitaskModel
 from trainer.model.losses import loss_of, task_loss

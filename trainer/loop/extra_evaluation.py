@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from trainer.config import TrainConfig
-from trainer.data.corpus import Split
+from trainer.data.split import Split
 from trainer.loop.evaluation import evaluate, overall, predictions_file, probabilities
 from trainer.model.heads import MultitaskModel
 from trainer.model.packing import alignment

@@ -11,7 +11,8 @@ from safetensors.torch import load
 
 from trainer.combiners import registry as combiners
 from trainer.config import TrainConfig, described
-from trainer.data.corpus import Corpus, Split, prepare
+from trainer.data.corpus import Corpus, prepare
+from trainer.data.split import Split
 from trainer.loop.build import build_model
 from trainer.loop.checkpoint import TrialState
 from trainer.loop.clock import Clock

@@ -178,7 +178,8 @@ def _known(
 
 def _dev_sizes(config: TrainConfig) -> dict[str, int] | None:
     """Examples of each dev set on this machine; None if they cannot be read here."""
-    from trainer.data.corpus import DataError, dev_sizes  # loads torch
+    from trainer.data.corpus import DataError  # loads torch
+    from trainer.data.sources import dev_sizes  # loads torch
 
     try:
         return dict(dev_sizes(config))

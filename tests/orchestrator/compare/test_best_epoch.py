@@ -26,7 +26,7 @@ from orchestrator.spec import SweepSpec
 from tests.support.command import orch
 from tests.support.ledgers import write_trial
 from tests.support.small import small_config
-from trainer.data.corpus import fingerprint
+from trainer.data.sources import fingerprint
 from trainer.train import train
 
 #: Of the trials that are trained: the best of four epochs is the second.

@@ -11,7 +11,8 @@ import yaml
 from orchestrator.preflight.budgets import Budget, budgets
 from tests.support.command import orch
 from tests.support.small import small_config
-from trainer.data.corpus import prepare, train_sizes
+from trainer.data.corpus import prepare
+from trainer.data.sources import train_sizes
 from trainer.loop.run import Run
 
 

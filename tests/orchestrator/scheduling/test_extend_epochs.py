@@ -18,7 +18,7 @@ from orchestrator.preflight.checks import check_same_sweep
 from orchestrator.scheduling.extend_epochs import extend
 from orchestrator.spec import SweepSpec, load_spec
 from trainer.config import TrainConfig
-from trainer.data.corpus import fingerprint
+from trainer.data.sources import fingerprint
 from trainer.storage.open import open_folder
 from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import train

@@ -13,7 +13,7 @@ from tests.support.small import small_config
 from trainer.config import FORMAT, ConfigError, TrainConfig, stored_config, translate
 from trainer.config.acting import born_defaults
 from trainer.config.formats import changes
-from trainer.data.corpus import fingerprint
+from trainer.data.sources import fingerprint
 from trainer.storage.trial_directory import TrialDirectory
 from trainer.train import train
 

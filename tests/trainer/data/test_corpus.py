@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.real_data import REAL, needs_real_data
 from trainer.config import TrainConfig
-from trainer.data.corpus import DataError, fingerprint, prepare, stats
+from trainer.data.corpus import DataError, prepare, stats
+from trainer.data.sources import fingerprint
 
 PAIR = {
     "columns": ["sentence1", "sentence2"], "label": "is_duplicate", "loss": "bce",
@@ -232,8 +233,11 @@ def test_several_files_and_one_file_for_all_splits_make_a_corpus(root: Path) -> 
     assert fingerprint(several) != before
 
     lines = ["sentence1,sentence2,is_duplicate,fold", "a,b,1,train", "c,d,0,train", "e,f,1,val"]
-    (root / "all.csv").write_text("\n".join(lines) + "\n")
     one = {"train": "all.csv", "dev": "all.csv", "split_column": "fold"}
+    with pytest.raises(DataError) as error:
+        fingerprint(config(root, one))
+    assert str(error.value).count("all.csv: task mine needs this file") == 1
+    (root / "all.csv").write_text("\n".join(lines) + "\n")
     splits = prepare(config(root, one)).splits["mine"]
     assert {name: len(split) for name, split in splits.items()} == {"train": 2, "dev": 1}
     tested = {**one, "test": "all.csv"}

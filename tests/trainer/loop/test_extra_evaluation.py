@@ -15,7 +15,9 @@ from orchestrator.ledger.trial_id import config_id, trial_id
 from tests.support.resuming import results
 from tests.support.small import small_config
 from trainer.config import TrainConfig
-from trainer.data.corpus import fingerprint, prepare, tokenizer_of, whole_dev
+from trainer.data.corpus import prepare, whole_dev
+from trainer.data.sources import fingerprint
+from trainer.data.vocabulary import tokenizer_of
 from trainer.inference import load_trained
 from trainer.loop.extra_evaluation import evaluate_trained
 from trainer.storage.evaluations import ALL, predictions_of, read_evaluation

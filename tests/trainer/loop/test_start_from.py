@@ -16,7 +16,8 @@ from orchestrator.ledger.trial_id import trial_id
 from tests.support.resuming import whole_and_in_parts
 from tests.support.small import small_config
 from trainer.config import ConfigError, TrainConfig
-from trainer.data.corpus import fingerprint, prepare
+from trainer.data.corpus import prepare
+from trainer.data.sources import fingerprint
 from trainer.inference import export, load_trained
 from trainer.loop.build import build_model, check_methods
 from trainer.storage.trial_directory import TrialDirectory

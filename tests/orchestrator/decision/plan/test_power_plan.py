@@ -33,7 +33,7 @@ from tests.support.decided import SimulatedSweep, sweep_spec
 from tests.support.paths import ROOT
 from tests.support.simulated import World
 from trainer.config import TrainConfig
-from trainer.data.corpus import dev_sizes
+from trainer.data.sources import dev_sizes
 
 STUDY = ROOT / "docs" / "study" / "study-cpu.tar.xz"
 
