@@ -1,4 +1,4 @@
-"""Writes a comparison for a terminal, as Markdown, as LaTeX and as CSV."""
+"""Writes a comparison as Markdown, as LaTeX and as CSV."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from rich.table import Table
-from rich.text import Text
-
-from orchestrator.compare.output.tables import TableData, all_tables
+from orchestrator.compare.output.tables import all_tables
 from orchestrator.compare.results import Contrast, MethodComparison, Standing
 
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
@@ -18,19 +15,6 @@ _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "^": r"\textasciicircum{}",
     "λ": r"$\lambda$",
 }
-
-
-def rich_table(data: TableData) -> Table:
-    """A table for a terminal."""
-    table = Table(box=None, pad_edge=False)
-    for number, name in enumerate(data.columns):
-        text = data.is_text(number)
-        table.add_column(
-            Text(name), justify="left" if text else "right", overflow="fold", no_wrap=not text
-        )
-    for row in data.rows:
-        table.add_row(*(Text(cell.text, style="dim" if cell.grey else "") for cell in row))
-    return table
 
 
 def markdown(head: str, comparison: MethodComparison, why: bool = False) -> str:
