@@ -137,9 +137,10 @@ class Sweep:
         return f"Sweep({self.folder!r})"
 
     def _repr_html_(self) -> str:
+        from orchestrator.ledger.driver_status import Live
         from orchestrator.ledger.listing import sweep_summary
 
-        summary = sweep_summary(self.ledger, self.ledger.read())
+        summary = sweep_summary(self.ledger, Live.of(self.ledger))
         counts = ", ".join(f"{count} {status}" for status, count in summary["trials"].items())
         best = summary["best_dev_score"]
         cells = [counts or "none", "-" if best is None else f"{best:.4f}", self.folder]
