@@ -23,9 +23,10 @@ def list_sweeps(out: Out = "sweeps", wide: Wide = False, as_json: Json = False) 
     """List the sweeps of a folder."""
     from orchestrator.cli import tables
     from orchestrator.ledger import listing
+    from orchestrator.ledger.driver_status import Live
 
     ledgers = [listing.find_sweep(name, out) for name in listing.sweep_names(out)]
-    summaries = [listing.sweep_summary(ledger, ledger.read()) for ledger in ledgers]
+    summaries = [listing.sweep_summary(ledger, Live.of(ledger)) for ledger in ledgers]
     if as_json:
         print_json(summaries)
     elif summaries:
@@ -44,14 +45,15 @@ def show(
     """Show a sweep's trials, or one trial's config, epochs and the end of its log."""
     from orchestrator.cli import tables
     from orchestrator.ledger import listing, printable
+    from orchestrator.ledger.driver_status import Live, live_trial, read_status
     from orchestrator.ledger.trial_log import last_log
     from trainer.data import left_out
     from trainer.metrics import FIRST_CLOCK_NOTE
 
     ledger, ways = listing.find_sweep(name, out), ("--wide", "--json")
     if trial is None:
-        reading = ledger.read()
-        summary, rows = listing.sweep_summary(ledger, reading), listing.trial_summaries(reading)
+        live = Live.of(ledger)
+        summary, rows = listing.sweep_summary(ledger, live), listing.trial_summaries(live.reading)
         if as_json:
             print_json({**summary, "trials": rows, "spec": listing.resolved_spec(ledger)})
             return
@@ -60,7 +62,7 @@ def show(
         if any(row["first_clock"] for row in rows):
             print_prose([FIRST_CLOCK_NOTE])
         return
-    record = listing.find_trial(ledger, trial)
+    record = live_trial(listing.find_trial(ledger, trial), read_status(ledger))
     log = last_log(ledger.directory(record.trial_id))
     if as_json:
         print_json({**listing.trial_details(record), "log": log})
