@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import subprocess
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -34,20 +35,27 @@ class Terminal:
     def __init__(self, folder: Path, environment: dict[str, str], columns: int, lines: int):
         self._socket = f"first-hour-{uuid.uuid4().hex[:8]}"
         # bash sets its own prompt when it starts, so ours is set before each prompt.
-        prompt = {"PROMPT_COMMAND": f"PS1='{PROMPT}'", "HISTFILE": ""}
+        # Each prompt also adds a line to a file, which tells that the command before has ended.
+        handle, name = tempfile.mkstemp(prefix="first-hour-prompts-")
+        os.close(handle)
+        self._prompts, self._seen = Path(name), 0
+        prompt = {
+            "PROMPT_COMMAND": f"PS1='{PROMPT}'; echo >> {shlex.quote(name)}", "HISTFILE": "",
+        }  # fmt: skip
         self._environment = environment | prompt | {"TERM": "xterm-256color"}
         shell = "bash --norc --noprofile -i"
         size = ["-x", str(columns), "-y", str(lines)]
         self._tmux("new-session", "-d", *size, "-c", str(folder), shell)
         self._tmux("set-option", "-g", "status", "off")
         self._tmux("set-option", "-g", "history-limit", "5000")
-        self._wait_for_prompt(20)
+        self.wait_for_prompt(20)
 
     def __enter__(self) -> Terminal:
         return self
 
     def __exit__(self, *error: object) -> None:
         self._tmux("kill-server", check=False)
+        self._prompts.unlink(missing_ok=True)
 
     def resize(self, columns: int, lines: int) -> None:
         self._tmux("resize-window", "-x", str(columns), "-y", str(lines))
@@ -55,6 +63,7 @@ class Terminal:
 
     def type(self, line: str) -> None:
         """Type a line and the enter key."""
+        self._seen = len(self._prompts.read_text())
         self._tmux("send-keys", "-l", line)
         self._tmux("send-keys", "Enter")
 
@@ -66,12 +75,12 @@ class Terminal:
         """Clear the screen, type a line, wait for the prompt; returns all that was printed."""
         self.clear()
         self.type(line)
-        self._wait_for_prompt(seconds)
+        self.wait_for_prompt(seconds)
         return self.text(history=True)
 
     def clear(self) -> None:
         self.type("clear")
-        time.sleep(0.3)
+        self.wait_for_prompt(20)
         self._tmux("clear-history")
 
     def wait_for(self, pattern: str, seconds: float) -> float:
@@ -84,8 +93,14 @@ class Terminal:
         return time.monotonic() - begun
 
     def wait_for_prompt(self, seconds: float) -> float:
-        """Wait until the shell asks for the next command; returns the seconds it took."""
-        return self._wait_for_prompt(seconds)
+        """Wait for the prompt that follows the last line typed; returns the seconds it took."""
+        begun = time.monotonic()
+        while len(self._prompts.read_text()) <= self._seen:
+            if time.monotonic() - begun > seconds:
+                raise TimeoutError(f"no prompt after {seconds} s:\n{self.text()}")
+            time.sleep(0.02)
+        time.sleep(0.1)  # until it is drawn
+        return time.monotonic() - begun
 
     def text(self, history: bool = False) -> str:
         return self._captured(history, colours=False)
@@ -104,9 +119,6 @@ class Terminal:
     def _captured(self, history: bool, colours: bool) -> str:
         options = ["-p", *(["-e"] if colours else []), *(["-S", "-"] if history else [])]
         return self._tmux("capture-pane", *options).rstrip("\n") + "\n"
-
-    def _wait_for_prompt(self, seconds: float) -> float:
-        return self.wait_for(rf"(?:^|\n){re.escape(PROMPT.strip())} *\n*$", seconds)
 
     def _tmux(self, *arguments: str, check: bool = True) -> str:
         command = ["tmux", "-L", self._socket, "-f", os.devnull, *arguments]
