@@ -118,7 +118,7 @@ EPOCH = _table(
     Field("tasks", Kind.TASKS, Must.BE_THERE),
     Field(
         "minutes_per_epoch", must=Must.BE_THERE, unit="min", better="min", objective=True,
-        over_epochs="mean", timing=True, mlflow="time/minutes_per_epoch",
+        over_epochs="mean", timing=True, mlflow="time/epoch_minutes",
         show="min", compare="min/epoch",
     ),
     Field("updates", over_epochs="mean", mlflow="train/updates", show="updates", digits=0),

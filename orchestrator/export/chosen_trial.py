@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.ledger.current import current
+from orchestrator.ledger.current import current, searched
 from orchestrator.ledger.evaluations import counted_record, on_equal_examples
 from orchestrator.ledger.listing import find_sweep, find_trial, resolved_spec
 
@@ -54,23 +55,41 @@ def trial_of(ledger: Ledger, which: str) -> ChosenTrial:
 
 
 def best_trial(ledger: Ledger) -> ChosenTrial:
-    """The best trial of the configuration with the best mean `dev_score` over its seeds.
-
-    Scores are those of the epoch that counts, on the whole dev sets if all trials have them.  Of
-    equals it is the one with the smaller id.  Raises `UserError` if no trial is complete.
+    """The best trial of the best configuration (`best_of`).  Raises `UserError` if none is
+    complete.
     """
-    by_configuration: dict[str, list[TrialRecord]] = {}
-    for trial in _complete(ledger):
-        by_configuration.setdefault(_configuration(trial), []).append(trial)
-    if not by_configuration:
+    complete = _complete(ledger)
+    ranked = best_of(complete)
+    if not ranked:
         raise UserError(f"{ledger.name}: no complete trial; orch ls shows what there is")
+    mine = _configuration(ranked[0])
+    return ChosenTrial(ledger, ranked[0], [t for t in complete if _configuration(t) == mine])
+
+
+def best_of(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
+    """The search's complete trials of the best configuration, the best one first.
+
+    The best configuration has the highest mean `dev_score` over its seeds.  It is one of those with
+    the most seeds, because one lucky seed is no evidence.  Scores are those of the epoch that
+    counts, on the whole dev sets if all trials have them.  Of equals it is the smaller id.
+
+    Args:
+        trials: with scores on equal examples; those that are not complete are left out.
+
+    Returns an empty list if no trial of the search is complete.
+    """
+    groups: dict[str, list[TrialRecord]] = {}
+    for trial in sorted(searched(trials), key=lambda trial: trial.trial_id):
+        if trial.status == "complete" and trial.records:
+            groups.setdefault(_configuration(trial), []).append(trial)
+    most = max(map(len, groups.values()), default=0)
     means = {
-        config_id: statistics.fmean(map(_score, trials))
-        for config_id, trials in sorted(by_configuration.items())
+        config_id: statistics.fmean(map(_score, group))
+        for config_id, group in sorted(groups.items())
+        if len(group) == most
     }
-    seeds = by_configuration[max(means, key=lambda config_id: means[config_id])]
-    best = max(sorted(seeds, key=lambda trial: trial.trial_id), key=_score)
-    return ChosenTrial(ledger, best, seeds)
+    best = max(means, key=lambda config_id: means[config_id], default="")
+    return sorted(groups.get(best, ()), key=_score, reverse=True)
 
 
 def _named(ledger: Ledger, which: str) -> ChosenTrial:

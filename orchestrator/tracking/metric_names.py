@@ -10,8 +10,10 @@ import re
 
 from trainer.metrics import EPOCH, TASK, Place, field_at
 
-SCORE, MINUTES = EPOCH["dev_score"].mlflow, EPOCH["minutes_per_epoch"].mlflow
-EXAMPLES = EPOCH["examples"].mlflow
+SCORE, EXAMPLES = EPOCH["dev_score"].mlflow, EPOCH["examples"].mlflow
+#: The mean over the epochs until then: a trial's newest one is what `orch show` prints.  An epoch's
+#: own minutes are `EPOCH_MINUTES`.
+MINUTES, EPOCH_MINUTES = "time/minutes_per_epoch", EPOCH["minutes_per_epoch"].mlflow
 
 #: MLflow's limit.
 _LONGEST = 250

@@ -95,6 +95,8 @@ class MlflowProjection:
     def _is_projected(self, trial_id: str, run: TrialRun) -> bool:
         """Whether the run is complete: its status is set last, and a trial never changes after its
         end.  But the end of a failed trial may have been deleted, so that it runs again."""
+        if run.outdated:
+            return False
         if run.status not in STATUSES.values() or run.status == STATUSES["complete"]:
             return run.status == STATUSES["complete"]
         end = self.ledger.end(trial_id)

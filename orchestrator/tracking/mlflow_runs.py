@@ -27,6 +27,7 @@ class TrialRun:
     Attributes:
         described: it has the trial's parameters.
         steps: the epochs whose metrics it has; None if not known.
+        outdated: an older version logged its metrics, so all of them are logged again.
         tags: the tags that change while the trial runs.
     """
 
@@ -34,6 +35,7 @@ class TrialRun:
     status: str
     described: bool = False
     steps: set[int] | None = None
+    outdated: bool = False
     tags: dict[str, str] = field(default_factory=dict)
 
 
@@ -67,7 +69,11 @@ class MlflowRuns:
                 if name in self.trials:
                     client.delete_run(info.run_id)  # created twice, because an answer was lost
                     continue
-                self.trials[name] = TrialRun(info.run_id, info.status, bool(run.data.params))
+                outdated = trial_run.lacks_mean_minutes(run.data.metrics)
+                self.trials[name] = TrialRun(
+                    info.run_id, info.status, bool(run.data.params),
+                    steps=set() if outdated else None, outdated=outdated,
+                )  # fmt: skip
 
     def tag_experiment(self, note: str = "") -> None:
         """Set the tags that configure MLflow's page; restores a view that somebody changed.
@@ -98,14 +104,15 @@ class MlflowRuns:
         if run.steps is None:
             history = self.client.get_metric_history(run.run_id, trial_run.MARKER)
             run.steps = {metric.step for metric in history}
-        missing = [record for record in trial.records if record["epoch"] not in run.steps]
-        metrics = [metric for record in missing for metric in trial_run.metrics(record)]
+        known, records = run.steps, trial.records
+        missing = [n for n, record in enumerate(records, 1) if record["epoch"] not in known]
+        metrics = [metric for n in missing for metric in trial_run.metrics(records[:n])]
         current = trial_run.changing_tags(trial)
         tags = [RunTag(key, value) for key, value in current.items() if run.tags.get(key) != value]
         for batch in _batches(metrics, params, tags):
             self.client.log_batch(run.run_id, **batch)
-        run.tags, run.described = current, True
-        run.steps.update(record["epoch"] for record in missing)
+        run.tags, run.described, run.outdated = current, True, False
+        known.update(record["epoch"] for record in records)
         status = STATUSES.get(trial.status, "RUNNING" if running else "SCHEDULED")
         if run.status != status:
             if trial.status in STATUSES:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, trials_of
 from orchestrator.compare.methods import counted_metric
@@ -13,6 +14,7 @@ from orchestrator.compare.options import ComparisonOptions
 from orchestrator.decision.answer.answer import Answer
 from orchestrator.decision.answer.answers import answer_of
 from orchestrator.decision.answer.block import in_json, markdown
+from orchestrator.export.chosen_trial import best_of
 from orchestrator.ledger import RESOLVED, STATUSES, Ledger, TrialRecord
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking import SweepArtifacts
@@ -41,7 +43,8 @@ def artifacts_of(
     compared = compare_sweep(ledger, chosen, ComparisonOptions(), lambda text: progress())
     answer = answer_of(ledger, compared)
     progress()
-    best = _best(chosen.trials)
+    ranked = best_of(chosen.trials)
+    best = ranked[0] if ranked else None
     files = {"sweep.yaml": ledger.folder.read(RESOLVED) or b"", **_tables(compared, answer)}
     of_trials = {trial.trial_id: _of_trial(ledger, trial) for trial in _shown(compared)}
     problem = ""
@@ -55,7 +58,8 @@ def artifacts_of(
     # With zeros, because trials that were unfinished in the last run no longer are.
     metrics = {f"sweep/{status}_trials": float(counts[status]) for status in STATUSES}
     if best is not None:
-        metrics["sweep/best_dev_score"] = counted_metric(best, "dev_score")
+        scores = [counted_metric(trial, "dev_score") for trial in ranked]
+        metrics["sweep/best_dev_score"] = math.fsum(scores) / len(scores)
     return SweepArtifacts(
         answer=answer,
         metrics=metrics,
@@ -104,16 +108,6 @@ def _tables(compared: SweepComparison, answer: Answer) -> dict[str, bytes]:
     return {name: text.encode() for name, text in files.items()}
 
 
-def _best(trials: Sequence[TrialRecord]) -> TrialRecord | None:
-    """The complete trial with the highest dev_score; ties go to the first trial id."""
-    ended = [trial for trial in trials if trial.status == "complete" and trial.records]
-    return max(
-        sorted(ended, key=lambda trial: trial.trial_id),
-        key=lambda trial: counted_metric(trial, "dev_score"),
-        default=None,
-    )
-
-
 def _label(compared: SweepComparison, best: TrialRecord) -> str:
     """`arrp F=none λ=0.5 B=640 · seed 1, dev_score 0.7812`."""
     config_id = best.identity["config_id"]
@@ -131,9 +125,7 @@ def _shown(compared: SweepComparison) -> Iterable[TrialRecord]:
     for trial in compared.chosen.trials:
         groups.setdefault(str(trial.identity["config_id"]), []).append(trial)
     for config_id in sorted(wanted):
-        best = _best(groups[config_id])
-        if best is not None:
-            yield best
+        yield from best_of(groups[config_id])[:1]
 
 
 def _of_trial(ledger: Ledger, trial: TrialRecord) -> dict[str, bytes]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 
 from orchestrator.ledger import TrialRecord
 from orchestrator.ledger.labels import flatten, label, method_of
-from orchestrator.tracking.metric_names import SCORE, metric_name
+from orchestrator.tracking.metric_names import EPOCH_MINUTES, MINUTES, SCORE, metric_name
 from trainer.config import TrainConfig
-from trainer.metrics import numbers
+from trainer.metrics import numbers, value_of_trial
 from trainer.storage.folder import is_uri
 
 #: Logged last for each epoch: a run that has it at a step has the whole epoch.
@@ -32,14 +33,27 @@ def epoch_metrics(record: Mapping[str, Any]) -> dict[str, float]:
     return values
 
 
-def metrics(record: Mapping[str, Any]) -> list[Any]:
-    """An epoch as MLflow's metrics, `MARKER` last."""
+def metrics(records: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The last of these epochs as MLflow's metrics, `MARKER` last.
+
+    Args:
+        records: a trial's epochs, from the first one.
+    """
     from mlflow.entities import Metric
 
+    record = records[-1]
     at, step = committed_ms(record), record["epoch"]
     values = epoch_metrics(record)
     ordered = [key for key in values if key != MARKER] + [MARKER]
-    return [Metric(key, values[key], at, step) for key in ordered if key in values]
+    found = [Metric(key, values[key], at, step) for key in ordered if key in values]
+    mean = value_of_trial("minutes_per_epoch", records)
+    # Older versions logged the epoch's own minutes under this name.  MLflow shows the newest value.
+    return [Metric(MINUTES, mean, at + 1, step), *found] if math.isfinite(mean) else found
+
+
+def lacks_mean_minutes(metrics: Mapping[str, float]) -> bool:
+    """Whether an older version logged the newest values of a run's metrics."""
+    return MARKER in metrics and EPOCH_MINUTES not in metrics
 
 
 def committed_ms(record: Mapping[str, Any]) -> int:

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.compare.compare_sweep import compare_sweep, trials_of
+from orchestrator.compare.options import ComparisonOptions
+from orchestrator.decision.answer import closing
 from orchestrator.errors import UserError
 from orchestrator.export.chosen_trial import choose_trial
 from orchestrator.ledger import RESOLVED
@@ -29,6 +32,20 @@ def test_the_best_is_of_the_configuration_with_the_best_mean(sweep: Path) -> Non
         chosen = choose_trial(name, str(sweep.parent))
         assert chosen.trial.trial_id == first
         assert [trial.trial_id for trial in chosen.seeds] == [first, second]
+
+
+def test_one_lucky_seed_is_not_the_best_configuration(sweep: Path) -> None:
+    """Those with the most seeds compete, as in the line `Best:` of the sweep's answer."""
+    write_trial(sweep, [0.5, 0.9], seed=1, sampler="arrp")
+    write_trial(sweep, [0.5, 0.1], seed=2, sampler="arrp", status="failed")
+    first = write_trial(sweep, [0.5, 0.6], seed=1, sampler="round_robin")
+    second = write_trial(sweep, [0.5, 0.7], seed=2, sampler="round_robin")
+    chosen = choose_trial("s", str(sweep.parent))
+    assert chosen.trial.trial_id == second
+    assert [trial.trial_id for trial in chosen.seeds] == [first, second]
+    ledger = chosen.ledger
+    compared = compare_sweep(ledger, trials_of(ledger), ComparisonOptions())
+    assert closing.best_of(compared).startswith("round_robin")
 
 
 def test_a_trials_score_is_that_of_the_epoch_that_counts(sweep: Path) -> None:

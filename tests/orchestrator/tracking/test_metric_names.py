@@ -12,7 +12,7 @@ from tests.support.ledgers import epoch
 NAMES = {
     "dev_score": "dev/score",
     "dev_mean": "dev/mean",
-    "minutes_per_epoch": "time/minutes_per_epoch",
+    "minutes_per_epoch": "time/epoch_minutes",
     "evaluation_minutes": "time/evaluation_minutes",
     "checkpoint_minutes": "time/checkpoint_minutes",
     "setup_minutes": "time/setup_minutes",

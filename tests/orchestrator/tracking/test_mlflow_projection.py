@@ -13,9 +13,10 @@ from mlflow import MlflowClient
 
 from orchestrator.compare.configurations import compare
 from orchestrator.database_urls import resolve_uri, without_password
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, listing
 from orchestrator.tracking import MlflowProjection, SweepDescription, mlflow_views
 from orchestrator.tracking.background import BackgroundProjection
+from orchestrator.tracking.metric_names import metric_name
 from tests.support.ledgers import epoch, write_trial
 
 URI = "sqlite:///mlflow.db"
@@ -140,6 +141,48 @@ def test_the_experiments_page_has_a_view_of_what_varies(out: Path) -> None:
     assert mlflow_views.address("http://h:1/", "7").startswith(
         "http://h:1/#/experiments/7/runs?viewState"
     )
+
+
+def test_the_minutes_of_a_run_are_those_that_orch_show_prints(out: Path) -> None:
+    name = write_trial(out / "s", [0.4, 0.5], status=None)
+    sync(out)
+    ledger = Ledger(out, "s")
+    ledger.directory(name).commit(epoch(3, 0.6, 4.0, False), {})
+    ledger.close(name, "complete", "")
+    sync(out)
+    client, _, children = runs(out)
+    trial = ledger.trial(name)
+    assert trial is not None
+    shown = listing.trial_summary(trial)["minutes_per_epoch"]
+    assert shown == pytest.approx(2.0)
+    assert children[name].data.metrics["time/minutes_per_epoch"] == shown
+    history = client.get_metric_history(children[name].info.run_id, "time/epoch_minutes")
+    assert [metric.value for metric in history] == [1.0, 1.0, 4.0]
+
+
+def test_runs_of_an_earlier_version_get_the_mean_minutes(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Earlier versions logged the minutes of each epoch as `time/minutes_per_epoch`."""
+    name = write_trial(out / "s", [0.4], minutes=1.0, status=None)
+    Ledger(out, "s").directory(name).commit(epoch(2, 0.6, 4.0, False), {})
+    Ledger(out, "s").close(name, "complete", "")
+    names = "orchestrator.tracking.trial_run"
+    with monkeypatch.context() as earlier:
+        earlier.setattr(f"{names}.MINUTES", "unused")
+        earlier.setattr(
+            f"{names}.metric_name",
+            lambda *place: metric_name(*place).replace("epoch_minutes", "minutes_per_epoch"),
+        )
+        sync(out)
+    assert runs(out)[2][name].data.metrics["time/minutes_per_epoch"] == 4.0
+    sync(out)
+    sync(out)
+    client, _, children = runs(out)
+    assert children[name].data.metrics["time/minutes_per_epoch"] == 2.5
+    for metric in ("dev/score", "time/epoch_minutes"):  # nothing stands twice
+        history = client.get_metric_history(children[name].info.run_id, metric)
+        assert [each.step for each in history] == [1, 2]
 
 
 @pytest.mark.parametrize(

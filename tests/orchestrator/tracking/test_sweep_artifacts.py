@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 
 from orchestrator.database_urls import resolve_uri
 from orchestrator.decision.answer.answer import Answer
+from orchestrator.export.chosen_trial import choose_trial
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.timing_sessions import FOLDER
 from orchestrator.spec import TrackingSpec
@@ -129,7 +130,7 @@ def test_the_sweeps_run_has_answer_tables_report_and_counts(
     metrics = shown.parent.data.metrics
     assert (metrics["sweep/complete_trials"], metrics["sweep/failed_trials"]) == (2, 1)
     records = [TrialDirectory(str(t)).records()[-1]["dev_score"] for t in trained.values()]
-    assert metrics["sweep/best_dev_score"] == max(records)
+    assert metrics["sweep/best_dev_score"] == pytest.approx(sum(records) / 2)
     folder = shown.client.download_artifacts(shown.parent.info.run_id, "compare.json")
     answer = json.loads(Path(folder).read_text())["answer"]
     note = shown.parent.data.tags["mlflow.note.content"]
@@ -213,6 +214,17 @@ def test_a_model_is_registered_anew_only_when_another_trial_is_best(
     assert found == [trained[worse].name, trained[better].name]
     assert shown.client.get_registered_model("s").aliases == {"best": 2}
     assert len(shown.client.search_logged_models([shown.experiment])) == 2
+
+
+def test_the_registered_trial_is_the_one_that_commands_call_the_best(out: Path) -> None:
+    write_trial(out / "s", [0.9], seed=1, sampler="arrp")
+    write_trial(out / "s", [0.2], seed=2, sampler="arrp")
+    for seed, score in ((1, 0.7), (2, 0.6)):
+        write_trial(out / "s", [score], seed=seed, sampler="round_robin")
+    made = artifacts_of(Ledger(out, "s"), TrackingSpec(), lambda: None)
+    assert made.best == choose_trial("s@best", str(out)).trial.trial_id
+    assert made.best.startswith("round_robin") and "seed 1, dev_score 0.7000" in made.best_label
+    assert made.metrics["sweep/best_dev_score"] == pytest.approx(0.65)
 
 
 def test_no_model_is_registered_where_none_is_wanted(out: Path, trained: dict[int, Path]) -> None:
