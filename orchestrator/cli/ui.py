@@ -141,7 +141,7 @@ def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
     printed: dict[str, IO[bytes]] = {}
     try:
         for name, (command, environment) in commands.items():
-            printed[name] = kept.enter_context(tempfile.TemporaryFile())
+            printed[name] = kept.enter_context(tempfile.TemporaryFile())  # noqa: SIM115, the stack closes it
             running[name] = subprocess.Popen(
                 command, env={**os.environ, **environment}, start_new_session=True,
                 stdin=subprocess.DEVNULL, stdout=printed[name], stderr=subprocess.STDOUT,
