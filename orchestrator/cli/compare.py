@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.comparison_options import takes_comparison_options
-from orchestrator.cli.terminal import Json, Out, Patience, Sweep, console, print_json
+from orchestrator.cli.terminal import (
+    Json,
+    Out,
+    Patience,
+    Sweep,
+    Wide,
+    print_json,
+    print_prose,
+    print_table,
+    prose_width,
+)
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
 from trainer.storage.summary import BEST, LAST
@@ -20,6 +30,8 @@ if TYPE_CHECKING:
     from orchestrator.decision.answer.answer import Answer
     from orchestrator.ledger import Ledger, TrialRecord
 
+#: How to see the columns that do not fit.
+_WAYS = ("--wide", "--format csv")
 FORMATS = ("table", "json", "csv", "md", "latex")
 
 
@@ -44,6 +56,7 @@ def compare_trials(
             "--score", metavar="E", help="last or best: the epoch whose scores are compared."
         ),
     ] = "",
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Compare methods on the dev set. The answer to the sweep's question comes first.
@@ -67,14 +80,24 @@ def compare_trials(
         for trial, reason in chosen.unreadable.items():
             print(f"{trial} cannot be read: {reason}", file=sys.stderr)
         if published:
-            print_published(ledger, chosen.trials, compare(chosen.trials), layout == "json")
+            print_published(
+                ledger, chosen.trials, compare(chosen.trials), layout == "json", wide=wide
+            )
             return
         compared = compare_sweep(ledger, chosen, options, tell)
         answer = answer_of(ledger, compared)
-    _print(compared, answer, layout, why)
+    print_comparison(compared, answer, layout, why=why, wide=wide)
 
 
-def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) -> None:
+def print_comparison(
+    compared: SweepComparison,
+    answer: Answer,
+    layout: str = "table",
+    *,
+    why: bool = False,
+    wide: bool = False,
+) -> None:
+    """The answer, the tables and the notes in one of `FORMATS`."""
     from orchestrator.compare.output import formats, tables
     from orchestrator.decision.answer.block import block, in_json, markdown
 
@@ -84,13 +107,12 @@ def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) ->
         first = {"other_epoch": other} if other else in_json(answer)
         print_json({**first, **compared.rows.to_dict(), **parts})
     elif comparison is None or layout == "table":
-        print(other or block(answer), end="\n\n")
+        print_prose([other or block(answer, prose_width()), ""])
         for table in tables.all_tables(comparison, why) if comparison else ():
-            console().print(formats.rich_table(table))
+            print_table(table, wide=wide, ways=_WAYS)
             print()
-        print_configurations(compared.rows)
-        for note in compared.notes:
-            print(note)
+        print_configurations(compared.rows, wide=wide, ways=_WAYS)
+        print_prose(compared.notes)
     elif layout == "csv":
         print(formats.comma_separated(comparison), end="", flush=True)
     else:
@@ -101,21 +123,28 @@ def _print(compared: SweepComparison, answer: Answer, layout: str, why: bool) ->
         print(write(head, comparison, why), end="", flush=True)
 
 
-def print_configurations(comparison: Comparison) -> None:
+def print_configurations(
+    comparison: Comparison, *, wide: bool = False, ways: Sequence[str] = ("--wide",)
+) -> None:
     """Every configuration, from the records alone."""
-    from orchestrator.compare.output import configuration_table, formats
+    from orchestrator.compare.output import configuration_table
 
     if comparison.rows:
         table = configuration_table.configurations_table(comparison)
-        console().print(formats.rich_table(table))
-    print("\n".join(configuration_table.footnotes(comparison)), flush=True)
+        print_table(table, wide=wide, ways=ways)
+    print_prose(configuration_table.footnotes(comparison))
 
 
 def print_published(
-    ledger: Ledger, trials: Sequence[TrialRecord], comparison: Comparison, as_json: bool
+    ledger: Ledger,
+    trials: Sequence[TrialRecord],
+    comparison: Comparison,
+    as_json: bool,
+    *,
+    wide: bool = False,
+    ways: Sequence[str] = ("--wide",),
 ) -> None:
     """A paper's figures beside ours."""
-    from orchestrator.compare.output.formats import rich_table
     from orchestrator.compare.output.published_table import published_notes, published_table
     from orchestrator.compare.published import side_by_side
 
@@ -124,6 +153,6 @@ def print_published(
         rows = [pair.to_dict() for pair in beside.pairs]
         print_json({"source": beside.source, "note": beside.note, "rows": rows})
         return
-    print(f"{beside.source}; below each row ours, means ± standard deviations over seeds")
-    console().print(rich_table(published_table(beside.pairs)))
-    print("\n".join(published_notes(beside)), flush=True)
+    print_prose([f"{beside.source}; below each row ours, means ± standard deviations over seeds"])
+    print_table(published_table(beside.pairs), wide=wide, ways=ways)
+    print_prose(published_notes(beside))

@@ -18,6 +18,7 @@ from orchestrator.cli.terminal import (
     Profile,
     console,
     print_json,
+    prose_width,
     say,
 )
 
@@ -120,11 +121,12 @@ def _print_end(outcome: SweepOutcome, ledger: Ledger, spec: SweepSpec, as_json: 
             }
         )
         return
-    print_configurations(compared.rows)
+    ways = (f"orch compare {spec.name} --wide",)
+    print_configurations(compared.rows, ways=ways)
     if spec.published is not None and compared.rows.rows:
         print()
-        print_published(ledger, chosen.trials, compared.rows, as_json=False)
-    print(f"\n{block(answer)}", flush=True)
+        print_published(ledger, chosen.trials, compared.rows, as_json=False, ways=ways)
+    print(f"\n{block(answer, prose_width())}", flush=True)
 
 
 def _probed(spec: SweepSpec, address: str | None) -> SweepSpec:

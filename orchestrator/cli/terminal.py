@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
-from typing import Annotated, Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from orchestrator.table_data import TableData
 
 #: Seconds after which a command reports what it is doing.
 _PATIENCE = 1.0
+#: Prose is not wider than this, however wide the terminal is, because long lines are hard to read.
+_PROSE = 100
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file.")]
 Sweep = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name, or its folder.")]
@@ -52,6 +60,9 @@ Insecure = Annotated[
         "--insecure", help="Join a cluster that asks for no token. It runs anyone's code."
     ),
 ]
+Wide = Annotated[
+    bool, typer.Option("--wide", help="Print all columns, also those that do not fit.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -70,14 +81,58 @@ def console(*, stderr: bool = False) -> Console:
     return terminal if terminal.is_terminal else Console(stderr=stderr, width=200)
 
 
+def terminal_width() -> int | None:
+    """The width of the terminal that shows the answer; None if a pipe or a file gets it."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+
+def print_table(data: TableData, *, wide: bool = False, ways: Sequence[str] = ("--wide",)) -> None:
+    """Print a table, as wide as the terminal; a pipe gets all of it.
+
+    Args:
+        wide: whether to print all columns, however narrow the terminal is.
+        ways: how this command shows the columns that do not fit.
+    """
+    from orchestrator.cli.fitted_table import table_lines
+
+    lines = table_lines(data, None if wide else terminal_width(), ways)
+    if not sys.stdout.isatty():
+        print("\n".join(line.plain for line in lines), flush=True)
+        return
+    for line in lines:
+        console().print(line, soft_wrap=True)
+
+
+def print_prose(lines: Iterable[str]) -> None:
+    """Print sentences: wrapped at words on a terminal, else as they are."""
+    from orchestrator.cli.fitted_table import wrap
+
+    width = prose_width()
+    for line in lines:
+        print("\n".join(wrap(line, width)) if width else line)
+    sys.stdout.flush()
+
+
+def prose_width() -> int | None:
+    """The width of sentences; None if no terminal shows them."""
+    width = terminal_width()
+    return width and min(width, _PROSE)
+
+
 class Patience:
-    """Reports on stderr what is being done, once it takes longer than a second."""
+    """Reports on stderr what is being done, once it takes longer than a second.
+
+    A terminal has one line for it, which goes away at the end; else each report has its own.
+    """
 
     def __init__(self, text: str):
         self._text = text
         self._shown = False
+        self._status = console(stderr=True).status("") if sys.stderr.isatty() else None
         self._timer = threading.Timer(_PATIENCE, self._say)
         self._timer.daemon = True
+        self._turn = threading.Lock()
+        self._ended = False
 
     def __enter__(self) -> Patience:
         self._timer.start()
@@ -85,6 +140,10 @@ class Patience:
 
     def __exit__(self, *error: object) -> None:
         self._timer.cancel()
+        with self._turn:
+            self._ended = True
+            if self._status is not None:
+                self._status.stop()
 
     def __call__(self, text: str) -> None:
         self._text = text
@@ -92,5 +151,14 @@ class Patience:
             self._say()
 
     def _say(self) -> None:
-        self._shown = True
-        print(f"{self._text} ...", file=sys.stderr, flush=True)
+        with self._turn:
+            if not self._ended:
+                self._shown = True
+                self._show()
+
+    def _show(self) -> None:
+        if self._status is None:
+            print(f"{self._text} ...", file=sys.stderr, flush=True)
+            return
+        self._status.update(Text(f"{self._text} ...", overflow="ellipsis", no_wrap=True))
+        self._status.start()

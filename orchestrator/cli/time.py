@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.terminal import Json, Out, Sweep, console, print_json
+from orchestrator.cli.terminal import (
+    Json,
+    Out,
+    Sweep,
+    Wide,
+    console,
+    print_json,
+    print_prose,
+    print_table,
+)
 from orchestrator.errors import UserError
 from orchestrator.signals import handled
 
@@ -61,6 +70,7 @@ def time_trials(
         bool, typer.Option("--last", help="Show the newest timings without measuring.")
     ] = False,
     out: Out = "sweeps",
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Time configurations in turn, alone on the device: minutes per epoch and their ratios.
@@ -84,7 +94,7 @@ def time_trials(
             if as_json:
                 print_json(session.to_dict(against))
             else:
-                _print(session, against)
+                _print(session, against, wide)
         except KeyboardInterrupt:
             print("interrupted; nothing was written", file=sys.stderr)
             raise typer.Exit(130) from None
@@ -185,34 +195,46 @@ def _take(
     return session
 
 
-def _print(session: Session, baseline: str) -> None:
-    from orchestrator.compare.output.formats import rich_table
-    from orchestrator.compare.output.tables import TableData
+def _print(session: Session, baseline: str, wide: bool) -> None:
+    from orchestrator.table_data import Column, Content, TableData
 
     minutes = {each.config_id: session.minutes(each.config_id) for each in session.configs}
     parts = list(next(iter(minutes.values())).parts)
-    columns = ["method", "configuration", "examples/epoch", "min/epoch (95 %)"]
-    table = TableData([*columns, *(part.replace("_", "+") for part in parts)])
+    table = TableData(
+        [
+            Column("method"),
+            Column("configuration", Content.NAME, 2),
+            Column("examples/epoch", Content.NUMBER, 3),
+            Column("min/epoch (95 %)", Content.NUMBER),
+            *(Column(part.replace("_", "+"), Content.NUMBER, 4) for part in parts),
+        ]
+    )
     for each in session.configs:
         own = minutes[each.config_id]
         whole = sum(own.parts.values())
         shares = (f"{own.parts[part] / whole:.1%}" for part in parts)
         numbers = f"{own.examples:,.0f}", own.minutes.text(3), *shares
         table.add(each.label, each.config_id, *numbers)
-    print(
-        f"{session.device}, threads: {session.threads}, {len(session.quiet)} quiet of "
-        f"{len(session.rounds)} rounds, {session.steps} steps of each phase per turn"
+    print_prose(
+        [
+            f"{session.device}, threads: {session.threads}, {len(session.quiet)} quiet of "
+            f"{len(session.rounds)} rounds, {session.steps} steps of each phase per turn"
+        ]
     )
-    console().print(rich_table(table))
+    print_table(table, wide=wide)
+    print_prose(_ratios(session, baseline))
+
+
+def _ratios(session: Session, baseline: str) -> Iterator[str]:
+    """What each configuration takes of the others' minutes, and what surgery takes of its own."""
     mark = "no claim: " if session.problem else ""
     names = session.names
     for (one, to), ratio in session.ratios(baseline).items():
-        print(f"{mark}{names[one]} takes {ratio.text(3)} of the minutes of {names[to]}")
+        yield f"{mark}{names[one]} takes {ratio.text(3)} of the minutes of {names[to]}"
     for key, name in names.items():
         cost = session.surgery_cost(key)
         if cost is not None and cost.low > 0:
-            print(f"{mark}{name}: surgery takes {cost.text(3)} of its time")
+            yield f"{mark}{name}: surgery takes {cost.text(3)} of its time"
         elif cost is not None:
-            print(
-                f"{mark}{name}: surgery not measurable, below {max(cost.high, 0):.0%} of its time"
-            )
+            share = max(cost.high, 0)
+            yield f"{mark}{name}: surgery not measurable, below {share:.0%} of its time"

@@ -12,6 +12,7 @@ from typing import Any
 from orchestrator.errors import UserError
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
 from orchestrator.ledger.best_epoch import both_epochs
+from orchestrator.ledger.driver_status import WAITING, Live
 from orchestrator.ledger.labels import labels
 from orchestrator.spec.published import by_position
 from orchestrator.spec.yaml_lines import YamlError, read
@@ -82,13 +83,18 @@ def question(ledger: Ledger) -> str:
     return str(resolved_spec(ledger).get("question", ""))
 
 
-def sweep_summary(ledger: Ledger, reading: Reading) -> dict[str, Any]:
-    """A sweep's row: question, trials by status, best score."""
-    trials = reading.trials
+def sweep_summary(ledger: Ledger, live: Live) -> dict[str, Any]:
+    """A sweep's row: question, trials by status, best score.
+
+    Trials that its driver has planned and not begun count as waiting.
+    """
+    reading, trials = live.reading, live.reading.trials
     scores = [t.summary.get("dev_score") for t in trials if t.status == "complete"]
     counts = Counter(trial.status for trial in trials)
     if reading.unreadable:
         counts["unreadable"] = len(reading.unreadable)
+    if live.not_begun:
+        counts[WAITING] += live.not_begun
     return {
         "name": ledger.name,
         "question": question(ledger),

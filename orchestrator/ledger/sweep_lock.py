@@ -44,12 +44,18 @@ class SweepLock:
         content = json.dumps(_holder())
         local = folder.local
         self._lock = _Claim(folder, content) if local is None else _Link(local, content)
+        #: Who holds it: `host`, `pid`, `started`.
+        self.holder: dict[str, Any] = json.loads(content)
 
     def __enter__(self) -> SweepLock:
         self._lock.take()
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give the lock back; a second call does nothing."""
         self._lock.release()
 
 
@@ -89,7 +95,7 @@ class _Link:
         except FileNotFoundError:
             return  # its holder has just finished
         holder = _parse(content)
-        if not _gone(holder):
+        if not gone(holder):
             raise Locked(_refusal(str(self.path), holder))
         aside = self.path.with_name(f".{LOCK}.stale.{uuid.uuid4()}")
         try:
@@ -149,17 +155,31 @@ class _Claim:
             if content is None:
                 continue  # it has been withdrawn
             holder = _parse(content)
-            if _gone(holder):
+            if gone(holder):
                 self.folder.delete(name)
             else:
                 rivals[name] = holder
         return rivals
 
 
-def _gone(holder: dict[str, Any]) -> bool:
+def holders(folder: Folder) -> list[dict[str, Any]]:
+    """Who holds or claims the lock of a sweep's folder (`host`, `pid`, `started`); mostly one."""
+    if folder.local is not None:
+        contents = [folder.read(LOCK)]
+    else:
+        claims = folder.child(LOCK)
+        contents = [claims.read(name) for name in claims.names()]
+    return [_parse(content) for content in contents if content is not None]
+
+
+def is_here(holder: dict[str, Any]) -> bool:
+    """Whether the holder's process number is one of this host."""
+    return (holder.get("host"), holder.get("pids")) == (socket.gethostname(), _pids())
+
+
+def gone(holder: dict[str, Any]) -> bool:
     """Whether the holder was a process of this host that has ended."""
-    here = (holder.get("host"), holder.get("pids")) == (socket.gethostname(), _pids())
-    return here and not _alive(holder)
+    return is_here(holder) and not _alive(holder)
 
 
 def _refusal(path: str, holder: dict[str, Any]) -> str:

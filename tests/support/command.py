@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,3 +63,41 @@ def orch_process(
         [*ORCH, *arguments], capture_output=True, text=True, cwd=cwd, timeout=timeout,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120", **environment},
     )  # fmt: skip
+
+
+class _Terminal(io.TextIOWrapper):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@contextlib.contextmanager
+def terminal(columns: int) -> Iterator[list[str]]:
+    """A terminal of this width for what the block prints.
+
+    At the end of the block the list holds its lines, without colours.
+    """
+    lines: list[str] = []
+    out = _Terminal(io.BytesIO(), "utf-8", write_through=True)
+    with contextlib.redirect_stdout(out), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", str(columns))
+        patch.setenv("TERM", "xterm-256color")
+        yield lines
+    lines += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.buffer.getvalue().decode()).splitlines()
+
+
+def on_terminal(columns: int, *arguments: str, cwd: Path | None = None) -> list[str]:
+    """The lines that `orch` prints on a terminal of this width."""
+    error = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)
+    with (
+        terminal(columns) as lines,
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stderr(error),
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(SystemExit) as end,
+    ):
+        patch.setattr(sys, "argv", ["orch", *arguments])
+        main()
+    assert end.value.code in (0, None), error.buffer.getvalue().decode()
+    return lines

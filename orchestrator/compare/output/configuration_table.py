@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orchestrator.compare.configurations import Comparison, Row
-from orchestrator.compare.output.tables import Cell, TableData
+from orchestrator.table_data import Cell, Content, TableData
+from orchestrator.table_data import Column as TableColumn
 from trainer.config.task_choices import METRICS
 from trainer.metrics import EPOCH, FIRST_CLOCK, FIRST_CLOCK_NOTE, TASK, Field, Kind, Place
 from trainer.storage.summary import BEST, LAST
@@ -61,7 +62,17 @@ def configurations_table(comparison: Comparison, *, metrics: bool = True) -> Tab
     other = LAST if _counts_best(comparison) else BEST
     known = _knows_optimism(comparison)
     ends = [f"{other} epoch", *(["epoch optimism"] if known else [])]
-    table = TableData(["configuration", "seeds", *headings, *ends])
+    table = TableData(
+        [
+            TableColumn("configuration", Content.LABEL),
+            TableColumn("seeds", Content.NUMBER, 2),
+            *(
+                TableColumn(heading, Content.NUMBER, _rank(column))
+                for heading, column in zip(headings, shown, strict=True)
+            ),
+            *(TableColumn(heading, Content.NUMBER, 4) for heading in ends),
+        ]
+    )
     digits = EPOCH["dev_score"].digits
     for row in comparison.rows[:SHOWN]:
         cells = [column.cell(row) for column in shown]
@@ -71,6 +82,12 @@ def configurations_table(comparison: Comparison, *, metrics: bool = True) -> Tab
             cells.append(Cell(optimism.text(digits) if optimism else "-"))
         table.add(row.label, str(len(row.seeds)), *cells)
     return table
+
+
+def _rank(column: Column) -> int:
+    """A narrow terminal keeps scores, then minutes, then the tasks."""
+    order = (EPOCH["dev_score"], EPOCH["minutes_per_epoch"])
+    return order.index(column.field) if column.field in order else 3
 
 
 def _counts_best(comparison: Comparison) -> bool:

@@ -1,4 +1,4 @@
-"""Writes a comparison for a terminal, as Markdown, as LaTeX and as CSV."""
+"""Writes a comparison as Markdown, as LaTeX and as CSV."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import csv
 import io
 from collections.abc import Iterable
 
-from rich.table import Table
-from rich.text import Text
-
-from orchestrator.compare.output.tables import TableData, all_tables
+from orchestrator.compare.output.tables import all_tables
 from orchestrator.compare.results import Contrast, MethodComparison, Standing
 
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
@@ -18,19 +15,6 @@ _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "^": r"\textasciicircum{}",
     "λ": r"$\lambda$",
 }
-
-
-def rich_table(data: TableData) -> Table:
-    """A table for a terminal."""
-    table = Table(box=None, pad_edge=False)
-    for number, name in enumerate(data.columns):
-        text = data.is_text(number)
-        table.add_column(
-            Text(name), justify="left" if text else "right", overflow="fold", no_wrap=not text
-        )
-    for row in data.rows:
-        table.add_row(*(Text(cell.text, style="dim" if cell.grey else "") for cell in row))
-    return table
 
 
 def markdown(head: str, comparison: MethodComparison, why: bool = False) -> str:
@@ -68,13 +52,18 @@ def latex(head: str, comparison: MethodComparison, why: bool = False) -> str:
 
 def comma_separated(comparison: MethodComparison) -> str:
     """One line per method, with all digits; the baseline has no differences."""
-    contrasts = {contrast.method: contrast for contrast in comparison.contrasts}
-    lines = [_line(comparison, each, contrasts.get(each.method)) for each in comparison.standings]
+    lines = method_rows(comparison)
     sink = io.StringIO()
     writer = csv.DictWriter(sink, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return sink.getvalue()
+
+
+def method_rows(comparison: MethodComparison) -> list[dict[str, object]]:
+    """A row per method, column -> value; None where there is no value."""
+    contrasts = {contrast.method: contrast for contrast in comparison.contrasts}
+    return [_line(comparison, each, contrasts.get(each.method)) for each in comparison.standings]
 
 
 def _line(

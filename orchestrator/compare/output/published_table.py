@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from orchestrator.compare.configurations import Spread
-from orchestrator.compare.output.tables import Cell, TableData
 from orchestrator.compare.published import MINUTES, SCORES, Pair, SideBySide
+from orchestrator.table_data import Cell, Column, Content, TableData
 from trainer.metrics import EPOCH, FIRST_CLOCK_NOTE
 from trainer.storage.summary import BEST, LAST
 
@@ -29,7 +29,18 @@ def published_table(pairs: Sequence[Pair]) -> TableData:
     shown = _figures(pairs)
     has_B = any(pair.published_B or (pair.ran and pair.ran.B_text) for pair in pairs)
     names = [EPOCH[key].compare if key in EPOCH else key for key in shown]
-    data = TableData(["method", "seeds", *(["B"] if has_B else []), *names, "ran"])
+    data = TableData(
+        [
+            Column("method", Content.LABEL),
+            Column("seeds", Content.NUMBER, 4),
+            *([Column("B", Content.NUMBER, 3)] if has_B else []),
+            *(
+                Column(name, Content.NUMBER, 1 if key in (*SCORES, MINUTES) else 2)
+                for name, key in zip(names, shown, strict=True)
+            ),
+            Column("ran", Content.SENTENCE, 5),
+        ]
+    )
     setups = _setups(pairs)
     for pair in pairs:
         theirs = [_number(pair.published.get(key), key) for key in shown]

@@ -4,45 +4,20 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator.compare.output import sentences
+from orchestrator.table_data import Cell as Cell
+from orchestrator.table_data import Column, Content
+from orchestrator.table_data import TableData as TableData
 
 if TYPE_CHECKING:
     from orchestrator.compare.diagnostics.conflicts import Row
     from orchestrator.compare.results import MethodComparison
 
-#: Columns of words, besides every table's first column.
-_WORDS = (
-    "verdict", "mostly", "configuration", "task", "status", "reason", "value", "id", "ran",
-)  # fmt: skip
 #: A configuration that is on the frontier in a smaller share of draws is not shown.
 _SELDOM = 0.05
 _POINTS = 20
-
-
-@dataclass(frozen=True)
-class Cell:
-    """The text of a cell; grey marks what must not be relied on."""
-
-    text: str
-    grey: bool = False
-
-
-@dataclass
-class TableData:
-    """A table in no particular format."""
-
-    columns: list[str]
-    rows: list[list[Cell]] = field(default_factory=list)
-
-    def is_text(self, column: int) -> bool:
-        """Whether a column holds words; the other columns hold numbers."""
-        return column == 0 or self.columns[column] in _WORDS
-
-    def add(self, *cells: str | Cell) -> None:
-        self.rows.append([c if isinstance(c, Cell) else Cell(c) for c in cells])
 
 
 def all_tables(comparison: MethodComparison, why: bool = False) -> list[TableData]:
@@ -73,10 +48,19 @@ def methods_table(comparison: MethodComparison) -> TableData:
     others = [name for name in comparison.metrics if name != metric]
     searched = any(standing.configurations > 1 for standing in comparison.standings)
     k, best = _at_equal_budget(comparison)
-    optimism = ["optimism"] if searched else []
-    best_of = [f"best of {k}"] if k > 1 else []
-    columns = ["method", "tried", "seeds", f"{metric} [95 %]", *optimism, *others, *best_of]
-    table = TableData([*columns, "min/epoch", "mostly"])
+    table = TableData(
+        [
+            Column("method"),
+            Column("tried", Content.NUMBER, 4),
+            Column("seeds", Content.NUMBER, 3),
+            Column(f"{metric} [95 %]", Content.NUMBER),
+            *([Column("optimism", Content.NUMBER, 7)] if searched else []),
+            *(Column(name, Content.NUMBER, 6) for name in others),
+            *([Column(f"best of {k}", Content.NUMBER, 5)] if k > 1 else []),
+            Column("min/epoch", Content.NUMBER, 1),
+            Column("mostly", Content.LABEL, 2),
+        ]
+    )
     for standing in comparison.standings:
         score = standing.scores.get(metric)
         naive = "-" if standing.naive is None else f"{standing.naive:.4f} naive"
@@ -97,7 +81,7 @@ def methods_table(comparison: MethodComparison) -> TableData:
             *(f"{standing.scores[name].value:.4f}" if score else "-" for name in others),
             *(
                 [f"{best[standing.method]:.4f}" if standing.method in best else "-"]
-                if best_of
+                if k > 1
                 else []
             ),
             minutes,
@@ -112,9 +96,17 @@ def verdicts_table(comparison: MethodComparison) -> TableData:
     The interval is the one that belongs to the verdict, at its level.
     """
     metric = comparison.options.metric
-    columns = [f"against {comparison.baseline}", "seeds", f"{metric} [interval of the verdict]"]
     table = TableData(
-        [*columns, "level", "p", "of its minutes [95 %]", "to the same score", "verdict"]
+        [
+            Column(f"against {comparison.baseline}"),
+            Column("seeds", Content.NUMBER, 5),
+            Column(f"{metric} [interval of the verdict]", Content.NUMBER, 1),
+            Column("level", Content.NUMBER, 6),
+            Column("p", Content.NUMBER, 4),
+            Column("of its minutes [95 %]", Content.NUMBER, 2),
+            Column("to the same score", Content.NUMBER, 3),
+            Column("verdict", Content.SENTENCE),
+        ]
     )
     for contrast in comparison.contrasts:
         minutes = Cell("not comparable" if not contrast.problem else "-", grey=True)
@@ -150,7 +142,12 @@ def differences_table(comparison: MethodComparison) -> TableData:
 
 def frontier_table(comparison: MethodComparison) -> TableData:
     """Configurations that are on the frontier of score against minutes, or may be."""
-    table = TableData(["frontier", comparison.options.metric, "min/epoch", "probability", "knee"])
+    table = TableData(
+        [
+            Column("frontier", Content.LABEL),
+            *(comparison.options.metric, "min/epoch", "probability", "knee"),
+        ]
+    )
     likely = sorted(comparison.frontier, key=lambda p: (p.on_frontier, p.probability))[-_POINTS:]
     for point in comparison.frontier:
         if point in likely and (point.on_frontier or point.probability >= _SELDOM):

@@ -1,4 +1,4 @@
-"""The answer for people: a block of text of at most 80 columns, its table, and Markdown."""
+"""The answer for people: a block of text, its table, and Markdown."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.decision.answer.answer import Answer, Contest
 from orchestrator.decision.answer.words import difference_text, ratio_text
 
+#: Of the block, unless a terminal has another width.
 WIDTH = 80
 #: Of the table: a label, two methods, their difference; behind an indent of two.
 _COLUMNS = (16, 18, 18, 26)
@@ -17,14 +18,20 @@ _NOT_ALONE, _NOT_COMPARED = "not measured alone", "not comparable"
 Cells = tuple[str, str, str, str]
 
 
-def block(answer: Answer) -> str:
-    """Question, verdict, a small table, how it was decided, and what to run next."""
-    return _joined([[_wrapped(answer.question), _wrapped(headline(answer))], *_body(answer)])
+def block(answer: Answer, width: int | None = None) -> str:
+    """Question, verdict, a small table, how it was decided, and what to run next.
+
+    Args:
+        width: in characters. A word is broken only if it is longer.
+    """
+    width = width or WIDTH
+    head = [_wrapped(answer.question, width), _wrapped(headline(answer), width)]
+    return _joined([head, *_body(answer, width)])
 
 
 def markdown(answer: Answer) -> str:
     """The verdict in bold, and the rest of the block between code fences."""
-    rest = _joined([[_wrapped(answer.question)], *_body(answer)])
+    rest = _joined([[_wrapped(answer.question, WIDTH)], *_body(answer, WIDTH)])
     fence = "```"
     while fence in rest:  # in the question, perhaps
         fence += "`"
@@ -86,16 +93,37 @@ def table(answer: Answer, contest: Contest) -> list[Cells]:
     return rows
 
 
-def _body(answer: Answer) -> list[list[str]]:
+def _body(answer: Answer, width: int) -> list[list[str]]:
     """The paragraphs below the verdict, as lines."""
     first, others = answer.contests[:1], answer.contests[1:]
     return [
-        [line for contest in first for row in table(answer, contest) for line in _lines(row)],
-        *([_wrapped(also(contest))] for contest in others),
-        [_wrapped(line) for line in explained(answer)],
-        [_wrapped(line) for line in answer.plan],
-        _commands(answer.next),
+        [line for contest in first for line in _contest(table(answer, contest), width)],
+        *([_wrapped(also(contest), width)] for contest in others),
+        [_wrapped(line, width) for line in explained(answer)],
+        [_wrapped(line, width) for line in answer.plan],
+        _commands(answer.next, width),
     ]
+
+
+def _contest(rows: Sequence[Cells], width: int) -> list[str]:
+    """The lines of a contest's table; a paragraph for each row where it is too wide."""
+    if width >= WIDTH:
+        return [line for row in rows for line in _lines(row)]
+    lines = []
+    for title, *cells in rows[1:]:
+        lines.append(title)
+        for heading, cell in zip(rows[0][1:], cells, strict=True):
+            lines += _entry(heading, cell, max(map(len, rows[0])), width) if cell else []
+    return lines
+
+
+def _entry(heading: str, cell: str, margin: int, width: int) -> list[str]:
+    """`  ARRP  0.664`, over two lines if that is too wide, because numbers are not broken."""
+    line = f"  {heading:<{margin}}  {cell}"
+    if len(line) <= width:
+        return [line]
+    cells = textwrap.wrap(cell, width - 4, break_on_hyphens=False)
+    return [f"  {heading}", *(f"    {part}" for part in cells)]
 
 
 def _joined(paragraphs: Iterable[Sequence[str]]) -> str:
@@ -128,16 +156,16 @@ def _count(value: float | None) -> str:
     return "-" if value is None else f"{value:,.0f}"
 
 
-def _commands(commands: Iterable[str]) -> list[str]:
+def _commands(commands: Iterable[str], width: int) -> list[str]:
     """`Next:` with as many commands on a line as fit; a command is never broken."""
     lines: list[str] = []
     for command in commands:
-        if lines and len(lines[-1]) + 3 + len(command) <= WIDTH:
+        if lines and len(lines[-1]) + 3 + len(command) <= width:
             lines[-1] += f"   {command}"
         else:
             lines.append(("       " if lines else "Next:  ") + command)
     return lines
 
 
-def _wrapped(text: str) -> str:
-    return textwrap.fill(text, WIDTH, break_on_hyphens=False)
+def _wrapped(text: str, width: int) -> str:
+    return textwrap.fill(text, width, break_on_hyphens=False)

@@ -6,11 +6,10 @@ import statistics
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
+from orchestrator.cli.fitted_table import table_lines
 from orchestrator.compare.configurations import Comparison, compare
 from orchestrator.compare.output.configuration_table import configurations_table, footnotes
-from orchestrator.compare.output.formats import rich_table
 from orchestrator.ledger import Ledger
 from tests.support.ledgers import write_trial
 from trainer.metrics import FIRST_CLOCK, FIRST_CLOCK_NOTE
@@ -21,9 +20,7 @@ def compared(folder: Path) -> Comparison:
 
 
 def rendered(comparison: Comparison) -> str:
-    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(rich_table(configurations_table(comparison)))
-    return console.export_text()
+    return "\n".join(line.plain for line in table_lines(configurations_table(comparison), None))
 
 
 def write_pair(folder: Path) -> None:

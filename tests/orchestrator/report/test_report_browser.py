@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 import base64
-import contextlib
-import json
-import os
-import shutil
-import socket
-import subprocess
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from orchestrator.report import make, write_report
+from tests.support.browser import CHROMIUM, DRIVER, Browser, started
 from tests.support.reported import write_sweep
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.slow(reason="starts a browser"),
     pytest.mark.skipif(
         CHROMIUM is None or DRIVER is None, reason="no chromium with its chromedriver is installed"
     ),
 ]
-_OPTIONS = [
-    "headless", "disable-gpu", "disable-quic", "no-first-run", "disable-background-networking",
-    "disable-component-update", "disable-sync",
-]  # fmt: skip
 #: Of a figure's texts: the smallest height in pixels, and those outside their figure.
 _TEXTS = """
 const found = {smallest: 1e9, outside: [], count: 0};
@@ -60,84 +45,10 @@ return {page: [wide.scrollWidth, innerWidth],
 """
 
 
-class Browser:
-    """A headless browser, by WebDriver's plain HTTP."""
-
-    def __init__(self, port: int, profile: Path):
-        self._url = f"http://127.0.0.1:{port}"
-        arguments = [*_OPTIONS, f"user-data-dir={profile}"]
-        if os.geteuid() == 0:
-            arguments.append("no-sandbox")  # which root cannot have
-        wanted = {
-            "goog:chromeOptions": {"args": arguments, "binary": CHROMIUM},
-            "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
-        }
-        asked = {"capabilities": {"alwaysMatch": wanted}}
-        session = self._post("/session", asked)["sessionId"]
-        self._url += f"/session/{session}"
-
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
-        request = urllib.request.Request(
-            self._url + path, json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)["value"]
-
-    def run(self, script: str) -> Any:
-        return self._post("/execute/sync", {"script": script, "args": []})
-
-    def devtools(self, command: str, **parameters: Any) -> Any:
-        return self._post("/goog/cdp/execute", {"cmd": command, "params": parameters})
-
-    def open(self, path: Path, width: int, scheme: str = "light") -> None:
-        self.devtools(
-            "Emulation.setDeviceMetricsOverride", width=width, height=900, deviceScaleFactor=1,
-            mobile=False,
-        )  # fmt: skip
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.devtools("Emulation.setEmulatedMedia", features=features)
-        self._post("/url", {"url": path.as_uri()})
-
-    def logged(self, kind: str) -> list[dict[str, Any]]:
-        return list(self._post("/se/log", {"type": kind}))
-
-    def requests(self) -> list[str]:
-        """Addresses that were asked for since the last call."""
-        messages = [json.loads(each["message"])["message"] for each in self.logged("performance")]
-        return [
-            each["params"]["request"]["url"]
-            for each in messages
-            if each["method"] == "Network.requestWillBeSent"
-        ]
-
-    def quit(self) -> None:
-        request = urllib.request.Request(self._url, method="DELETE")
-        with contextlib.suppress(OSError):
-            urllib.request.urlopen(request, timeout=20).close()
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    driver = subprocess.Popen(
-        [str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    made = None
-    try:
-        for _ in range(100):
-            with contextlib.suppress(OSError):
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            time.sleep(0.1)
-        made = Browser(port, tmp_path_factory.mktemp("profile"))
-        yield made
-    finally:
-        if made is not None:
-            made.quit()
-        driver.terminate()
-        driver.wait(20)
+    with started(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
