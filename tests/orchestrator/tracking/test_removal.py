@@ -104,6 +104,7 @@ def test_of_a_name_used_twice_only_one_sweeps_runs_go(out: Path) -> None:
     assert len(client(out).search_model_versions("name = 's'")) == 1
 
 
+@pytest.mark.slow(reason="compares the trials that are left")
 def test_a_trial_is_gone_everywhere_and_the_rest_is_up_to_date(out: Path) -> None:
     spec = sweep_spec(
         search={"algorithm": "list", "num_trials": 2, "seeds": [1, 2]}, decide=None,
@@ -163,7 +164,7 @@ def test_a_database_that_does_not_answer_keeps_everything(out: Path) -> None:
     make(out, "s")
     (out / "mlflow.db").write_bytes(b"no database")
     answer = rm(out, "s", "--yes")
-    assert answer.returncode == 2 and "does not answer" in answer.stderr
+    assert answer.returncode == 2 and "--keep-tracking" in answer.stderr
     assert len(Ledger(out, "s").trial_ids()) == 2
     assert rm(out, "s", "--yes", "--keep-tracking").returncode == 0
     assert not (out / "s").exists() and studies(out) == ["s"]
