@@ -1,6 +1,6 @@
 """Sweeps over ways of training one model on several tasks: propose, schedule, record, compare.
 
-`orchestrator.load` opens a sweep in Python (orchestrator.api).
+In Python, `load` opens a sweep and `run` starts one (orchestrator.api).
 """
 
 from __future__ import annotations
@@ -8,14 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.api import load
+    from orchestrator.api import (
+        Answer,
+        Best,
+        Comparison,
+        Model,
+        Sweep,
+        UserError,
+        load,
+        run,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["Answer", "Best", "Comparison", "Model", "Sweep", "UserError", "load", "run"]
 
 
 def __getattr__(name: str) -> Any:
-    """`load`, imported when it is asked for: every command imports this package."""
+    """A public name, imported when it is asked for: every command imports this package."""
     if name in __all__:
         from orchestrator import api
 

@@ -14,11 +14,14 @@ from typing import NoReturn
 import typer
 
 from orchestrator.cli import (
+    best,
     compare,
     data,
+    diff,
     doctor,
     evaluate,
     export,
+    logs,
     pack,
     plan,
     predict,
@@ -40,6 +43,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "schema": (sweep_file.schema, "orch schema > search_spaces/schema.json"),
     "ls": (sweeps.list_sweeps, "orch ls --json"),
     "show": (sweeps.show, "orch show arrp-embedded arrp-3f9a1c20b7d4"),
+    "logs": (logs.show_logs, "orch logs arrp-embedded arrp-3f9a1c20b7d4 -f"),
+    "best": (best.show_best, "orch best arrp-embedded --json"),
+    "diff": (diff.show_difference, "orch diff arrp-embedded@arrp-3f9a annealed-33b9"),
     "compare": (compare.compare_trials, "orch compare arrp-embedded"),
     "evaluate": (evaluate.evaluate_trials, "orch evaluate arrp-embedded"),
     "predict": (

@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 
 from orchestrator.compare.options import ComparisonOptions
-from orchestrator.errors import UserError
 
 
 def comparison_options(
@@ -53,8 +52,6 @@ def comparison_options(
     ] = ComparisonOptions.seed,
 ) -> ComparisonOptions:
     """Check the options as far as possible without trials."""
-    if not 0 < margin < 1:
-        raise UserError(f"--margin {margin:g}: must lie between 0 and 1")
     return ComparisonOptions(metric, _listed(by), baseline, _listed(methods), margin, seed)
 
 

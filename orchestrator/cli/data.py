@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from orchestrator.cli.terminal import File, Json, Overrides, Profile, console, print_json
+from orchestrator.cli.terminal import (
+    File,
+    Json,
+    Overrides,
+    Profile,
+    Wide,
+    console,
+    print_json,
+    print_prose,
+    print_table,
+)
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -24,7 +34,11 @@ data_app = typer.Typer(
 
 @data_app.command(epilog="Example: orch data stats search_spaces/arrp.yaml --profile embedded")
 def stats(
-    file: File, profile: Profile = None, overrides: Overrides = None, as_json: Json = False
+    file: File,
+    profile: Profile = None,
+    overrides: Overrides = None,
+    wide: Wide = False,
+    as_json: Json = False,
 ) -> None:
     """Show rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
     from orchestrator.cli.tables import stats_table
@@ -48,9 +62,9 @@ def stats(
     if as_json:
         print_json(numbers)
         return
-    console().print(stats_table(numbers))
-    for line in [*left_out.lines(left_out.of_rows(numbers)), *(e.line() for e in twice if e.any)]:
-        print(printable(line))
+    print_table(stats_table(numbers), wide=wide)
+    lines = [*left_out.lines(left_out.of_rows(numbers)), *(e.line() for e in twice if e.any)]
+    print_prose(map(printable, lines))
 
 
 @data_app.command(epilog="Example: orch data fetch --to data")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
+from orchestrator.cli.fitted_table import LIST_BELOW, wrap
 from orchestrator.cli.terminal import (
     Insecure,
     Json,
@@ -17,6 +18,7 @@ from orchestrator.cli.terminal import (
     Profile,
     console,
     print_json,
+    terminal_width,
 )
 
 if TYPE_CHECKING:
@@ -65,9 +67,14 @@ def examine_machine(
 def _print(finding: Finding) -> None:
     """Print a finding as soon as it is known, because a cluster takes a while."""
     where = f"{finding.what} on {finding.node}" if finding.node else finding.what
-    line = Text.assemble(
-        (f"{finding.level:<8}", _STYLES[finding.level]), f"{where:<12} {finding.found}"
-    )
+    head, found = f"{finding.level:<8}{where:<12} ", finding.found
     if finding.remedy:
-        line.append(f"; {finding.remedy}" if "\n" not in finding.found else f"\n{finding.remedy}")
-    console().print(line, soft_wrap=True, highlight=False)
+        found += f"; {finding.remedy}" if "\n" not in found else f"\n{finding.remedy}"
+    if width := terminal_width():
+        indent = " " * (len(head) if width >= LIST_BELOW else 2)
+        lines = wrap(found, width - len(indent))
+        first = [head + lines.pop(0)] if width >= LIST_BELOW else [head.rstrip()]
+        found, head = "\n".join([*first, *(indent + line for line in lines)]), ""
+    text = Text(head + found)
+    text.stylize(_STYLES[finding.level], 0, len(finding.level))
+    console().print(text, soft_wrap=True, highlight=False)

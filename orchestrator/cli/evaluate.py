@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.terminal import DataFolder, Device, Json, Out, Sweep, console, print_json
+from orchestrator.cli.terminal import (
+    DataFolder,
+    Device,
+    Json,
+    Out,
+    Sweep,
+    console,
+    print_json,
+    print_prose,
+)
 from orchestrator.errors import UserError
 from orchestrator.signals import terminate_is_interrupt
 
@@ -83,9 +92,11 @@ def evaluate_trials(
         )  # fmt: skip
     else:
         minutes = (time.monotonic() - begun) / 60
-        print(
-            f"{ledger.name}: evaluation {examples.name}: {counts['evaluated']} evaluated in "
-            f"{minutes:.1f} min, {counts['kept']} kept, {counts['failed']} failed"
+        print_prose(
+            [
+                f"{ledger.name}: evaluation {examples.name}: {counts['evaluated']} evaluated in "
+                f"{minutes:.1f} min, {counts['kept']} kept, {counts['failed']} failed"
+            ]
         )
     raise typer.Exit(1 if counts["failed"] else 0)
 

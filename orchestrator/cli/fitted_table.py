@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import zip_longest
 
@@ -13,8 +14,9 @@ from orchestrator.table_data import Cell, Column, Content, TableData
 #: On a narrower terminal a table becomes a list.
 LIST_BELOW = 60
 _GAP = "  "
-#: A space that does not end a line, as in 95 %.
-_TIED = "\u00a0%"
+#: A space that does not end a line, as in `95 %` and `0: 566`, and what stands for it meanwhile.
+_INSEPARABLE = re.compile(r" (?=%)|(?<=\d:) (?=\d)")
+_TIE = "\u00a0"
 #: The share of the terminal's width below which the cells of a column do not wrap.
 _SHARES = {Content.LABEL: 0.5, Content.SENTENCE: 0.25}
 
@@ -48,14 +50,18 @@ def wrap(text: str, width: int) -> list[str]:
             continue
         line = ""
         indent = paragraph[: len(paragraph) - len(paragraph.lstrip())]
-        for word in filter(None, paragraph.replace(" %", _TIED).split(" ")):
+        for word in _words(paragraph):
             if line and cell_len(f"{line} {word}") > width:
                 lines.append(line)
                 line = indent + word
             else:
                 line = f"{line} {word}" if line else indent + word
         lines.append(line)
-    return [line.replace(_TIED, " %") for line in lines]
+    return [line.replace(_TIE, " ") for line in lines]
+
+
+def _words(text: str) -> list[str]:
+    return [word for word in _INSEPARABLE.sub(_TIE, text).split(" ") if word]
 
 
 def _texts(data: TableData, place: int) -> list[str]:
@@ -68,10 +74,7 @@ def _longest(data: TableData, place: int) -> int:
 
 
 def _longest_word(texts: Iterable[str]) -> int:
-    return max(
-        (cell_len(word) for text in texts for word in text.replace(" %", _TIED).split(" ")),
-        default=0,
-    )
+    return max((cell_len(word) for text in texts for word in _words(text)), default=0)
 
 
 def _least(data: TableData, place: int, width: int) -> int:

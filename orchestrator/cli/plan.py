@@ -9,13 +9,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.cli.terminal import Json, Out, Overrides, Patience, Profile, console, print_json
+from orchestrator.cli.terminal import (
+    Json,
+    Out,
+    Overrides,
+    Patience,
+    Profile,
+    console,
+    print_json,
+    prose_width,
+)
 
 if TYPE_CHECKING:
     from orchestrator.decision.plan.power_plan import Plan, Row
     from orchestrator.ledger import Ledger
     from orchestrator.spec import SweepSpec
 
+#: Of the table, and of everything if there is no terminal.
 WIDTH = 80
 
 
@@ -66,7 +76,7 @@ def plan_sweep(
         print_json(planned.to_dict())
     else:
         again = f"{what} --profile {profile}" if profile else what
-        print("\n".join(lines(planned, again)))
+        print("\n".join(lines(planned, again, prose_width() or WIDTH)))
 
 
 def _what(
@@ -104,16 +114,24 @@ def _run_pilot(spec: SweepSpec, out: str, as_json: bool) -> None:
         raise typer.Exit(outcome.exit_code)
 
 
-def lines(plan: Plan, what: str) -> Iterator[str]:
-    """The plan as text, at most 80 columns wide.
+def lines(plan: Plan, what: str, width: int = WIDTH) -> Iterator[str]:
+    """The plan as text.
 
     Args:
         what: the arguments that name the sweep, for the command that runs a pilot.
+        width: in characters.
     """
+    yield from (line for text in _texts(plan, width) for line in _wrapped(text, width))
+    if plan.guessed:
+        yield f"    orch plan {what} --pilot"
+
+
+def _texts(plan: Plan, width: int) -> Iterator[str]:
+    """What is planned, before it is wrapped."""
     yield f"{plan.name}: what fresh seeds can decide"
-    yield from _wrapped(plan.question)
+    yield plan.question
     yield ""
-    yield from _wrapped(
+    yield (
         f"compared: {' and '.join(plan.compare[:-1])} with {plan.compare[-1]}, on {plan.metric}, "
         f"margin {plan.margin:g}"
     )
@@ -125,23 +143,26 @@ def lines(plan: Plan, what: str) -> Iterator[str]:
     if plan.pair_deviation is not None and plan.shared_deviation is not None:
         yield from _chance(plan)
         yield ""
-        yield from _table(plan)
+        yield from _table(plan) if width >= WIDTH else _list(plan)
+        yield (
+            "equal: the methods do not differ. worse: the first one is worse by the margin. Pairs, "
+            "trials, minutes of training and hours are those of equal methods"
+            + (f", with {plan.trials_at_once} trials at once." if plan.trials_at_once > 1 else ".")
+        )
     for note in plan.notes:
         yield ""
-        yield from _wrapped(note)
-    if plan.guessed:
-        yield f"    orch plan {what} --pilot"
+        yield note
 
 
 def _chance(plan: Plan) -> Iterator[str]:
-    yield from _wrapped(
+    yield (
         f"chance:   {plan.pair_deviation:.3g} between pairs of seeds, and "
         f"{plan.shared_deviation:.3g} from the dev examples, which more seeds do not reduce "
         f"(standard deviations of the difference, {plan.source})"
     )
     assert plan.smallest_at_all is not None
     best = "none" if plan.smallest is None else _up(plan.smallest)
-    yield from _wrapped(
+    yield (
         f"smallest margin that can be decided, with a probability of {plan.power:.0%} if the "
         f"methods are equal: {_up(plan.smallest_at_all)} with any number of seeds, {best} with "
         "these looks"
@@ -154,11 +175,21 @@ def _table(plan: Plan) -> Iterator[str]:
     for row in plan.rows:
         mark = ">" if row.margin == plan.margin else " "
         yield f"{mark}{row.margin:>8g}  {_cells(row)}"
-    yield from _wrapped(
-        "equal: the methods do not differ. worse: the first one is worse by the margin. Pairs, "
-        "trials, minutes of training and hours are those of equal methods"
-        + (f", with {plan.trials_at_once} trials at once." if plan.trials_at_once > 1 else ".")
-    )
+
+
+def _list(plan: Plan) -> Iterator[str]:
+    """The table's rows on a narrow terminal."""
+    for row in plan.rows:
+        chances = f"answered if equal {row.if_equal:.0%}, if worse {row.if_worse:.0%}"
+        cost = [f"pairs {row.mean_pairs:.1f}, at most {row.most_pairs}"]
+        spans = {"trials": row.trials, "minutes": row.minutes, "hours": row.hours}
+        cost += [f"{name} {_span(span)}" for name, span in spans.items() if span is not None]
+        text = "; ".join([chances, *cost]) if row.reachable else _cells(row)
+        yield f"{'>' if row.margin == plan.margin else ' '} margin {row.margin:g}: {text}"
+
+
+def _span(span: tuple[float, float]) -> str:
+    return f"{_number(span[0])}, at most {_number(span[1])}"
 
 
 def _cells(row: Row) -> str:
@@ -184,8 +215,10 @@ def _up(value: float) -> str:
     return f"{round_up(value):g}"
 
 
-def _wrapped(text: str) -> list[str]:
-    indent = " " * 10 if text.split(":")[0] in ("compared", "chance") else ""
+def _wrapped(text: str, width: int) -> list[str]:
+    indent = " " * 10 if text.split(":")[0] in ("compared", "chance") else "  " * (text[:1] in " >")
+    if len(text) <= width:
+        return [text]
     return textwrap.wrap(
-        text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
     )

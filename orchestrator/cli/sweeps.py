@@ -7,10 +7,19 @@ from typing import Annotated
 
 import typer
 
-from orchestrator.cli.terminal import Json, Out, Sweep, console, print_json, say
+from orchestrator.cli.terminal import (
+    Json,
+    Out,
+    Sweep,
+    Wide,
+    print_json,
+    print_prose,
+    print_table,
+    say,
+)
 
 
-def list_sweeps(out: Out = "sweeps", as_json: Json = False) -> None:
+def list_sweeps(out: Out = "sweeps", wide: Wide = False, as_json: Json = False) -> None:
     """List the sweeps of a folder."""
     from orchestrator.cli import tables
     from orchestrator.ledger import listing
@@ -21,7 +30,7 @@ def list_sweeps(out: Out = "sweeps", as_json: Json = False) -> None:
     if as_json:
         print_json(summaries)
     elif summaries:
-        console().print(tables.sweeps_table(summaries))
+        print_table(tables.sweeps_table(summaries), wide=wide)
     else:
         print(f"no sweep in {out}")
 
@@ -30,6 +39,7 @@ def show(
     name: Sweep,
     trial: Annotated[str | None, typer.Argument(metavar="[TRIAL]", help="A trial's id.")] = None,
     out: Out = "sweeps",
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Show a sweep's trials, or one trial's config, epochs and the end of its log."""
@@ -40,37 +50,35 @@ def show(
     from trainer.data import left_out
     from trainer.metrics import FIRST_CLOCK_NOTE
 
-    ledger = listing.find_sweep(name, out)
+    ledger, ways = listing.find_sweep(name, out), ("--wide", "--json")
     if trial is None:
         live = Live.of(ledger)
         summary, rows = listing.sweep_summary(ledger, live), listing.trial_summaries(live.reading)
         if as_json:
             print_json({**summary, "trials": rows, "spec": listing.resolved_spec(ledger)})
             return
-        print(f"{summary['name']}: {summary['question']}\n{summary['folder']}")
-        console().print(tables.trials_table(rows))
+        print_prose([f"{summary['name']}: {summary['question']}", summary["folder"]])
+        print_table(tables.trials_table(rows), wide=wide, ways=ways)
         if any(row["first_clock"] for row in rows):
-            print(FIRST_CLOCK_NOTE)
+            print_prose([FIRST_CLOCK_NOTE])
         return
     record = live_trial(listing.find_trial(ledger, trial), read_status(ledger))
     log = last_log(ledger.directory(record.trial_id))
     if as_json:
         print_json({**listing.trial_details(record), "log": log})
         return
-    print(f"{record.trial_id}: {record.status}" + (f" ({record.reason})" if record.reason else ""))
-    print(record.path)
-    print("config: " + json.dumps(record.config, sort_keys=True))
-    for line in left_out.lines(left_out.of_rows(record.identity.get("rows"))):
-        print(printable(line))
-    console().print(tables.epochs_table(record))
+    reason = f" ({record.reason})" if record.reason else ""
+    print_prose([f"{record.trial_id}: {record.status}{reason}", record.path])
+    print_prose(["config: " + json.dumps(record.config, sort_keys=True)])
+    print_prose(map(printable, left_out.lines(left_out.of_rows(record.identity.get("rows")))))
+    print_table(tables.epochs_table(record), wide=wide, ways=ways)
     if listing.trial_summary(record)["first_clock"]:
-        print(FIRST_CLOCK_NOTE)
+        print_prose([FIRST_CLOCK_NOTE])
     if record.records:
-        print(tables.counted_line(record))
-        print(f"every number of epoch {record.records[-1]['epoch']}:")
-        console().print(tables.numbers_table(record))
-    for line in tables.evaluation_lines(record):
-        print(line)
+        print_prose([tables.counted_line(record)])
+        print_prose([f"every number of epoch {record.records[-1]['epoch']}:"])
+        print_table(tables.numbers_table(record), wide=wide, ways=ways)
+    print_prose(tables.evaluation_lines(record))
     if log and record.status != "complete":
         print(tables.log_tail(log))
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-from rich.text import Text
-
 from orchestrator.ledger import TrialRecord, printable
 from orchestrator.ledger.best_epoch import both_epochs
+from orchestrator.table_data import Column, Content, TableData
 from trainer.metrics import (
     EPOCH,
     FIRST_CLOCK,
@@ -26,26 +24,44 @@ from trainer.metrics import (
 
 #: Of a trial's log that `orch show` prints; `--json` has them all.
 LOG_LINES = 15
+#: Of the lengths of sentences, in tokens.
+_LENGTHS = ("mean", "p95", "max")
 
 
-def sweeps_table(summaries: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table("sweep", "trials", ">best dev_score", "question")
+def sweeps_table(summaries: Iterable[Mapping[str, Any]]) -> TableData:
+    table = TableData(
+        [
+            Column("sweep"),
+            Column("trials", Content.SENTENCE, 1),
+            Column("best dev_score", Content.NUMBER, 2),
+            Column("question", Content.SENTENCE, 3),
+        ]
+    )
     for row in summaries:
         counts = ", ".join(f"{n} {status}" for status, n in row["trials"].items()) or "none"
-        best = _number(row["best_dev_score"], 4)
-        table.add_row(row["name"], counts, best, Text(row["question"]))
+        table.add(row["name"], counts, _number(row["best_dev_score"], 4), row["question"])
     return table
 
 
-def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
-    table = _table(
-        *("trial", "configuration", ">seed", "status", ">epochs", ">dev_score", ">best epoch"),
-        *(">optimism", ">min/epoch", "reason"),
+def trials_table(trials: Iterable[Mapping[str, Any]]) -> TableData:
+    table = TableData(
+        [
+            Column("trial"),
+            Column("configuration", Content.LABEL, 4),
+            Column("seed", Content.NUMBER, 5),
+            Column("status", Content.NAME, 1),
+            Column("epochs", Content.NUMBER, 6),
+            Column("dev_score", Content.NUMBER, 2),
+            Column("best epoch", Content.NUMBER, 8),
+            Column("optimism", Content.NUMBER, 9),
+            Column("min/epoch", Content.NUMBER, 7),
+            Column("reason", Content.SENTENCE, 3),
+        ]
     )
     for row in trials:
-        table.add_row(
+        table.add(
             row["trial_id"],
-            Text(row["configuration"]),
+            row["configuration"],
             _shown(row["seed"]),
             row["status"],
             f"{row['epochs']}/{_shown(row['epochs_wanted'])}",
@@ -53,7 +69,7 @@ def trials_table(trials: Iterable[Mapping[str, Any]]) -> Table:
             _best(row),
             _number(row["optimism"], 4),
             _number(row["minutes_per_epoch"], 3) + ("°" if row["first_clock"] else ""),
-            Text(str(row["reason"]).partition("\n")[0]),
+            str(row["reason"]).partition("\n")[0],
         )
     return table
 
@@ -75,10 +91,11 @@ def counted_line(trial: TrialRecord) -> str:
     return line if both["optimism"] is None else f"{line}, optimism {both['optimism']:.4f}"
 
 
-def epochs_table(trial: TrialRecord) -> Table:
+def epochs_table(trial: TrialRecord) -> TableData:
     """A line per epoch, with the columns that `trainer.metrics` names for it."""
     columns = _shown_fields(trial)
-    table = _table(">epoch", *(f">{heading}" for heading in columns))
+    headings = [Column(heading, Content.NUMBER, 1) for heading in columns]
+    table = TableData([Column("epoch", Content.NUMBER), *headings])
     for record in trial.records:
         values = numbers(record)
         cells = []
@@ -88,7 +105,7 @@ def epochs_table(trial: TrialRecord) -> Table:
                 mark = "*" if record.get("contended") else ""
                 mark += "°" if clock_of(record) == FIRST_CLOCK else ""
             cells.append(_number(values.get(place), field.digits) + mark)
-        table.add_row(str(record["epoch"]), *cells)
+        table.add(str(record["epoch"]), *cells)
     return table
 
 
@@ -122,7 +139,7 @@ def evaluation_lines(trial: TrialRecord) -> list[str]:
     return lines
 
 
-def numbers_table(trial: TrialRecord) -> Table:
+def numbers_table(trial: TrialRecord) -> TableData:
     """Every number of a trial's last epoch: a line each; columns for the epoch as a whole, for its
     tasks and its phases."""
     lines: dict[str, dict[str, str]] = {}
@@ -139,10 +156,16 @@ def numbers_table(trial: TrialRecord) -> Table:
             units[name] = field.unit
     columns = sorted(columns, key=lambda column: column.startswith("phase "))  # tasks first
     listed = list(dict.fromkeys([*EPOCH, *TASK, *PHASE]))
-    table = _table("number", "unit", *(f">{column}" for column in columns))
+    table = TableData(
+        [
+            Column("number"),
+            Column("unit", Content.NAME, 2),
+            *(Column(column, Content.NUMBER, 1) for column in columns),
+        ]
+    )
     for name in sorted(lines, key=lambda n: _position(n.partition(".")[0], listed)):
         cells = (lines[name].get(column, "") for column in columns)
-        table.add_row(Text(name), units.get(name, ""), *cells)
+        table.add(name, units.get(name, ""), *cells)
     return table
 
 
@@ -151,20 +174,30 @@ def _position(name: str, listed: Sequence[str]) -> tuple[int, str]:
     return (listed.index(name) if name in listed else len(listed)), name
 
 
-def stats_table(stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> Table:
+def stats_table(stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> TableData:
     """Per task and split: rows, what was dropped or noted, labels, lengths in tokens."""
-    table = _table("task", "split", ">rows", "dropped", "noted", "labels", ">mean", ">p95", ">max")
+    table = TableData(
+        [
+            Column("task"),
+            Column("split"),
+            Column("rows", Content.NUMBER),
+            Column("dropped", Content.SENTENCE, 1),
+            Column("noted", Content.SENTENCE, 3),
+            Column("labels", Content.SENTENCE, 2),
+            *(Column(key, Content.NUMBER, 4) for key in _LENGTHS),
+        ]
+    )
     for task, splits in stats.items():
         for split, found in splits.items():
             tokens = found["tokens"]
-            table.add_row(
+            table.add(
                 task,
                 split,
                 f"{found['rows']:,}",
                 _counts(found.get("dropped", {}), "none"),
                 _counts(found.get("noted", {}), "none"),
                 _counts(found["labels"], "-"),
-                *(str(tokens[key]) for key in ("mean", "p95", "max")),
+                *(str(tokens[key]) for key in _LENGTHS),
             )
     return table
 
@@ -191,14 +224,3 @@ def _rounded(value: float) -> str:
     """Whole where it is whole or large, else to four digits."""
     whole = isinstance(value, int) or abs(value) >= 1000
     return f"{value:,.0f}" if whole else f"{value:.4g}"
-
-
-def _table(*columns: str) -> Table:
-    """Columns by name; `>` in front of one sets it to the right."""
-    table = Table(box=None, pad_edge=False)
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(
-            column.removeprefix(">"), justify="right" if right else "left", overflow="fold"
-        )
-    return table

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import browser
 from orchestrator.cli.terminal import Out
 from orchestrator.errors import UserError
 
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 #: Seconds that a server has to end before it is killed.
 _GRACE_S = 10
 _PAUSE_S = 0.3
+#: Of what a server printed before it ended.
+_LAST_LINES = 20
 
 
 def show_pages(
@@ -32,12 +37,19 @@ def show_pages(
     study_port: Annotated[
         int, typer.Option(min=1, max=65535, help="optuna-dashboard's port on 127.0.0.1.")
     ] = 8080,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--open/--no-open",
+            help="Open the page in the browser. Over SSH and without a display it never opens.",
+        ),
+    ] = True,
 ) -> None:
     """Start MLflow's page for the database in which the sweeps are tracked; Ctrl-C ends it.
 
-    With a sweep's NAME, the address of its own page is printed. If optuna-dashboard is installed
-    (`pip install '.[dashboard]'`), it shows the sweep's study. docs/guide/tracking.md has
-    screenshots.
+    It opens in the browser: the list of sweeps, or with a sweep's NAME its charts and trials. If
+    optuna-dashboard is installed (`pip install '.[dashboard]'`), it shows the sweep's study.
+    docs/guide/tracking.md has screenshots.
     """
     from orchestrator.database_urls import UnsetVariable, expanded, without_password
     from orchestrator.ledger.listing import find_sweep
@@ -57,12 +69,15 @@ def show_pages(
     commands: dict[str, tuple[list[str], dict[str, str]]] = {}
     lines = []
     if is_server(uri):
-        lines.append(f"MLflow runs at {_page(uri, uri, ledger)}")
+        page = _page(uri, uri, ledger)
+        lines.append(f"MLflow runs at {page}")
     else:
         _check_free(port, "--port")
         server = f"http://127.0.0.1:{port}"
-        lines.append(f"MLflow on {_page(server, uri, ledger)}, reading {shown}")
+        page = _page(server, uri, ledger)
+        lines += [f"MLflow: {page}", f"  reads {shown}"]
         command = [sys.executable, "-m", "mlflow", "server", "--workers", "1"]
+        command += ["--uvicorn-opts", "--log-level warning"]
         command += ["--host", "127.0.0.1", "--port", str(port)]
         environment["MLFLOW_DISABLE_TELEMETRY"] = "true"
         environment["MLFLOW_SERVER_ENABLE_JOB_EXECUTION"] = "false"
@@ -75,10 +90,15 @@ def show_pages(
         if "MLflow" in commands and study_port == port:
             raise UserError(f"--study-port {study_port}: MLflow uses this port; choose another one")
         _check_free(study_port, "--study-port")
-        lines.append(f"optuna-dashboard on http://127.0.0.1:{study_port}")
+        lines.append(f"optuna-dashboard: http://127.0.0.1:{study_port}")
         command = [sys.executable, "-m", "orchestrator.search.dashboard", str(study_port)]
         commands["optuna-dashboard"] = command, {"ORCH_STUDY": study}
     print("\n".join(lines), flush=True)
+    show = show and browser.can_open()
+    if "MLflow" in commands:
+        browser.watch(page, show=show)
+    elif show:
+        browser.open_page(page)
     if commands:
         raise typer.Exit(_serve(commands))
 
@@ -97,34 +117,41 @@ def _page(server: str, uri: str, ledger: Ledger | None) -> str:
     from orchestrator.tracking.background import root_cause
 
     if ledger is None:
-        return server
+        return mlflow_views.address_of_all(server)
     try:
         experiment = experiment_id(uri, ledger.name)
     except Exception as error:  # whatever the database raises; MLflow itself may still start
         print(f"{ledger.name}: cannot find its page: {root_cause(error)}", file=sys.stderr)
         return server
-    return server if experiment is None else mlflow_views.address(server, experiment)
+    if experiment is None:
+        return mlflow_views.address_of_all(server)
+    return mlflow_views.address(server, experiment)
 
 
 def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
     """Run servers until Ctrl-C or until one of them ends; return the exit code.
 
     Each server has its own process group. So Ctrl-C reaches only this process, which then ends all
-    servers with their workers.
+    servers with their workers. What they print is kept, and shown if one of them ends by itself.
     """
     for number in (signal.SIGTERM, signal.SIGHUP):  # a closed terminal sends SIGHUP
         signal.signal(number, signal.default_int_handler)
     running: dict[str, subprocess.Popen[bytes]] = {}
+    kept = contextlib.ExitStack()
+    printed: dict[str, IO[bytes]] = {}
     try:
         for name, (command, environment) in commands.items():
+            printed[name] = kept.enter_context(tempfile.TemporaryFile())  # noqa: SIM115, the stack closes it
             running[name] = subprocess.Popen(
-                command, env={**os.environ, **environment}, start_new_session=True
-            )
+                command, env={**os.environ, **environment}, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=printed[name], stderr=subprocess.STDOUT,
+            )  # fmt: skip
         while True:
             for name, process in running.items():
                 code = process.poll()
                 if code is not None:
                     print(f"{name} ended unexpectedly (exit code {code})", file=sys.stderr)
+                    print(_last_lines(printed[name]), file=sys.stderr)
                     return 1
             time.sleep(_PAUSE_S)
     except KeyboardInterrupt:
@@ -133,6 +160,16 @@ def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)  # a further signal must not interrupt this
         _end(running.values())
+        kept.close()
+
+
+def _last_lines(file: IO[bytes]) -> str:
+    """What a server printed last, indented."""
+    from orchestrator.ledger import printable
+
+    file.seek(0)
+    lines = file.read().decode(errors="replace").splitlines()[-_LAST_LINES:]
+    return "\n".join(f"  {printable(line)}" for line in lines)
 
 
 def _end(processes: Collection[subprocess.Popen[bytes]]) -> None:

@@ -45,6 +45,7 @@ class Pair:
         published: the paper's figures, by the name of a task, score or `minutes_per_epoch`.
         ours: mean and standard deviation over seeds, by the same names.
         seeds: of our trials; of a joined row, the seeds that every task has.
+        config_ids: of our configurations; several for a joined row.
         absent: why there is nothing of ours; empty if there is.
         ran: what was run.
         differs: where that is not what the paper ran.
@@ -60,6 +61,7 @@ class Pair:
     published_B: int | None = None
     ours: dict[str, Spread] = field(default_factory=dict)
     seeds: list[int] = field(default_factory=list)
+    config_ids: list[str] = field(default_factory=list)
     absent: str = ""
     ran: Ran | None = None
     differs: list[str] = field(default_factory=list)
@@ -130,6 +132,7 @@ def side_by_side(
             _with(
                 about, ours=values, seeds=seeds, ran=ran, differs=differs, minutes_mark=mark,
                 score=score, other=other, optimism=optimism,
+                config_ids=[each.config_id for each in parts.values()],
             )
         )  # fmt: skip
     return SideBySide(published.source, published.note, pairs)

@@ -1,4 +1,4 @@
-"""A sweep as tidy tables: a row per trial, or a row per trial and epoch.
+"""A sweep as tidy tables: a row per trial, per trial and epoch, or per trial and dev example.
 
 Parameters are the keys that act in a trial, under `config.`; where a key does not act, the trial
 has none.  Numbers are those of the records (trainer.metrics), under their places there:
@@ -19,6 +19,8 @@ from orchestrator.ledger.current import current, is_confirming
 from orchestrator.ledger.evaluations import counted_record, has_all, on_equal_examples
 from orchestrator.ledger.labels import flatten, labels
 from orchestrator.ledger.listing import resolved_spec
+from orchestrator.ledger.predictions import COLUMNS as PREDICTED
+from orchestrator.ledger.predictions import PredictionsError, read_predictions
 from trainer.metrics import Place, Record, dotted, field_at, numbers, of_trial
 
 #: Units as column names end with them, unless the name says it already.
@@ -65,10 +67,40 @@ def epochs_table(ledger: Ledger) -> pa.Table:
     return _table(rows)
 
 
+def predictions_table(ledger: Ledger) -> pa.Table:
+    """A row per trial and dev example: trial_id, task, id, label, prediction.
+
+    They are the predictions that give a trial its score, as `read_predictions` reads them.  Trials
+    that have not ended well, or keep no predictions, have no rows.
+    """
+    parts = []
+    for trial in _trials(ledger):
+        if trial.status != "complete" or not trial.records:
+            continue
+        try:
+            part = read_predictions(ledger, trial)
+        except PredictionsError:
+            continue
+        ids = pa.DictionaryArray.from_arrays(
+            pa.repeat(pa.scalar(0, pa.int32()), part.num_rows), [trial.trial_id]
+        )
+        columns = {name: part[name] for name in PREDICTED}
+        columns["task"] = columns["task"].cast(pa.string()).dictionary_encode()
+        parts.append(pa.table({"trial_id": ids, **columns}, schema=_PREDICTIONS))
+    return pa.concat_tables(parts).unify_dictionaries() if parts else _PREDICTIONS.empty_table()
+
+
+_NAMES = pa.dictionary(pa.int32(), pa.string())
+_PREDICTIONS = pa.schema(
+    {"trial_id": _NAMES, "task": _NAMES, "id": pa.string()}
+    | {"label": pa.float64(), "prediction": pa.float64()}
+)
+
 #: Names of tables -> what makes them.
 TABLES: dict[str, Callable[[Ledger], pa.Table]] = {
     "trials": trials_table,
     "epochs": epochs_table,
+    "predictions": predictions_table,
 }
 
 

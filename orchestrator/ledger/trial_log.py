@@ -80,8 +80,18 @@ class AttemptLog(logging.Handler):
 def last_log(directory: TrialDirectory) -> list[str]:
     """The log of a trial's latest attempt; empty if there is none."""
     number = _newest(directory)
-    content = directory.read(_file_name(number)) if number else None
-    return (content or b"").decode(errors="replace").splitlines()
+    return log_of(directory, number) if number else []
+
+
+def log_of(directory: TrialDirectory, number: int) -> list[str]:
+    """The newest lines of an attempt's log."""
+    return (directory.read(_file_name(number)) or b"").decode(errors="replace").splitlines()
+
+
+def attempts(directory: TrialDirectory) -> list[int]:
+    """The numbers of the attempts that have a log, in their order."""
+    matches = (_NAME.fullmatch(name) for name in directory.names(FOLDER))
+    return sorted(int(match[1]) for match in matches if match)
 
 
 def _file_name(number: int) -> str:
@@ -89,5 +99,4 @@ def _file_name(number: int) -> str:
 
 
 def _newest(directory: TrialDirectory) -> int:
-    matches = (_NAME.fullmatch(name) for name in directory.names(FOLDER))
-    return max((int(match[1]) for match in matches if match), default=0)
+    return max(attempts(directory), default=0)

@@ -65,7 +65,7 @@ def make(
     answer = answer or answer_of(ledger, compared)
     content = document(ledger, compared, answer, options, trials, tell)
     tell("writing the page")
-    figures = {figure.key: figure for section in content.sections for figure in section.figures()}
+    figures = {figure.key: figure for figure in content.figures()}
     return Report(page(content), figures, answer, [t.trial_id for t in content.trials])
 
 

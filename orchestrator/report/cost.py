@@ -22,15 +22,17 @@ from orchestrator.report.style import Look
 _MINUTES = "minutes of training per epoch"
 
 
-def sections(
+def frontier(
     comparison: MethodComparison, rows: Sequence[Row], looks: Mapping[str, Look]
-) -> list[Section]:
-    """Score against minutes; the best of k tries."""
-    frontier = list(_frontier(comparison, rows, looks))
-    return [
-        Section("frontier", "Score against minutes", frontier),
-        Section("best-of-k", "Best of k tries", list(_best_of_k(comparison, looks))),
-    ]
+) -> Section:
+    """Score against minutes."""
+    parts = list(_frontier(comparison, rows, looks))
+    return Section("frontier", "Score against minutes", parts)
+
+
+def best_of_k(comparison: MethodComparison, looks: Mapping[str, Look]) -> Section:
+    """What more tries would bring."""
+    return Section("best-of-k", "Best of k tries", list(_best_of_k(comparison, looks)))
 
 
 def _frontier(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def section(trials: Sequence[TrialRecord]) -> Section:
     """What the trials recorded of their files; a split that they read in two ways has two rows."""
-    result = Section("data", "Data")
+    result = Section("data", "Data", folded=True)
     found: dict[str, LeftOut] = {}
     for trial in trials:
         for part in of_rows(trial.identity.get("rows")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from orchestrator.compare.results import MethodComparison
 from orchestrator.compare.statistics.scores import OVERALL
 from orchestrator.compare.statistics.speed_up import why_not_comparable
 from orchestrator.report import (
+    contest,
     cost,
     data,
     errors,
@@ -31,10 +32,12 @@ from orchestrator.report import (
 )
 from orchestrator.report.head import Head, head
 from orchestrator.report.parts import Heading, Missing, Section, Table, Text
+from orchestrator.report.words import of_papers
 
 if TYPE_CHECKING:
     from orchestrator.decision.answer.answer import Answer
     from orchestrator.ledger import Ledger, TrialRecord
+    from orchestrator.report.figure import Figure
 
 #: Trials in the table of those that are not complete.
 _MOST_INCOMPLETE = 30
@@ -54,9 +57,13 @@ class Document:
     name: str
     head: Head
     facts: list[str]
-    notes: list[str]
     sections: list[Section]
     trials: list[TrialRecord]
+
+    def figures(self) -> list[Figure]:
+        """All figures, as they stand in the page."""
+        first = [self.head.picture] if self.head.picture else []
+        return [*first, *(figure for section in self.sections for figure in section.figures())]
 
 
 def document(
@@ -74,48 +81,65 @@ def document(
     """
     comparison, rows = compared.methods, compared.rows
     report_progress("drawing figures")
+    beside = _beside(ledger, compared)
+    looks = _looks(comparison) if comparison else {}
+    published = None
+    if answer.contests:
+        published = contest.published_of(answer.contests[0], beside.source, beside.pairs)
+    drawn = contest.picture(ledger, compared, answer, published, looks)
     shown, reason = list(trials), "as requested."
     if not shown:
         shown, reason = representative(comparison)
-    sections = _of_methods(ledger, compared, comparison) if comparison else []
-    single = Section("trials", "Single trials")
+    sections = methods.sections(comparison, looks) if comparison else []
+    if comparison:
+        sections.append(cost.frontier(comparison, compared.rows.rows, looks))
+    sections += [_published(beside), Section("notes", "Notes", [Text(n) for n in compared.notes])]
+    if comparison:
+        sections += _reasons(ledger, comparison, looks)
+    single = Section("trials", "Single trials", folded=True)
     single.parts.append(Text(f"Shown: {reason}") if shown else Missing(reason))
     labels = {row.config_id: row.label for row in rows.rows}
     for each in shown:
         report_progress(f"drawing {each.trial_id}")
         label = labels.get(str(each.identity["config_id"])) or method_name(each.train_config)
         single.parts += trial.parts(errors.read_errors(ledger, each), label)
-    sections += [single, data.section(compared.chosen.trials), _configurations(ledger, compared)]
+    sections += [single, data.section(compared.chosen.trials), _configurations(compared)]
     sections.append(reproduce.section(ledger, compared.chosen.trials, shown, options))
     counts = ", ".join(f"{n} {status}" for status, n in rows.counts.items()) or "none"
     return Document(
         name=ledger.name,
-        head=head(answer),
+        head=head(answer, drawn, published),
         facts=[f"Trials: {counts}", *_facts(compared.chosen.trials)],
-        notes=compared.notes,
         sections=[section for section in sections if section.parts],
         trials=shown,
     )
 
 
-def _of_methods(
-    ledger: Ledger, compared: SweepComparison, comparison: MethodComparison
+def _looks(comparison: MethodComparison) -> dict[str, style.Look]:
+    scored = (method.name for method in comparison.scored())
+    return style.looks(dict.fromkeys([*(s.method for s in comparison.standings), *scored]))
+
+
+def _reasons(
+    ledger: Ledger, comparison: MethodComparison, looks: Mapping[str, style.Look]
 ) -> list[Section]:
+    """The sections on how and why methods differ, all folded."""
     from orchestrator.ledger.timing_sessions import timings
 
     metric = comparison.options.metric
     best = {method.name: conflicts.best(method, metric) for method in comparison.scored()}
-    looks = style.looks(dict.fromkeys([*(s.method for s in comparison.standings), *best]))
     shown = {name: list(best[name].trials.values()) for name in looks if name in best}
     minutes_problem = why_not_comparable(each for trials in shown.values() for each in trials)
     diagnostics = comparison.diagnostics()
     metrics = [metric, *(name for name in comparison.metrics if name not in OVERALL)]
-    return [
-        *methods.sections(comparison, looks),
-        *cost.sections(comparison, compared.rows.rows, looks),
+    sections = [
+        cost.best_of_k(comparison, looks),
         progress.section(diagnostics["progress"], metrics, minutes_problem, looks),
         reasons.section(diagnostics, timings(ledger), shown, looks),
     ]
+    for section in sections:
+        section.folded = True
+    return sections
 
 
 def representative(comparison: MethodComparison | None) -> tuple[list[TrialRecord], str]:
@@ -167,9 +191,31 @@ def _plain(value: Any) -> str:
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
-def _configurations(ledger: Ledger, compared: SweepComparison) -> Section:
-    """Every configuration, a paper's figures beside ours, and the trials that are not complete."""
-    section = Section("configurations", "Configurations and trials")
+def _beside(ledger: Ledger, compared: SweepComparison) -> SideBySide:
+    """A paper's figures and ours; most sweeps quote none."""
+    try:
+        return side_by_side(ledger, compared.chosen.trials, compared.rows)
+    except NotPublished:
+        return SideBySide("", "", [])
+
+
+def _published(beside: SideBySide) -> Section:
+    section = Section("published", "Beside published figures")
+    if any(pair.ours for pair in beside.pairs):
+        caption = (
+            f"{of_papers(beside.source)}. Below each row ours, means ± standard deviations over "
+            "seeds."
+        )
+        section.parts.append(Table(caption, published_table(beside.pairs)))
+        section.parts += [Text(of_papers(note)) for note in published_notes(beside)]
+    return section
+
+
+def _configurations(compared: SweepComparison) -> Section:
+    """Every configuration, and the trials that are not complete."""
+    # Without a complete trial there is nothing else to read.
+    folded = compared.methods is not None
+    section = Section("configurations", "Configurations and trials", folded=folded)
     if compared.rows.rows:
         caption = (
             "Every configuration by falling dev_score on the whole dev set, on which the best one "
@@ -177,15 +223,6 @@ def _configurations(ledger: Ledger, compared: SweepComparison) -> Section:
         )
         section.parts.append(Table(caption, configurations_table(compared.rows, metrics=False)))
     section.parts += [Text(note) for note in footnotes(compared.rows)]
-    try:
-        beside = side_by_side(ledger, compared.chosen.trials, compared.rows)
-    except NotPublished:  # most sweeps quote none
-        beside = SideBySide("", "", [])
-    if any(pair.ours for pair in beside.pairs):
-        caption = f"{beside.source}; below each row ours, means ± standard deviations over seeds."
-        section.parts.append(Heading("Beside published figures", "published"))
-        section.parts.append(Table(caption, published_table(beside.pairs)))
-        section.parts += [Text(note) for note in published_notes(beside)]
     incomplete = [
         (t.trial_id, t.status, t.reason.partition("\n")[0] or "-")
         for t in compared.chosen.trials

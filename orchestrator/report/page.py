@@ -21,9 +21,5 @@ def page(document: Document) -> str:
     )
     # Only our own CSS and the figures, which escape their texts themselves, are not escaped.
     css = Markup(resources.files("orchestrator.report").joinpath("page.css").read_text("utf-8"))
-    drawn = {
-        figure.key: Markup(figure.inline())
-        for section in document.sections
-        for figure in section.figures()
-    }
+    drawn = {figure.key: Markup(figure.inline()) for figure in document.figures()}
     return environment.get_template("page.html").render(document=document, css=css, drawn=drawn)

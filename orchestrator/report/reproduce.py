@@ -12,7 +12,7 @@ import yaml
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.output.tables import TableData
 from orchestrator.ledger import listing
-from orchestrator.report.parts import Code, Missing, Part, Section, Table, Text
+from orchestrator.report.parts import Code, File, Missing, Part, Section, Table, Text
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -25,7 +25,7 @@ def section(
     options: ComparisonOptions,
 ) -> Section:
     """`shown`: the trials whose predictions the report shows."""
-    result = Section("reproduce", "Environment and commands")
+    result = Section("reproduce", "Environment, commands and files", folded=True)
     if trials:
         result.parts.append(_environment(trials))
     result.parts += _commands(ledger, trials, shown, options)
@@ -71,16 +71,16 @@ def _commands(
         chosen = "".join(f" --trial {trial.trial_id}" for trial in shown)
         lines += [f"orch sweep {shlex.quote(file)}", f"orch compare {arguments}"]
         lines.append(f"orch report {arguments}{chosen}")
-    saved = ", with the sweep file below saved under its name" if spec else ""
+    saved = f", with {file} (below) saved in it" if spec else ""
     yield Text(f"In a checkout of the project{saved}:")
     yield Code("\n".join(lines), "Commands")
     for trial in shown:
         config = json.dumps(trial.train_config.to_dict(), indent=1, ensure_ascii=False)
         yield Text(
             f"Trial {trial.trial_id} alone, without Ray, Optuna and MLflow: "
-            "python -m trainer --config config.json --out DIR, with this config.json:"
+            "python -m trainer --config config.json --out DIR, with its config.json:"
         )
-        yield Code(config, f"config.json of {trial.trial_id}")
+        yield File(f"{trial.trial_id}.config.json", config)
     if not spec:
         yield Missing("The sweep file is missing or cannot be read, so it is not shown.")
         return
@@ -88,7 +88,7 @@ def _commands(
     kept = {key: value for key, value in spec.items() if key != "tracking"}
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=100)
     yield Text("The resolved sweep file, with its profile and --set applied, without tracking:")
-    yield Code(text, file)
+    yield File(file, text)
 
 
 def _checkout(trials: Sequence[TrialRecord]) -> str:

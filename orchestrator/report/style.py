@@ -147,6 +147,11 @@ def wrapped(text: str) -> str:
     return "\n".join(textwrap.wrap(text, LINE))
 
 
+def few_ticks(axes: Axes, most: int) -> None:
+    """At most so many steps between ticks of the x axis, so that their numbers do not touch."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
+
+
 def label_minutes(axes: Axes, label: str, problem: str) -> None:
     """Label the x axis; `problem` says why its minutes do not compare, empty if they do."""
     if problem:

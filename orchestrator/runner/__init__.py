@@ -48,6 +48,7 @@ from orchestrator.runner.tune_adapters import (  # noqa: E402
     AttemptEvents,
     AttemptSearcher,
     RungScheduler,
+    SilentReporter,
 )
 
 __all__ = [
@@ -87,6 +88,7 @@ def run(attempts: Attempts, concurrent: int, *, joined: bool = False) -> None:
                     name="sweep",
                     storage_path=str(storage),
                     verbose=0,
+                    progress_reporter=SilentReporter(),
                     stop=stopping,
                     callbacks=[AttemptEvents(attempts, draining)],
                     # The trial queue decides about further attempts.

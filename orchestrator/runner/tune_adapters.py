@@ -111,3 +111,13 @@ class AttemptEvents(tune.Callback):
     def _forget(self, trial: Any) -> None:
         if self._draining is not None:
             self._draining.ended(trial.trial_id)
+
+
+class SilentReporter(tune.ProgressReporter):
+    """Says nothing: the one that Tune takes in a notebook clears the cell's output."""
+
+    def should_report(self, trials: list[Any], done: bool = False) -> bool:
+        return False
+
+    def report(self, trials: list[Any], done: bool, *sys_info: object) -> None:
+        return

@@ -63,7 +63,7 @@ def register(
     if not mine:
         model = _logged(client, best, limit, progress)
         if not versions and not client.search_registered_models(f"name = '{sweep.name}'"):
-            client.create_registered_model(sweep.name, description=sweep.question)
+            client.create_registered_model(sweep.name, description=_described(sweep))
         tags = {_TRIAL: best.trial_id, _SWEEP: sweep.sweep_id}
         version = client.create_model_version(
             sweep.name, model.artifact_location, best.run_id, tags, description=best.label,
@@ -75,6 +75,14 @@ def register(
     if str(present) != str(newest.version):  # an int from a database, text from a server
         client.set_registered_model_alias(sweep.name, ALIAS, newest.version)
     progress()
+
+
+def _described(sweep: SweepDescription) -> str:
+    """What the registered model is, and how to use it, in Markdown."""
+    what = f"The best trial of the best configuration of the sweep {sweep.name}."
+    use = f"`orch predict {sweep.name}` uses it; in Python, "
+    use += f'`mlflow.pyfunc.load_model("models:/{sweep.name}@{ALIAS}")`.'
+    return "\n\n".join(filter(None, [sweep.question, f"{what} {use}"]))
 
 
 def _is_of(tags: dict[str, str], best: BestTrial) -> bool:

@@ -10,7 +10,8 @@ import re
 
 from trainer.metrics import EPOCH, TASK, Place, field_at
 
-SCORE, EXAMPLES = EPOCH["dev_score"].mlflow, EPOCH["examples"].mlflow
+SCORE, MEAN = EPOCH["dev_score"].mlflow, EPOCH["dev_mean"].mlflow
+EXAMPLES = EPOCH["examples"].mlflow
 #: The mean over the epochs until then: a trial's newest one is what `orch show` prints.  An epoch's
 #: own minutes are `EPOCH_MINUTES`.
 MINUTES, EPOCH_MINUTES = "time/minutes_per_epoch", EPOCH["minutes_per_epoch"].mlflow

@@ -121,7 +121,7 @@ class MlflowProjection:
             self._report(artifacts.problem)
         ids = {trial_id: run.run_id for trial_id, run in runs.trials.items()}
         sweep_run.show(client, runs.parent, ids, artifacts, self._progress)
-        runs.tag_experiment(sweep_run.describe(artifacts))
+        runs.tag_experiment(sweep_run.experiment_tags(artifacts))
         if artifacts.register and artifacts.best in ids:
             self._register_best(runs, artifacts)
         if self._problems == problems:  # otherwise the next run tries again

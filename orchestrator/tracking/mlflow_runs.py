@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import TrialRecord
@@ -69,21 +70,21 @@ class MlflowRuns:
                 if name in self.trials:
                     client.delete_run(info.run_id)  # created twice, because an answer was lost
                     continue
-                outdated = trial_run.lacks_mean_minutes(run.data.metrics)
+                outdated = trial_run.is_outdated(run.data.metrics)
                 self.trials[name] = TrialRun(
                     info.run_id, info.status, bool(run.data.params),
                     steps=set() if outdated else None, outdated=outdated,
                 )  # fmt: skip
 
-    def tag_experiment(self, note: str = "") -> None:
+    def tag_experiment(self, answer: Mapping[str, str] = MappingProxyType({})) -> None:
         """Set the tags that configure MLflow's page; restores a view that somebody changed.
 
         Args:
-            note: the experiment's description; without one, it keeps what it has.
+            answer: tags that depend on the sweep's answer; without them, it keeps what it has.
         """
-        tags = mlflow_views.experiment_tags(self._sweep)
-        if note or NOTE not in self._experiment_tags:
-            tags[NOTE] = note or self._sweep.question
+        tags = {**mlflow_views.experiment_tags(self._sweep), **answer}
+        if NOTE not in self._experiment_tags:
+            tags.setdefault(NOTE, self._sweep.question)
         for key, value in tags.items():
             if value and self._experiment_tags.get(key) != value:
                 self.client.set_experiment_tag(self.experiment, key, value)
@@ -99,7 +100,7 @@ class MlflowRuns:
         params = []
         if not run.described:
             self.client.log_inputs(run.run_id, trial_run.datasets(trial))
-            values = trial_run.params(trial.train_config)
+            values = trial_run.params(trial.train_config, self._sweep.partial)
             params = [Param(key, value) for key, value in values.items()]
         if run.steps is None:
             history = self.client.get_metric_history(run.run_id, trial_run.MARKER)

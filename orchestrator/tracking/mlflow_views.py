@@ -19,6 +19,8 @@ _VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 #: The size of a tag is limited, and parallel coordinates with more axes are hard to read.
 _MOST_PARAMS = 8
 _SECTION = "orch-section"
+#: MLflow has pages for language models, too, and opens on those.
+_TRAINING = "workflowType=machine_learning"
 _RUN_NAME = "attributes.`Run Name`"
 #: Of columns, in pixels.
 _WIDTH, _NAME_WIDTH = 120, 300
@@ -59,7 +61,7 @@ def view(sweep: SweepDescription) -> dict[str, Any]:
 
 
 def _charts(sweep: SweepDescription, params: list[str]) -> list[dict[str, Any]]:
-    """Parallel coordinates, score against minutes, score over epochs.
+    """Score against minutes, what varies, score over epochs.
 
     Parallel coordinates omit a run that lacks one of the axes.  So there are two charts: one with
     the axes that all runs have, and one of the runs in which everything acts.
@@ -68,18 +70,13 @@ def _charts(sweep: SweepDescription, params: list[str]) -> list[dict[str, Any]]:
     common = [key for key in params if key in sweep.common]
     charts: list[dict[str, Any]] = [
         {
-            "type": "PARALLEL", "uuid": "orch-parallel", "showAllRuns": True,
-            "displayName": "All trials", "selectedParams": common,
-            "selectedMetrics": [EXAMPLES, MINUTES, SCORE],
-        },
-        {
             "type": "SCATTER", "uuid": "orch-scatter", "xaxis": minutes, "yaxis": score,
             "displayName": "Score against minutes per epoch",
         },
         {
-            "type": "PARALLEL", "uuid": "orch-parallel-all", "showAllRuns": True,
-            "displayName": "Trials in which all of these act", "selectedParams": params,
-            "selectedMetrics": [MINUTES, SCORE],
+            "type": "PARALLEL", "uuid": "orch-parallel", "showAllRuns": True,
+            "displayName": "All trials", "selectedParams": common,
+            "selectedMetrics": [EXAMPLES, MINUTES, SCORE],
         },
         {
             "type": "LINE", "uuid": "orch-score", "displayName": "Score by epoch",
@@ -88,14 +85,24 @@ def _charts(sweep: SweepDescription, params: list[str]) -> list[dict[str, Any]]:
             "useGlobalLineSmoothing": True, "yAxisKey": "metric", "yAxisExpressions": [],
             "scaleType": "linear", "xAxisScaleType": "linear", "range": {},
         },
+        {
+            "type": "PARALLEL", "uuid": "orch-parallel-all", "showAllRuns": True,
+            "displayName": "Trials in which all of these act", "selectedParams": params,
+            "selectedMetrics": [MINUTES, SCORE],
+        },
     ]  # fmt: skip
     if common == params:
-        del charts[2]
+        del charts[3]
     common_keys = {"metricSectionId": _SECTION, "deleted": False, "isGenerated": False}
     return [chart | common_keys | {"runsCountToCompare": 100} for chart in charts]
 
 
 def address(server: str, experiment: str) -> str:
-    """The address of an experiment's page with our view."""
+    """The address of an experiment's page with our view: its charts beside the list of runs."""
     page = f"{server.rstrip('/')}/#/experiments/{experiment}/runs"
-    return f"{page}?viewStateShareKey={VIEW}&workflowType=machine_learning"
+    return f"{page}?viewStateShareKey={VIEW}&{_TRAINING}&compareRunsMode=CHART"
+
+
+def address_of_all(server: str) -> str:
+    """The address of the list of experiments."""
+    return f"{server.rstrip('/')}/#/experiments?{_TRAINING}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from orchestrator.tracking import MlflowProjection, SweepDescription
 from orchestrator.tracking.background import Projection, root_cause
 from orchestrator.tracking.metric_names import dev_metric_name
 from orchestrator.tracking.sweep_artifacts import artifacts_of
-from trainer.config import TrainConfig
+from trainer.config import ConfigError, TrainConfig
 from trainer.config.task_declaration import TaskError, declared_tasks
 
 
@@ -91,7 +92,25 @@ def _description(spec: SweepSpec, sweep_id: str) -> SweepDescription:
     return SweepDescription(
         spec.name, spec.question, sweep_id, varied=tuple(varied),
         common=tuple(key for key in varied if key in always), task_metrics=metrics,
+        partial=_partial_keys(spec, varied),
     )  # fmt: skip
+
+
+def _partial_keys(spec: SweepSpec, varied: Collection[str]) -> tuple[str, ...]:
+    """Dotted keys that the sweep does not vary and that act in some of its trials only.
+
+    They are found by the enqueued configurations, and by one for each choice of the space.
+    """
+    chosen = [{key: v} for key, each in spec.space.items() for v in each.choices or ()]
+    acting: list[set[str]] = []
+    for params in [*spec.enqueue, *chosen]:
+        with contextlib.suppress(ConfigError):  # of code that is gone, or a choice alone is none
+            config = spec.config_for(params, spec.search.seeds[0])
+            acting.append({key for key, _ in flatten(config.canonical())})
+    if not acting:
+        return ()
+    ever, always = acting[0].union(*acting), acting[0].intersection(*acting)
+    return tuple(sorted(ever - always - set(varied)))
 
 
 def sync(

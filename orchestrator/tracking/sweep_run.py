@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.decision.answer.block import markdown
+from orchestrator.decision.answer.block import headline, markdown
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 #: Tag with the hash of a run's artifacts.
 _SHOWN = "exhibits"
 NOTE = "mlflow.note.content"
-#: Tag with the first words of the answer.
-VERDICT = "verdict"
+#: Tags with the first words of the answer, with its first sentences, and of the sweep.
+VERDICT, ANSWER, QUESTION, BEST = "verdict", "answer", "question", "best_trial"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class SweepDescription:
         sweep_id: distinguishes sweeps of the same name (`--fresh`).
         varied: dotted config keys in which its trials differ.
         common: those of `varied` that act in every trial.
+        partial: other keys, which act with some methods only.  A trial's run has no parameters for
+            them, because MLflow's pages that compare runs would open on them.
         task_metrics: MLflow's names of its tasks' dev metrics (`dev/sst_accuracy`).
     """
 
@@ -41,6 +43,7 @@ class SweepDescription:
     sweep_id: str = ""
     varied: tuple[str, ...] = ()
     common: tuple[str, ...] = ()
+    partial: tuple[str, ...] = ()
     task_metrics: tuple[str, ...] = ()
 
 
@@ -83,12 +86,13 @@ def show(
         progress: called after each step.
     """
     run = client.get_run(parent)
-    tags = {NOTE: describe(artifacts), VERDICT: artifacts.answer.verdict}
-    for key, text in tags.items():
-        if run.data.tags.get(key) != text:
+    answer = artifacts.answer
+    tags = {ANSWER: headline(answer), QUESTION: answer.question, BEST: artifacts.best}
+    for key, text in {**experiment_tags(artifacts), **tags}.items():
+        if text and run.data.tags.get(key) != text:
             client.set_tag(parent, key, text)
     now = int(time.time() * 1000)
-    for key, value in {**artifacts.metrics, **numbers(artifacts.answer)}.items():
+    for key, value in {**numbers(answer), **artifacts.metrics}.items():
         if run.data.metrics.get(key) != value:
             client.log_metric(parent, key, value, timestamp=now, step=0)
     progress()
@@ -99,9 +103,17 @@ def show(
             _show_files(client, runs[trial_id], tags, files, progress)
 
 
+def experiment_tags(artifacts: SweepArtifacts) -> dict[str, str]:
+    """The tags of the experiment that depend on the answer; MLflow's list of them shows both."""
+    return {NOTE: describe(artifacts), VERDICT: artifacts.answer.verdict}
+
+
 def describe(artifacts: SweepArtifacts) -> str:
-    """The description of the run and of its experiment, in Markdown: the answer comes first."""
-    parts = [markdown(artifacts.answer)]
+    """The description of the run and of its experiment, in Markdown: the answer comes first.
+
+    Its first line is not bold, because MLflow's list of experiments shows it as it is written.
+    """
+    parts = [markdown(artifacts.answer).replace("**", "", 2)]
     if artifacts.best:
         parts.append(f"Best trial: {artifacts.best_label} (`{artifacts.best}`)")
     return "\n\n".join(parts)
@@ -112,12 +124,13 @@ def numbers(answer: Answer) -> dict[str, float]:
     if not answer.contests:
         return {}
     first = answer.contests[0]
-    values: dict[str, float | None] = {"margin": answer.margin, "pairs": float(first.pairs)}
+    values: dict[str, float | None] = {}
     for key in ("difference", "minutes_ratio", "to_same_score"):
         bounded: Bounded | None = getattr(first, key)
         if bounded is not None:
             ends = {"": bounded.value, "_low": bounded.low, "_high": bounded.high}
             values |= {f"{key}{end}": value for end, value in ends.items()}
+    values |= {"margin": answer.margin, "pairs": float(first.pairs)}
     return {
         f"decision/{key}": value
         for key, value in values.items()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -13,13 +13,16 @@ from typing import Any
 
 from orchestrator.ledger import TrialRecord
 from orchestrator.ledger.labels import flatten, label, method_of
-from orchestrator.tracking.metric_names import EPOCH_MINUTES, MINUTES, SCORE, metric_name
+from orchestrator.tracking.metric_names import EPOCH_MINUTES, MEAN, MINUTES, SCORE, metric_name
+from orchestrator.tracking.sweep_run import NOTE
 from trainer.config import TrainConfig
 from trainer.metrics import numbers, value_of_trial
 from trainer.storage.folder import is_uri
 
+#: Logged first, because MLflow's pages show metrics in this order and open on the first.
+_FIRST = (SCORE, MINUTES, MEAN)
 #: Logged last for each epoch: a run that has it at a step has the whole epoch.
-MARKER = SCORE
+MARKER = EPOCH_MINUTES
 _MAX_PARAMETER = 6000
 
 
@@ -44,16 +47,21 @@ def metrics(records: Sequence[Mapping[str, Any]]) -> list[Any]:
     record = records[-1]
     at, step = committed_ms(record), record["epoch"]
     values = epoch_metrics(record)
-    ordered = [key for key in values if key != MARKER] + [MARKER]
-    found = [Metric(key, values[key], at, step) for key in ordered if key in values]
-    mean = value_of_trial("minutes_per_epoch", records)
-    # Older versions logged the epoch's own minutes under this name.  MLflow shows the newest value.
-    return [Metric(MINUTES, mean, at + 1, step), *found] if math.isfinite(mean) else found
+    values[MINUTES] = value_of_trial("minutes_per_epoch", records)
+    scores = sorted(key for key in values if key.startswith("dev/"))
+    ordered = dict.fromkeys([*_FIRST, *scores, *sorted(values.keys() - {MARKER}), MARKER])
+    # Older versions logged the epoch's own minutes as MINUTES.  MLflow shows the newest value.
+    later = {MINUTES: 1}
+    return [
+        Metric(key, values[key], at + later.get(key, 0), step)
+        for key in ordered
+        if math.isfinite(values.get(key, math.nan))
+    ]
 
 
-def lacks_mean_minutes(metrics: Mapping[str, float]) -> bool:
-    """Whether an older version logged the newest values of a run's metrics."""
-    return MARKER in metrics and EPOCH_MINUTES not in metrics
+def is_outdated(metrics: Mapping[str, float]) -> bool:
+    """Whether an older version, which had another marker, logged the newest values of a run."""
+    return SCORE in metrics and MARKER not in metrics
 
 
 def committed_ms(record: Mapping[str, Any]) -> int:
@@ -62,13 +70,17 @@ def committed_ms(record: Mapping[str, Any]) -> int:
     return int((datetime.fromisoformat(text).timestamp() if text else time.time()) * 1000)
 
 
-def params(config: TrainConfig) -> dict[str, str]:
-    """The acting parameters of a trial that are not empty, by their dotted names."""
+def params(config: TrainConfig, without: Collection[str] = ()) -> dict[str, str]:
+    """The acting parameters of a trial that are not empty, by their dotted names.
+
+    Args:
+        without: dotted keys that are left out.
+    """
     texts = (
         (key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
         for key, value in flatten(config.canonical())
     )
-    return {key: text[:_MAX_PARAMETER] for key, text in texts if text}
+    return {key: text[:_MAX_PARAMETER] for key, text in texts if text and key not in without}
 
 
 def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str]:
@@ -88,6 +100,7 @@ def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str
         "seed": config.seed,
         "device": identity.get("device"),
         "trial_directory": trial.path if is_uri(trial.path) else str(Path(trial.path).resolve()),
+        NOTE: f"`orch show {sweep} {trial.trial_id}` prints its epochs.",
         "mlflow.source.git.commit": identity.get("git_commit"),
         "mlflow.source.name": f"orch sweep ({sweep})",
         "mlflow.source.type": "LOCAL",

@@ -51,7 +51,7 @@ def test_a_killed_sweep_resumes_and_ends_like_an_undisturbed_one(
     ended_like(last, whole)
 
 
-@pytest.mark.slow(reason="four drivers of a sweep of ten trials")
+@pytest.mark.exhaustive(reason="four drivers; tests/faults ends them one by one")
 def test_a_sweep_that_was_terminated_and_killed_ends_like_one_that_was_not(
     start: Callable[..., Driver], tmp_path: Path, cache: Path
 ) -> None:

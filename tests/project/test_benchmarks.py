@@ -35,6 +35,7 @@ def test_the_step_benchmark_compares_all_contestants() -> None:
     assert not missing
 
 
+@pytest.mark.exhaustive(reason="times every method by every step")
 def test_the_epochs_benchmark_times_every_method_by_every_step() -> None:
     found = last_line(
         "benchmarks/epochs.py", "--shape", "tiny", "--batch-size", "8", "--rounds", "2",

@@ -26,7 +26,7 @@ def export_table(
         typer.Option("--format", metavar="csv|parquet", help="By the ending of -o, else csv."),
     ] = "",
     of: Annotated[
-        str, typer.Option("--of", metavar="trials|epochs", help="What a row is.")
+        str, typer.Option("--of", metavar="trials|epochs|predictions", help="What a row is.")
     ] = "trials",
     output: Annotated[
         str,
@@ -39,7 +39,8 @@ def export_table(
 ) -> None:
     """Write a sweep as one tidy table, for pandas, R or a spreadsheet.
 
-    A row is a trial with its parameters and metrics, or an epoch of a trial with its metrics.
+    A row is a trial with its parameters and metrics, an epoch of a trial with its metrics, or what
+    a trial predicts for a dev example.
     """
     from orchestrator.export.tables import TABLES
     from orchestrator.ledger.listing import find_sweep

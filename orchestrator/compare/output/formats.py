@@ -52,13 +52,18 @@ def latex(head: str, comparison: MethodComparison, why: bool = False) -> str:
 
 def comma_separated(comparison: MethodComparison) -> str:
     """One line per method, with all digits; the baseline has no differences."""
-    contrasts = {contrast.method: contrast for contrast in comparison.contrasts}
-    lines = [_line(comparison, each, contrasts.get(each.method)) for each in comparison.standings]
+    lines = method_rows(comparison)
     sink = io.StringIO()
     writer = csv.DictWriter(sink, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
     return sink.getvalue()
+
+
+def method_rows(comparison: MethodComparison) -> list[dict[str, object]]:
+    """A row per method, column -> value; None where there is no value."""
+    contrasts = {contrast.method: contrast for contrast in comparison.contrasts}
+    return [_line(comparison, each, contrasts.get(each.method)) for each in comparison.standings]
 
 
 def _line(

@@ -10,28 +10,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.compare.methods import counted_metric
-from orchestrator.errors import first_line
-from orchestrator.ledger.evaluations import ALL, has_all
+from orchestrator.ledger.predictions import PredictionsError, read_predictions
 from trainer.config.tasks import Task
 from trainer.loop.task_metrics import metric_of
-from trainer.storage.evaluations import evaluation_predictions, predictions_of
-from trainer.storage.folder import StoreError
-from trainer.storage.trial_directory import predictions_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.ledger import Ledger, TrialRecord
 
+__all__ = ["DevSet", "PredictionsError", "read_columns"]
+
 _READERS = 8
 #: Fewer dev examples of a task cannot be halved.
 _FEWEST = 4
 #: The largest difference between a metric computed from predictions and the recorded one.
 _ROUNDING = 1e-6
-
-
-class PredictionsError(Exception):
-    """Predictions that cannot be used; the text names the trial and the reason."""
 
 
 @dataclass
@@ -121,27 +115,7 @@ def read_columns(ledger: Ledger, trial: TrialRecord) -> dict[str, dict[str, Any]
 
     They are those on which `counted_metric` is computed. Raises `PredictionsError`.
     """
-    import pyarrow as pa  # slow to load, and not every trial has predictions
-    import pyarrow.parquet as pq
-
-    directory = ledger.directory(trial.trial_id)
-    whole = trial.evaluations[ALL] if has_all(trial) else None
-    name = evaluation_predictions(ALL) if whole else predictions_name(trial.epoch)
-    try:
-        content = predictions_of(directory, ALL, whole) if whole else directory.read(name)
-        if content is None:
-            raise PredictionsError(f"{trial.trial_id}: {name} is missing")
-        wanted = ["task", "id", "label", "prediction"]
-        table = pq.read_table(pa.BufferReader(content), columns=wanted, use_threads=False)
-        for key in {"label", "prediction"} & set(table.column_names):
-            place = table.column_names.index(key)
-            table = table.set_column(place, key, table[key].cast(pa.float64()))
-    except (OSError, StoreError, pa.ArrowException) as error:
-        reason = first_line(error)
-        raise PredictionsError(f"{trial.trial_id}: {name} cannot be read: {reason}") from error
-    if table.num_rows == 0 or set(table.column_names) != set(wanted):
-        raise PredictionsError(f"{trial.trial_id}: {name} has no column {', '.join(wanted)}")
-    table = table.combine_chunks()
+    table = read_predictions(ledger, trial)
     tasks = table["task"].chunk(0).dictionary_encode()
     codes = tasks.indices.to_numpy()
     by_task = {}

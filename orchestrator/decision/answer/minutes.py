@@ -48,6 +48,23 @@ class Minutes:
             return session.minutes(config_id).minutes.value, session.minutes(to).minutes.value
         return self._own(config_id), self._own(to)
 
+    def bounds(self, config_id: str, to: str) -> tuple[Bounded | None, Bounded | None]:
+        """The same with their spread.
+
+        From a session: 95 % intervals. From the trials' own records: the lowest and the highest
+        mean of a trial.
+        """
+        session = self._session(config_id, to)
+        if session is not None:
+            timed = [session.minutes(each).minutes for each in (config_id, to)]
+            one, other = (Bounded(each.value, each.low, each.high) for each in timed)
+            return one, other
+        return self._own_bounds(config_id), self._own_bounds(to)
+
+    def timed(self, config_id: str, to: str) -> bool:
+        """Whether minutes of both come from one session of `orch time`."""
+        return self._session(config_id, to) is not None
+
     def _session(self, config_id: str, to: str) -> Session | None:
         """The newest quiet session that timed both."""
         for session in reversed(self.sessions):
@@ -57,10 +74,22 @@ class Minutes:
 
     def _own(self, config_id: str) -> float | None:
         """The mean of the trials' own minutes."""
-        records = [record for trial in self._of(config_id) for record in trial.records]
-        # Minutes of the first clock are not mixed with those of a later one.
-        newest = [record for record in records if clock_of(record) != FIRST_CLOCK] or records
-        return statistics.fmean(r["minutes_per_epoch"] for r in newest) if newest else None
+        minutes = [each for own in self._own_records(config_id) for each in own]
+        return statistics.fmean(minutes) if minutes else None
+
+    def _own_bounds(self, config_id: str) -> Bounded | None:
+        value = self._own(config_id)
+        if value is None:
+            return None
+        means = [statistics.fmean(own) for own in self._own_records(config_id)]
+        return Bounded(value, min(means), max(means))
+
+    def _own_records(self, config_id: str) -> list[list[float]]:
+        """Minutes of the epochs of each trial; those of the first clock only if no other exist."""
+        trials = [trial.records for trial in self._of(config_id)]
+        newest = [[r for r in own if clock_of(r) != FIRST_CLOCK] for own in trials]
+        used = newest if any(newest) else trials
+        return [[float(r["minutes_per_epoch"]) for r in own] for own in used if own]
 
     def ratio(self, config_id: str, to: str) -> Bounded | None:
         """Minutes per epoch of one configuration over those of another; None if not timed."""

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import tarfile
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -16,9 +17,10 @@ from orchestrator.compare.compare_sweep import SweepComparison, compare_sweep, t
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.decision.answer.answer import Answer
 from orchestrator.decision.answer.answers import answer_of
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.table_data import Column, Content, TableData
-from tests.support.command import terminal
+from tests.support.command import on_terminal, terminal
+from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
 
 WIDTHS = (40, 60, 80, 120, 200)
@@ -109,6 +111,26 @@ def test_wrapping_keeps_words_indents_and_signs_with_their_number() -> None:
         assert " ".join(line.strip() for line in lines) == text.strip()
         assert all(len(line) <= width and line.startswith("  ") for line in lines)
         assert any("95 %" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_ids_of_trials_can_be_copied_and_sentences_wrap(tmp_path: Path, width: int) -> None:
+    reason = "the loss was not a number in the second epoch, and the trial had no attempt left"
+    ids = [
+        write_trial(tmp_path / "s", [0.4, 0.5], sampler="round_robin", seed=seed, **end)
+        for seed, end in enumerate(({}, {}, {"status": "failed", "reason": reason}), 1)
+    ]
+    (tmp_path / "s" / RESOLVED).write_text("question: Which of the ways of training is better?\n")
+    for words in (["ls"], ["show", "s"], ["show", "s", ids[0]]):
+        lines = on_terminal(width, *words, "--out", str(tmp_path))
+        assert max(map(len, lines[3 if "show" in words else 0 :])) <= width  # below the folder
+    rows = on_terminal(width, "show", "s", "--out", str(tmp_path))
+    for each in ids:
+        assert sum(re.search(rf"(^|  ){each}(  |$)", row) is not None for row in rows) == 1
+    words = set(" ".join(rows).split())
+    hidden = re.search(r"hidden \(.*\breason\b.*\)", " ".join(rows))
+    assert hidden or set(reason.split()) <= words
+    assert not hidden or width == 60
 
 
 @pytest.mark.parametrize("width", WIDTHS)

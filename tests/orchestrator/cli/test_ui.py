@@ -7,12 +7,17 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
+import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
+from orchestrator.cli import browser
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import MlflowProjection, SweepDescription
 from tests.support.ledgers import write_trial
@@ -24,7 +29,7 @@ SERVE = """
 import sys
 from orchestrator.cli.ui import _serve
 sleep = "import subprocess, sys, time; subprocess.Popen(['sleep', '60'])"
-sleep += "; print('up', flush=True); {}"
+sleep += "; print('up', flush=True); open('up', 'a').close(); {}"
 kinds = {"stays": "time.sleep(60)", "dies": "sys.exit(3)"}
 code = {kind: sleep.format(end) for kind, end in kinds.items()}
 sys.exit(_serve({k: ([sys.executable, "-c", code[k]], {"A": "1"}) for k in sys.argv[1:]}))
@@ -36,7 +41,8 @@ def started(folder: Path, *kinds: str) -> tuple[subprocess.Popen[str], Path]:
     with log.open("w") as stream:
         process = subprocess.Popen(
             [sys.executable, "-c", textwrap.dedent(SERVE), *kinds],
-            cwd=ROOT, stdout=stream, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            cwd=folder, stdout=stream, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
     return process, log
 
@@ -46,7 +52,7 @@ def test_a_signal_ends_all_servers_and_what_they_started(
     tmp_path: Path, number: signal.Signals
 ) -> None:
     process, log = started(tmp_path, "stays", "stays")
-    wait_for(lambda: "up" in log.read_text(), "the server")
+    wait_for((tmp_path / "up").exists, "the server")
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
     assert process.wait(30) == 0, log.read_text()
@@ -57,7 +63,47 @@ def test_a_signal_ends_all_servers_and_what_they_started(
 def test_a_server_that_ends_by_itself_is_said_and_ends_the_other(tmp_path: Path) -> None:
     process, log = started(tmp_path, "stays", "dies")
     assert process.wait(60) == 1
-    assert "dies ended unexpectedly (exit code 3)" in log.read_text()
+    said = log.read_text().splitlines()
+    assert said == ["dies ended unexpectedly (exit code 3)", "  up"]
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({"DISPLAY": ":0"}, True),
+        ({"WAYLAND_DISPLAY": "wayland-0"}, True),
+        ({}, False),
+        ({"DISPLAY": ":0", "SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}, False),
+        ({"DISPLAY": ":0", "SSH_TTY": "/dev/pts/1"}, False),
+    ],
+)
+def test_a_page_opens_only_before_a_screen(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], expected: bool
+) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: True))
+    assert browser.can_open(environment) == expected
+    monkeypatch.setattr("sys.stdout", SimpleNamespace(isatty=lambda: False))
+    assert not browser.can_open(environment)  # a script reads the address
+
+
+def test_a_page_opens_when_its_server_answers(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: not opened.append(address))
+    monkeypatch.setattr(browser, "_PAUSE_S", 0.01)
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/#/experiments/1"
+    browser.watch(address, show=True)
+    time.sleep(0.1)
+    assert opened == [] and not browser.answers(address)
+    with HTTPServer(("127.0.0.1", port), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        wait_for(lambda: bool(opened), "the browser")
+        server.shutdown()
+    assert opened == [address]
+    wait_for(lambda: "open in your browser; Ctrl-C" in capsys.readouterr().out, "the line")
 
 
 @pytest.fixture
@@ -78,14 +124,17 @@ def test_ui_names_the_page_of_the_sweep(swept: Path) -> None:
     command = [sys.executable, "-c", "from orchestrator.cli import main; main()", "ui", "s"]
     process = subprocess.Popen(
         [*command, "--out", str(swept), "--port", str(port)],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )  # fmt: skip
     try:
         assert process.stdout is not None
-        line = process.stdout.readline()
-        assert f"http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey=orch" in line
-        assert "optuna-dashboard" in process.stdout.readline()
+        lines = [process.stdout.readline() for _ in range(4)]
+        assert f"http://127.0.0.1:{port}/#/experiments/1/runs?viewStateShareKey=orch" in lines[0]
+        assert "optuna-dashboard" in lines[2]
+        assert lines[3] == "MLflow answers; Ctrl-C ends it.\n"
     finally:
         process.terminate()
         process.wait(30)
+        assert process.stdout is not None
+    assert process.stdout.read() == ""  # the server's own lines are kept from the terminal

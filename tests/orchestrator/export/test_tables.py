@@ -109,7 +109,7 @@ def test_it_says_what_it_wrote(ledger: Ledger, tmp_path: Path) -> None:
     ("options", "message"),
     [
         ("--format xls", "--format xls: no such format; allowed: csv, parquet"),
-        ("--of seeds", "--of seeds: no such table; allowed: trials, epochs"),
+        ("--of seeds", "--of seeds: no such table; allowed: trials, epochs, predictions"),
         ("-o no/t.csv", "-o no/t.csv: its folder does not exist"),
     ],
 )

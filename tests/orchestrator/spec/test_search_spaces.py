@@ -34,7 +34,7 @@ from trainer.samplers.registry import SAMPLERS
 
 FILES = sorted(SEARCH_SPACES.glob("*.yaml"))
 #: The one that Ray runs here; the others' trials are trained in this process.
-SWEPT = "table3"
+SWEPT = "p4_smart_relational"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: f.stem)

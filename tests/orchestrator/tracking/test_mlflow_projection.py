@@ -14,7 +14,12 @@ from mlflow import MlflowClient
 from orchestrator.compare.configurations import compare
 from orchestrator.database_urls import resolve_uri, without_password
 from orchestrator.ledger import Ledger, listing
-from orchestrator.tracking import MlflowProjection, SweepDescription, mlflow_views
+from orchestrator.tracking import (
+    MlflowProjection,
+    SweepDescription,
+    mlflow_views,
+    projections,
+)
 from orchestrator.tracking.background import BackgroundProjection
 from orchestrator.tracking.metric_names import metric_name
 from tests.support.ledgers import epoch, write_trial
@@ -183,6 +188,25 @@ def test_runs_of_an_earlier_version_get_the_mean_minutes(
     for metric in ("dev/score", "time/epoch_minutes"):  # nothing stands twice
         history = client.get_metric_history(children[name].info.run_id, metric)
         assert [each.step for each in history] == [1, 2]
+
+
+def test_pages_that_compare_runs_open_on_the_score_and_on_what_varies(out: Path) -> None:
+    """MLflow opens them on a run's first metric and on parameters that differ, by their names."""
+    (out / "s").mkdir()
+    spec = {
+        "name": "s", "space": {"sampler": {"choices": ["arrp", "annealed"]},
+                               "lambda": {"low": 0.5, "high": 1.0, "when": {"sampler": "arrp"}}},
+        "base": {"epochs": 1, "B": 64, "encoder": "tiny"}, "tracking": {"study": "none",
+                                                                        "report": False},
+    }  # fmt: skip
+    for sampler, values in (("arrp", {"lambda": 0.7}), ("annealed", {})):
+        write_trial(out / "s", [0.4], sampler=sampler, B=64, epochs=1, **values)
+    projections.sync(Ledger(out, "s"), spec, lambda text: None)
+    found = runs(out)[2].values()
+    params = [set(run.data.params.items()) for run in found]
+    assert {key for key, _ in params[0] ^ params[1]} == {"sampler", "lambda"}
+    for run in found:
+        assert list(run.data.metrics)[:2] == ["dev/score", "time/minutes_per_epoch"]
 
 
 @pytest.mark.parametrize(

@@ -134,7 +134,12 @@ def test_the_sweeps_run_has_answer_tables_report_and_counts(
     folder = shown.client.download_artifacts(shown.parent.info.run_id, "compare.json")
     answer = json.loads(Path(folder).read_text())["answer"]
     note = shown.parent.data.tags["mlflow.note.content"]
-    assert note.startswith(f"**{answer}**") and "Is it so?" in note
+    assert note.startswith(f"{answer}\n") and "Is it so?" in note
+    of_run, of_page = shown.parent.data.tags, shown.client.get_experiment(shown.experiment).tags
+    assert of_page["mlflow.note.content"] == note
+    assert answer.startswith(of_page["verdict"]) and of_run["answer"] == answer
+    assert of_run["best_trial"] == artifacts_of(Ledger(out, "s"), TrackingSpec(report=False),
+                                                lambda: None).best  # fmt: skip
     (version,) = shown.versions()
     held = shown.artifacts(version.run_id)
     assert {"predictions/dev.parquet", "errors.json", "trial.json"} <= held

@@ -1,7 +1,4 @@
-"""Sweeps in Python: `import orchestrator as orch; orch.load("arrp").model().predict([...])`.
-
-Everything heavy is imported when it is needed.
-"""
+"""A trained model in Python: `orch.load("arrp").model().predict([...])`."""
 
 from __future__ import annotations
 
@@ -12,64 +9,7 @@ from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
     from orchestrator.export.chosen_trial import ChosenTrial
-    from orchestrator.ledger import Ledger
     from trainer import inference
-
-__all__ = ["Model", "Sweep", "load"]
-
-
-def load(name: str, out: str = "sweeps") -> Sweep:
-    """A sweep by its name, its folder or its URI.
-
-    Args:
-        out: the folder of all sweeps.
-
-    Raises:
-        UserError: there is no such sweep.
-    """
-    from orchestrator.ledger.listing import find_sweep
-
-    return Sweep(find_sweep(name, out))
-
-
-class Sweep:
-    """A sweep that was run, complete or not."""
-
-    def __init__(self, ledger: Ledger):
-        self.ledger = ledger
-
-    @property
-    def name(self) -> str:
-        return self.ledger.name
-
-    def __repr__(self) -> str:
-        return f"Sweep({self.ledger.folder.path!r})"
-
-    def model(
-        self,
-        trial: str = "best",
-        *,
-        epoch: str = "counted",
-        device: str = "auto",
-        data: str | None = None,
-    ) -> Model:
-        """The model of a trial.
-
-        Args:
-            trial: `best` (of the configuration with the best mean over its seeds), or the beginning
-                of an id.
-            epoch: `counted` (the one whose scores are the trial's), `best` or `last`.
-            device: `auto`, `cpu` or `cuda`.
-            data: the folder of the data, if they moved.
-
-        Raises:
-            UserError: there is no such trial, or its model cannot be loaded.
-        """
-        from orchestrator.export.chosen_trial import trial_of
-        from orchestrator.export.trained_model import load_model
-
-        chosen = trial_of(self.ledger, trial)
-        return Model(chosen, load_model(chosen, epoch=epoch, device=device, data=data))
 
 
 class Model:
@@ -81,6 +21,7 @@ class Model:
 
     @property
     def trial_id(self) -> str:
+        """The trial that trained it."""
         return self._chosen.trial.trial_id
 
     @property
@@ -90,6 +31,7 @@ class Model:
 
     @property
     def tasks(self) -> list[str]:
+        """The names of the tasks that it answers."""
         return list(self._model.tasks)
 
     def __repr__(self) -> str:

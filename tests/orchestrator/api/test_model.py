@@ -1,10 +1,9 @@
-"""Sweeps in Python."""
+"""Trained models in Python."""
 
 from __future__ import annotations
 
 import io
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import orchestrator as orch
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from tests.support import command
-from tests.support.paths import ROOT
 from tests.support.trained_sweep import train_into, write_spec
 
 PAIRS = [("how to swim", "learn to swim"), ("same", "same")]
@@ -75,13 +73,3 @@ def test_what_cannot_be_answered_is_named(out: Path) -> None:
         model.predict([3], task="sst")  # type: ignore[list-item]
     with pytest.raises(UserError, match="takes a list of sentences"):
         model.predict("a film", task="sst")
-
-
-def test_importing_it_loads_nothing_heavy() -> None:
-    code = (
-        "import sys, orchestrator as orch; orch.load\n"
-        "print([n for n in ('torch', 'ray', 'mlflow', 'optuna', 'pyarrow', 'numpy', 'scipy')"
-        " if n in sys.modules])"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
-    assert (answer.returncode, answer.stdout.strip()) == (0, "[]"), answer.stderr

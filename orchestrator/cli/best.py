@@ -1,0 +1,42 @@
+"""`orch best`: the best configuration of a sweep, and what can be done with it."""
+
+from __future__ import annotations
+
+from orchestrator.cli.terminal import Json, Out, Sweep, print_json, print_prose, print_table
+
+
+def show_best(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
+    """Show the best configuration: its seeds, scores and minutes, and how to use it.
+
+    It has the best mean dev_score over its complete trials. SWEEP@best means its best trial.
+    """
+    from orchestrator.export.best import best_configuration
+    from orchestrator.ledger.listing import find_sweep
+    from orchestrator.table_data import Column, Content, TableData
+
+    best = best_configuration(find_sweep(name, out))
+    commands = best.commands()
+    if as_json:
+        print_json({**best.to_dict(), "commands": commands})
+        return
+    spread = "" if best.sd is None else f" ± {best.sd:.4f}"
+    count = f"{len(best.seeds)} seed{'s' * (len(best.seeds) > 1)}"
+    print_prose(
+        [
+            best.configuration,
+            f"dev_score {best.dev_score:.4f}{spread} over {count}; "
+            + ", ".join(f"{task} {value:.4f}" for task, value in best.tasks.items()),
+        ]
+    )
+    numbers = [
+        Column(heading, Content.NUMBER, rank)
+        for rank, heading in enumerate(("seed", "dev_score", "min/epoch"))
+    ]
+    table = TableData([Column("trial"), *numbers])
+    for each in best.seeds:
+        minutes = "-" if each.minutes_per_epoch is None else f"{each.minutes_per_epoch:.3f}"
+        table.add(each.trial_id, str(each.seed), f"{each.dev_score:.4f}", minutes)
+    print_table(table, ways=("--json",))
+    print()
+    for what, command in commands.items():
+        print(f"{what + ':':<13}{command}")
