@@ -64,6 +64,9 @@ class LiveProgress(Progress):
         self._view.start()
 
     def stopping(self, text: str) -> None:
+        if not self._open:
+            self.say(text)
+            return
         self.state.stopping(text)  # the view has it
         self._view.refresh()
 
