@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -22,6 +21,7 @@ from orchestrator.cli.terminal import (
     Overrides,
     Profile,
     Wide,
+    complain,
     print_json,
     print_prose,
     print_table,
@@ -115,16 +115,15 @@ def sweep(
 def _print_problems(outcome: SweepOutcome) -> None:
     """What keeps the exit code from being 0."""
     for trial, reason in outcome.failed.items():
-        print(f"failed: {trial}: {reason}", file=sys.stderr)
+        complain(f"failed: {trial}: {reason}")
     if outcome.error:
-        print(f"failed: {outcome.error}", file=sys.stderr)
+        complain(f"failed: {outcome.error}")
     if outcome.interrupted:
-        print(_INTERRUPTED, file=sys.stderr)
+        complain(_INTERRUPTED)
     elif outcome.left_out:
         trials = "1 trial" if outcome.left_out == 1 else f"{outcome.left_out} trials"
-        print(
-            f"budget: budget.hours ended before {trials}; run the same command again to train them",
-            file=sys.stderr,
+        complain(
+            f"budget: budget.hours ended before {trials}; run the same command again to train them"
         )
 
 
