@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 
 from orchestrator.compare.diagnostics.conflicts import Row
 from orchestrator.compare.output import tables
 from orchestrator.report import style, surgery
 from orchestrator.report.figure import Figure
-from orchestrator.report.methods import MOST, methods_of
+from orchestrator.report.methods import MOST, MOST_CURVES, methods_of
 from orchestrator.report.parts import Figures, Heading, Missing, Part, Section, Table
 from orchestrator.report.style import Look
 
@@ -52,7 +53,7 @@ def section(
 
 def _conflicts(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Part]:
     whole = [row for row in rows if row["phase"] == ""]
-    methods = methods_of(whole, looks)[:MOST]
+    methods = methods_of(whole, looks)[:MOST_CURVES]
     if not methods:
         yield Missing(
             "No conflict was measured: no trial kept the gradients of its tasks separate (single "
@@ -101,20 +102,22 @@ def _by_epoch(
     caption: str,
 ) -> Figure:
     """`curves`: method -> epoch and value; an epoch without a value has no point."""
-    texts = []
-    with style.axes(2.7) as (canvas, axes):
+    texts, ends = [], {}
+    with style.axes(style.height_of_curves(len(curves), 2.7)) as (canvas, axes):
         for name, curve in curves.items():
             points = [(epoch, value) for epoch, value in curve if value is not None]
             if points:
                 xs, ys = zip(*points, strict=True)
-                axes.plot(xs, ys, label=name, **looks[name].line_options())
+                axes.plot(xs, ys, **looks[name].line_options())
+                ends[name] = float(xs[-1]), float(ys[-1])
                 texts.append(f"{name} {ys[0]:.3f} to {ys[-1]:.3f}")
         if key == "conflicts":
             axes.set_ylim(0, 1.08 * axes.dataLim.y1 or 1)  # room for the highest markers
         else:
             axes.axhline(0, color=style.INK, linewidth=0.8)
-        style.label_epochs(axes)
+        style.label_whole(axes, "epoch")
         axes.set_ylabel(what)
+        style.label_ends(axes, ends, [looks[name].point_options() for name in ends])
     title = what[0].upper() + what[1:]
     alt = f"{title} by epoch, first to last: {'; '.join(texts)}."
     return Figure(key, title, alt, f"{caption} Means over all complete trials of a method.", canvas)
@@ -133,18 +136,22 @@ def _utilisation(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Par
         for task in tasks
         if (values := [r["utilisation"] for r in known if (r["method"], r["task"]) == (name, task)])
     }
-    with style.axes(style.height_of_rows(len(methods))) as (canvas, axes):
-        _draw_tasks(axes, methods, tasks, percent, clip_on=False)
-        axes.set_xlim(-2, 102)
-        axes.set_xlabel("% of the training set seen in an epoch")
+
+    def draw(width: float) -> Canvas:
+        with style.axes(style.height_of_rows(len(methods), width), width) as (canvas, axes):
+            _draw_tasks(axes, methods, tasks, percent, clip_on=False)
+            axes.set_xlim(-2, 102)
+            axes.set_xlabel("% of the training set seen in an epoch")
+        return canvas
+
     texts = "; ".join(f"{name}: {task} {value:.1f} %" for (name, task), value in percent.items())
     figure = Figure(
         "utilisation",
         "Share of each training set that an epoch sees",
         f"Share of each training set that an epoch sees. {texts}.",
-        "What a method leaves unused of the large tasks (P0, Table 1). Means over epochs and "
-        "complete trials.",
-        canvas,
+        "What a method leaves unused of the large tasks. Means over epochs and complete trials.",
+        draw(style.WIDE),
+        draw(style.WIDTH),
     )
     yield Figures([figure])
 
@@ -159,10 +166,14 @@ def _single_tasks(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Pa
     methods = methods_of(rows, looks)[:MOST]
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     differences = {(row["method"], row["task"]): row["difference"] for row in rows}
-    with style.axes(style.height_of_rows(len(methods))) as (canvas, axes):
-        axes.axvline(0, color=style.INK, linewidth=0.8)
-        _draw_tasks(axes, methods, tasks, differences)
-        axes.set_xlabel("metric minus that of the task alone")
+
+    def draw(width: float) -> Canvas:
+        with style.axes(style.height_of_rows(len(methods), width), width) as (canvas, axes):
+            axes.axvline(0, color=style.INK, linewidth=0.8)
+            _draw_tasks(axes, methods, tasks, differences)
+            axes.set_xlabel("metric minus that of the task alone")
+        return canvas
+
     texts = "; ".join(f"{name}: {task} {v:+.4f}" for (name, task), v in differences.items())
     figure = Figure(
         "against-single-tasks",
@@ -170,7 +181,8 @@ def _single_tasks(rows: Sequence[Row], looks: Mapping[str, Look]) -> Iterable[Pa
         f"Each task's dev metric minus that of a model for this task alone. {texts}.",
         "Right of the line the other tasks helped, left of it they did harm. Best configurations, "
         "means over seeds on the whole dev set.",
-        canvas,
+        draw(style.WIDE),
+        draw(style.WIDTH),
     )
     yield Figures([figure])
     data = tables.TableData(["method", "task", "metric", "task alone", "difference"])
