@@ -6,7 +6,6 @@ interrupted and resumable. Modules that are slow to import are imported within t
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -33,6 +32,8 @@ from orchestrator.cli import (
     time,
     ui,
 )
+from orchestrator.cli.global_options import add_commands, before_any_command
+from orchestrator.cli.streams import guard_streams
 from orchestrator.errors import UserError
 
 #: The commands in the order of the help, each with an example.
@@ -66,13 +67,12 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Sweeps that compare ways of training one model on several tasks.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name, (_command, _example) in COMMANDS.items():
-    app.command(_name, epilog=f"Example: {_example}")(_command)
+app.callback()(before_any_command)
+add_commands(app, COMMANDS)
 app.add_typer(data.data_app, name="data")
 app.add_typer(export.export_app, name="export")
 
@@ -82,19 +82,18 @@ def main() -> NoReturn:
     from trainer.config import ConfigError
     from trainer.storage.folder import StoreError
 
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    guard_streams()
     try:
-        app()
+        try:
+            app(prog_name="orch")
+        finally:
+            sys.stdout.flush()  # what fails here is reported below; at exit it would be too late
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
     except (ConfigError, StoreError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)
-    except BrokenPipeError:  # as in `orch ls | head`: nothing may be written at exit either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         print(f"{where}{error.strerror or error}", file=sys.stderr)

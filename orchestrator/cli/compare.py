@@ -10,6 +10,7 @@ import typer
 
 from orchestrator.cli.comparison_options import takes_comparison_options
 from orchestrator.cli.terminal import (
+    VOICE,
     Json,
     Out,
     Patience,
@@ -107,7 +108,10 @@ def print_comparison(
         first = {"other_epoch": other} if other else in_json(answer)
         print_json({**first, **compared.rows.to_dict(), **parts})
     elif comparison is None or layout == "table":
-        print_prose([other or block(answer, prose_width()), ""])
+        print_prose([other or block(answer, prose_width())])
+        if VOICE.quiet:
+            return
+        print()
         for table in tables.all_tables(comparison, why) if comparison else ():
             print_table(table, wide=wide, ways=_WAYS)
             print()

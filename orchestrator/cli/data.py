@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.global_options import add_commands
+from orchestrator.cli.streams import outlive_readers
 from orchestrator.cli.terminal import (
     File,
     Json,
     Overrides,
     Profile,
     Wide,
-    console,
     print_json,
     print_prose,
     print_table,
+    progress_console,
 )
 from orchestrator.errors import UserError
 
@@ -27,12 +29,7 @@ if TYPE_CHECKING:
     from trainer.config import TrainConfig
     from trainer.data.leakage import Repeated
 
-data_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Get the data and inspect them."
-)
 
-
-@data_app.command(epilog="Example: orch data stats search_spaces/arrp.yaml --profile embedded")
 def stats(
     file: File,
     profile: Profile = None,
@@ -67,7 +64,6 @@ def stats(
     print_prose(map(printable, lines))
 
 
-@data_app.command(epilog="Example: orch data fetch --to data")
 def fetch(
     to: Annotated[str, typer.Option(metavar="DIR", help="The folder for the files.")] = "data",
     only: Annotated[
@@ -79,10 +75,11 @@ def fetch(
     """Download the course's files and verify each one. Run it again if a download breaks off."""
     from orchestrator import download as fetching
 
+    outlive_readers()
     unknown = [name for name in only or [] if name not in fetching.BLOBS]
     if unknown:
         raise UserError(f"unknown file {unknown[0]!r}; allowed: {', '.join(fetching.BLOBS)}")
-    terminal = console(stderr=True)
+    terminal = progress_console(stderr=True)
     try:
         with terminal.status("") as status:
             outcome = fetching.fetch(
@@ -101,7 +98,6 @@ def fetch(
     print(fetching.TERMS)
 
 
-@data_app.command(epilog="Example: orch data prepare ~/minbert/data --to data")
 def prepare(
     source: Annotated[str, typer.Argument(metavar="DIR", help="A folder with the course's files.")],
     to: Annotated[str, typer.Option(metavar="DIR", help="The folder for the files.")] = "data",
@@ -122,6 +118,7 @@ def prepare(
     from orchestrator import download as fetching
     from trainer.data.readers import DataError
 
+    outlive_readers()
     try:
         taken = fetching.prepare(Path(source), Path(to), _pairs(named or []))
         if yelp:
@@ -171,3 +168,16 @@ def _download_line(name: str, done: int, size: int | None) -> str:
     """`quora-train.csv 3.2 of 19.0 MB`."""
     total = f" of {size / 1e6:.1f}" if size else ""
     return f"{name} {done / 1e6:.1f}{total} MB"
+
+
+#: The commands in the order of the help, each with an example.
+COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
+    "stats": (stats, "orch data stats search_spaces/arrp.yaml --profile embedded"),
+    "fetch": (fetch, "orch data fetch --to data"),
+    "prepare": (prepare, "orch data prepare ~/minbert/data --to data"),
+}
+
+data_app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Get the data and inspect them."
+)
+add_commands(data_app, COMMANDS)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import completion
 from orchestrator.cli.terminal import Json, Out, Wide, print_json, print_prose, print_table
 from orchestrator.errors import UserError
 
@@ -14,7 +15,12 @@ if TYPE_CHECKING:
     from orchestrator.export.chosen_trial import ChosenTrial
 
 _Named = Annotated[
-    str, typer.Argument(metavar="TRIAL", help="A trial's id, SWEEP@TRIAL, or a sweep's best trial.")
+    str,
+    typer.Argument(
+        metavar="TRIAL",
+        help="A trial's id, SWEEP@TRIAL, or a sweep's best trial.",
+        autocompletion=completion.sweeps_and_trials,
+    ),
 ]
 
 

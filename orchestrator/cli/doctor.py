@@ -32,7 +32,7 @@ def examine_machine(
     file: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE|SWEEP]",
+            metavar="FILE|SWEEP",
             help="A sweep file, to check what it needs; or the name of a sweep that was started.",
         ),
     ] = None,

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.streams import outlive_readers
 from orchestrator.cli.terminal import (
     DataFolder,
     Device,
     Json,
     Out,
     Sweep,
-    console,
     print_json,
     print_prose,
+    progress_console,
 )
 from orchestrator.errors import UserError
 from orchestrator.signals import terminate_is_interrupt
@@ -61,10 +62,11 @@ def evaluate_trials(
     from orchestrator.ledger.listing import data_folders, find_sweep
     from orchestrator.progress import say
 
+    outlive_readers()
     check_device(device)
     if threads:
         torch.set_num_threads(threads)
-    terminal = console(stderr=as_json)
+    terminal = progress_console(stderr=as_json)
     ledger = find_sweep(name, out)
     examples = Examples.of(dev, task)
     chosen = _chosen(ledger, trials or [])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import completion
 from orchestrator.cli.terminal import Json, Out, Sweep, print_json, say
 from orchestrator.errors import UserError
 
@@ -20,7 +21,12 @@ _INTERRUPTED = 130
 def show_logs(
     name: Sweep,
     trial: Annotated[
-        str | None, typer.Argument(metavar="[TRIAL]", help="A trial's id; else the driver's log.")
+        str | None,
+        typer.Argument(
+            metavar="TRIAL",
+            help="A trial's id; else the driver's log.",
+            autocompletion=completion.trials,
+        ),
     ] = None,
     follow: Annotated[
         bool,

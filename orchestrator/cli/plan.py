@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli.streams import outlive_readers
 from orchestrator.cli.terminal import (
     Json,
     Out,
     Overrides,
     Patience,
     Profile,
-    console,
     print_json,
+    progress_console,
     prose_width,
 )
 
@@ -68,6 +69,7 @@ def plan_sweep(
     if margin is not None and not 0 < margin < 1:
         raise UserError(f"--margin {margin:g}: outside its range; allowed: above 0, below 1")
     if pilot:
+        outlive_readers()
         _run_pilot(spec, out, as_json)
     with Patience("computing how often each margin is decided"):
         asked = spec if margin is None else with_margin(spec, margin)
@@ -109,7 +111,7 @@ def _run_pilot(spec: SweepSpec, out: str, as_json: bool) -> None:
     from orchestrator.decision.plan.power_plan import question_in
     from orchestrator.sweep import run_sweep
 
-    outcome = run_sweep(pilot_of(spec, question_in(spec)), out, console(stderr=True))
+    outcome = run_sweep(pilot_of(spec, question_in(spec)), out, progress_console(stderr=True))
     if outcome.exit_code:
         raise typer.Exit(outcome.exit_code)
 

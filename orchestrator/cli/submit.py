@@ -17,6 +17,7 @@ from orchestrator.cli.terminal import (
     Json,
     Overrides,
     Profile,
+    complain,
     print_json,
     say,
 )
@@ -131,7 +132,7 @@ def _followed(jobs: Jobs, job: Job, follow: bool, as_json: bool) -> int:
         )
         return 130
     except JobError as error:  # for example, the head was restarted: the input is not wrong
-        say(f"failed: {error}; run the same command again to resume the sweep")
+        complain(f"failed: {error}; run the same command again to resume the sweep")
         return 1
     if as_json:
         print_json(job.to_dict())
@@ -140,7 +141,7 @@ def _followed(jobs: Jobs, job: Job, follow: bool, as_json: bool) -> int:
         return 130
     if job.exit_code in _SWEEP_CODES:
         return job.exit_code
-    say(f"failed: {job.submission_id}: {_reason(job)}")
+    complain(f"failed: {job.submission_id}: {_reason(job)}")
     return 1
 
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.compare import print_configurations, print_published
+from orchestrator.cli.streams import outlive_readers
 from orchestrator.cli.terminal import (
+    VOICE,
     File,
     Insecure,
     Json,
     Out,
     Overrides,
     Profile,
-    console,
+    Wide,
     print_json,
+    print_prose,
+    print_table,
+    progress_console,
     prose_width,
     say,
 )
@@ -61,16 +68,21 @@ def sweep(
             help="Confirm also where minutes have answered, or never. By default where it matters.",
         ),
     ] = None,
+    why: Annotated[
+        bool, typer.Option("--why", help="With --dry-run: what acts in each configuration.")
+    ] = False,
+    wide: Wide = False,
     as_json: Json = False,
 ) -> None:
     """Train every trial of a sweep that is not finished. Run it again after any interruption."""
     from orchestrator.spec import load_spec
 
+    outlive_readers()
     spec = load_spec(file, profile, overrides or ())
     if dry_run:
         host = "" if address is not None else _on_this_host(spec, None if fresh else out)
         spec = _probed(spec, address) if probe else spec
-        _print_plan(spec, as_json, host, None if fresh else out)
+        _print_plan(spec, _Layout(as_json, why, wide), host, None if fresh else out)
         return
     from orchestrator.after_search import AfterOptions
     from orchestrator.ledger import Ledger
@@ -78,7 +90,7 @@ def sweep(
 
     after = AfterOptions(timing, confirm)
     options = RunOptions(address, fresh, insecure, probe, reopen, after)
-    outcome = run_sweep(spec, out, console(stderr=as_json), options)
+    outcome = run_sweep(spec, out, progress_console(stderr=as_json), options)
     if outcome.interrupted:  # a further signal must not change the exit code
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
@@ -121,6 +133,9 @@ def _print_end(outcome: SweepOutcome, ledger: Ledger, spec: SweepSpec, as_json: 
             }
         )
         return
+    if VOICE.quiet:
+        print(block(answer, prose_width()), flush=True)
+        return
     ways = (f"orch compare {spec.name} --wide",)
     print_configurations(compared.rows, ways=ways)
     if spec.published is not None and compared.rows.rows:
@@ -146,7 +161,16 @@ def _on_this_host(spec: SweepSpec, out: str | None) -> str:
         return f"not here: {problem}"
 
 
-def _print_plan(spec: SweepSpec, as_json: bool, host: str, out: str | None) -> None:
+@dataclass(frozen=True)
+class _Layout:
+    """How a plan is printed."""
+
+    as_json: bool
+    why: bool
+    wide: bool
+
+
+def _print_plan(spec: SweepSpec, layout: _Layout, host: str, out: str | None) -> None:
     """The trials of the search, and what confirming would cost and decide.
 
     Args:
@@ -157,16 +181,31 @@ def _print_plan(spec: SweepSpec, as_json: bool, host: str, out: str | None) -> N
 
     confirming = _confirming(spec, out) if spec.decide is not None else None
     drawn = budgets(dry_run.configs(spec))
-    if as_json:
+    if layout.as_json:
         later = None if confirming is None else confirming.to_dict()
         B = [each and vars(each) for each in drawn]
         print_json(dry_run.plan(spec) | {"B": B, "host": host, "confirming": later})
         return
     from orchestrator.decision.plan.next_steps import cost_lines
 
+    print_prose(dry_run.head(spec))
+    table = dry_run.table(spec)
+    if table.rows:
+        print()
+        print_table(table, wide=layout.wide, ways=("--wide", "--json"))
+    print_prose(_cuts([each.text if each else "" for each in drawn]))
+    hint = ["--why says what acts in each configuration"]
+    print_prose(dry_run.reasons(spec) if layout.why else hint)
+    print()
     lines = [] if confirming is None else cost_lines(confirming)
-    cuts = [each.text if each else "" for each in drawn]
-    print("\n".join(dry_run.lines(spec, host, lines, cuts)))
+    print_prose(dry_run.rest(spec, host, lines))
+
+
+def _cuts(texts: Sequence[str]) -> Iterator[str]:
+    """Where B is cut: a line for all configurations of which the same is said."""
+    for text in dict.fromkeys(filter(None, texts)):
+        numbers = [str(number) for number, each in enumerate(texts, 1) if each == text]
+        yield f"configuration{'s' * (len(numbers) > 1)} {', '.join(numbers)}: {text}"
 
 
 def _confirming(spec: SweepSpec, out: str | None) -> Plan:

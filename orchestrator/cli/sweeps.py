@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.cli import completion
+from orchestrator.cli.streams import outlive_readers
 from orchestrator.cli.terminal import (
     Json,
     Out,
@@ -37,7 +39,10 @@ def list_sweeps(out: Out = "sweeps", wide: Wide = False, as_json: Json = False) 
 
 def show(
     name: Sweep,
-    trial: Annotated[str | None, typer.Argument(metavar="[TRIAL]", help="A trial's id.")] = None,
+    trial: Annotated[
+        str | None,
+        typer.Argument(metavar="TRIAL", help="A trial's id.", autocompletion=completion.trials),
+    ] = None,
     out: Out = "sweeps",
     wide: Wide = False,
     as_json: Json = False,
@@ -90,6 +95,7 @@ def sync(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
     from orchestrator.tracking import projections
 
     ledger = listing.find_sweep(name, out)
+    outlive_readers()
     with SweepLock(ledger.folder):  # a running sweep does this itself
         count, names = projections.sync(ledger, listing.resolved_spec(ledger), say)
     if as_json:

@@ -8,26 +8,49 @@ import shutil
 import sys
 import threading
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
+from orchestrator.cli import completion
+
 if TYPE_CHECKING:
     from orchestrator.table_data import TableData
 
+
+@dataclass
+class Voice:
+    """How much a command says besides its answer and errors."""
+
+    quiet: bool = False
+    verbose: bool = False
+
+
+#: Of the command that runs.
+VOICE = Voice()
 #: Seconds after which a command reports what it is doing.
 _PATIENCE = 1.0
 #: Prose is not wider than this, however wide the terminal is, because long lines are hard to read.
 _PROSE = 100
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file.")]
-Sweep = Annotated[str, typer.Argument(metavar="NAME", help="A sweep's name, or its folder.")]
+Sweep = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME",
+        help="A sweep's name, or its folder.",
+        autocompletion=completion.sweeps,
+    ),
+]
 Trial = Annotated[
     str,
     typer.Argument(
-        metavar="SWEEP[@TRIAL]", help="A sweep, for its best trial, or a trial by its id."
+        metavar="SWEEP[@TRIAL]",
+        help="A sweep, for its best trial, or a trial by its id.",
+        autocompletion=completion.sweeps_and_trials,
     ),
 ]
 Epoch = Annotated[
@@ -51,7 +74,11 @@ Overrides = Annotated[
 Out = Annotated[
     str,
     typer.Option(
-        "--out", metavar="DIR", help="The folder of all sweeps.", callback=os.path.expanduser
+        "--out",
+        metavar="DIR",
+        help="The folder of all sweeps.",
+        envvar="ORCH_OUT",
+        callback=os.path.expanduser,
     ),
 ]
 Insecure = Annotated[
@@ -72,6 +99,12 @@ def print_json(value: Any) -> None:
 
 def say(text: str) -> None:
     """Print a line besides the command's answer."""
+    if not VOICE.quiet:
+        complain(text)
+
+
+def complain(text: str) -> None:
+    """Print a line about what went wrong."""
     print(text, file=sys.stderr, flush=True)
 
 
@@ -79,6 +112,13 @@ def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or wide enough for every table if there is none."""
     terminal = Console(stderr=stderr)
     return terminal if terminal.is_terminal else Console(stderr=stderr, width=200)
+
+
+def progress_console(*, stderr: bool) -> Console:
+    """Where a command shows what it is doing; nowhere with `--quiet`."""
+    if VOICE.quiet:
+        return Console(file=open(os.devnull, "w"))
+    return console(stderr=stderr)
 
 
 def terminal_width() -> int | None:
@@ -152,7 +192,7 @@ class Patience:
 
     def _say(self) -> None:
         with self._turn:
-            if not self._ended:
+            if not (self._ended or VOICE.quiet):
                 self._shown = True
                 self._show()
 

@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.cli.streams import outlive_readers
 from orchestrator.cli.terminal import (
     Json,
     Out,
     Sweep,
     Wide,
-    console,
     print_json,
     print_prose,
     print_table,
+    progress_console,
 )
 from orchestrator.errors import UserError
 from orchestrator.signals import handled
@@ -80,6 +81,7 @@ def time_trials(
     """
     from orchestrator.ledger.listing import find_sweep
 
+    outlive_readers()
     stop = _Interrupt()
     with handled(stop):
         try:
@@ -180,7 +182,7 @@ def _take(
     from orchestrator.ledger.sweep_lock import SweepLock
     from orchestrator.progress import say
 
-    terminal = console(stderr=as_json)
+    terminal = progress_console(stderr=as_json)
 
     def report(text: str) -> None:
         stop.raise_if_seen()

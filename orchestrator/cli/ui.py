@@ -31,7 +31,7 @@ _LAST_LINES = 20
 
 
 def show_pages(
-    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="The sweep to show.")] = None,
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="The sweep to show.")] = None,
     out: Out = "sweeps",
     port: Annotated[int, typer.Option(min=1, max=65535, help="MLflow's port on 127.0.0.1.")] = 5000,
     study_port: Annotated[

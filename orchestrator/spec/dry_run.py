@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from orchestrator.spec.models import SweepSpec
+from orchestrator.table_data import Column, Content, TableData
 from trainer.config import TrainConfig
 
 
@@ -65,32 +66,57 @@ def size(spec: SweepSpec) -> str:
     )
 
 
-def lines(
-    spec: SweepSpec, host: str = "", confirming: Iterable[str] = (), cuts: Sequence[str] = ()
-) -> Iterator[str]:
-    """`plan` as text.
+def table(spec: SweepSpec) -> TableData:
+    """The enqueued configurations, by the keys in which they differ.
 
-    Args:
-        cuts: for each enqueued configuration where its B is cut; empty where it is not.
-        host: a line about precision and device on this host.
-        confirming: lines about what follows the search.
+    A key that does not act in a configuration has `-` there, and one that the search chooses
+    `searched`.
     """
-    planned = plan(spec)
-    yield f"{spec.name}: {size(spec)}, seeds {', '.join(map(str, spec.search.seeds))}"
-    if spec.question:
-        yield spec.question
-    for number, entry in enumerate(planned["enqueued"], 1):
+    entries = plan(spec)["enqueued"]
+    flat = [dict(_flat(entry["params"], "")) for entry in entries]
+    keys = list(dict.fromkeys(key for each in flat for key in each))
+    data = TableData(
+        [
+            Column("configuration", Content.NUMBER),
+            *(Column(key, Content.NAME, rank) for rank, key in enumerate(keys, 1)),
+        ]
+    )
+    for number, (entry, values) in enumerate(zip(entries, flat, strict=True), 1):
+        chosen = dict(_flat(entry["acts"], "")) | values
+        chosen |= dict.fromkeys(entry["proposed"], "searched")
+        cells = (chosen.get(key, "") if _acts(key, entry) else "-" for key in keys)
+        data.add(str(number), *cells)
+    return data
+
+
+def reasons(spec: SweepSpec) -> Iterator[str]:
+    """For each enqueued configuration what acts in it, and what does not and why."""
+    for number, entry in enumerate(plan(spec)["enqueued"], 1):
         yield ""
         yield f"configuration {number}: {_pairs(entry['params'])}"
         yield f"  acts: {_pairs(entry['acts'])}"
         for key, reason in entry["inactive"].items():
             yield f"  does not act: {key} ({reason})"
-        if cut := dict(enumerate(cuts, 1)).get(number):
-            yield f"  {cut}"
         if entry["proposed"]:
             yield f"  proposed by the search: {', '.join(entry['proposed'])}"
+
+
+def head(spec: SweepSpec) -> Iterator[str]:
+    """How many trials, and the question."""
+    yield f"{spec.name}: {size(spec)}, seeds {', '.join(map(str, spec.search.seeds))}"
+    if spec.question:
+        yield spec.question
+
+
+def rest(spec: SweepSpec, host: str = "", confirming: Iterable[str] = ()) -> Iterator[str]:
+    """How the search goes on, and what it needs.
+
+    Args:
+        host: a line about precision and device on this host.
+        confirming: lines about what follows the search.
+    """
+    planned = plan(spec)
     if planned["proposed"]:
-        yield ""
         count = planned["proposed"]
         plural = "s" if count > 1 else ""
         algorithm = f"{planned['algorithm']} (seed {spec.search.seed})"
@@ -103,8 +129,8 @@ def lines(
             where = f", where {' and '.join(conditions)}" if conditions else ""
             yield f"  {key}: {dimension.describe()}{where}"
         yield from _method(spec)
+        yield ""
     scheduler = spec.scheduler
-    yield ""
     if scheduler.name == "none":
         yield "scheduler: none, every trial runs to its last epoch"
     else:
@@ -166,15 +192,20 @@ def _ranked_by(spec: SweepSpec) -> str:
     return spec.scheduler.metric
 
 
+def _acts(key: str, entry: dict[str, Any]) -> bool:
+    return not {key, key.partition(".")[0]} & set(entry["inactive"])
+
+
 def _pairs(mapping: dict[str, Any]) -> str:
-    return ", ".join(_each(mapping, ""))
+    return ", ".join(f"{key}={value}" for key, value in _flat(mapping, ""))
 
 
-def _each(mapping: dict[str, Any], prefix: str) -> Iterator[str]:
+def _flat(mapping: dict[str, Any], prefix: str) -> Iterator[tuple[str, str]]:
+    """Dotted keys and their values as text."""
     for key, value in mapping.items():
         if isinstance(value, dict):
-            yield from _each(value, f"{prefix}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         elif isinstance(value, list):
-            yield f"{prefix}{key}=[{', '.join(map(str, value))}]"
+            yield f"{prefix}{key}", f"[{', '.join(map(str, value))}]"
         else:
-            yield f"{prefix}{key}={value}"
+            yield f"{prefix}{key}", str(value)

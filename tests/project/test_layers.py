@@ -93,9 +93,13 @@ def room_of(name: str) -> str:
 
 
 def internal(module: str) -> set[str]:
-    """The project's own modules that a module imports."""
+    """The project's own modules that a module imports.
+
+    The packages themselves, which have the version, import nothing before they are asked for it.
+    """
     names = {name for name in imported(MODULES[module]) if name.partition(".")[0] in PACKAGES}
-    return {name if name in MODULES else name.rpartition(".")[0] for name in names} - {module}
+    found = {name if name in MODULES else name.rpartition(".")[0] for name in names}
+    return found - {module, *PACKAGES}
 
 
 def test_every_room_has_its_place() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import typer
 
 from orchestrator.cli.export import model, submission, table
+from orchestrator.cli.global_options import add_commands
 
 #: The commands in the order of the help, each with an example.
 COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
@@ -21,5 +22,4 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 export_app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Take results out of a sweep."
 )
-for _name, (_command, _example) in COMMANDS.items():
-    export_app.command(_name, epilog=f"Example: {_example}")(_command)
+add_commands(export_app, COMMANDS)

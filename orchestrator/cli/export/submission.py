@@ -15,6 +15,7 @@ from orchestrator.cli.terminal import (
     Out,
     Patience,
     Trial,
+    complain,
     print_json,
     say,
 )
@@ -59,7 +60,7 @@ def export_submission(
         result = submission.submission_of(chosen, where, patience)
     submission.write_submission(result, folder)
     for file, why in result.missing.items():
-        say(f"{file}: not written: {why}")
+        complain(f"{file}: not written: {why}")
     for note in result.notes:
         say(note)
     if as_json:

@@ -83,10 +83,20 @@ def test_the_example_of_sweep_names_its_trials_in_a_dry_run(place: Path) -> None
     answer = orch(*example_of("sweep"), "--dry-run", cwd=place)
     assert answer.returncode == 0, answer.stderr
     assert "6 configurations x 2 seeds = 12 trials" in answer.stdout
-    assert "does not act: lambda (sampler round_robin does not use lambda)" in answer.stdout
+    rows = [line.split() for line in answer.stdout.splitlines()]
+    assert ["configuration", "sampler", "B", "lambda", "freeze"] in rows
+    assert ["1", "round_robin", "-", "-", "none"] in rows
+    assert ["5", "arrp", "1590", "0.5", "encoder"] in rows
+    assert "does not act" not in answer.stdout
     assert "lambda: 0.1 to 1.0, where sampler is arrp" in answer.stdout
     assert "precision: fp32 (as configured), device: " in answer.stdout
     assert not (place / "sweeps" / "arrp-embedded" / "lock").exists()
+
+
+def test_a_dry_run_says_with_why_what_does_not_act(place: Path) -> None:
+    answer = orch(*example_of("sweep"), "--dry-run", "--why", cwd=place)
+    assert "does not act: lambda (sampler round_robin does not use lambda)" in answer.stdout
+    assert "configuration 5: sampler=arrp, " in answer.stdout
 
 
 def test_a_dry_run_says_what_this_host_makes_of_auto(
