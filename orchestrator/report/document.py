@@ -136,7 +136,7 @@ def _reasons(
         methods.other_metrics(comparison, looks),
         cost.best_of_k(comparison, looks),
         progress.section(diagnostics["progress"], metrics, minutes_problem, looks),
-        reasons.section(diagnostics, timings(ledger), shown, looks),
+        reasons.section(diagnostics, timings(ledger), shown, looks, ledger.name),
     ]
     for section in sections:
         section.folded = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from orchestrator.compare.output import tables
 from orchestrator.report import style, surgery
 from orchestrator.report.figure import Figure
 from orchestrator.report.methods import MOST, MOST_CURVES, methods_of
-from orchestrator.report.parts import Figures, Heading, Missing, Part, Section, Table
+from orchestrator.report.parts import Code, Figures, Heading, Missing, Part, Section, Table, Text
 from orchestrator.report.style import Look
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ def section(
     sessions: Sequence[Session],
     shown: Mapping[str, Sequence[TrialRecord]],
     looks: Mapping[str, Look],
+    sweep: str,
 ) -> Section:
     """Why methods differ.
 
     Args:
         diagnostics: `MethodComparison.diagnostics()`.
         shown: method -> trials of its best configuration.
+        sweep: the sweep's name.
     """
     result = Section("why", "Why methods differ")
     for title, parts in {
@@ -44,7 +47,7 @@ def section(
         "The cost of surgery": surgery.parts(sessions, shown),
         "Utilisation": _utilisation(diagnostics["utilisation"], looks),
         "Against single tasks": _single_tasks(diagnostics["against_single_task"], looks),
-        "Importance of parameters": _importances(diagnostics["importances"]),
+        "Importance of parameters": _importances(diagnostics["importances"], sweep),
     }.items():
         key = "why-" + title.lower().replace(" ", "-")
         result.parts += [Heading(title, key), *parts]
@@ -209,32 +212,67 @@ def _draw_tasks(
         )  # fmt: skip
 
 
-def _importances(rows: Sequence[Row]) -> Iterable[Part]:
+def _importances(rows: Sequence[Row], sweep: str) -> Iterable[Part]:
     if not rows:
         yield Missing(
             "The importance of parameters cannot be estimated: fewer than 20 configurations were "
             "trained to the end, or nothing distinguishes the best of them."
         )
         return
-    figures = []
-    for target in dict.fromkeys(row["target"] for row in rows):
-        ranked = sorted(
+    by_target = {
+        target: sorted(
             (row for row in rows if row["target"] == target), key=lambda row: -row["importance"]
         )[:_MOST_PARAMETERS]
-        with style.axes(style.height_of_rows(len(ranked))) as (canvas, axes):
-            places = style.rows_of_names(axes, [row["parameter"] for row in ranked])
-            axes.barh(places, [row["importance"] for row in ranked], 0.42, color=style.PALETTE[0])
-            axes.set_xlabel(f"importance for {target}")
-        texts = "; ".join(f"{row['parameter']} {row['importance']:.2f}" for row in ranked)
-        figures.append(
-            Figure(
-                f"importance-{target}",
-                f"Importance for {target}",
-                f"Importance of the searched parameters for {target}: {texts}.",
-                "How much a parameter's values among the best tenth of the configurations (at "
-                "least five) differ from its values among all of them. This shows where tries "
-                "differ, not what a parameter causes.",
-                canvas,
-            )
+        for target in dict.fromkeys(row["target"] for row in rows)
+    }
+    for target, ranked in by_target.items():
+        sure = [row["parameter"] for row in ranked if row["importance"] > row["chance"]]
+        count = f"With {ranked[0]['configurations']} configurations"
+        yield Text(
+            f"{count}, more important for {target} than chance explains: {', '.join(sure)}."
+            if sure
+            else f"{count}, no parameter's importance for {target} can be told from chance."
         )
-    yield Figures(figures)
+    alone = len(by_target) == 1
+    yield Figures([_importance(target, own, alone) for target, own in by_target.items()])
+    yield Text(
+        "Parallel coordinates of all trials: optuna-dashboard shows them from the same study. This "
+        "starts it beside MLflow (it is an extra: pip install '.[dashboard]'):"
+    )
+    yield Code(f"orch ui {shlex.quote(sweep)}", "How to see parallel coordinates")
+
+
+def _importance(target: str, ranked: Sequence[Row], alone: bool) -> Figure:
+    """`alone`: whether no other figure stands beside it."""
+
+    def draw(width: float) -> Canvas:
+        with style.axes(style.height_of_rows(len(ranked), width), width) as (canvas, axes):
+            places = style.rows_of_names(axes, [row["parameter"] for row in ranked])
+            axes.barh(
+                places, [row["chance"] for row in ranked], 0.42, color=style.GRID,
+                label="what chance gives in 95 of 100 cases",
+            )  # fmt: skip
+            look = style.looks([target])[target]
+            for place, row in zip(places, ranked, strict=True):
+                axes.plot([row["low"], row["high"]], [place, place], color=look.colour)
+                axes.plot(row["importance"], place, clip_on=False, **look.point_options())
+            axes.set_xlim(0, 1)
+            axes.set_xlabel(f"importance for {target}, with 95 % interval")
+        return canvas
+
+    texts = "; ".join(
+        f"{row['parameter']} {row['importance']:.2f} [{row['low']:.2f}, {row['high']:.2f}], chance "
+        f"{row['chance']:.2f}"
+        for row in ranked
+    )
+    return Figure(
+        f"importance-{target}",
+        f"Importance for {target}",
+        f"Importance of the searched parameters for {target}: {texts}.",
+        "How much a parameter's values among the best tenth of the configurations (at least five) "
+        "differ from its values among all of them; the importances add up to 1. Lines: the same "
+        "for resampled configurations. Grey: for shuffled scores, where nothing matters. A point "
+        "within the grey says nothing. This shows where tries differ, not what a parameter causes.",
+        draw(style.WIDE if alone else style.WIDTH),
+        draw(style.WIDTH) if alone else None,
+    )
