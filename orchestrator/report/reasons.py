@@ -250,7 +250,7 @@ def _importance(target: str, ranked: Sequence[Row], alone: bool) -> Figure:
             places = style.rows_of_names(axes, [row["parameter"] for row in ranked])
             axes.barh(
                 places, [row["chance"] for row in ranked], 0.42, color=style.GRID,
-                label="what chance gives in 95 of 100 cases",
+                label="the most that chance gave in 100 cases",
             )  # fmt: skip
             look = style.looks([target])[target]
             for place, row in zip(places, ranked, strict=True):
