@@ -25,6 +25,7 @@ from orchestrator.cli import (
     plan,
     predict,
     report,
+    rm,
     submit,
     sweep,
     sweep_file,
@@ -34,6 +35,7 @@ from orchestrator.cli import (
 )
 from orchestrator.cli.global_options import add_commands, before_any_command
 from orchestrator.cli.streams import guard_streams
+from orchestrator.cli.terminal import complain
 from orchestrator.errors import UserError
 
 #: The commands in the order of the help, each with an example.
@@ -56,6 +58,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "report": (report.report_sweep, "orch report arrp-embedded -o report.html"),
     "pack": (pack.pack_sweep, "orch pack arrp-embedded -o arrp.tar.xz"),
     "time": (time.time_trials, "orch time arrp-embedded --baseline annealed+pcgrad --rounds 6"),
+    "rm": (rm.remove, "orch rm arrp-embedded@arrp-3f9a1c20b7d4"),
     "sync": (sweeps.sync, "orch sync arrp-embedded"),
     "ui": (ui.show_pages, "orch ui arrp-embedded --port 5001"),
     "doctor": (doctor.examine_machine, "orch doctor search_spaces/arrp.yaml --profile embedded"),
@@ -89,13 +92,13 @@ def main() -> NoReturn:
         finally:
             sys.stdout.flush()  # what fails here is reported below; at exit it would be too late
     except UserError as error:
-        print(error, file=sys.stderr)
+        complain(str(error))
         sys.exit(error.exit_code)
     except (ConfigError, StoreError) as error:
-        print(error, file=sys.stderr)
+        complain(str(error))
         sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{where}{error.strerror or error}", file=sys.stderr)
+        complain(f"{where}{error.strerror or error}")
         sys.exit(2)
     sys.exit(0)

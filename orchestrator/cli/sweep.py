@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +20,7 @@ from orchestrator.cli.terminal import (
     Overrides,
     Profile,
     Wide,
+    complain,
     print_json,
     print_prose,
     print_table,
@@ -96,11 +96,11 @@ def sweep(
             signal.signal(number, signal.SIG_IGN)
     _print_end(outcome, Ledger(out, spec.name), spec, as_json)
     for trial, reason in outcome.failed.items():
-        print(f"failed: {trial}: {reason}", file=sys.stderr)
+        complain(f"failed: {trial}: {reason}")
     if outcome.error:
-        print(f"failed: {outcome.error}", file=sys.stderr)
+        complain(f"failed: {outcome.error}")
     if outcome.interrupted:
-        print("interrupted; run the same command again to resume", file=sys.stderr)
+        complain("interrupted; run the same command again to resume")
     raise typer.Exit(outcome.exit_code)
 
 

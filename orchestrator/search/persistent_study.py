@@ -92,6 +92,25 @@ class PersistentStudy:
                 storage.remove_session()
                 storage.engine.dispose()
 
+    def delete(self) -> bool:
+        """Delete the sweep's study; returns whether there was one."""
+        found = False
+        try:
+            self._storage = storage = _open_storage(self.uri)
+            for name in self._names():
+                with contextlib.suppress(KeyError):
+                    study = optuna.load_study(study_name=name, storage=storage)
+                    if study.user_attrs.get(_SWEEP) == self.sweep_id:
+                        self._delete(study)
+                        found = True
+        finally:
+            self.close()
+        return found
+
+    def _names(self) -> tuple[str, str]:
+        """The names that the study may have: the second one if another sweep's has the first."""
+        return self.spec_name, f"{self.spec_name}-{self.sweep_id[:8]}"
+
     def _open(self) -> Study:
         if self._storage is None:
             self._storage = _open_storage(self.uri)
@@ -107,7 +126,7 @@ class PersistentStudy:
 
     def _find(self, storage: BaseStorage) -> Study:
         """The study of the sweep with this id; created if it does not exist."""
-        for name in (self.spec_name, f"{self.spec_name}-{self.sweep_id[:8]}"):
+        for name in self._names():
             try:
                 study = optuna.load_study(study_name=name, storage=storage)
             except KeyError:

@@ -1,0 +1,146 @@
+"""Removes a sweep, or one of its trials, from MLflow and Optuna."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from pydantic import ValidationError
+
+from orchestrator.database_urls import expanded, resolve_uri, without_password
+from orchestrator.errors import UserError
+from orchestrator.ledger import Ledger
+from orchestrator.ledger.sweep_id import sweep_id
+from orchestrator.search import PersistentStudy
+from orchestrator.spec.tracking import TrackingSpec
+from orchestrator.tracking.background import root_cause
+from orchestrator.tracking.database import all_runs, connect
+from orchestrator.tracking.projections import study_uri
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+
+
+def remove_from_tracking(ledger: Ledger, resolved: dict[str, Any], trial_id: str = "") -> list[str]:
+    """Remove a sweep's runs, models and study, or one trial's run and models, and the study.
+
+    Runs go into MLflow's trash, without their files; `mlflow gc` empties it.  A study without the
+    trial is made by `projections.sync`.
+
+    Args:
+        resolved: the content of sweep.yaml.
+        trial_id: empty for the whole sweep.
+
+    Returns what was removed, in words.  Raises `UserError` if a database does not answer.
+    """
+    try:
+        tracking = TrackingSpec.model_validate(resolved.get("tracking") or {})
+    except ValidationError:
+        tracking = TrackingSpec(study="none")
+    uri = resolve_uri(tracking.uri, ledger.local_out)
+    mine = sweep_id(ledger.folder)
+    try:
+        removed = _Mlflow(expanded(uri), ledger, mine).remove(trial_id)
+    except Exception as error:  # whatever the database raises
+        raise _unanswered(f"MLflow at {without_password(uri)}", error) from error
+    study = study_uri(tracking.study, ledger)
+    try:
+        if study and _exists(study) and PersistentStudy(study, ledger.name, mine, {}).delete():
+            removed.append(f"Optuna's study at {without_password(study)}")
+    except Exception as error:
+        raise _unanswered(f"Optuna's study at {without_password(study)}", error) from error
+    return removed
+
+
+def _unanswered(name: str, error: Exception) -> UserError:
+    return UserError(
+        f"{name} does not answer: {root_cause(error)}; the sweep's files are all there. "
+        "--keep-tracking removes them alone"
+    )
+
+
+def _exists(uri: str) -> bool:
+    """Whether a file's database is there: opening it would make it."""
+    for scheme in (_SQLITE, "journal:"):
+        if uri.startswith(scheme):
+            return Path(uri.removeprefix(scheme)).is_file()
+    return True
+
+
+class _Mlflow:
+    """What MLflow has of a sweep.
+
+    Args:
+        mine: the sweep's id, which distinguishes it from others of its name.
+    """
+
+    def __init__(self, uri: str, ledger: Ledger, mine: str):
+        self._uri, self._name, self._mine = uri, ledger.name, mine
+        self._own = (ledger.local_out / "mlartifacts").resolve()
+
+    def remove(self, trial_id: str) -> list[str]:
+        """Remove the runs and the models of the sweep, or of a trial; returns what that was."""
+        if not _exists(self._uri):
+            return []
+        client = connect(self._uri)
+        experiment = client.get_experiment_by_name(self._name)
+        if experiment is None:
+            return []
+        number = str(experiment.experiment_id)
+        runs = all_runs(client, number)
+        versions = self._delete_models(client, number, trial_id)
+        leaving = self._leaving(runs, trial_id)
+        for run in leaving:
+            self._delete_files(run.info.artifact_uri)
+            client.delete_run(run.info.run_id)
+        if not trial_id and len(leaving) == len(runs) and experiment.lifecycle_stage == "active":
+            # A new sweep of this name gets an experiment of its own, not this one with its runs.
+            client.rename_experiment(number, f"{self._name} (removed, {self._mine[:8]})")
+            client.delete_experiment(number)
+        counts = {"run": len(leaving), "registered model version": versions}
+        return [f"{n} {what}{'s' * (n > 1)} in MLflow" for what, n in counts.items() if n]
+
+    def _leaving(self, runs: list[Any], trial_id: str) -> list[Any]:
+        own = {
+            run.info.run_id
+            for run in runs
+            if run.data.tags.get("kind") == "sweep"
+            and run.data.tags.get("sweep_id", "") == self._mine
+        }
+        children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") in own]
+        if trial_id:
+            return [run for run in children if run.data.tags.get("trial_id") == trial_id]
+        return [*children, *(run for run in runs if run.info.run_id in own)]
+
+    def _delete_models(self, client: MlflowClient, number: str, trial_id: str) -> int:
+        """Delete logged models and registered versions; returns how many versions that were."""
+        wanted = {"sweep_id": self._mine, **({"trial_id": trial_id} if trial_id else {})}
+        versions = client.search_model_versions(f"name = '{self._name}'")
+        mine = [version for version in versions if wanted.items() <= version.tags.items()]
+        for version in mine:
+            client.delete_model_version(self._name, version.version)
+        if mine and len(mine) == len(versions):
+            client.delete_registered_model(self._name)
+        for model in client.search_logged_models([number]):
+            if wanted.items() <= model.tags.items():
+                self._delete_files(model.artifact_location)
+                client.delete_logged_model(model.model_id)
+        return len(mine)
+
+    def _delete_files(self, place: str) -> None:
+        """Delete artifacts, as far as their store can.
+
+        Of this machine only those beside the sweep: a copied database names those of the original.
+        """
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        here = url2pathname(urlsplit(place).path) if place.startswith(("file:", "/")) else None
+        if here is not None and not Path(here).resolve().is_relative_to(self._own):
+            return
+        with contextlib.suppress(Exception):  # a store that cannot, or files that are gone
+            get_artifact_repository(place).delete_artifacts()
