@@ -35,6 +35,7 @@ from orchestrator.cli import (
 )
 from orchestrator.cli.global_options import add_commands, before_any_command
 from orchestrator.cli.streams import guard_streams
+from orchestrator.cli.terminal import complain
 from orchestrator.errors import UserError
 
 #: The commands in the order of the help, each with an example.
@@ -91,13 +92,13 @@ def main() -> NoReturn:
         finally:
             sys.stdout.flush()  # what fails here is reported below; at exit it would be too late
     except UserError as error:
-        print(error, file=sys.stderr)
+        complain(str(error))
         sys.exit(error.exit_code)
     except (ConfigError, StoreError) as error:
-        print(error, file=sys.stderr)
+        complain(str(error))
         sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        print(f"{where}{error.strerror or error}", file=sys.stderr)
+        complain(f"{where}{error.strerror or error}")
         sys.exit(2)
     sys.exit(0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,7 @@ from orchestrator.cli.terminal import (
     Patience,
     Sweep,
     Wide,
+    complain,
     print_json,
     print_prose,
     print_table,
@@ -79,7 +79,7 @@ def compare_trials(
     with Patience("reading trials") as tell:
         chosen = trials_of(ledger, score)
         for trial, reason in chosen.unreadable.items():
-            print(f"{trial} cannot be read: {reason}", file=sys.stderr)
+            complain(f"{trial} cannot be read: {reason}")
         if published:
             print_published(
                 ledger, chosen.trials, compare(chosen.trials), layout == "json", wide=wide
@@ -108,7 +108,10 @@ def print_comparison(
         first = {"other_epoch": other} if other else in_json(answer)
         print_json({**first, **compared.rows.to_dict(), **parts})
     elif comparison is None or layout == "table":
-        print_prose([other or block(answer, prose_width())])
+        if other:
+            print_prose([other])
+        else:
+            print(block(answer, prose_width()), flush=True)
         if VOICE.quiet:
             return
         print()

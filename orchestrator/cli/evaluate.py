@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from orchestrator.cli.terminal import (
     Json,
     Out,
     Sweep,
+    complain,
     print_json,
     print_prose,
     progress_console,
@@ -82,7 +82,7 @@ def evaluate_trials(
                 if line := progress.line(each):
                     say(terminal, line)
     except KeyboardInterrupt:
-        print("interrupted; run the same command again to evaluate the rest", file=sys.stderr)
+        complain("interrupted; run the same command again to evaluate the rest")
         raise typer.Exit(130) from None
     counts = {state: sum(each.state == state for each in done) for state in _STATES}
     if line := skipped_line([each for each in done if each.state == "skipped"]):
@@ -140,7 +140,7 @@ def _chosen(ledger: Ledger, names: list[str]) -> list[TrialRecord]:
         return [listing.find_trial(ledger, each) for each in names]
     reading = ledger.read()
     for trial, reason in reading.unreadable.items():
-        print(f"{trial} cannot be read: {reason}", file=sys.stderr)
+        complain(f"{trial} cannot be read: {reason}")
     trials = current(listing.resolved_spec(ledger), reading.trials)
     if not trials:
         raise UserError(f"no trial in {ledger.folder.path}")

@@ -140,9 +140,10 @@ def _lines(
         line = Text()
         for cell, column, width, text in zip(cells, columns, widths, texts, strict=True):
             space = " " * (width - cell_len(text))
-            right = column.content is Content.NUMBER
             line.append(_GAP if line else "")
-            line.append(space + text if right else text + space, style=cell.style)
+            line.append(space if column.content is Content.NUMBER else "")
+            line.append(text, style=cell.style)
+            line.append("" if column.content is Content.NUMBER else space)
         line.rstrip()
         yield line
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from orchestrator.cli.comparison_options import takes_comparison_options
-from orchestrator.cli.terminal import Json, Out, Patience, Sweep, print_json
+from orchestrator.cli.terminal import Json, Out, Patience, Sweep, complain, print_json
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
 
@@ -63,7 +62,7 @@ def report_sweep(
     with Patience("reading trials") as tell:
         chosen = trials_of(ledger)
         for trial, reason in chosen.unreadable.items():
-            print(f"{trial} cannot be read: {reason}", file=sys.stderr)
+            complain(f"{trial} cannot be read: {reason}")
         compared = compare_sweep(ledger, chosen, options, tell)
         content = report.make(ledger, options, shown, tell, compared=compared)
         size = report.write_report(content, to)

@@ -18,6 +18,7 @@ from orchestrator.cli.terminal import (
     print_prose,
     print_table,
     say,
+    terminal_width,
 )
 
 
@@ -74,7 +75,11 @@ def show(
         return
     reason = f" ({record.reason})" if record.reason else ""
     print_prose([f"{record.trial_id}: {record.status}{reason}", record.path])
-    print_prose(["config: " + json.dumps(record.config, sort_keys=True)])
+    whole = wide or terminal_width() is None
+    config = record.config if whole else tables.unusual(record.config)
+    print_prose(
+        [f"config{'' if whole else ' besides defaults'}: " + json.dumps(config, sort_keys=True)]
+    )
     print_prose(map(printable, left_out.lines(left_out.of_rows(record.identity.get("rows")))))
     print_table(tables.epochs_table(record), wide=wide, ways=ways)
     if listing.trial_summary(record)["first_clock"]:

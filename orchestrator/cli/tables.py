@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.ledger import TrialRecord, printable
 from orchestrator.ledger.best_epoch import both_epochs
 from orchestrator.table_data import Column, Content, TableData
+from trainer.config import TrainConfig
 from trainer.metrics import (
     EPOCH,
     FIRST_CLOCK,
@@ -72,6 +73,18 @@ def trials_table(trials: Iterable[Mapping[str, Any]]) -> TableData:
             str(row["reason"]).partition("\n")[0],
         )
     return table
+
+
+def unusual(config: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The keys of a trial's config, nested ones too, that do not have their default."""
+    usual = TrainConfig().to_dict() if defaults is None else defaults
+    return {
+        key: unusual(value, usual[key])
+        if isinstance(value, dict) and isinstance(usual.get(key), dict)
+        else value
+        for key, value in config.items()
+        if value != usual.get(key)
+    }
 
 
 def _best(row: Mapping[str, Any]) -> str:

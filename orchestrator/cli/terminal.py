@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -35,6 +34,8 @@ VOICE = Voice()
 _PATIENCE = 1.0
 #: Prose is not wider than this, however wide the terminal is, because long lines are hard to read.
 _PROSE = 100
+#: The width of a terminal that does not tell it.
+_UNKNOWN = 80
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="The sweep file.")]
 Sweep = Annotated[
@@ -104,7 +105,11 @@ def say(text: str) -> None:
 
 
 def complain(text: str) -> None:
-    """Print a line about what went wrong."""
+    """Print what went wrong, wrapped at words on a terminal."""
+    from orchestrator.cli.fitted_table import wrap
+
+    if width := _width(sys.stderr):
+        text = "\n".join(wrap(text, width))
     print(text, file=sys.stderr, flush=True)
 
 
@@ -123,7 +128,20 @@ def progress_console(*, stderr: bool) -> Console:
 
 def terminal_width() -> int | None:
     """The width of the terminal that shows the answer; None if a pipe or a file gets it."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    return _width(sys.stdout)
+
+
+def _width(stream: TextIO) -> int | None:
+    """The width of the terminal behind a stream; None if it is no terminal."""
+    if not stream.isatty():
+        return None
+    given = os.environ.get("COLUMNS", "")
+    if given.isdecimal() and int(given):
+        return int(given)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or _UNKNOWN
+    except OSError:
+        return _UNKNOWN
 
 
 def print_table(data: TableData, *, wide: bool = False, ways: Sequence[str] = ("--wide",)) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +13,7 @@ from orchestrator.cli.terminal import (
     Out,
     Sweep,
     Wide,
+    complain,
     print_json,
     print_prose,
     print_table,
@@ -99,10 +99,10 @@ def time_trials(
             else:
                 _print(session, against, wide)
         except KeyboardInterrupt:
-            print("interrupted; nothing was written", file=sys.stderr)
+            complain("interrupted; nothing was written")
             raise typer.Exit(130) from None
     if session.problem:
-        print(f"no speed-up can be claimed: {session.problem}", file=sys.stderr)
+        complain(f"no speed-up can be claimed: {session.problem}")
         raise typer.Exit(1)
 
 

@@ -19,7 +19,7 @@ from orchestrator.decision.answer.answer import Answer
 from orchestrator.decision.answer.answers import answer_of
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.table_data import Column, Content, TableData
-from tests.support.command import on_terminal, terminal
+from tests.support.command import on_terminal, orch, terminal
 from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
 
@@ -124,6 +124,9 @@ def test_ids_of_trials_can_be_copied_and_sentences_wrap(tmp_path: Path, width: i
     for words in (["ls"], ["show", "s"], ["show", "s", ids[0]]):
         lines = on_terminal(width, *words, "--out", str(tmp_path))
         assert max(map(len, lines[3 if "show" in words else 0 :])) <= width  # below the folder
+    config = " ".join(on_terminal(width, "show", "s", ids[0], "--out", str(tmp_path)))
+    assert "config besides defaults: {" in config and "adam_epsilon" not in config
+    assert '"adam_epsilon"' in orch("show", "s", ids[0], "--out", str(tmp_path)).stdout
     rows = on_terminal(width, "show", "s", "--out", str(tmp_path))
     for each in ids:
         assert sum(re.search(rf"(^|  ){each}(  |$)", row) is not None for row in rows) == 1
@@ -142,7 +145,7 @@ def test_a_real_comparison_fits_the_terminal(study: Study, width: int) -> None:
     assert text.startswith("Does ARRP match annealed PCGrad,")
     for method in METHODS:
         assert re.search(rf"(^|  ){re.escape(method)}(  |$)", text, re.MULTILINE)
-    assert "not decided" in text
+    assert "not decided" in text and "\nNext:  orch compare study-cpu" in text
     numbers = re.findall(r"-?\d\.\d{4} \[.*", text)
     assert len(numbers) > 14
     for number in numbers:
