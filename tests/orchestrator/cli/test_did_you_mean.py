@@ -73,6 +73,7 @@ def test_what_is_alike() -> None:
     assert most_similar("ARRP+PCGRAD", methods) == "arrp+pcgrad"
     for name in ("mgda", "x", "ar", ""):
         assert most_similar(name, methods) == ""
+    assert most_similar("b", ["B", "lambda"]) == "B"
     assert most_similar("anything", []) == ""
 
 
