@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from orchestrator.compare.statistics.dev_predictions import PredictionsError
 from orchestrator.decision.answer.minutes import Minutes
 from orchestrator.decision.answer.verdict import minutes_state
-from orchestrator.decision.confirming import Confirming, Picked, fix, pick
+from orchestrator.decision.confirming import Confirming, OnLook, Picked, fix, pick
 from orchestrator.decision.contestants import cost
 from orchestrator.decision.plan.next_steps import cost_lines
 from orchestrator.decision.plan.power_plan import plan
@@ -54,6 +54,7 @@ class AfterSearch:
 
     Attributes:
         say: shows a message to the user.
+        on_look: called when a look of the confirming stage begins (`Confirming`).
     """
 
     spec: SweepSpec
@@ -61,6 +62,7 @@ class AfterSearch:
     identify: Identify
     options: AfterOptions
     say: Callable[[str], None]
+    on_look: OnLook = lambda look, looks, minutes: None
     #: Why nothing is confirmed, although it is wanted; empty if nothing prevents it.
     problem: str = ""
 
@@ -122,7 +124,8 @@ class AfterSearch:
             check_same_sweep(self.ledger.folder, self.spec, self._trials)
             for line in cost_lines(plan(self.spec, self.ledger, self._trials, margins=())):
                 say(line)
-        stage = Confirming(self.ledger, self.spec, self.identify, say)
+        look = AfterSearch.on_look if dry else self.on_look
+        stage = Confirming(self.ledger, self.spec, self.identify, say, look)
         queue = ConfirmQueue(self.ledger, self.spec.resources.max_failures, stage.next_look)
         try:
             return queue if queue.has_next() else None

@@ -9,7 +9,7 @@ from functools import partial
 
 from rich.console import Console
 
-from orchestrator import runner
+from orchestrator import interrupts, runner
 from orchestrator.after_search import AfterOptions, AfterSearch
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
@@ -17,7 +17,6 @@ from orchestrator.ledger.current import confirming, current, searched
 from orchestrator.ledger.driver_log import driver_log
 from orchestrator.ledger.labels import varied_keys
 from orchestrator.ledger.sweep_id import set_aside, sweep_id
-from orchestrator.ledger.sweep_lock import SweepLock
 from orchestrator.preflight.checks import (
     Identify,
     check_machine,
@@ -33,19 +32,21 @@ from orchestrator.preflight.disk_space import check_space
 from orchestrator.preflight.formats import format_note, keep_format
 from orchestrator.preflight.memory_probe import probed
 from orchestrator.preflight.precision import keep, settle, settled_on_hosts, this_machine
-from orchestrator.progress import Progress, make_progress, say
+from orchestrator.progress import Progress, make_progress
+from orchestrator.progress.ownership import LEAVE_S, owned, signals_for_a_sweep
 from orchestrator.runner.timing_task import TimingError, time_on_ray
 from orchestrator.scheduling import successive_halving
 from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.extend_epochs import extend
 from orchestrator.scheduling.job_queue import JobQueue
 from orchestrator.scheduling.trial_queue import TrialQueue
-from orchestrator.signals import terminate_is_interrupt
 from orchestrator.spec import SweepSpec
 from orchestrator.tracking.background import BackgroundProjection
 from orchestrator.tracking.projections import projections_of
 from trainer.loop.device import PrecisionError
 from trainer.storage.folder import StoreError
+
+_KEPT = "stopping: every committed epoch is kept; what MLflow still lacks, orch sync {name} adds"
 
 __all__ = ["RunOptions", "SweepError", "SweepOutcome", "run_sweep"]
 
@@ -84,34 +85,44 @@ class SweepOutcome:
     failed: dict[str, str] = field(default_factory=dict)
     interrupted: bool = False
     error: str = ""
+    #: How many trials `budget.hours` left out.
+    left_out: int = 0
 
     @property
     def exit_code(self) -> int:
-        """0 all done, 1 some failed, 130 interrupted; a new run resumes it."""
+        """0 all done, 1 some failed, 3 the budget ended first, 130 interrupted; a new run resumes
+        it."""
         if self.interrupted:
-            return 130
-        return 1 if self.failed or self.error else 0
+            return interrupts.INTERRUPTED
+        if self.failed or self.error:
+            return 1
+        return 3 if self.left_out else 0
 
 
 def run_sweep(
     spec: SweepSpec,
     out: str,
-    console: Console,
+    display: Console | Progress,
     options: RunOptions | None = None,
     train: str = runner.TRAIN,
 ) -> SweepOutcome:
     """Train every trial of `spec` that `<out>/<name>` lacks.  Call it again after any failure.
 
     Args:
+        display: where the sweep is shown: a console, or a display of the caller's, which this
+            closes.
         train: the function that trains, `module:name` (runner.attempt).
 
     Raises `UserError` or `StoreError` if the input, the machine, the cluster or the store does not
     allow a start.
     """
     options = options or RunOptions()
-    show = partial(say, console)
+    if isinstance(display, Console):
+        display = make_progress(display, varied_keys(spec), spec.name)
+    progress, show = display, display.say
     try:
-        with terminate_is_interrupt():
+        with contextlib.closing(progress), signals_for_a_sweep():
+            progress.doing("checking the folder, the machine and the methods")
             runner.require_token(options.address, options.insecure)
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, options.address)
@@ -121,14 +132,16 @@ def run_sweep(
             if options.address is None:
                 spec = settle(spec, [this_machine(spec)])
             identify = identifier()
+            progress.doing("reading the data and the encoder")
             for line in prepare_data(spec, identify):
                 show(line)
             if options.probe:
+                progress.doing("measuring how many trials fit")
                 spec = probed(spec, show, options.address)
             if options.fresh and (moved := set_aside(ledger.folder)):
                 show(f"the earlier sweep is now in {moved}")
-            with SweepLock(ledger.folder):
-                return _Sweep(spec, ledger, identify, options, console, train).run()
+            with owned(ledger, progress):
+                return _Sweep(spec, ledger, identify, options, progress, train).run()
     except OSError as error:
         raise SweepError(f"{error.filename or out}: {error.strerror or error}") from error
     except PrecisionError as error:
@@ -145,7 +158,7 @@ class _Sweep:
     ledger: Ledger
     identify: Identify
     options: RunOptions
-    console: Console
+    progress: Progress
     train: str
     #: The trials of the confirming stage that earlier runs left.
     confirmed: list[str] = field(default_factory=list)
@@ -153,10 +166,11 @@ class _Sweep:
     def run(self) -> SweepOutcome:
         """The straight path."""
         # What earlier runs left.
-        queue, halving = self._rebuild(partial(say, self.console))
+        progress = self.progress
+        progress.doing("reading the trials of earlier runs")
+        queue, halving = self._rebuild(progress.say)
 
         # What users see: the terminal, MLflow, Optuna.
-        progress = make_progress(self.console, varied_keys(self.spec))
         projections = projections_of(
             self.spec, self.ledger, sweep_id(self.ledger.folder), queue.ended_suggestions,
             progress.say,
@@ -164,6 +178,8 @@ class _Sweep:
         backgrounds = [BackgroundProjection(each, progress.say) for each in projections]
         for background in backgrounds:
             background.start()
+        for line in self._places([each.name for each in projections]):
+            progress.say(line)
 
         def on_change(trial_id: str) -> None:
             for background in backgrounds:
@@ -172,7 +188,10 @@ class _Sweep:
         # Train, and finish the projections however that ends.
         interrupted, status = False, "FAILED"  # the status in MLflow after an exception
         queues: list[JobQueue] = [queue]
-        after = AfterSearch(self.spec, self.ledger, self.identify, self.options.after, progress.say)
+        after = AfterSearch(
+            self.spec, self.ledger, self.identify, self.options.after, progress.say,
+            partial(progress.stage, "confirming"),
+        )  # fmt: skip
         try:
             wanted = queue.has_next() or (not queue.cut_short and after.is_wanted())
             if wanted:
@@ -198,24 +217,36 @@ class _Sweep:
         except KeyboardInterrupt:
             interrupted, status = True, "KILLED"
         finally:
-            progress.close()
             outcome = self._outcome(queues, interrupted)
             ids = [name for each in queues for name in each.trial_ids]
             ids += [name for name in self.confirmed if name not in ids]
-            for background in backgrounds:
-                background.close("FAILED" if outcome.exit_code == 1 else status, ids)
+            with interrupts.during(_KEPT.format(name=self.spec.name), 0):
+                progress.doing("bringing MLflow and Optuna up to date" if backgrounds else "")
+                for background in backgrounds:
+                    background.close("FAILED" if outcome.exit_code == 1 else status, ids)
+            progress.doing("")
         return outcome
+
+    def _places(self, projections: Sequence[str]) -> Iterator[str]:
+        """Where to find what."""
+        yield f"sweep: {self.ledger.folder.path}"
+        yield f"log: {self.ledger.log_file}"
+        for name in projections:
+            if name.startswith("MLflow"):
+                yield f"{name}; its pages: orch ui {self.spec.name}"
 
     @contextlib.contextmanager
     def _ray(self, progress: Progress) -> Iterator[tuple[SweepSpec, int]]:
         """Ray, the sweep with its precision decided, and how many trials train at once."""
         address = self.options.address
+        progress.doing("starting Ray" if address is None else f"joining Ray at {address}")
         with (
             driver_log(self.ledger.log_file),
             runner.cluster(self.spec.resources, address, self.options.insecure) as places,
         ):
             spec, line = settled_on_hosts(self.spec, self.ledger, address, places)
             progress.say(line)
+            progress.doing("starting the processes of the first trials")
             yield spec, places
 
     def _time(self, after: AfterSearch, places: int, joined: bool) -> None:
@@ -223,15 +254,21 @@ class _Sweep:
         order = after.timing_order(places)
         if order is None:
             return
-        after.say(
+        self.progress.stage("timing")
+        what = (
             f"timing {len(order.trial_ids)} configurations in turn, alone on the device, for about "
             f"{order.seconds:.0f} s"
         )
+        after.say(what)
+        self.progress.doing(what)
         problem = ""
+        leaves = f"stopping: the timing is given up, the trials are kept; at most {LEAVE_S:g} s"
         try:
-            problem = time_on_ray(self.spec.resources, order, joined=joined)
+            with interrupts.during(leaves, LEAVE_S):
+                problem = time_on_ray(self.spec.resources, order, joined=joined)
         except TimingError as error:
             problem = str(error)
+        self.progress.doing("")
         if problem:
             after.say(f"minutes are not comparable: {problem}; later: orch time {self.spec.name}")
 
@@ -263,6 +300,12 @@ class _Sweep:
             trials = searched(current(spec.to_dict(), ledger.trials()))
         budget = Budget(spec.budget.hours, show)
         queue = TrialQueue(spec, ledger, self.identify, budget.allows_another, show, trials)
+        self.progress.stage("search")
+        self.progress.kept(trials)
+        if spec.decide is not None and self.options.after.confirm is not False:
+            decide = spec.decide
+            self.progress.state.will_confirm(lambda minutes: decide.budget_minutes(minutes, 0.0))
+        self.progress.total(queue.done, queue.planned)
         if queue.done or queue.started:
             show(f"kept {queue.done} ended trials, {queue.started} resume where they stopped")
         return queue, halving
@@ -275,4 +318,7 @@ class _Sweep:
         except StoreError as error:  # the store is lost; a later run resumes what it holds
             return SweepOutcome(len(names), {}, interrupted, stopped or str(error))
         failed = {n: e.get("reason", "") for n, e in ends.items() if e.get("status") == "failed"}
-        return SweepOutcome(len(ends), failed, interrupted, stopped)
+        search = queues[0]
+        cut_short = isinstance(search, TrialQueue) and search.cut_short
+        left_out = search.planned - search.done if cut_short else 0
+        return SweepOutcome(len(ends), failed, interrupted, stopped, left_out)

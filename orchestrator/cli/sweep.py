@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
     from orchestrator.spec import SweepSpec
     from orchestrator.sweep import SweepOutcome
+
+
+_INTERRUPTED = "interrupted; run the same command again to resume"
+_NOTHING_YET = "stopping: no trial has started, so nothing is lost"
 
 
 def sweep(
@@ -84,24 +89,42 @@ def sweep(
         spec = _probed(spec, address) if probe else spec
         _print_plan(spec, _Layout(as_json, why, wide), host, None if fresh else out)
         return
-    from orchestrator.after_search import AfterOptions
-    from orchestrator.ledger import Ledger
-    from orchestrator.sweep import RunOptions, run_sweep
+    from orchestrator.interrupts import Interrupts, cleanup, during
+    from orchestrator.ledger.labels import varied_keys
+    from orchestrator.progress import make_progress
 
-    after = AfterOptions(timing, confirm)
-    options = RunOptions(address, fresh, insecure, probe, reopen, after)
-    outcome = run_sweep(spec, out, progress_console(stderr=as_json), options)
-    if outcome.interrupted:  # a further signal must not change the exit code
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-    _print_end(outcome, Ledger(out, spec.name), spec, as_json)
+    progress = make_progress(progress_console(stderr=as_json), varied_keys(spec), spec.name)
+    with contextlib.closing(progress), Interrupts(progress.stopping, _INTERRUPTED):
+        with cleanup(progress.close), during(_NOTHING_YET, 0):
+            progress.doing("loading torch, Ray and MLflow")
+            from orchestrator.after_search import AfterOptions
+            from orchestrator.ledger import Ledger
+            from orchestrator.sweep import RunOptions, run_sweep
+
+            after = AfterOptions(timing, confirm)
+            options = RunOptions(address, fresh, insecure, probe, reopen, after)
+            outcome = run_sweep(spec, out, progress, options)
+        with during(f"stopping: all epochs are kept; orch compare {spec.name} prints this", 0):
+            _print_end(outcome, Ledger(out, spec.name), spec, as_json)
+            _print_problems(outcome)
+    for number in (signal.SIGINT, signal.SIGTERM):  # nothing may change the exit code now
+        signal.signal(number, signal.SIG_IGN)
+    raise typer.Exit(outcome.exit_code)
+
+
+def _print_problems(outcome: SweepOutcome) -> None:
+    """What keeps the exit code from being 0."""
     for trial, reason in outcome.failed.items():
         complain(f"failed: {trial}: {reason}")
     if outcome.error:
         complain(f"failed: {outcome.error}")
     if outcome.interrupted:
-        complain("interrupted; run the same command again to resume")
-    raise typer.Exit(outcome.exit_code)
+        complain(_INTERRUPTED)
+    elif outcome.left_out:
+        trials = "1 trial" if outcome.left_out == 1 else f"{outcome.left_out} trials"
+        complain(
+            f"budget: budget.hours ended before {trials}; run the same command again to train them"
+        )
 
 
 def _print_end(outcome: SweepOutcome, ledger: Ledger, spec: SweepSpec, as_json: bool) -> None:
@@ -128,6 +151,7 @@ def _print_end(outcome: SweepOutcome, ledger: Ledger, spec: SweepSpec, as_json: 
                 "failed": outcome.failed,
                 "interrupted": outcome.interrupted,
                 "error": outcome.error,
+                "left_out": outcome.left_out,
                 **in_json(answer),
                 "comparison": compared.rows.to_dict(),
             }

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
     from trainer.config import TrainConfig
 
+OnLook = Callable[[int, int, float], None]
+
 #: A stage that costs so many times what was expected takes no further look.
 _OVERRUN = 1.5
 
@@ -201,6 +203,8 @@ class Confirming:
 
     Args:
         say: shows a message to the user.
+        on_look: called when a look begins: its number from 1, how many there are, and the
+            trial-minutes that are left.
     """
 
     def __init__(
@@ -209,7 +213,9 @@ class Confirming:
         spec: SweepSpec,
         identify: Callable[[TrainConfig], dict[str, Any]],
         say: Callable[[str], None] = lambda text: None,
+        on_look: OnLook = lambda look, looks, minutes: None,
     ):
+        self._on_look = on_look
         assert spec.decide is not None and spec.resolved.decision is not None
         self._ledger, self._spec, self._identify, self._say = ledger, spec, identify, say
         self._decision: ResolvedDecision = spec.resolved.decision
@@ -227,6 +233,8 @@ class Confirming:
         if not count:
             return []
         looks = self._decision.looks
+        left = max(0.0, self._decision.budget_minutes - stage.spent)
+        self._on_look(looks.index(count) + 1, len(looks), left)
         self._say(
             f"confirming: look {looks.index(count) + 1} of {len(looks)}, after {count} pairs of "
             f"fresh seeds ({', '.join(names)} against {stage.decide.baseline})"

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.compare.methods import Configuration, counted_metric, method_name
 from orchestrator.compare.statistics.pooled_variance import PriorVariance, pair_prior
 from orchestrator.errors import UserError
+from orchestrator.ledger.ledger import minutes_of
 from orchestrator.ledger.trial_id import config_id
 
 if TYPE_CHECKING:
@@ -143,10 +144,4 @@ def minutes_of_a_trial(tried: Candidates, config_id: str) -> float:
 
 def cost(trials: Sequence[TrialRecord]) -> float:
     """Minutes that these trials took in all: training, evaluation, checkpoints and set-up."""
-    keys = ("minutes_per_epoch", "evaluation_minutes", "checkpoint_minutes", "setup_minutes")
-    return math.fsum(
-        float(record.get(key) or 0.0)
-        for trial in trials
-        for record in trial.records
-        for key in keys
-    )
+    return math.fsum(minutes_of(record) for trial in trials for record in trial.records)

@@ -33,6 +33,7 @@ class RunningTrial:
         dev_score, minutes: of that epoch; None if unknown.
         since: seconds since 1970 at which this attempt started.
         node: the host that trains it; empty until its first epoch.
+        state: `running`, or how it ended.
     """
 
     trial_id: str
@@ -44,6 +45,7 @@ class RunningTrial:
     minutes: float | None = None
     since: float = 0.0
     node: str = ""
+    state: str = RUNNING
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,7 @@ class DriverStatus:
         done: trials of the stage that have ended, the `kept` ones of earlier runs included.
         failed: of `done`.
         planned: trials of the stage; `waiting` of them neither ended nor run.
+        trials: those that run; `ended`: those that ended last, the newest first.
         look, looks: of the confirming stage; 0 elsewhere.
         decision_minutes_left: trial-minutes that confirming may still cost; None if unknown.
         elapsed: seconds of this run.
@@ -88,6 +91,7 @@ class DriverStatus:
     looks: int = 0
     decision_minutes_left: float | None = None
     trials: tuple[RunningTrial, ...] = ()
+    ended: tuple[RunningTrial, ...] = ()
     best: Best | None = None
     elapsed: float = 0.0
     seconds_left: float | None = None
@@ -104,9 +108,10 @@ class DriverStatus:
     def from_dict(cls, value: dict[str, Any]) -> DriverStatus:
         """Raises `TypeError`, `KeyError` or `AttributeError` if it is no status."""
         known = _known(cls, value)
-        known["trials"] = tuple(
-            RunningTrial(**_known(RunningTrial, each)) for each in known.get("trials", ())
-        )
+        for name in ("trials", "ended"):
+            known[name] = tuple(
+                RunningTrial(**_known(RunningTrial, each)) for each in known.get(name, ())
+            )
         if known.get("best") is not None:
             known["best"] = Best(**_known(Best, known["best"]))
         return cls(**known)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -27,6 +27,8 @@ _TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _DEFAULTS = TrainConfig().to_dict()
 #: Numbers that every epoch has.
 _CERTAIN = [f.name for f in EPOCH.values() if f.kind is Kind.NUMBER and f.must is Must.BE_THERE]
+#: What an epoch costs: training, evaluation, checkpoint and set-up.
+COST = ("minutes_per_epoch", "evaluation_minutes", "checkpoint_minutes", "setup_minutes")
 #: Threads that read from an object store, where most of the time is waiting.
 _READERS = 16
 
@@ -192,6 +194,11 @@ class Ledger:
         )
         trial.__dict__["train_config"] = train_config  # fills the cached property
         return trial
+
+
+def minutes_of(record: Mapping[str, Any]) -> float:
+    """Minutes that an epoch took in all, from its record."""
+    return math.fsum(float(record.get(key) or 0.0) for key in COST)
 
 
 def _is_complete(end: dict[str, Any] | None) -> bool:

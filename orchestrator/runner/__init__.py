@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from functools import partial
 
 # Ray reads these at its import or in the processes that it starts.  A user's own settings win.
 for _name, _value in {
@@ -34,6 +35,7 @@ for _name, _value in {
 
 from ray import tune  # noqa: E402
 
+from orchestrator.interrupts import cleanup  # noqa: E402
 from orchestrator.runner.attempt import TRAIN  # noqa: E402
 from orchestrator.runner.attempts import Attempts  # noqa: E402
 from orchestrator.runner.cluster import ClusterError, cluster, joined, require_token  # noqa: E402
@@ -69,7 +71,7 @@ def run(attempts: Attempts, concurrent: int, *, joined: bool = False) -> None:
     stopping = Stopping(attempts, draining)
     storage = temp_folder()
     try:
-        with stopping.listening():
+        with stopping.listening(), cleanup(partial(shutil.rmtree, storage, ignore_errors=True)):
             tune.Tuner(
                 TrialTrainable,
                 tune_config=tune.TuneConfig(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import pkgutil
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -51,6 +52,8 @@ class Report:
     kind: str = "error"
     #: The trainer's warnings since the previous report.
     warnings: tuple[str, ...] = ()
+    #: The host that trains.
+    host: str = ""
 
 
 class Attempt:
@@ -88,7 +91,7 @@ class Attempt:
             report = Report(ended=True, error=f"{type(error).__name__}: {error}", kind=_kind(error))
         if report.ended:
             self.close()
-        return replace(report, warnings=tuple(self._log.warnings()))
+        return replace(report, warnings=tuple(self._log.warnings()), host=socket.gethostname())
 
     def close(self) -> None:
         """Free the trial's memory and write the rest of its log."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.ledger.ledger import COST
 from orchestrator.runner.attempt import Order, Report
 from orchestrator.scheduling.successive_halving import Halving, stop_reason
 from orchestrator.spec.models import OBJECTIVES
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: The values of an epoch's record that progress and successive halving read.
-_REPORTED: list[str] = list(OBJECTIVES)
+_REPORTED: list[str] = list(dict.fromkeys([*OBJECTIVES, *COST]))
 
 
 class Attempts:
@@ -92,7 +93,7 @@ class Attempts:
                 self.progress.warned(job, text)
             if report.epoch is not None:
                 self._errors.pop(job.trial_id, None)
-                self.progress.epoch(job, report.epoch, report.metrics)
+                self.progress.epoch(job, report.epoch, report.metrics, report.host)
                 self._on_change(job.trial_id)
 
     def stops(self, attempt: str, report: Report) -> bool:
@@ -196,7 +197,8 @@ class Attempts:
         self._total()
         if closed:
             end = end or ledger.end(job.trial_id) or {}
-            self.progress.ended(job, end.get("status", "unfinished"), end.get("reason", ""))
+            score = (end.get("summary") or {}).get("dev_score")
+            self.progress.ended(job, end.get("status", "unfinished"), end.get("reason", ""), score)
         self._on_change(job.trial_id)
 
     def _failed(self, job: Job, kind: str, error: str) -> bool:

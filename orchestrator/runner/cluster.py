@@ -6,10 +6,10 @@ import atexit
 import contextlib
 import logging
 import os
-import signal
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ import ray
 from ray.exceptions import AuthenticationError
 
 from orchestrator.errors import UserError, first_line
+from orchestrator.interrupts import cleanup
 from orchestrator.runner import auth_token, local_ray, nodes
 from orchestrator.signals import handled
 
@@ -59,10 +60,14 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
     for name in ("ray", "ray.tune", "ray.train", "ray._private"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     folder, start = None, None
+    leaving = contextlib.ExitStack()
     try:
         try:
             folder = local_ray.temp_folder() if address is None else None
             start = _Start(wanted, address, folder)
+            leaving.enter_context(cleanup(start.quiet.__exit__))
+            if folder is not None:
+                leaving.enter_context(cleanup(partial(local_ray.end_session, folder)))
             start.begin()
         except Exception as error:  # Ray passes on whatever its processes and sockets raise
             where = "on this machine" if address is None else f"at {address}"
@@ -73,7 +78,8 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
             raise ClusterError(what) from error
         yield
     finally:
-        with handled(signal.SIG_IGN):  # another signal must not leave half of Ray behind
+        # Another signal must not leave half of Ray behind.  It is heard, see `interrupts`.
+        with handled(lambda number, frame: None):
             if start is not None and start.is_under_way:
                 atexit.register(_leave)
                 start.quiet.__exit__()  # from now on stderr is ours
@@ -83,6 +89,7 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
                 start.finish()
             if folder is not None:
                 local_ray.sweep_away(folder)
+            leaving.close()
 
 
 def require_token(address: str | None, insecure: bool) -> None:

@@ -11,12 +11,11 @@ from typing import Any
 import ray
 from ray import tune
 
+from orchestrator.interrupts import SAME_S, answered, during
 from orchestrator.runner.attempts import Attempts
 from orchestrator.runner.draining import Draining
 from orchestrator.signals import handled
 
-#: Signals within so many seconds count as one: `timeout` signals a process and then its group.
-_SAME_S = 0.3
 #: If trials wait and none runs, we look at Ray's nodes every so many seconds.
 _IDLE_S = 15.0
 
@@ -50,6 +49,7 @@ class Stopping(tune.Stopper):
         return {}  # Tune pickles it for a restore that we never make
 
     def stop_all(self) -> bool:
+        self.signals = max(self.signals, self._attempts.progress.stops_asked)
         if self.signals and not self._attempts.stopping:
             self._begin()
         if self._draining is not None:
@@ -83,13 +83,19 @@ class Stopping(tune.Stopper):
         self._waiting = not room
 
     def _begin(self) -> None:
-        running = self._attempts.stop()
+        promise = self.promise()
+        self._attempts.stop()
         self._until = time.monotonic() + self._grace
-        if self._over():
-            self._say("stopping")
-            return
+        if not answered():
+            self._attempts.progress.stopping(promise)
+
+    def promise(self) -> str:
+        """What a stop waits for, and how long at most."""
+        running = len(self._attempts.running)
+        if not running:
+            return "stopping: no trial is in an epoch"
         who = "1 trial may commit its" if running == 1 else f"{running} trials may commit their"
-        self._say(f"stopping: {who} epoch within {self._grace:g} s; a second signal stops at once")
+        return f"stopping: {who} epoch within {self._grace:g} s; a second signal stops at once"
 
     def _over(self) -> bool:
         return not self._attempts.running or time.monotonic() >= self._until
@@ -100,14 +106,14 @@ class Stopping(tune.Stopper):
 
         def note(number: int, frame: FrameType | None) -> None:
             now = time.monotonic()
-            if self.signals and now - self._first < _SAME_S:
+            if self.signals and now - self._first < SAME_S:
                 return
             self.signals += 1
             self._first = self._first or now
             if self.signals > 1:
                 raise KeyboardInterrupt
 
-        with handled(note):
+        with handled(note), during(self.promise, None):
             yield
         if self.signals:
             raise KeyboardInterrupt

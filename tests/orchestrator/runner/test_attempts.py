@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import socket
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,7 +162,8 @@ def test_a_report_holds_what_the_driver_reads_and_no_more(tmp_path: Path) -> Non
     assert attempt
     report = attempt.epoch()
     record = epoch(1, 0.5, 1.0, False)
-    assert report == Report(1, {name: record[name] for name in report.metrics})
+    metrics = {name: record[name] for name in report.metrics}
+    assert report == Report(1, metrics, host=socket.gethostname())
     assert {"dev_score", "minutes_per_epoch"} <= set(report.metrics)
     assert attempt.epoch().ended
 
