@@ -73,7 +73,8 @@ def shown(notebook: nbformat.NotebookNode) -> list[str]:
         if cell.cell_type == "markdown":
             continue
         for output in cell.outputs if "varies" not in cell.metadata.get("tags", ()) else ():
-            texts = [output.text] if output.output_type == "stream" else output.data.values()
+            kinds = {"": output.text} if output.output_type == "stream" else output.data
+            texts = [kinds[name] for name in sorted(kinds)]
             lines += [" ".join(_NUMBER.sub("#", str(text)).split()) for text in texts]
     return lines
 
