@@ -55,7 +55,7 @@ def arrive(walk: Walk) -> None:
             "help": "orch --help", "version": "orch --version; orch sweep -h",
             "doctor": "orch doctor search_spaces/arrp.yaml --profile embedded",
             "dry-run": f"{SWEEP} --dry-run",
-            "dry-run-why": f"{SWEEP} --dry-run --why | head -n 30; echo exit ${{PIPESTATUS[0]}}",
+            "dry-run-why": f"set -o pipefail; {SWEEP} --dry-run --why | head -n 30; echo exit $?",
         }.items():  # fmt: skip
             shell.run(line)
             walk.album.screen(shell, name, history=True)
@@ -134,7 +134,7 @@ def results(walk: Walk) -> None:
             "compare-published": f"orch compare {NAME} --published",
             "plan": "orch plan search_spaces/arrp.yaml --profile embedded",
             "predict": f'echo "a warm and funny film" | orch predict {NAME} - --task sst',
-            "pipe": f"orch show {NAME} | head -n 2; echo exit ${{PIPESTATUS[0]}}",
+            "pipe": f"set -o pipefail; orch show {NAME} | head -n 2; echo exit $?",
             "wrong-trial": f"orch show {NAME} arrp-; orch compare {NAME} --baseline anealed",
         }.items():  # fmt: skip
             text = shell.run(line)
