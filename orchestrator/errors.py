@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from trainer.config import did_you_mean
 
@@ -31,10 +31,14 @@ def unknown_name(
         most: how many names are listed; None for all.
     """
     names = list(allowed)
+    return UserError(f"{said}{did_you_mean(name, names)}; {known}: {listed(names, most)}")
+
+
+def listed(names: Sequence[str], most: int | None = None) -> str:
+    """`a, b and 3 more`; `none` if there are none."""
     shown = names[:most]
     more = f" and {len(names) - len(shown)} more" if len(shown) < len(names) else ""
-    listed = ", ".join(shown) or "none"
-    return UserError(f"{said}{did_you_mean(name, names)}; {known}: {listed}{more}")
+    return f"{', '.join(shown) or 'none'}{more}"
 
 
 def first_line(error: BaseException) -> str:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import UserError, unknown_name
+from orchestrator.errors import UserError, listed, unknown_name
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
 from orchestrator.ledger.best_epoch import both_epochs
 from orchestrator.ledger.driver_status import WAITING, Live
@@ -116,9 +116,11 @@ def find_trial(ledger: Ledger, name: str) -> TrialRecord:
         return trial
     if len(matches) == 1 and (reason := ledger.why_unreadable(matches[0])):
         raise UserError(f"{matches[0]} cannot be read: {reason}")
-    which = f"{len(matches)} trials start with {name!r}" if matches else f"no trial {name!r}"
-    said = f"{which} in {ledger.name}"
-    raise unknown_name(said, name, matches or ids, known="known", most=_LISTED)
+    if matches:
+        which = f"{len(matches)} trials start with {name!r} in {ledger.name}"
+        raise UserError(f"{which}: {listed(matches, _LISTED)}")
+    said = f"no trial {name!r} in {ledger.name}"
+    raise unknown_name(said, name, ids, known="known", most=_LISTED)
 
 
 def trial_summaries(reading: Reading) -> list[dict[str, Any]]:

@@ -162,6 +162,7 @@ def mlflow(walk: Walk) -> None:
         shell.type(f"orch ui {NAME} --port 5077 --no-open")
         shell.wait_for(r"http://127\.0\.0\.1:5077\S*", 120)
         address = re.findall(r"http://\S+", shell.text().replace("\n", ""))[0].rstrip(".,")
+        shell.wait_for(r"(?i)answers|ready", 120)
         walk.album.screen(shell, "ui")
         for width in (1280, 390):
             walk.browser.open(address, width)

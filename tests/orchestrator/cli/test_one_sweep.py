@@ -111,6 +111,7 @@ def test_diff_finds_a_trial_in_the_sweep_that_has_it(
     assert answer.returncode == 2 and "'nothing'" in answer.stderr
     answer = run("diff", "ar", other)
     assert answer.returncode == 2 and "6 trials start with 'ar' in s" in answer.stderr
+    assert "did you mean" not in answer.stderr  # no one of them is more likely
 
 
 def test_a_trial_of_two_sweeps_must_be_named_with_its_own(tmp_path: Path) -> None:
