@@ -58,7 +58,7 @@ def _print(found: TrialDifference, wide: bool) -> None:
             table.add(key.key, *values, key.acts)
         print_table(table, wide=wide)
         print()
-    numbers = [Column(name, Content.NUMBER, rank) for rank, name in enumerate(headings)]
+    numbers = [Column(name, Content.NUMBER) for name in headings]
     table = TableData([Column("number"), *numbers, Column("difference", Content.NUMBER)])
     for each in found.numbers:
         gap = "-" if each.difference is None else _shown(each.difference, "+")

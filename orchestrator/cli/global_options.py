@@ -81,7 +81,7 @@ def _chosen(*, quiet: Quiet = False, verbose: Verbose = False) -> Iterator[None]
     levels = [log.level for log in logs]
     for log in logs:
         log.addHandler(handler)
-        log.setLevel(logging.INFO)
+        log.setLevel(logging.DEBUG)
     try:
         yield
     finally:

@@ -80,6 +80,7 @@ class Attempts:
         """The attempt has its worker.  A sweep that is stopping does not wait for it."""
         if attempt in self.active and not self.stopping:
             self.running.add(attempt)
+            logger.info("attempt %s of %s has its worker", attempt, self.active[attempt].trial_id)
             with self._guard("progress"):
                 self.progress.started(self.active[attempt])
 
@@ -180,6 +181,7 @@ class Attempts:
 
     def _settle(self, job: Job, report: Report) -> None:
         """Close the trial, queue it again, or leave it for the sweep's next run."""
+        logger.info("attempt of %s is over: %s", job.trial_id, report.error or "no error")
         ledger = self.queue.ledger
         end = ledger.end(job.trial_id)
         if end is None and report.error:

@@ -155,6 +155,7 @@ class TrialQueue(JobQueue):
                 self._say(message)
             return
         self._configurations.add(configuration)
+        logger.info("suggestion %s: %s", suggestion.key, suggestion.params)
         self.suggestions.accept(suggestion)
         self._add(suggestion, {job.trial_id: job for job in jobs})
 

@@ -101,6 +101,7 @@ class BackgroundProjection:
                 self._caught_up = self._try(final)
                 return
             reached = self._try(partial(self._projection.update, batch))
+            logger.info("%s: %d changed trials", self._projection.name, len(batch) * reached)
             if not reached:
                 with self._wake:
                     self._changed.update(batch)

@@ -23,7 +23,7 @@ _SECTION = "orch-section"
 _TRAINING = "workflowType=machine_learning"
 _RUN_NAME = "attributes.`Run Name`"
 #: Of columns, in pixels.
-_WIDTH, _NAME_WIDTH = 120, 300
+_NARROWEST, _LETTER, _NAME_WIDTH = 90, 8, 300
 
 
 def experiment_tags(sweep: SweepDescription) -> dict[str, str]:
@@ -48,7 +48,7 @@ def view(sweep: SweepDescription) -> dict[str, Any]:
         "orderByAsc": False,
         "selectedColumns": columns[1:] + ["attributes.`Models`"],
         "columnOrder": columns,
-        "columnWidths": {column: _WIDTH for column in columns} | {_RUN_NAME: _NAME_WIDTH},
+        "columnWidths": {column: _width(column) for column in columns},
         "runsHiddenMode": "SHOW_ALL",
         "compareRunCharts": _charts(sweep, params),
         "compareRunSections": [
@@ -58,6 +58,12 @@ def view(sweep: SweepDescription) -> dict[str, Any]:
             }
         ],
     }  # fmt: skip
+
+
+def _width(column: str) -> int:
+    """A column's width, so that its heading fits; MLflow's values are long and cut anyway."""
+    heading = column.partition(".")[2].strip("`")
+    return _NAME_WIDTH if column == _RUN_NAME else _NARROWEST + max(0, len(heading) - 8) * _LETTER
 
 
 def _charts(sweep: SweepDescription, params: list[str]) -> list[dict[str, Any]]:

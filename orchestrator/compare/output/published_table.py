@@ -32,13 +32,13 @@ def published_table(pairs: Sequence[Pair]) -> TableData:
     data = TableData(
         [
             Column("method", Content.LABEL),
-            Column("seeds", Content.NUMBER, 4),
-            *([Column("B", Content.NUMBER, 3)] if has_B else []),
+            Column("seeds", Content.NUMBER, 5),
+            *([Column("B", Content.NUMBER, 4)] if has_B else []),
             *(
-                Column(name, Content.NUMBER, 1 if key in (*SCORES, MINUTES) else 2)
+                Column(name, Content.NUMBER, 1 if key in (*SCORES, MINUTES) else 3)
                 for name, key in zip(names, shown, strict=True)
             ),
-            Column("ran", Content.SENTENCE, 5),
+            Column("ran", Content.SENTENCE, 2),
         ]
     )
     setups = _setups(pairs)
