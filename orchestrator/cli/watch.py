@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -77,12 +78,13 @@ def _follow(ledger: Ledger, status: DriverStatus) -> None:
         view = LiveView(terminal, lambda: _now(latest[-1]))
         view.start()
         try:
-            latest += _statuses(ledger, latest)
+            for _ in _statuses(ledger, latest):
+                pass  # the view reads `latest`
         finally:
             view.close()
         return
     shown = None
-    for each in (status, *_statuses(ledger, latest)):
+    for each in itertools.chain([status], _statuses(ledger, latest)):
         present = (each.stage, each.look, each.done, each.running, each.failed, each.stopping)
         if present != shown:
             print(" ".join(line.plain for line in head(each, 10_000)), flush=True)

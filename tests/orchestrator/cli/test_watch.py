@@ -28,7 +28,7 @@ ledger, state, asked = Ledger(sys.argv[1], "s"), SweepState("s"), threading.Even
 with SweepLock(ledger.folder) as lock, published(state, ledger, lock.holder, asked.set):
     state.stage("search")
     state.total(1, 3)
-    asked.wait(600)
+    asked.wait(120)
     state.total(2, 3)
     state.stopping("stopping: 1 trial may commit its epoch")
     time.sleep(2)
