@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.errors import UserError
+from trainer.config import did_you_mean
 from trainer.config.tasks import TASKS, Task
 from trainer.data.leakage import Repeated, repeated_in_task
 from trainer.data.readers import DataError, Examples, read_examples
@@ -223,7 +224,9 @@ def _chosen(source: Path, named: Mapping[str, Path]) -> dict[str, Path]:
     files = course_files()
     for key, path in named.items():
         if key not in files:
-            raise DataError(f"--map {key}={path}: unknown {key!r}; allowed: {', '.join(files)}")
+            hint = did_you_mean(key, files)
+            allowed = ", ".join(files)
+            raise DataError(f"--map {key}={path}: unknown {key!r}{hint}; allowed: {allowed}")
         if not path.is_file() and not (source / path).is_file():
             raise DataError(f"--map {key}={path}: there is no such file, nor in {source}")
     chosen = {}

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown_name
 from orchestrator.ledger import Ledger, TrialRecord
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.tasks import Task
@@ -77,7 +77,7 @@ class Examples:
         tasks = {task.name: task for task in config.task_list}
         if self.task:
             if self.task not in tasks:
-                raise UserError(f"--task {self.task}: no such task; allowed: {', '.join(tasks)}")
+                raise unknown_name(f"--task {self.task}: no such task", self.task, tasks)
             return tasks[self.task]
         fitting = [task for task in tasks.values() if has_columns(self.file, task)]
         if len(fitting) == 1:

@@ -77,11 +77,13 @@ def data_table(data: TableData) -> str:
 
 
 def arrow_table(data: pa.Table) -> str:
-    """The first rows of a pyarrow table, its columns that vary, and its size."""
+    """The first rows of a pyarrow table and its size; of many columns, those that vary."""
     import pyarrow.types as types
 
-    varying = [name for name in data.column_names if _varies(data, name)]
-    shown = data.slice(0, ROWS).select(varying[:COLUMNS])
+    names = data.column_names
+    if len(names) > COLUMNS:
+        names = [name for name in names if _varies(data, name)]
+    shown = data.slice(0, ROWS).select(names[:COLUMNS])
     left = [
         number
         for number, field in enumerate(shown.schema)
@@ -90,7 +92,7 @@ def arrow_table(data: pa.Table) -> str:
     rows = [[_value(value) for value in row.values()] for row in shown.to_pylist()]
     size = f"{data.num_rows:,} rows, {data.num_columns} columns"
     hidden = data.num_columns - shown.num_columns
-    more = f"; {hidden} columns are not shown, .column_names has all" if hidden else ""
+    more = f"; {hidden} of them are not shown, .column_names has all" if hidden else ""
     return page(table(shown.column_names, rows, left), text(f"{size}{more}", grey=True))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 import warnings
@@ -123,6 +124,9 @@ def _texts(overrides: Mapping[str, Any] | Iterable[str]) -> Iterator[str]:
 def _run(spec: SweepSpec, out: str, options: Options) -> SweepOutcome:
     from rich.console import Console
 
+    # In a notebook without ipywidgets tqdm and Ray say so when they are imported.
+    warnings.filterwarnings("ignore", message="IProgress not found")
+    logging.getLogger("ray.widgets.util").setLevel(logging.WARNING)
     from orchestrator.after_search import AfterOptions
     from orchestrator.sweep import RunOptions, run_sweep
 

@@ -22,7 +22,7 @@ from orchestrator.cli.terminal import (
     prose_width,
 )
 from orchestrator.compare.options import ComparisonOptions
-from orchestrator.errors import UserError
+from orchestrator.errors import unknown_name
 from trainer.storage.summary import BEST, LAST
 
 if TYPE_CHECKING:
@@ -67,9 +67,9 @@ def compare_trials(
     """
     layout = "json" if as_json else layout
     if layout not in FORMATS:
-        raise UserError(f"--format {layout}: no such format; allowed: {', '.join(FORMATS)}")
+        raise unknown_name(f"--format {layout}: no such format", layout, FORMATS)
     if score not in ("", LAST, BEST):
-        raise UserError(f"--score {score}: no such epoch; allowed: {LAST}, {BEST}")
+        raise unknown_name(f"--score {score}: no such epoch", score, (LAST, BEST))
     from orchestrator.compare.compare_sweep import compare_sweep, trials_of
     from orchestrator.compare.configurations import compare
     from orchestrator.decision.answer.answers import answer_of

@@ -23,7 +23,7 @@ from orchestrator.cli.terminal import (
     print_table,
     progress_console,
 )
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from trainer.config import TrainConfig
@@ -78,7 +78,7 @@ def fetch(
     outlive_readers()
     unknown = [name for name in only or [] if name not in fetching.BLOBS]
     if unknown:
-        raise UserError(f"unknown file {unknown[0]!r}; allowed: {', '.join(fetching.BLOBS)}")
+        raise unknown_name(f"unknown file {unknown[0]!r}", unknown[0], fetching.BLOBS)
     terminal = progress_console(stderr=True)
     try:
         with terminal.status("") as status:

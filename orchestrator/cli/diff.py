@@ -8,17 +8,19 @@ import typer
 
 from orchestrator.cli import completion
 from orchestrator.cli.terminal import Json, Out, Wide, print_json, print_prose, print_table
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from orchestrator.compare.trial_difference import TrialDifference
     from orchestrator.export.chosen_trial import ChosenTrial
 
+#: Trials that an error names.
+_LISTED = 12
 _Named = Annotated[
     str,
     typer.Argument(
         metavar="TRIAL",
-        help="A trial's id, SWEEP@TRIAL, or a sweep's best trial.",
+        help="A trial's id, SWEEP@TRIAL, or a sweep, for its best trial.",
         autocompletion=completion.sweeps_and_trials,
     ),
 ]
@@ -91,7 +93,20 @@ def _find(name: str, other: str, out: str) -> ChosenTrial:
     if holders:
         known = ", ".join(f"{ledger.name}@{name}" for ledger in holders)
         raise UserError(f"{name}: in {len(holders)} sweeps; name one: {known}")
+    if not holders and not _is_sweep(name, out):
+        ids = [trial for each in names for trial in find_sweep(each, out).trial_ids()]
+        said = f"no trial and no sweep {name!r} in {', '.join(names) or out}"
+        raise unknown_name(said, name, [*ids, *names], known="known", most=_LISTED)
     return choose_trial(name, out)
+
+
+def _is_sweep(name: str, out: str) -> bool:
+    from orchestrator.ledger.listing import find_sweep
+
+    try:
+        return bool(find_sweep(name, out))
+    except UserError:
+        return False
 
 
 def _shown(value: float | None, sign: str = "") -> str:

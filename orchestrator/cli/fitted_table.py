@@ -100,14 +100,33 @@ def _kept(data: TableData, least: dict[int, int], width: int) -> list[int]:
 
 
 def _widened(data: TableData, least: dict[int, int], width: int) -> dict[int, int]:
-    """The widths of columns once the room that is left is given to cells, then to headings."""
+    """The widths of columns once the room that is left is given to words, then to headings."""
     widths = dict(least)
     left = width - sum(widths.values()) - len(_GAP) * (len(widths) - 1)
-    for place in sorted(widths, key=lambda place: data.layout[place].content not in _SHARES):
-        more = min(left, _longest(data, place) - widths[place])
+    for place in widths:
+        if data.layout[place].content in _SHARES:
+            more = min(left, _longest(data, place) - widths[place])
+            widths[place] += more
+            left -= more
+    while grown := _lower_heading(data, widths, left):
+        place, more = grown
         widths[place] += more
         left -= more
     return widths
+
+
+def _lower_heading(data: TableData, widths: dict[int, int], left: int) -> tuple[int, int] | None:
+    """The column with the highest heading that `left` characters can make lower.
+
+    Returns its place and how many characters that takes; None if there is none.
+    """
+    heights = {place: len(wrap(data.columns[place], width)) for place, width in widths.items()}
+    for place in sorted(heights, key=lambda place: -heights[place]):
+        heading, width = data.columns[place], widths[place]
+        for more in range(1, left + 1):
+            if len(wrap(heading, width + more)) < heights[place]:
+                return place, more
+    return None
 
 
 def _as_table(data: TableData, shown: Sequence[int], widths: dict[int, int]) -> list[Text]:

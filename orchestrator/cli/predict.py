@@ -22,7 +22,7 @@ from orchestrator.cli.terminal import (
     Trial,
     say,
 )
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from io import BufferedIOBase
@@ -86,7 +86,7 @@ def predict(
     ending = Path(output).suffix.removeprefix(".")
     form = "jsonl" if as_json else form or (ending if ending in FORMATS else "csv")
     if form not in FORMATS:
-        raise UserError(f"--format {form}: no such format; allowed: {', '.join(FORMATS)}")
+        raise unknown_name(f"--format {form}: no such format", form, FORMATS)
     if source != _PIPE and not Path(source).expanduser().is_file():
         raise UserError(f"{source}: there is no such file; - reads a pipe")
     chosen = choose_trial(name, out)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.cli import completion
 from orchestrator.cli.terminal import Json, Out, Patience, print_json, say
 from orchestrator.errors import UserError
 
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 def remove(
     name: Annotated[
-        str, typer.Argument(metavar="SWEEP[@TRIAL]", help="A sweep, or one of its trials.")
+        str,
+        typer.Argument(
+            metavar="SWEEP[@TRIAL]",
+            help="A sweep, or one of its trials.",
+            autocompletion=completion.sweeps_and_trials,
+        ),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     keep_tracking: Annotated[

@@ -21,6 +21,7 @@ from orchestrator.cli.terminal import (
 )
 from orchestrator.errors import UserError
 from orchestrator.signals import handled
+from trainer.config import did_you_mean
 
 if TYPE_CHECKING:
     from orchestrator.fair_timing import Choice
@@ -166,8 +167,11 @@ def _named(configs: Sequence[Choice] | Sequence[TimedConfig], name: str) -> str:
     if len(matches) == 1:
         return matches[0].config_id
     known = ", ".join(f"{each.label} ({each.config_id})" for each in matches or configs)
+    hint = (
+        "" if matches else did_you_mean(name, [n for c in configs for n in (c.label, c.config_id)])
+    )
     reason = "fits several" if matches else "not among the timed configurations"
-    raise UserError(f"--baseline {name}: {reason}: {known}")
+    raise UserError(f"--baseline {name}: {reason}{hint}: {known}")
 
 
 def _take(

@@ -93,6 +93,8 @@ def show_pages(
         lines.append(f"optuna-dashboard: http://127.0.0.1:{study_port}")
         command = [sys.executable, "-m", "orchestrator.search.dashboard", str(study_port)]
         commands["optuna-dashboard"] = command, {"ORCH_STUDY": study}
+    if commands:
+        lines.append(f"{' and '.join(commands)} will answer in some seconds ...")
     print("\n".join(lines), flush=True)
     show = show and browser.can_open()
     if "MLflow" in commands:

@@ -25,7 +25,7 @@ from orchestrator.compare.statistics.honest_scores import HonestScores
 from orchestrator.compare.statistics.hypothesis_tests import CONFIDENCE, Difference
 from orchestrator.compare.statistics.paired_difference import MeanDifference
 from orchestrator.compare.statistics.scores import OVERALL
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown_name
 from orchestrator.ledger.best_epoch import best_epoch_note
 from orchestrator.ledger.timing_sessions import timings
 
@@ -76,8 +76,8 @@ class _Comparing:
         self.compared = [m for m in [*named, *([joined] if joined else [])] if m.candidates]
         self.metrics = _metrics_of(self.baseline)
         if options.metric not in self.metrics:
-            allowed = ", ".join(self.metrics)
-            raise UserError(f"--metric {options.metric}: no such metric; allowed: {allowed}")
+            said = f"--metric {options.metric}: no such metric"
+            raise unknown_name(said, options.metric, self.metrics)
         self.apart = {m.name: self._why_apart(m) for m in self.compared}
         self.alike = [m for m in self.compared if not self.apart[m.name]]
         self.sessions = timings(ledger)

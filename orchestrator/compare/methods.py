@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.compare.configurations import BASIS
-from orchestrator.errors import UserError
+from orchestrator.errors import unknown_name
 from orchestrator.ledger.evaluations import counted_record
 from orchestrator.ledger.labels import label_value, method_of
 from trainer.config import TrainConfig, field_at, fields_of
@@ -144,7 +144,7 @@ def group(trials: Iterable[TrialRecord], by: Sequence[str] = ()) -> list[Method]
     """
     for key in by:
         if field_at(key) is None:
-            raise UserError(f"--by {key}: unknown key; allowed: {', '.join(fields_of())}")
+            raise unknown_name(f"--by {key}: unknown key", key, fields_of())
     methods: dict[str, Method] = {}
     configurations: dict[tuple[str, str], Configuration] = {}
     for trial in trials:
@@ -212,9 +212,9 @@ def find_baseline(methods: Sequence[Method], name: str) -> Method:
             return named[name]
         if len(begun) == 1:
             return begun[0]
-        known = ", ".join(method.name for method in begun or methods)
+        known = [method.name for method in begun or methods]
         reason = f"{len(begun)} methods begin so" if begun else "no such method"
-        raise UserError(f"--baseline {name}: {reason}; allowed: {known or 'none'}")
+        raise unknown_name(f"--baseline {name}: {reason}", name, known)
     if ANNEALED in named and named[ANNEALED].configurations:
         return named[ANNEALED]
     return next((method for method in methods if method.configurations), methods[0])
@@ -232,8 +232,7 @@ def named(methods: Sequence[Method], names: Sequence[str], baseline: Method) -> 
     for name in names:
         begun = {name} if name in known else {each for each in known if each.startswith(name)}
         if not begun:
-            allowed = ", ".join(sorted(known))
-            raise UserError(f"--methods {name}: no such method; allowed: {allowed}")
+            raise unknown_name(f"--methods {name}: no such method", name, sorted(known))
         chosen |= begun
     return [method for method in methods if method.name in chosen]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown_name
 from orchestrator.export.chosen_trial import ChosenTrial
 from orchestrator.ledger.listing import data_folders
 from trainer.config import TrainConfig
@@ -32,7 +32,7 @@ def check_device(device: str) -> None:
     import torch
 
     if device not in DEVICES:
-        raise UserError(f"--device {device}: no such device; allowed: {', '.join(DEVICES)}")
+        raise unknown_name(f"--device {device}: no such device", device, DEVICES)
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("--device cuda: there is no CUDA device here")
 
@@ -57,7 +57,7 @@ def load_model(
     from trainer.storage.folder import StoreError
 
     if epoch not in EPOCHS:
-        raise UserError(f"--epoch {epoch}: no such epoch; allowed: {', '.join(EPOCHS)}")
+        raise unknown_name(f"--epoch {epoch}: no such epoch", epoch, EPOCHS)
     check_device(device)
     directory = chosen.ledger.directory(chosen.trial.trial_id)
     try:
@@ -81,7 +81,7 @@ def task_of(chosen: ChosenTrial, name: str) -> Task:
     """The task that a user names, or the trial's only one.  Raises `UserError`."""
     tasks = {task.name: task for task in chosen.trial.train_config.task_list}
     if name and name not in tasks:
-        raise UserError(f"--task {name}: not a task of this model; allowed: {', '.join(tasks)}")
+        raise unknown_name(f"--task {name}: not a task of this model", name, tasks)
     if not name and len(tasks) > 1:
         raise UserError(f"--task: the model has several tasks; choose one: {', '.join(tasks)}")
     return tasks[name or next(iter(tasks))]

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown_name
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
 from orchestrator.ledger.best_epoch import both_epochs
 from orchestrator.ledger.driver_status import WAITING, Live
@@ -20,6 +20,9 @@ from trainer.config.formats import FIRST_FORMAT
 from trainer.metrics import FIRST_CLOCK, clock_of
 from trainer.storage.folder import is_inside, is_uri
 from trainer.storage.open import open_folder
+
+#: Sweeps or trials that an error names.
+_LISTED = 12
 
 
 def find_sweep(name: str, out: str) -> Ledger:
@@ -38,8 +41,8 @@ def find_sweep(name: str, out: str) -> Ledger:
     profiles = [each for each in names if each.startswith(f"{name}-")]
     if len(profiles) == 1:
         return Ledger(out, profiles[0])
-    known = ", ".join(profiles or names) or "none"
-    raise UserError(f"no sweep {name!r} in {out}; known: {known}")
+    said = f"no sweep {name!r} in {out}"
+    raise unknown_name(said, name, profiles or names, known="known", most=_LISTED)
 
 
 def sweep_names(out: str) -> list[str]:
@@ -114,8 +117,8 @@ def find_trial(ledger: Ledger, name: str) -> TrialRecord:
     if len(matches) == 1 and (reason := ledger.why_unreadable(matches[0])):
         raise UserError(f"{matches[0]} cannot be read: {reason}")
     which = f"{len(matches)} trials start with {name!r}" if matches else f"no trial {name!r}"
-    known = ", ".join(matches or ids) or "none"
-    raise UserError(f"{which} in {ledger.name}; known: {known}")
+    said = f"{which} in {ledger.name}"
+    raise unknown_name(said, name, matches or ids, known="known", most=_LISTED)
 
 
 def trial_summaries(reading: Reading) -> list[dict[str, Any]]:

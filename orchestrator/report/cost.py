@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 
 from orchestrator.compare.configurations import Row
 from orchestrator.compare.output import tables
@@ -15,7 +16,7 @@ from orchestrator.compare.statistics.pareto_frontier import Point
 from orchestrator.compare.statistics.speed_up import why_not_comparable
 from orchestrator.report import style
 from orchestrator.report.figure import Figure
-from orchestrator.report.methods import MOST
+from orchestrator.report.methods import MOST_CURVES
 from orchestrator.report.parts import Figures, Missing, Part, Section, Table, Text
 from orchestrator.report.style import Look
 
@@ -66,27 +67,17 @@ def _frontier(
 def _fair_minutes(comparison: MethodComparison, looks: Mapping[str, Look]) -> Figure:
     metric, points = comparison.options.metric, comparison.frontier
     ends = sorted((p for p in points if p.on_frontier), key=lambda p: p.minutes)
-    with style.axes(3.6) as (canvas, axes):
-        axes.step(
-            [p.minutes for p in ends], [p.score for p in ends], where="post", color=style.INK,
-            linewidth=1, label="frontier",
-        )  # fmt: skip
-        for method in dict.fromkeys(p.method for p in points):
-            _draw_points(axes, method, [p for p in points if p.method == method], looks[method])
-        crosses: dict[str, Any] = {"color": style.INK, "linewidth": 0.7, "zorder": 1.5}
-        for point in ends:
-            axes.plot(point.minutes_interval, [point.score] * 2, **crosses)
-            axes.plot([point.minutes] * 2, point.score_interval, **crosses)
-        for point in points:
-            if point.knee:
-                axes.annotate(
-                    f"knee: {style.shortened(point.label, 30)}", (point.minutes, point.score),
-                    xytext=(8, -16), textcoords="offset points", fontsize=9.5,
-                    arrowprops={"arrowstyle": "-", "color": style.INK, "linewidth": 0.7},
-                )  # fmt: skip
-        axes.set_xlabel(_MINUTES)
-        axes.set_ylabel(metric)
-        axes.margins(0.08)
+
+    def draw(width: float) -> Canvas:
+        with style.axes(3.6, width) as (canvas, axes):
+            _draw_frontier(axes, ends)
+            for method in dict.fromkeys(p.method for p in points):
+                _draw_points(axes, method, [p for p in points if p.method == method], looks[method])
+            axes.set_xlabel(_MINUTES)
+            axes.set_ylabel(metric)
+            axes.margins(0.08)
+        return canvas
+
     texts = (
         f"{p.label}: {metric} {p.score:.4f} in {p.minutes:.3f} minutes, probability "
         f"{p.probability:.2f}" + (", the knee" if p.knee else "")
@@ -100,8 +91,26 @@ def _fair_minutes(comparison: MethodComparison, looks: Mapping[str, Look]) -> Fi
         "Upper left is better. The line joins the configurations that no other one beats (filled "
         "marks), and the crosses are their 95 % intervals. After the knee, more minutes bring "
         "less. Scores are those of the whole dev set, so the best one is a little lucky.",
-        canvas,
+        draw(style.WIDE),
+        draw(style.WIDTH),
     )
+
+
+def _draw_frontier(axes: Axes, ends: Sequence[Point]) -> None:
+    """The line through its points, by rising minutes, their intervals, and the knee's name."""
+    axes.step(
+        [p.minutes for p in ends], [p.score for p in ends], where="post", color=style.INK,
+        linewidth=1, label="frontier",
+    )  # fmt: skip
+    crosses: dict[str, Any] = {"color": style.INK, "linewidth": 0.7, "zorder": 1.5}
+    for point in ends:
+        axes.plot(point.minutes_interval, [point.score] * 2, **crosses)
+        axes.plot([point.minutes] * 2, point.score_interval, **crosses)
+    for point in (point for point in ends if point.knee):
+        axes.plot(
+            point.minutes, point.score, marker="o", markersize=13, color=style.INK,
+            markerfacecolor="none", linestyle="none", label=f"knee: {point.label}",
+        )  # fmt: skip
 
 
 def _draw_points(axes: Axes, method: str, points: Sequence[Point], look: Look) -> None:
@@ -135,23 +144,28 @@ def _unfair_minutes(
         if row.config_id in method_of and metric in scores:
             point = row.minutes_per_epoch.mean, scores[metric].mean
             points.setdefault(method_of[row.config_id], []).append(point)
-    with style.axes(3.4) as (canvas, axes):
-        for name in (name for name in looks if name in points):
-            axes.plot(
-                *zip(*points[name], strict=True), label=name,
-                rasterized=len(points[name]) > style.MANY_POINTS,
-                **looks[name].point_options(grey=True),
-            )  # fmt: skip
-        style.label_minutes(axes, _MINUTES, problem)
-        axes.set_ylabel(metric)
-        axes.margins(0.08)
+
+    def draw(width: float) -> Canvas:
+        with style.axes(3.4, width) as (canvas, axes):
+            for name in (name for name in looks if name in points):
+                axes.plot(
+                    *zip(*points[name], strict=True), label=name,
+                    rasterized=len(points[name]) > style.MANY_POINTS,
+                    **looks[name].point_options(grey=True),
+                )  # fmt: skip
+            style.label_minutes(axes, _MINUTES, problem)
+            axes.set_ylabel(metric)
+            axes.margins(0.08)
+        return canvas
+
     return Figure(
         "score-against-minutes",
         f"{metric} against minutes that do not compare",
         f"{metric} of {len(rows)} configurations against minutes per epoch, in grey because the "
         f"minutes do not compare: {problem}.",
         f"Grey, because nothing follows from these minutes: {problem}. Means over seeds.",
-        canvas,
+        draw(style.WIDE),
+        draw(style.WIDTH),
     )
 
 
@@ -162,10 +176,15 @@ def _best_of_k(comparison: MethodComparison, looks: Mapping[str, Look]) -> Itera
     if all(len(curve) == 1 for curve in curves.values()):
         yield Missing("No curve: every method has one configuration, so nothing was searched.")
         return
-    shown = {name: curves[name] for name in list(looks)[:MOST] if name in curves}
+    shown = {name: curves[name] for name in list(looks)[:MOST_CURVES] if name in curves}
     problem = why_not_comparable(t for method in comparison.methods for t in method.trials)
     axes = (False,) if problem else (False, True)
-    yield Figures([_curves(comparison, shown, looks, against_minutes=each) for each in axes])
+    yield Figures(
+        [
+            _curves(comparison, shown, looks, against_minutes=each, alone=bool(problem))
+            for each in axes
+        ]
+    )
     if problem:
         yield Missing(f"Not shown against minutes: they do not compare ({problem}).")
 
@@ -176,17 +195,26 @@ def _curves(
     looks: Mapping[str, Look],
     *,
     against_minutes: bool,
+    alone: bool,
 ) -> Figure:
+    """`alone`: whether no other figure stands beside it."""
     metric = comparison.options.metric
-    with style.axes(3.2) as (canvas, axes):
-        for name, curve in curves.items():
-            x = [float(p.minutes or 0) if against_minutes else float(p.k) for p in curve]
-            axes.plot(x, [p.value for p in curve], label=name, **looks[name].line_options())
-        if not against_minutes:
-            axes.set_xticks(sorted({p.k for curve in curves.values() for p in curve}))
-        unit = "minutes of training for k configurations, all seeds" if against_minutes else "k"
-        axes.set_xlabel(unit)
-        axes.set_ylabel(f"expected best {metric}")
+
+    def draw(width: float) -> Canvas:
+        with style.axes(style.height_of_curves(len(curves), 3.2), width) as (canvas, axes):
+            ends = {}
+            for name, curve in curves.items():
+                x = [float(p.minutes or 0) if against_minutes else float(p.k) for p in curve]
+                axes.plot(x, [p.value for p in curve], **looks[name].line_options())
+                ends[name] = x[-1], curve[-1].value
+            if not against_minutes:
+                style.label_whole(axes, "k, the number of configurations tried")
+            else:
+                axes.set_xlabel("minutes of training, all seeds")
+            axes.set_ylabel(f"expected best {metric}")
+            style.label_ends(axes, ends, [looks[name].point_options() for name in ends])
+        return canvas
+
     last = "; ".join(f"{name} {c[-1].value:.4f} at k = {c[-1].k}" for name, c in curves.items())
     what = "minutes spent" if against_minutes else "configurations tried"
     return Figure(
@@ -196,5 +224,6 @@ def _curves(
         "At the same place on the x axis all methods had the same budget. If a curve still rises "
         "at its end, more tries would help. The curves have no intervals, because intervals of a "
         "maximum cover the truth too seldom.",
-        canvas,
+        draw(style.WIDE if alone else style.WIDTH),
+        draw(style.WIDTH) if alone else None,
     )

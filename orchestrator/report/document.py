@@ -133,9 +133,10 @@ def _reasons(
     diagnostics = comparison.diagnostics()
     metrics = [metric, *(name for name in comparison.metrics if name not in OVERALL)]
     sections = [
+        methods.other_metrics(comparison, looks),
         cost.best_of_k(comparison, looks),
         progress.section(diagnostics["progress"], metrics, minutes_problem, looks),
-        reasons.section(diagnostics, timings(ledger), shown, looks),
+        reasons.section(diagnostics, timings(ledger), shown, looks, ledger.name),
     ]
     for section in sections:
         section.folded = True

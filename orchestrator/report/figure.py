@@ -14,6 +14,8 @@ from orchestrator.report import style
 
 #: Resolution of PNG files and of points that are drawn as pixels.
 DPI = 200
+#: A page shows a figure at most this much larger than it was drawn.
+_LARGEST = 1.25
 _NO_DATE = {"Date": None, "Creator": None, "Format": None, "Type": None}
 _UNSAFE = re.compile(r"[^\w.-]")
 _METADATA = re.compile(r"\s*<metadata>.*?</metadata>", re.DOTALL)
@@ -39,6 +41,7 @@ class Figure:
         alt: the description for readers who cannot see it.
         caption: what to look for.
         canvas: matplotlib's figure, drawn within `style.axes`.
+        phone: the same for a narrow page, if `canvas` is too wide for one.
     """
 
     key: str
@@ -46,40 +49,54 @@ class Figure:
     alt: str
     caption: str
     canvas: Canvas
+    phone: Canvas | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "key", _UNSAFE.sub("_", self.key))
 
     def svg(self) -> str:
         """An SVG file; the same figure gives the same text."""
+        return self._svg(self.canvas)
+
+    def _svg(self, canvas: Canvas) -> str:
         sink = io.StringIO()
-        self._save(sink, "svg", _NO_DATE)
+        self._save(canvas, sink, "svg", _NO_DATE)
         return _METADATA.sub("", sink.getvalue())
 
     def png(self) -> bytes:
         sink = io.BytesIO()
-        self._save(sink, "png", {"Software": None})
+        self._save(self.canvas, sink, "png", {"Software": None})
         return sink.getvalue()
 
-    def _save(self, sink: Any, kind: str, metadata: dict[str, Any]) -> None:
+    def _save(self, canvas: Canvas, sink: Any, kind: str, metadata: dict[str, Any]) -> None:
         with style.styled(self.key):
             # We run the layout once: matplotlib would run it twice for every file.
-            if engine := self.canvas.get_layout_engine():
-                engine.execute(self.canvas)
-                self.canvas.set_layout_engine("none")
-            self.canvas.savefig(sink, format=kind, metadata=metadata, dpi=DPI)
+            if engine := canvas.get_layout_engine():
+                engine.execute(canvas)
+                canvas.set_layout_engine("none")
+            canvas.savefig(sink, format=kind, metadata=metadata, dpi=DPI)
 
     def inline(self) -> str:
-        """An SVG element for a page: in the colours of its theme, with ids unique in the page."""
-        text = self.svg()
+        """SVG elements for a page: in the colours of its theme, with ids unique in the page.
+
+        There is one, or one of the class `wide` and one of the class `narrow`.
+        """
+        if self.phone is None:
+            return self._inline(self.canvas, self.key, "")
+        wide = self._inline(self.canvas, self.key, "wide")
+        return wide + self._inline(self.phone, f"{self.key}.narrow", "narrow")
+
+    def _inline(self, canvas: Canvas, key: str, kind: str) -> str:
+        text = self._svg(canvas)
         text = text[text.index("<svg") :]
         for _ in range(2):
             text = _SIZE.sub(lambda match: match[1] or match[2], text, count=1)
-        text = _ID.sub(lambda match: f'id="{self.key}.{match[1]}"', text)
-        text = _REFERENCE.sub(lambda match: f"{match[1]}{self.key}.", text)
-        width = round(self.canvas.get_figwidth() * 96)
+        text = _ID.sub(lambda match: f'id="{key}.{match[1]}"', text)
+        text = _REFERENCE.sub(lambda match: f"{match[1]}{key}.", text)
+        width = round(canvas.get_figwidth() * 96 * _LARGEST)
         label = html.escape(self.alt, quote=True)
-        opening = f'<svg role="img" aria-label="{label}" style="max-width: {width}px"'
+        kind = f' class="{kind}"' if kind else ""
+        opening = f'<svg{kind} role="img" aria-label="{label}" style="max-width: {width}px"'
         text = text.replace("<svg", opening, 1)
         for colour, css in _THEME.items():
             text = text.replace(colour, css)

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
 
 from orchestrator.compare.output import tables
 from orchestrator.compare.output.sentences import interval
@@ -17,6 +18,28 @@ from orchestrator.report.style import Look
 
 #: Methods in one figure; the tables show all.
 MOST = 12
+#: Curves in one figure; more of them cover each other.
+MOST_CURVES = 8
+
+
+def other_metrics(comparison: MethodComparison, looks: Mapping[str, Look]) -> Section:
+    """Every method by each of the metrics that are not compared."""
+    section = Section("metrics", "Every other metric", folded=True)
+    honest = [standing for standing in comparison.standings if standing.scores][:MOST]
+    others = [name for name in comparison.metrics if name != comparison.options.metric]
+    if honest and others:
+        drawn = [_scores(honest, name, looks, alone=False) for name in others]
+        section.parts.append(Figures(drawn))
+    table = tables.differences_table(comparison)
+    if table.rows and len(table.columns) > 1:
+        section.parts.append(
+            Table(
+                "Differences of the other metrics. Each 95 % interval stands alone: it is not "
+                "corrected for the number of comparisons.",
+                table,
+            )
+        )
+    return section
 
 
 def sections(comparison: MethodComparison, looks: Mapping[str, Look]) -> list[Section]:
@@ -38,8 +61,7 @@ def _standings(comparison: MethodComparison, looks: Mapping[str, Look]) -> Itera
     metric = comparison.options.metric
     honest = [standing for standing in comparison.standings if standing.scores]
     if honest:
-        names = [metric, *(name for name in comparison.metrics if name != metric)]
-        yield Figures([_scores(honest[:MOST], name, looks, name == metric) for name in names])
+        yield Figures([_scores(honest[:MOST], metric, looks, alone=True)])
         if len(honest) > MOST:
             yield Text(f"The figures show the best {MOST} of {len(honest)} methods.")
     else:
@@ -73,23 +95,20 @@ def _contrasts(comparison: MethodComparison, looks: Mapping[str, Look]) -> Itera
         "Ratios of minutes are the method's over the baseline's.",
         tables.verdicts_table(comparison),
     )
-    others = tables.differences_table(comparison)
-    if others.rows and len(others.columns) > 1:
-        yield Table(
-            "Differences of the other metrics. Each 95 % interval stands alone: it is not "
-            "corrected for the number of comparisons.",
-            others,
-        )
 
 
 def _scores(
-    standings: Sequence[Standing], metric: str, looks: Mapping[str, Look], first: bool
+    standings: Sequence[Standing], metric: str, looks: Mapping[str, Look], *, alone: bool
 ) -> Figure:
     ranked = sorted(standings, key=lambda standing: -standing.scores[metric].value)
     scores = {standing.method: standing.scores[metric] for standing in ranked}
-    with style.axes(style.height_of_rows(len(scores))) as (canvas, axes):
-        _draw_intervals(axes, scores, looks)
-        axes.set_xlabel(f"{metric}, honest, with 95 % interval")
+
+    def draw(width: float) -> Canvas:
+        with style.axes(style.height_of_rows(len(scores), width), width) as (canvas, axes):
+            _draw_intervals(axes, scores, looks)
+            axes.set_xlabel(f"{metric} with 95 % interval")
+        return canvas
+
     texts = [f"{method} {interval(score, 4, '')}" for method, score in scores.items()]
     best, score = next(iter(scores.items()))
     caution = (
@@ -100,8 +119,9 @@ def _scores(
         f"scores-{metric}",
         f"{metric} of every method",
         f"{metric} of {len(scores)} methods with 95 % intervals: {'; '.join(texts)}.",
-        f"Highest: {best}, {interval(score, 4, '')}.{caution if first else ''}",
-        canvas,
+        f"Highest: {best}, {interval(score, 4, '')}.{caution if alone else ''}",
+        draw(style.WIDE if alone else style.WIDTH),
+        draw(style.WIDTH) if alone else None,
     )
 
 
@@ -111,11 +131,16 @@ def _differences(
     metric, margin = comparison.options.metric, comparison.options.margin
     baseline = comparison.baseline
     differences = {each.method: each.interval or each.differences[metric] for each in contrasts}
-    with style.axes(style.height_of_rows(len(differences)) + 0.1) as (canvas, axes):
-        axes.axvspan(-margin, margin, color=style.GRID, zorder=0, label=f"within ±{margin:g}")
-        axes.axvline(0, color=style.INK, linewidth=0.8)
-        _draw_intervals(axes, differences, looks)
-        axes.set_xlabel(f"{metric} minus that of {style.shortened(baseline, 30)}")
+
+    def draw(width: float) -> Canvas:
+        height = style.height_of_rows(len(differences), width) + 0.1
+        with style.axes(height, width) as (canvas, axes):
+            axes.axvspan(-margin, margin, color=style.GRID, zorder=0, label=f"within ±{margin:g}")
+            axes.axvline(0, color=style.INK, linewidth=0.8)
+            _draw_intervals(axes, differences, looks)
+            axes.set_xlabel(f"{metric} minus that of {style.shortened(baseline, 30)}")
+        return canvas
+
     texts = (f"{method} {interval(each, 4)}" for method, each in differences.items())
     return Figure(
         "differences",
@@ -125,7 +150,8 @@ def _differences(
         "A method whose interval lies right of the line is better, left of it worse. An interval "
         f"within the band is comparable: differences up to ±{margin:g} do not matter. An interval "
         "that crosses both is too wide to decide.",
-        canvas,
+        draw(style.WIDE),
+        draw(style.WIDTH),
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from orchestrator.compare.diagnostics.conflicts import Row
 from orchestrator.report import style
 from orchestrator.report.figure import Figure
-from orchestrator.report.methods import MOST, methods_of
+from orchestrator.report.methods import MOST_CURVES, methods_of
 from orchestrator.report.parts import Figures, Heading, Missing, Part, Section, Text
 from orchestrator.report.style import Look
 
@@ -46,11 +46,12 @@ def _parts(
     rows: Sequence[Row], metrics: Sequence[str], minutes_problem: str, looks: Mapping[str, Look]
 ) -> Iterable[Part]:
     methods = methods_of(rows, looks)
-    shown = {name: [row for row in rows if row["method"] == name] for name in methods[:MOST]}
+    shown = {name: [row for row in rows if row["method"] == name] for name in methods[:MOST_CURVES]}
     if not shown:
         yield Missing("No learning curve: no complete trial.")
         return
-    more = f" The best {MOST} of {len(methods)} methods." if len(methods) > MOST else ""
+    most = min(MOST_CURVES, len(methods))
+    more = f" The best {most} of {len(methods)} methods." if most < len(methods) else ""
     yield Text(
         "Each method's best configuration: the line is the mean over its seeds, the band their "
         f"range.{more}"
@@ -74,22 +75,25 @@ def _curves(
 ) -> Figure:
     """`problem`: why minutes do not compare; the curves are then grey."""
     label = AXES.get(x, x)
-    ends = []
-    with style.axes(3.0) as (canvas, axes):
+    ends, last = [], {}
+    with style.axes(style.height_of_curves(len(shown), 3.0)) as (canvas, axes):
         for name, rows in shown.items():
             points = _by_epoch(rows, x, metric)
             if not points:
                 continue
             xs, means, lows, highs = (list(column) for column in zip(*points, strict=True))
             options = looks[name].line_options(grey=bool(problem))
-            axes.plot(xs, means, label=name, markevery=max(1, len(xs) // 8), **options)
+            axes.plot(xs, means, markevery=max(1, len(xs) // 8), **options)
             if lows != highs:
                 axes.fill_between(xs, lows, highs, color=options["color"], alpha=0.13, linewidth=0)
             ends.append(f"{name} {means[-1]:.4f} at {xs[-1]:,.4g}")
+            last[name] = float(xs[-1]), float(means[-1])
         style.label_minutes(axes, label, problem)
         if x == "epoch":
-            style.label_epochs(axes)
+            style.label_whole(axes, "epoch")
         axes.set_ylabel(metric)
+        marks = [looks[name].point_options(grey=bool(problem)) for name in last]
+        style.label_ends(axes, last, marks)
     grey = f" Grey, because the minutes do not compare: {problem}." if problem else ""
     return Figure(
         f"progress-{metric}-{x}",

@@ -71,14 +71,14 @@ def _commands(
         chosen = "".join(f" --trial {trial.trial_id}" for trial in shown)
         lines += [f"orch sweep {shlex.quote(file)}", f"orch compare {arguments}"]
         lines.append(f"orch report {arguments}{chosen}")
-    saved = f", with {file} (below) saved in it" if spec else ""
+    saved = f", with {file} saved in it" if spec else ""
     yield Text(f"In a checkout of the project{saved}:")
     yield Code("\n".join(lines), "Commands")
     for trial in shown:
         config = json.dumps(trial.train_config.to_dict(), indent=1, ensure_ascii=False)
         yield Text(
             f"Trial {trial.trial_id} alone, without Ray, Optuna and MLflow: "
-            "python -m trainer --config config.json --out DIR, with its config.json:"
+            "python -m trainer --config config.json --out DIR, with the config.json of its folder."
         )
         yield File(f"{trial.trial_id}.config.json", config)
     if not spec:
@@ -87,7 +87,7 @@ def _commands(
     # `tracking` does not affect the result, and may hold addresses.
     kept = {key: value for key, value in spec.items() if key != "tracking"}
     text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=100)
-    yield Text("The resolved sweep file, with its profile and --set applied, without tracking:")
+    yield Text("The resolved sweep file, with its profile and --set applied, without tracking.")
     yield File(file, text)
 
 

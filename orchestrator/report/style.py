@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import AutoLocator, MaxNLocator
 
 #: Okabe & Ito 2008 without its yellow, which is too light for a line on white.
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
@@ -27,10 +27,14 @@ GREY = "#85858c"
 INK, SOFT, GRID, PAPER = "#1c1c1f", "#55555d", "#d8d8dc", "#fefefe"
 #: Inches.  A phone shows the figure at four fifths of this; text of 10 points stays readable.
 WIDTH = 4.8
+#: Of a figure that stands alone on a page as wide as a desk's or on paper.
+WIDE = 9.6
 #: The longest line of text in a figure, in characters.
 LINE = 52
-#: The width of a legend and of an entry's mark, in characters.
-_LEGEND, _HANDLE = 66, 10
+#: Characters of a legend in an inch, and of an entry's mark.
+_LEGEND, _HANDLE = 13.75, 10
+#: The height of a label at a line's end, and of what is not axes in a figure, in inches.
+_LABEL, _AROUND = 0.17, 0.75
 #: More points than this are drawn as pixels.
 MANY_POINTS = 400
 
@@ -109,18 +113,20 @@ def styled(salt: str = "") -> Iterator[None]:
         yield
 
 
-def canvas(height: float) -> Canvas:
-    """An empty figure, `height` inches high."""
-    return Canvas(figsize=(WIDTH, height), layout="constrained")
+def canvas(height: float, width: float = WIDTH) -> Canvas:
+    """An empty figure; height and width are in inches."""
+    return Canvas(figsize=(width, height), layout="constrained")
 
 
 @contextlib.contextmanager
-def axes(height: float) -> Iterator[tuple[Canvas, Axes]]:
+def axes(height: float, width: float = WIDTH) -> Iterator[tuple[Canvas, Axes]]:
     """A new figure with one pair of axes; on leaving, its legend is added."""
     with styled():
-        drawing = canvas(height)
+        drawing = canvas(height, width)
         axes = drawing.add_subplot()
         yield drawing, axes
+        if isinstance(axes.xaxis.get_major_locator(), AutoLocator):
+            few_ticks(axes, 5 if width == WIDTH else 9)
         _add_legend(drawing, axes)
 
 
@@ -129,7 +135,8 @@ def _add_legend(drawing: Canvas, axes: Axes) -> None:
     handles, names = axes.get_legend_handles_labels()
     if not names:
         return
-    columns = max(1, min(len(names), _LEGEND // (max(map(len, names)) + _HANDLE)))
+    room = int(_LEGEND * drawing.get_figwidth())
+    columns = max(1, min(len(names), room // (max(map(len, names)) + _HANDLE)))
     lines = -(-len(names) // columns)
     drawing.set_figheight(drawing.get_figheight() + 0.205 * lines)
     drawing.legend(
@@ -147,6 +154,63 @@ def wrapped(text: str) -> str:
     return "\n".join(textwrap.wrap(text, LINE))
 
 
+def label_ends(axes: Axes, ends: Mapping[str, tuple[float, float]], marks: Sequence[Any]) -> None:
+    """Name curves on the right of the axes, each as near to its last point as names have room.
+
+    Args:
+        ends: name -> x and y of the curve's last point.
+        marks: for each name the options of `Axes.plot` for its points.
+    """
+    if not ends:
+        return
+    low, high = axes.get_ylim()
+    names, inside = list(ends), axes.transAxes
+    width, height = _size(axes)
+    wanted = [(ends[name][1] - low) / (high - low) for name in names]
+    order = sorted(range(len(names)), key=lambda n: wanted[n])
+    places = spaced([wanted[n] for n in order], _LABEL / (height - _AROUND))
+    most = 22 if width <= WIDTH else LINE
+    for number, place in zip(order, places, strict=True):
+        axes.annotate(
+            "", xy=ends[names[number]], xytext=(1.03, place), textcoords="axes fraction",
+            annotation_clip=False,
+            arrowprops={
+                "arrowstyle": "-", "color": marks[number]["color"], "linewidth": 0.6,
+                "linestyle": ":", "shrinkA": 0, "shrinkB": 2,
+            },
+        )  # fmt: skip
+        axes.plot(1.04, place, transform=inside, clip_on=False, **marks[number])
+        axes.text(
+            1.07, place, shortened(names[number], most), transform=inside, va="center", fontsize=9
+        )
+
+
+def _size(axes: Axes) -> tuple[float, float]:
+    """Width and height of the whole figure in inches."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    width, height = figure.get_size_inches()
+    return float(width), float(height)
+
+
+def spaced(places: Sequence[float], gap: float) -> list[float]:
+    """Rising places, moved as little as the gaps ask for; they stay in 0 to 1 if they fit.
+
+    The sum of the squared moves is the smallest (an isotonic regression).
+    """
+    from scipy.optimize import isotonic_regression
+
+    steps = [gap * number for number in range(len(places))]
+    room = max(0.0, 1.0 - steps[-1]) if steps else 0.0
+    free = isotonic_regression([p - s for p, s in zip(places, steps, strict=True)]).x
+    return [min(room, max(0.0, float(p))) + s for p, s in zip(free, steps, strict=True)]
+
+
+def height_of_curves(count: int, least: float) -> float:
+    """The height in inches at which the labels of so many curves have room."""
+    return max(least, _AROUND + _LABEL * (count + 1))
+
+
 def few_ticks(axes: Axes, most: int) -> None:
     """At most so many steps between ticks of the x axis, so that their numbers do not touch."""
     axes.xaxis.set_major_locator(MaxNLocator(nbins=most, steps=[1, 2, 2.5, 5, 10]))
@@ -160,17 +224,25 @@ def label_minutes(axes: Axes, label: str, problem: str) -> None:
         axes.set_xlabel(label)
 
 
-def label_epochs(axes: Axes) -> None:
-    """Label the x axis with whole epochs."""
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("epoch")
+def label_whole(axes: Axes, label: str) -> None:
+    """Label the x axis, whose ticks are whole numbers."""
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
+    axes.set_xlabel(label)
 
 
 def rows_of_names(axes: Axes, names: Sequence[str]) -> list[float]:
     """Prepare one row per name, the first on top; return the rows' places on the y axis.
 
-    Each name stands above its row, where long names have the whole width.
+    On a narrow figure each name stands above its row, where long names have the whole width. On
+    a wide one it stands on the left.
     """
+    if _size(axes)[0] > WIDTH:
+        places = [float(len(names) - 1 - number) for number in range(len(names))]
+        axes.set_ylim(-0.6, len(names) - 0.4)
+        axes.set_yticks(places, [shortened(name, 40) for name in names])
+        axes.tick_params(axis="y", length=0)
+        axes.spines["left"].set_visible(False)
+        return places
     axes.set_ylim(-0.6, len(names) - 0.1)
     axes.set_yticks([])
     axes.grid(False, axis="y")
@@ -185,6 +257,6 @@ def rows_of_names(axes: Axes, names: Sequence[str]) -> list[float]:
     return places
 
 
-def height_of_rows(count: int) -> float:
+def height_of_rows(count: int, width: float = WIDTH) -> float:
     """The height in inches for `rows_of_names`."""
-    return 0.8 + 0.46 * count
+    return 0.8 + (0.46 if width == WIDTH else 0.29) * count

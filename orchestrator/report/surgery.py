@@ -6,6 +6,8 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from matplotlib.figure import Figure as Canvas
+
 from orchestrator.compare.output.tables import TableData
 from orchestrator.compare.statistics.speed_up import NOT_IN_TURN, why_not_comparable
 from orchestrator.report import style
@@ -99,21 +101,25 @@ def _bars(minutes: Mapping[str, Mapping[str, float]], grey: str) -> Figure:
     Args:
         grey: the axis label that says why the minutes do not compare; empty if they do.
     """
-    with style.axes(style.height_of_rows(len(minutes))) as (canvas, axes):
-        places = style.rows_of_names(axes, list(minutes))
-        left = [0.0] * len(minutes)
-        for number, kind in enumerate(_kinds(minutes)):
-            widths = [parts.get(kind, 0.0) for parts in minutes.values()]
-            axes.barh(
-                places, widths, left=left, height=0.42, label=_label(kind),
-                color=style.GREY if grey else style.PALETTE[number % len(style.PALETTE)],
-                hatch=_HATCHES[number % len(_HATCHES)], edgecolor=style.PAPER, linewidth=0.8,
-            )  # fmt: skip
-            left = [start + width for start, width in zip(left, widths, strict=True)]
-        axes.set_xlabel(
-            style.wrapped(grey) if grey else "minutes of training per epoch",
-            color=style.SOFT if grey else style.INK,
-        )
+
+    def draw(width: float) -> Canvas:
+        with style.axes(style.height_of_rows(len(minutes), width), width) as (canvas, axes):
+            places = style.rows_of_names(axes, list(minutes))
+            left = [0.0] * len(minutes)
+            for number, kind in enumerate(_kinds(minutes)):
+                widths = [parts.get(kind, 0.0) for parts in minutes.values()]
+                axes.barh(
+                    places, widths, left=left, height=0.42, label=_label(kind),
+                    color=style.GREY if grey else style.PALETTE[number % len(style.PALETTE)],
+                    hatch=_HATCHES[number % len(_HATCHES)], edgecolor=style.PAPER, linewidth=0.8,
+                )  # fmt: skip
+                left = [start + wide for start, wide in zip(left, widths, strict=True)]
+            axes.set_xlabel(
+                style.wrapped(grey) if grey else "minutes of training per epoch",
+                color=style.SOFT if grey else style.INK,
+            )
+        return canvas
+
     texts = (
         f"{name}: " + ", ".join(f"{kind} {share:.0%}" for kind, share in _shares(parts).items())
         for name, parts in minutes.items()
@@ -125,7 +131,8 @@ def _bars(minutes: Mapping[str, Mapping[str, float]], grey: str) -> Figure:
         "Surgery is a part of its own. Keeping the tasks' gradients separate also costs time "
         "within forward + backward."
         + (" Grey: compare the parts of one bar, not bars with each other." if grey else ""),
-        canvas,
+        draw(style.WIDE),
+        draw(style.WIDTH),
     )
 
 

@@ -104,7 +104,7 @@ def _curve(trial_id: str, records: Sequence[Row], task: str) -> Figure:
             if points:
                 axes.plot(*zip(*points, strict=True), label=shown, **look.line_options())
                 ends.append(f"{shown} {points[-1][1]:.4f}")
-        style.label_epochs(axes)
+        style.label_whole(axes, "epoch")
         axes.set_ylabel(f"{task} {name}")
     return Figure(
         f"{trial_id}-{task}-epochs",

@@ -10,13 +10,13 @@ import warnings
 
 import optuna
 
-from orchestrator.search.importance import importances
+from orchestrator.search.importance import importances, uncertain_importances
 from orchestrator.search.persistent_study import JOURNAL, PersistentStudy
 from orchestrator.search.suggestions import Ended, Outcome, Suggestion, Suggestions, order
 
 __all__ = [
     "JOURNAL", "Ended", "Outcome", "PersistentStudy", "Suggestion", "Suggestions", "importances",
-    "order",
+    "order", "uncertain_importances",
 ]  # fmt: skip
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import (
     BaseDistribution,
@@ -22,6 +24,8 @@ from orchestrator.search.distributions import plain
 TOP = 5
 #: Fewer configurations give no result: the best five would be more than a quarter of them.
 FEWEST = 20
+#: Resampled and shuffled repetitions that show the uncertainty.
+_DRAWS = 100
 #: A parameter whose values spread over more than this factor gets a logarithmic scale.
 _WIDE = 20.0
 
@@ -67,6 +71,62 @@ def importances(
     # In Optuna's result the order of equal values is random.
     ranked = sorted(raw.items(), key=lambda pair: (-pair[1], pair[0]))
     return {name: value / total for name, value in ranked}
+
+
+@dataclass(frozen=True)
+class Importance:
+    """How important a parameter seems, and how sure that is.
+
+    Attributes:
+        value: its share, 0 to 1.
+        low, high: 95 % of the shares over resampled configurations (bootstrap).
+        chance: its largest share in a hundred shuffles of the values, in which no parameter
+            matters.
+    """
+
+    value: float
+    low: float
+    high: float
+    chance: float
+
+    @property
+    def told_apart(self) -> bool:
+        """Whether the share is larger than chance alone makes it."""
+        return self.value > self.chance
+
+
+def uncertain_importances(
+    params: Sequence[Mapping[str, Any]], values: Sequence[float], direction: str
+) -> dict[str, Importance]:
+    """`importances` with their uncertainty; the arguments are the same.
+
+    The best few of a hundred configurations differ from the others in something even if no
+    parameter matters.  So a share means something only beside what chance gives.
+    """
+    found = importances(params, values, direction)
+    if not found:
+        return {}
+    rng = np.random.default_rng(0)  # the same ledger, the same page
+    resampled, shuffled = [], []
+    for _ in range(_DRAWS):
+        chosen = rng.integers(0, len(values), len(values))
+        resampled.append(
+            importances([params[n] for n in chosen], [values[n] for n in chosen], direction)
+        )
+        shuffled.append(importances(params, rng.permutation(values).tolist(), direction))
+    return {
+        name: Importance(
+            value,
+            low=_quantile(resampled, name, 0.025),
+            high=_quantile(resampled, name, 0.975),
+            chance=_quantile(shuffled, name, 1.0),
+        )
+        for name, value in found.items()
+    }
+
+
+def _quantile(draws: Sequence[Mapping[str, float]], name: str, share: float) -> float:
+    return float(np.quantile([draw.get(name, 0.0) for draw in draws], share))
 
 
 def _distributions(params: Sequence[Mapping[str, Any]]) -> dict[str, BaseDistribution]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.spec.similar_file import similar_file
 from orchestrator.spec.yaml_lines import Path, YamlError, read
 from trainer.config import ConfigError, Problem, did_you_mean
 
@@ -66,7 +67,8 @@ def _read_file(file: str) -> Draft:
             document = read(stream.read())
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
-        raise ConfigError([Problem("", f"cannot be read: {reason}", file=file)]) from error
+        message = f"cannot be read: {reason}{similar_file(file)}"
+        raise ConfigError([Problem("", message, file=file)]) from error
     except YamlError as error:
         raise ConfigError([Problem("", error.message, file=file, line=error.line)]) from error
     if not isinstance(document.value, dict):

@@ -100,7 +100,7 @@ class MlflowRuns:
         params = []
         if not run.described:
             self.client.log_inputs(run.run_id, trial_run.datasets(trial))
-            values = trial_run.params(trial.train_config, self._sweep.partial)
+            values = trial_run.params(trial.train_config, self._sweep)
             params = [Param(key, value) for key, value in values.items()]
         if run.steps is None:
             history = self.client.get_metric_history(run.run_id, trial_run.MARKER)

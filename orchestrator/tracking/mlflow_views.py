@@ -23,7 +23,7 @@ _SECTION = "orch-section"
 _TRAINING = "workflowType=machine_learning"
 _RUN_NAME = "attributes.`Run Name`"
 #: Of columns, in pixels.
-_NARROWEST, _LETTER, _NAME_WIDTH = 90, 8, 300
+_NARROWEST, _LETTER, _NAME_WIDTH = 110, 8, 300
 
 
 def experiment_tags(sweep: SweepDescription) -> dict[str, str]:
@@ -63,7 +63,7 @@ def view(sweep: SweepDescription) -> dict[str, Any]:
 def _width(column: str) -> int:
     """A column's width, so that its heading fits; MLflow's values are long and cut anyway."""
     heading = column.partition(".")[2].strip("`")
-    return _NAME_WIDTH if column == _RUN_NAME else _NARROWEST + max(0, len(heading) - 8) * _LETTER
+    return _NAME_WIDTH if column == _RUN_NAME else _NARROWEST + max(0, len(heading) - 10) * _LETTER
 
 
 def _charts(sweep: SweepDescription, params: list[str]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from orchestrator.ledger import TrialRecord
 from orchestrator.ledger.labels import flatten, label, method_of
 from orchestrator.tracking.metric_names import EPOCH_MINUTES, MEAN, MINUTES, SCORE, metric_name
-from orchestrator.tracking.sweep_run import NOTE
+from orchestrator.tracking.sweep_run import NOTE, SweepDescription
 from trainer.config import TrainConfig
 from trainer.metrics import numbers, value_of_trial
 from trainer.storage.folder import is_uri
@@ -70,17 +70,19 @@ def committed_ms(record: Mapping[str, Any]) -> int:
     return int((datetime.fromisoformat(text).timestamp() if text else time.time()) * 1000)
 
 
-def params(config: TrainConfig, without: Collection[str] = ()) -> dict[str, str]:
+def params(config: TrainConfig, sweep: SweepDescription) -> dict[str, str]:
     """The acting parameters of a trial that are not empty, by their dotted names.
 
-    Args:
-        without: dotted keys that are left out.
+    Those that the sweep varies come first, because MLflow's pages show them in this order.  The
+    sweep's `partial` ones are left out.
     """
-    texts = (
-        (key, ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    texts = {
+        key: ", ".join(map(str, value)) if isinstance(value, list) else str(value)
         for key, value in flatten(config.canonical())
-    )
-    return {key: text[:_MAX_PARAMETER] for key, text in texts if text and key not in without}
+    }
+    ordered = dict.fromkeys([*sweep.varied, "seed", *texts])
+    kept = (key for key in ordered if texts.get(key) and key not in sweep.partial)
+    return {key: texts[key][:_MAX_PARAMETER] for key in kept}
 
 
 def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str]:

@@ -4,7 +4,14 @@ Reading and checking a config imports neither torch nor any data.
 """
 
 from trainer.config.data_config import DataConfig
-from trainer.config.fields import ConfigError, Problem, describe, did_you_mean, unknown_key
+from trainer.config.fields import (
+    ConfigError,
+    Problem,
+    describe,
+    did_you_mean,
+    most_similar,
+    unknown_key,
+)
 from trainer.config.formats import FORMAT, config_in_file, described, stored_config, translate
 from trainer.config.train_config import TrainConfig, check, field_at, fields_of
 
@@ -19,6 +26,7 @@ __all__ = [
     "describe",
     "described",
     "did_you_mean",
+    "most_similar",
     "field_at",
     "fields_of",
     "stored_config",

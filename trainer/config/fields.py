@@ -49,10 +49,32 @@ def unknown_key(key: str, prefix: str, allowed: typing.Iterable[str]) -> Problem
     return Problem(prefix + key, f"unknown key{did_you_mean(key, allowed)}", ", ".join(allowed))
 
 
+#: A shorter text is the beginning of too many names; and how alike a beginning must be.
+_SHORTEST, _ALIKE = 3, 0.7
+
+
 def did_you_mean(name: str, allowed: typing.Iterable[str]) -> str:
-    """` (did you mean 'arrp'?)` with the most similar name; empty if none is similar."""
-    similar = get_close_matches(name, list(allowed), n=1)
-    return f" (did you mean {similar[0]!r}?)" if similar else ""
+    """` (did you mean 'arrp'?)` with the most similar name; empty if none is similar.
+
+    Every message that lists what is allowed has it.
+    """
+    similar = most_similar(name, allowed)
+    return f" (did you mean {similar!r}?)" if similar else ""
+
+
+def most_similar(name: str, allowed: typing.Iterable[str]) -> str:
+    """The most similar name; empty if none is similar.
+
+    Capitals do not matter, and the beginning of a longer name will do, as where a method or a trial
+    is named.
+    """
+    by_length = sorted(allowed, key=len, reverse=True)  # of equals, the shortest name
+    spelled = {each.lower(): each for each in by_length}
+    similar = get_close_matches(name.lower(), spelled, n=1)
+    if not similar and len(name) >= _SHORTEST:
+        spelled = {each[: len(name) + more].lower(): each for each in by_length for more in (1, 0)}
+        similar = get_close_matches(name.lower(), spelled, n=1, cutoff=_ALIKE)
+    return spelled[similar[0]] if similar else ""
 
 
 def one_of(*choices: str, more: Callable[[], tuple[str, ...]] = tuple) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.terminal import Json, Out, Patience, Sweep, print_json
-from orchestrator.errors import UserError
+from orchestrator.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -49,9 +49,9 @@ def export_table(
     ending = Path(output).suffix.removeprefix(".")
     form = form or (ending if ending in FORMATS else "csv")
     if form not in FORMATS:
-        raise UserError(f"--format {form}: no such format; allowed: {', '.join(FORMATS)}")
+        raise unknown_name(f"--format {form}: no such format", form, FORMATS)
     if of not in TABLES:
-        raise UserError(f"--of {of}: no such table; allowed: {', '.join(TABLES)}")
+        raise unknown_name(f"--of {of}: no such table", of, TABLES)
     ledger = find_sweep(name, out)
     to = Path(output or f"{ledger.name}-{of}.{form}").expanduser()
     if output != _PRINTED and (to.is_dir() or not to.parent.is_dir()):

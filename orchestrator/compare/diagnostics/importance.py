@@ -23,12 +23,14 @@ def importances(methods: Iterable[Method], metric: str) -> list[Row]:
     It measures how much a parameter's values among the best tenth of the configurations (at least
     five) differ from those among all (`orchestrator.search.importance`). The importances for a
     target add up to 1. Each configuration counts with its mean over seeds on the whole dev set.
+    `low` and `high` are the ends of its 95 % interval. `chance` is the most that it reaches in a
+    hundred shuffles of the values, where nothing matters.
     There are no rows for fewer than 20 configurations, nor for minutes that do not compare.
 
     Args:
         methods: those whose scores compare.
     """
-    from orchestrator.search import importances as importance_of
+    from orchestrator.search import uncertain_importances
 
     tried = {c.config_id: c for method in methods for c in method.candidates}
     params = [_params(each) for each in tried.values()]
@@ -38,8 +40,9 @@ def importances(methods: Iterable[Method], metric: str) -> list[Row]:
         targets.append(("minutes_per_epoch", "min"))
     for target, direction in targets:
         values = [_value(each, target) for each in tried.values()]
-        for name, importance in importance_of(params, values, direction).items():
-            row: Row = {"target": target, "parameter": name, "importance": importance}
+        for name, found in uncertain_importances(params, values, direction).items():
+            row: Row = {"target": target, "parameter": name, "importance": found.value}
+            row |= {"low": found.low, "high": found.high, "chance": found.chance}
             rows.append(row | {"configurations": len(tried)})
     return rows
 

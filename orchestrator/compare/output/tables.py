@@ -205,13 +205,23 @@ def importances_table(rows: Sequence[Row]) -> TableData:
     """The important parameters, by falling importance for the score."""
     targets = list(dict.fromkeys(row["target"] for row in rows))
     table = TableData(["importance of", *(f"for {target}" for target in targets)])
-    parameters: dict[str, dict[str, float]] = {}
+    parameters: dict[str, dict[str, Row]] = {}
     for row in rows:
-        parameters.setdefault(row["parameter"], {})[row["target"]] = row["importance"]
-    for name, values in parameters.items():
-        if any(round(value, 3) for value in values.values()):
-            table.add(name, *(_share(values.get(target)) for target in targets))
+        parameters.setdefault(row["parameter"], {})[row["target"]] = row
+    for name, found in parameters.items():
+        if any(round(row["importance"], 3) for row in found.values()):
+            table.add(name, *(_importance(found.get(target)) for target in targets))
     return table
+
+
+def _importance(row: Row | None) -> Cell:
+    """The share with its interval; grey where chance explains it."""
+    if row is None:
+        return Cell("-")
+    ends = f"[{row['low']:.0%}, {row['high']:.0%}]"
+    if row["importance"] > row["chance"]:
+        return Cell(f"{_share(row['importance'])} {ends}")
+    return Cell(f"{_share(row['importance'])} {ends} (chance)", grey=True)
 
 
 def _by_method(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -203,6 +203,15 @@ def test_a_notebook_shows_each_object_as_html(sweep: orch.Sweep) -> None:
         assert "currentColor" in style and "#" not in style and "white;" not in style, name
 
 
+def test_of_many_columns_a_notebook_shows_those_that_vary(sweep: orch.Sweep) -> None:
+    trials = sweep.trials
+    wide = " ".join(Tags(html.arrow_table(trials)).words)
+    assert "status" not in wide and trials["trial_id"][0].as_py() in wide
+    assert f"{trials.num_columns - html.COLUMNS} of them are not shown" in wide
+    chosen = " ".join(Tags(html.arrow_table(trials.select(["trial_id", "status"]))).words)
+    assert "status" in chosen and "not shown" not in chosen
+
+
 def test_what_does_not_exist_is_one_clear_error(sweep: orch.Sweep, tmp_path: Path) -> None:
     with pytest.raises(orch.UserError, match="--metric x: no such metric; allowed: dev_score"):
         sweep.compare(metric="x")

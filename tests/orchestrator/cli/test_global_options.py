@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchestrator import __version__
 from orchestrator.cli import COMMANDS
-from orchestrator.ledger import RESOLVED
+from orchestrator.ledger import RESOLVED, Ledger
 from tests.support.command import ORCH, orch
 from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
@@ -111,7 +112,7 @@ def closed_early(*arguments: str, cwd: Path) -> tuple[int, str]:
     process.stdout.close()
     error = process.stderr.read()
     process.stderr.close()
-    return process.wait(60), error
+    return process.wait(120), error
 
 
 @pytest.mark.parametrize("arguments", ["schema", "show first --out . --json", "--help"])
@@ -139,6 +140,21 @@ def test_a_command_with_work_to_do_goes_on_without_a_reader() -> None:
     assert process.stderr.read() == "done\n"
     process.stderr.close()
     assert process.wait(60) == 7
+
+
+@pytest.mark.slow(reason="starts Ray")
+def test_a_sweep_trains_on_when_nobody_reads_it(tmp_path: Path, cache: Path) -> None:
+    sweep = {
+        "name": "s",
+        "base": {"data": {"source": "synthetic", "size": 32, "cache": str(cache)},
+                 "encoder": "tiny", "epochs": 1},
+        "search": {"algorithm": "list", "num_trials": 1}, "enqueue": [{"sampler": "round_robin"}],
+        "tracking": {"report": False, "registered_model": "none", "study": "none"},
+    }  # fmt: skip
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump(sweep))
+    code, error = closed_early("sweep", "s.yaml", cwd=tmp_path)
+    assert code == 0, error
+    assert [trial.status for trial in Ledger(tmp_path / "sweeps", "s").trials()] == ["complete"]
 
 
 def test_colours_are_for_terminals_alone(sweeps: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from html.parser import HTMLParser
 from itertools import product
@@ -11,7 +12,9 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from typer.main import get_command
 
+from orchestrator.cli import app
 from orchestrator.compare.compare_sweep import compare_sweep, trials_of
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.statistics.dev_predictions import read_columns
@@ -22,7 +25,7 @@ from orchestrator.report import Report, make, reasons, style, surgery, trial, wr
 from orchestrator.report.document import representative
 from orchestrator.report.errors import read_errors
 from orchestrator.report.figure import Figure
-from orchestrator.report.parts import Figures, Missing, Table
+from orchestrator.report.parts import Code, Figures, Missing, Table, Text
 from orchestrator.spec import load_spec
 from tests.support.ledgers import write_trial
 from tests.support.paths import SEARCH_SPACES
@@ -129,7 +132,12 @@ def test_every_figure_has_title_label_and_caption(report: Report, page: Page) ->
     assert len(page.all("figure")) == len(page.all("figcaption")) == count
     assert len(page.all("h4")) == count - 1  # the first one stands under the page's title
     drawings = [a for a in page.all("svg") if a.get("role") == "img"]
-    assert len(drawings) == count and all(len(a["aria-label"]) > 30 for a in drawings)
+    twice = sum(figure.phone is not None for figure in report.figures.values())
+    assert (
+        twice > 5
+        and len(drawings) == count + twice
+        and all(len(a["aria-label"]) > 30 for a in drawings)
+    )
     assert len([t for tag, t in page.texts if tag == "figcaption" and t.strip()]) == count
 
 
@@ -313,12 +321,20 @@ def test_a_timing_session_says_what_surgery_costs() -> None:
 
 def test_importance_is_drawn_for_every_target() -> None:
     rows = [
-        {"target": target, "parameter": name, "importance": share}
+        {
+            "target": target,
+            "parameter": name,
+            "importance": share,
+            "configurations": 20,
+            "low": 0.1,
+            "high": 0.9,
+            "chance": 0.7 if target == "dev_score" else 0.9,
+        }
         for target in ("dev_score", "minutes_per_epoch")
         for name, share in ((HOSTILE, 0.2), ("B", 0.8))
     ]
     empty = dict.fromkeys(("conflicts", "utilisation", "against_single_task"), ())
-    made = reasons.section({**empty, "importances": rows}, [], {}, {})
+    made = reasons.section({**empty, "importances": rows}, [], {}, {}, "a sweep")
     assert [each.key for each in made.figures()] == [
         "importance-dev_score", "importance-minutes_per_epoch",
     ]  # fmt: skip
@@ -326,6 +342,13 @@ def test_importance_is_drawn_for_every_target() -> None:
         "Importance of the searched parameters for dev_score: B"
     )
     assert len([part for part in made.parts if isinstance(part, Missing)]) == 4
+    told = [part.text for part in made.parts if isinstance(part, Text)]
+    assert told[0].endswith("more important for dev_score than chance explains: B.")
+    assert "no parameter's importance for minutes_per_epoch can be told from chance" in told[1]
+    (command,) = (part.text for part in made.parts if isinstance(part, Code))
+    program, name, *arguments = shlex.split(command)
+    assert program == "orch" and arguments == ["a sweep"]
+    assert [each.name for each in get_command(app).commands[name].params][0] == "name"
 
 
 def test_many_configurations_make_no_large_file(tmp_path: Path) -> None:

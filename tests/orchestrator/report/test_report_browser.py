@@ -23,6 +23,7 @@ _TEXTS = """
 const found = {smallest: 1e9, outside: [], count: 0};
 for (const svg of document.querySelectorAll('figure svg')) {
   const frame = svg.getBoundingClientRect();
+  if (!frame.width) continue;  // of the other width
   for (const text of svg.querySelectorAll('text')) {
     const box = text.getBoundingClientRect();
     found.count += 1;
@@ -66,6 +67,9 @@ def test_the_page_fits_and_asks_for_nothing(browser: Browser, page: Path, width:
     browser.requests(), browser.logged("browser")
     browser.open(page, width)
     assert browser.run("return document.title") == "s: report"
+    folded = browser.run("return document.querySelectorAll('details:not([open])').length")
+    assert folded > 5
+    browser.run("document.querySelectorAll('details').forEach(e => { e.open = true; })")
     found = browser.run(_OVERFLOW)
     assert found["page"][1] == width and found["page"][0] <= width
     assert found["parts"] == []
@@ -77,6 +81,17 @@ def test_the_page_fits_and_asks_for_nothing(browser: Browser, page: Path, width:
     assert browser.logged("browser") == []
     shot = browser.devtools("Page.captureScreenshot", format="png")["data"]
     assert base64.b64decode(shot)[:4] == b"\x89PNG"
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1280, 800)])
+def test_question_verdict_and_picture_stand_on_the_first_screen(
+    browser: Browser, page: Path, width: int, height: int
+) -> None:
+    browser.open(page, width)
+    parts = "['h1', '.answer', '#figure-contest svg']"
+    ends = f"return {parts}.map(e => document.querySelector(e).getBoundingClientRect().bottom)"
+    found = browser.run(ends)
+    assert found == sorted(found) and 0 < found[-1] < height
 
 
 def test_dark_readers_get_light_text_on_dark_paper(browser: Browser, page: Path) -> None:
@@ -104,6 +119,12 @@ def test_on_paper_nothing_is_wider_than_a_page(browser: Browser, page: Path) -> 
         "Emulation.setDeviceMetricsOverride", width=695, height=980, deviceScaleFactor=1,
         mobile=False,
     )  # fmt: skip  # A4 less its margins, 96 dots an inch
+    folded = (
+        "return [...document.querySelectorAll('details.section table')].map(e => e.offsetHeight)"
+    )
+    assert min(browser.run(folded)) > 10  # what is folded on the screen is printed
+    files = "return [...document.querySelectorAll('details.file')].map(e => e.offsetHeight)"
+    assert max(browser.run(files)) == 0
     tables = "return [...document.querySelectorAll('table')].map(e => e.offsetWidth)"
     assert max(browser.run(tables)) <= 695
     assert browser.run("return document.documentElement.scrollWidth") <= 695

@@ -207,6 +207,7 @@ def test_pages_that_compare_runs_open_on_the_score_and_on_what_varies(out: Path)
     assert {key for key, _ in params[0] ^ params[1]} == {"sampler", "lambda"}
     for run in found:
         assert list(run.data.metrics)[:2] == ["dev/score", "time/minutes_per_epoch"]
+        assert list(run.data.params)[0] == "sampler"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from orchestrator.compare.diagnostics.importance import importances
 from orchestrator.compare.methods import group
 from orchestrator.ledger import Ledger
 from orchestrator.search import importances as of_params
+from orchestrator.search import uncertain_importances
 from tests.support.ledgers import write_trial
 
 RNG = np.random.default_rng
@@ -85,6 +86,23 @@ def test_values_of_all_kinds_are_taken() -> None:
               for n in range(30)]  # fmt: skip
     found = of_params(params, [float(p["n"]) for p in params], "max")
     assert next(iter(found)) == "n" and set(found) == {"freeze", "B", "steps", "n"}
+
+
+def test_what_decides_is_told_from_chance() -> None:
+    params = tried(60)
+    values = [-abs(np.log10(p["learning_rate"]) + 4) + 0.01 * p["dropout"] for p in params]
+    found = uncertain_importances(params, values, "max")
+    assert {name: each.value for name, each in found.items()} == of_params(params, values, "max")
+    assert [name for name, each in found.items() if each.told_apart] == ["learning_rate"]
+    assert all(0 <= each.low <= each.high <= 1 for each in found.values())
+
+
+def test_of_few_tries_without_effect_nothing_is_told_from_chance() -> None:
+    """The best five always differ in something: the largest share alone says nothing."""
+    params = tried(25)
+    found = uncertain_importances(params, RNG(3).normal(size=25).tolist(), "max")
+    first = next(iter(found.values()))
+    assert first.value > 0.4 and not first.told_apart and first.high - first.low > 0.5
 
 
 def test_rows_are_of_score_and_of_minutes(tmp_path: Path) -> None:
