@@ -137,8 +137,8 @@ PAGES = {
     "mlflow-model.png": Page(_model, _shown("Version 1"), height=660),
     "report-head.png": Page(_report, _LOADED, height=800),
     "report-phone.png": Page(_report, _LOADED, width=390, height=844),
-    "report-curves.png": Page(_report, _LOADED, _scroll_to("#learning-curves")),
-    "report-trial.png": Page(_report, _LOADED, _scroll_to("[id$=-confusion]")),
+    "report-curves.png": Page(_report, _LOADED, _scroll_to("#learning-curves"), height=540),
+    "report-trial.png": Page(_report, _LOADED, _scroll_to("[id$=-confusion]"), height=1240),
 }  # fmt: skip
 #: Commands with the columns of their terminal.
 TERMINALS = {
