@@ -1,7 +1,8 @@
 """The command `orch`: parse, call, print. Every command or group of commands has a file here.
 
-Exit codes: 0 all done, 1 some trials failed, 2 the input is wrong (nothing was started), 130
-interrupted and resumable. Modules that are slow to import are imported within the commands.
+Exit codes: 0 all done, 1 some trials failed, 2 the input is wrong (nothing was started), 3 the time
+of `budget.hours` ended before the trials did, 130 interrupted and resumable. Modules that are slow
+to import are imported within the commands.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from orchestrator.cli import (
     sweeps,
     time,
     ui,
+    watch,
 )
 from orchestrator.cli.global_options import add_commands, before_any_command
 from orchestrator.cli.streams import guard_streams
@@ -46,6 +48,8 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     "schema": (sweep_file.schema, "orch schema > search_spaces/schema.json"),
     "ls": (sweeps.list_sweeps, "orch ls --json"),
     "show": (sweeps.show, "orch show arrp-embedded arrp-3f9a1c20b7d4"),
+    "watch": (watch.watch_sweep, "orch watch arrp-embedded"),
+    "stop": (watch.stop_sweep, "orch stop arrp-embedded"),
     "logs": (logs.show_logs, "orch logs arrp-embedded arrp-3f9a1c20b7d4 -f"),
     "best": (best.show_best, "orch best arrp-embedded --json"),
     "diff": (diff.show_difference, "orch diff arrp-embedded@arrp-3f9a annealed-33b9"),

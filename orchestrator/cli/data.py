@@ -178,6 +178,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 
 data_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Get the data and inspect them."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Get the data and inspect them.",
+    short_help="Get the data and inspect them",
 )
 add_commands(data_app, COMMANDS)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli import completion
+from orchestrator.cli.streams import outlive_readers
 from orchestrator.cli.terminal import Json, Out, Patience, print_json, say
 from orchestrator.errors import UserError
 
@@ -49,6 +50,7 @@ def remove(
     place = ledger.path(trial_id) if trial_id else ledger.folder.path
     if not yes:
         _ask(ledger, trial_id, place)
+    outlive_readers()
     removed = []
     with SweepLock(ledger.folder), Patience(f"removing {name}"):
         resolved = resolved_spec(ledger)

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 #: Exit codes of `orch sweep` (orchestrator.cli).
-_SWEEP_CODES = (0, 1, 2, 130)
+_SWEEP_CODES = (0, 1, 2, 3, 130)
 
 
 def submit_sweep(

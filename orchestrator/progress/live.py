@@ -97,15 +97,19 @@ class LiveProgress(Progress):
 
 
 class _Reflowed(LiveRender):
-    """Erases a view also where the terminal has become narrower since it was drawn.
+    """Erases a view also where the terminal has another size than when it was drawn.
 
-    Terminals break lines anew then, so the view fills more lines than it had.
+    A narrower terminal breaks lines anew, so the view fills more of them.  A lower one scrolls the
+    view's first lines away, and shows them again when it becomes higher.
     """
 
     def __init__(self, console: Console, renderable: RenderableType):
         super().__init__(renderable)
         self._console = console
         self._widths: list[int] = []
+        #: The terminal's height at the last view, and lines of views that scrolled away.
+        self._high = console.height
+        self._scrolled = 0
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         lines = console.render_lines(self.renderable, options, pad=False)
@@ -128,9 +132,14 @@ class _Reflowed(LiveRender):
         return self._erase(self._height())
 
     def _height(self) -> int:
-        """Lines that the view fills at the present width."""
-        width = max(1, self._console.width)
-        return sum(max(1, -(-each // width)) for each in self._widths)
+        """Lines on the screen that the view fills now."""
+        width, high = max(1, self._console.width), self._console.height
+        filled = sum(max(1, -(-each // width)) for each in self._widths)
+        back = min(self._scrolled, max(0, high - self._high))
+        away = max(0, filled - high)
+        self._scrolled += away - back
+        self._high = high
+        return filled - away + back
 
     def _erase(self, above: int) -> Control:
         """From so many lines above the cursor to the end of the screen."""

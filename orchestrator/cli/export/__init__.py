@@ -20,6 +20,9 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
 }
 
 export_app = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Take results out of a sweep."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Take results out of a sweep.",
+    short_help="Take results out of a sweep",
 )
 add_commands(export_app, COMMANDS)
