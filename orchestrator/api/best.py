@@ -11,7 +11,7 @@ class Best(export.Best):
 
     def _repr_html_(self) -> str:
         rows = [
-            [str(each.seed), each.trial_id, f"{each.dev_score:.4f}", _minutes(each)]
+            [str(each.seed), each.trial_id, each.stage, f"{each.dev_score:.4f}", _minutes(each)]
             for each in self.seeds
         ]
         spread = "" if self.sd is None else f" ± {self.sd:.4f}"
@@ -19,7 +19,7 @@ class Best(export.Best):
         return html.page(
             html.text(f"{self.configuration}: dev score {self.dev_score:.4f}{spread}"),
             html.text(tasks),
-            html.table(["seed", "trial", "dev score", "min/epoch"], rows, left=(1,)),
+            html.table(["seed", "trial", "stage", "dev score", "min/epoch"], rows, left=(1, 2)),
             html.code("\n".join(self.commands().values())),
         )
 

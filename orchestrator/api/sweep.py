@@ -146,7 +146,7 @@ class Sweep:
         cells = [counts or "none", "-" if best is None else f"{best:.4f}", self.folder]
         return html.page(
             html.text(f"{self.name}: {summary['question']}".rstrip(": ")),
-            html.table(["trials", "best trial's dev score", "folder"], [cells], left=(0, 2)),
+            html.table(["trials", "best dev score", "folder"], [cells], left=(0, 2)),
             html.text(".answer  .compare()  .best()  .trials  .epochs  .predictions", grey=True),
         )
 

@@ -32,10 +32,11 @@ def show_best(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
         Column(heading, Content.NUMBER, rank)
         for rank, heading in enumerate(("seed", "dev_score", "min/epoch"))
     ]
-    table = TableData([Column("trial"), *numbers])
+    stage = Column("stage", Content.LABEL, 3)
+    table = TableData([Column("trial"), stage, *numbers])
     for each in best.seeds:
         minutes = "-" if each.minutes_per_epoch is None else f"{each.minutes_per_epoch:.3f}"
-        table.add(each.trial_id, str(each.seed), f"{each.dev_score:.4f}", minutes)
+        table.add(each.trial_id, each.stage, str(each.seed), f"{each.dev_score:.4f}", minutes)
     print_table(table, ways=("--json",))
     print()
     for what, command in commands.items():

@@ -9,6 +9,8 @@ from typing import Any
 
 from orchestrator.export.chosen_trial import ChosenTrial, best_trial
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.ledger.best_configuration import counted_score
+from orchestrator.ledger.current import is_confirming
 from orchestrator.ledger.evaluations import counted_record
 from orchestrator.ledger.labels import labels
 
@@ -18,12 +20,14 @@ class Seed:
     """A complete trial of the configuration.
 
     Attributes:
+        stage: `search`, or `confirm` for a fresh seed of the confirming stage.
         dev_score: after the epoch that counts.
         minutes_per_epoch: mean over its epochs.
     """
 
     seed: int
     trial_id: str
+    stage: str
     dev_score: float
     minutes_per_epoch: float | None
 
@@ -35,7 +39,8 @@ class Best:
     Attributes:
         configuration: its label, `arrp F=encoder λ=0.5 B=1590`.
         trial_id: its best trial, whose model `orch predict SWEEP` asks.
-        dev_score: mean over its seeds.
+        dev_score: mean over its seeds, fresh ones included.  The search chose it by its own seeds,
+            so the mean over those alone is too high.
         sd: sample standard deviation over its seeds; None for a single seed.
         minutes_per_epoch: mean over its seeds; None if it is not known.
         tasks: task -> mean of its dev metric.
@@ -81,7 +86,7 @@ def best_configuration(ledger: Ledger) -> Best:
 def described(chosen: ChosenTrial) -> Best:
     """The configuration of a complete trial."""
     trial, trials = chosen.trial, chosen.seeds
-    scores = [_score(each) for each in trials]
+    scores = [counted_score(each) for each in trials]
     minutes = [m for each in trials if (m := _minutes(each)) is not None]
     of_tasks = [counted_record(each)["tasks"] for each in trials]
     names = [name for name in trial.config["tasks"] if "dev_metric" in of_tasks[0].get(name, {})]
@@ -98,16 +103,18 @@ def described(chosen: ChosenTrial) -> Best:
         minutes_per_epoch=statistics.fmean(minutes) if minutes else None,
         tasks={n: statistics.fmean(float(t[n]["dev_metric"]) for t in of_tasks) for n in names},
         seeds=[
-            Seed(int(each.config["seed"]), each.trial_id, _score(each), _minutes(each))
+            Seed(
+                int(each.config["seed"]),
+                each.trial_id,
+                "confirm" if is_confirming(each) else "search",
+                counted_score(each),
+                _minutes(each),
+            )
             for each in trials
         ],
         config=config,
         config_file=f"{trial.path}/config.json",
     )
-
-
-def _score(trial: TrialRecord) -> float:
-    return float(counted_record(trial)["dev_score"])
 
 
 def _minutes(trial: TrialRecord) -> float | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger, TrialRecord
-from orchestrator.ledger.current import current, searched
-from orchestrator.ledger.evaluations import counted_record, on_equal_examples
+from orchestrator.ledger.best_configuration import best_of, configuration_of
+from orchestrator.ledger.current import current
+from orchestrator.ledger.evaluations import on_equal_examples
 from orchestrator.ledger.listing import find_sweep, find_trial, resolved_spec
 
 #: What stands after the `@` for the best trial.  It is also the default.
@@ -62,40 +61,14 @@ def best_trial(ledger: Ledger) -> ChosenTrial:
     ranked = best_of(complete)
     if not ranked:
         raise UserError(f"{ledger.name}: no complete trial; orch ls shows what there is")
-    mine = _configuration(ranked[0])
-    return ChosenTrial(ledger, ranked[0], [t for t in complete if _configuration(t) == mine])
-
-
-def best_of(trials: Iterable[TrialRecord]) -> list[TrialRecord]:
-    """The search's complete trials of the best configuration, the best one first.
-
-    The best configuration has the highest mean `dev_score` over its seeds.  It is one of those with
-    the most seeds, because one lucky seed is no evidence.  Scores are those of the epoch that
-    counts, on the whole dev sets if all trials have them.  Of equals it is the smaller id.
-
-    Args:
-        trials: with scores on equal examples; those that are not complete are left out.
-
-    Returns an empty list if no trial of the search is complete.
-    """
-    groups: dict[str, list[TrialRecord]] = {}
-    for trial in sorted(searched(trials), key=lambda trial: trial.trial_id):
-        if trial.status == "complete" and trial.records:
-            groups.setdefault(_configuration(trial), []).append(trial)
-    most = max(map(len, groups.values()), default=0)
-    means = {
-        config_id: statistics.fmean(map(_score, group))
-        for config_id, group in sorted(groups.items())
-        if len(group) == most
-    }
-    best = max(means, key=lambda config_id: means[config_id], default="")
-    return sorted(groups.get(best, ()), key=_score, reverse=True)
+    mine = configuration_of(ranked[0])
+    return ChosenTrial(ledger, ranked[0], [t for t in complete if configuration_of(t) == mine])
 
 
 def _named(ledger: Ledger, which: str) -> ChosenTrial:
     trial = find_trial(ledger, which)
-    mine = _configuration(trial)
-    return ChosenTrial(ledger, trial, [t for t in _complete(ledger) if _configuration(t) == mine])
+    mine = configuration_of(trial)
+    return ChosenTrial(ledger, trial, [t for t in _complete(ledger) if configuration_of(t) == mine])
 
 
 def _complete(ledger: Ledger) -> list[TrialRecord]:
@@ -103,11 +76,3 @@ def _complete(ledger: Ledger) -> list[TrialRecord]:
     trials = current(resolved_spec(ledger), ledger.trials())
     complete = [t for t in on_equal_examples(trials) if t.status == "complete" and t.records]
     return sorted(complete, key=lambda trial: (trial.config["seed"], trial.trial_id))
-
-
-def _configuration(trial: TrialRecord) -> str:
-    return str(trial.identity.get("config_id") or trial.trial_id)
-
-
-def _score(trial: TrialRecord) -> float:
-    return float(counted_record(trial)["dev_score"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 
 from orchestrator.errors import UserError, listed, unknown_name
 from orchestrator.ledger import RESOLVED, Ledger, Reading, TrialRecord
+from orchestrator.ledger.best_configuration import best_of, counted_score
 from orchestrator.ledger.best_epoch import both_epochs
+from orchestrator.ledger.current import current
 from orchestrator.ledger.driver_status import WAITING, Live
+from orchestrator.ledger.evaluations import on_equal_examples
 from orchestrator.ledger.labels import labels
 from orchestrator.spec.published import by_position
 from orchestrator.spec.yaml_lines import YamlError, read
@@ -89,10 +93,12 @@ def question(ledger: Ledger) -> str:
 def sweep_summary(ledger: Ledger, live: Live) -> dict[str, Any]:
     """A sweep's row: question, trials by status, best score.
 
-    Trials that its driver has planned and not begun count as waiting.
+    The best score is the mean over the seeds of the best configuration.  Trials that its driver has
+    planned and not begun count as waiting.
     """
     reading, trials = live.reading, live.reading.trials
-    scores = [t.summary.get("dev_score") for t in trials if t.status == "complete"]
+    counting = on_equal_examples(current(resolved_spec(ledger), trials))
+    best = [counted_score(trial) for trial in best_of(counting)]
     counts = Counter(trial.status for trial in trials)
     if reading.unreadable:
         counts["unreadable"] = len(reading.unreadable)
@@ -102,7 +108,7 @@ def sweep_summary(ledger: Ledger, live: Live) -> dict[str, Any]:
         "name": ledger.name,
         "question": question(ledger),
         "trials": dict(sorted(counts.items())),
-        "best_dev_score": max((s for s in scores if s is not None), default=None),
+        "best_dev_score": statistics.fmean(best) if best else None,
         "folder": ledger.folder.path,
     }
 

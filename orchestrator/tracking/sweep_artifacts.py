@@ -14,8 +14,8 @@ from orchestrator.compare.options import ComparisonOptions
 from orchestrator.decision.answer.answer import Answer
 from orchestrator.decision.answer.answers import answer_of
 from orchestrator.decision.answer.block import in_json, markdown
-from orchestrator.export.chosen_trial import best_of
 from orchestrator.ledger import RESOLVED, STATUSES, Ledger, TrialRecord
+from orchestrator.ledger.best_configuration import best_of
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking import SweepArtifacts
 from orchestrator.tracking.background import root_cause
