@@ -32,7 +32,7 @@ ROOMS = (
     "trainer.train", "trainer.step_timing", "trainer.inference", "trainer.__main__",
     # The orchestrator stands on it.
     "orchestrator.errors", "orchestrator.signals", "orchestrator.interrupts",
-    "orchestrator.table_data", "orchestrator.database_urls",
+    "orchestrator.sweep_outcome", "orchestrator.table_data", "orchestrator.database_urls",
     "orchestrator.database_health",
     "orchestrator.spec", "orchestrator.ledger", "orchestrator.search", "orchestrator.scheduling",
     "orchestrator.progress", "orchestrator.download", "orchestrator.fair_timing",
