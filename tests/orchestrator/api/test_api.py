@@ -130,15 +130,13 @@ def test_predictions_give_the_trials_scores(sweep: orch.Sweep) -> None:
     assert accuracy.to_dict() == pytest.approx(trials["tasks.sst.dev_accuracy"].to_dict())
 
 
-def test_python_and_the_commands_say_the_same(sweep: orch.Sweep, out: Path) -> None:
-    assert plain(sweep.compare().to_dict()) == printed(out, "compare", "s")
-    by = sweep.compare(metric="sst", baseline="arrp", margin=0.02)
-    assert plain(by.to_dict()) == printed(
-        out, "compare", "s", "--metric", "sst", "--baseline", "arrp", "--margin", "0.02"
-    )
-    assert sweep.compare().answer.text == sweep.answer.text
-    assert sweep.answer.text in command.orch("compare", "s", "--out", str(out)).stdout
-    assert sweep.answer.text.startswith(f"{sweep.question}\n{sweep.answer.sentence[:30]}")
+def test_python_and_the_command_say_the_same(sweep: orch.Sweep, out: Path) -> None:
+    compared = sweep.compare(metric="sst", baseline="arrp", margin=0.02)
+    options = ("--metric", "sst", "--baseline", "arrp", "--margin", "0.02")
+    assert plain(compared.to_dict()) == printed(out, "compare", "s", *options)
+    answer = compared.answer
+    assert answer.text.startswith(f"{sweep.question}\n{answer.sentence[:30]}")
+    assert answer.text in command.orch("compare", "s", *options, "--out", str(out)).stdout
 
 
 def plain(value: Any) -> Any:
@@ -256,7 +254,7 @@ def test_the_end_of_a_run_is_an_exception_or_the_sweep(
         assert orch.run(file, out=out).name == "s"
 
 
-@pytest.mark.slow(reason="starts Ray; 10 seconds")
+@pytest.mark.exhaustive(reason="starts Ray; the notebook of the guide runs a sweep, too")
 def test_a_sweep_runs_from_a_thread(tmp_path: Path, cache: Path) -> None:
     """docs/guide/notebook.ipynb runs one within a loop."""
     file = tmp_path / "a.yaml"
