@@ -31,6 +31,7 @@ from orchestrator.report import (
     trial,
 )
 from orchestrator.report.head import Head, head
+from orchestrator.report.measures import published_of
 from orchestrator.report.parts import Heading, Missing, Section, Table, Text
 from orchestrator.report.words import of_papers
 
@@ -85,7 +86,7 @@ def document(
     looks = _looks(comparison) if comparison else {}
     published = None
     if answer.contests:
-        published = contest.published_of(answer.contests[0], beside.source, beside.pairs)
+        published = published_of(answer.contests[0], beside.source, beside.pairs)
     drawn = contest.picture(ledger, compared, answer, published, looks)
     shown, reason = list(trials), "as requested."
     if not shown:

@@ -13,8 +13,8 @@ from orchestrator.report.words import of_papers, used_in
 
 if TYPE_CHECKING:
     from orchestrator.decision.answer.answer import Answer, Contest
-    from orchestrator.report.contest import Published
     from orchestrator.report.figure import Figure
+    from orchestrator.report.measures import Published
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,9 @@ def test_at_each_moment(
     tmp_path: Path, cache: Path, moment: str, later: float, twice: bool
 ) -> None:
     changes = {"resources": {**SWEEP["resources"], "grace_seconds": 3}}
-    terminal = Terminal(tmp_path, cache, "tests.faults.chained:train", **changes)
+    # Only the command as users start it loads its libraries while it is shown.
+    train = "tests.faults.chained:train" if moment == "0/3" else ""
+    terminal = Terminal(tmp_path, cache, train, **changes)
     terminal.wait_for(moment)
     terminal.read(later)
     interrupted(terminal, twice=twice)

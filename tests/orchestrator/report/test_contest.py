@@ -16,8 +16,8 @@ from orchestrator.decision.answer.answer import Bounded
 from orchestrator.decision.answer.words import difference_text
 from orchestrator.ledger import Ledger
 from orchestrator.report import Report, make
-from orchestrator.report.contest import published_of, within
 from orchestrator.report.head import head
+from orchestrator.report.measures import published_of, within
 from orchestrator.report.parts import File, Table, Text
 from orchestrator.report.words import PAPERS, WORDS, of_papers, used_in
 from tests.support.paths import ROOT
