@@ -7,6 +7,9 @@ to import are imported within the commands.
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -82,6 +85,22 @@ app.callback()(before_any_command)
 add_commands(app, COMMANDS)
 app.add_typer(data.data_app, name="data")
 app.add_typer(export.export_app, name="export")
+
+
+def run() -> NoReturn:
+    """`main`, and an end without the seconds in which Python frees what torch and Ray loaded.
+
+    In those seconds nobody could answer a signal any more.
+    """
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def main() -> NoReturn:

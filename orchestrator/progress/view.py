@@ -60,7 +60,8 @@ def head(status: DriverStatus, width: int) -> list[Text]:
     parts.append(f"{clock(status.elapsed)} elapsed")
     if status.seconds_left is not None:
         parts.append(f"about {duration(status.seconds_left)} left")
-    if status.decision_minutes_left is not None:
+    over = status.stage == "confirming" and status.done == status.planned
+    if status.decision_minutes_left is not None and not over:
         parts.append(f"confirming may cost {status.decision_minutes_left:.1f} trial minutes more")
     lines = _wrapped(parts, width, "bold")
     if status.failed:

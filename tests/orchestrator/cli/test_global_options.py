@@ -161,3 +161,27 @@ def test_colours_are_for_terminals_alone(sweeps: Path) -> None:
     for words in (("compare", "first", "--out", str(sweeps)), ("doctor", "--out", str(sweeps))):
         answer = orch(*words)
         assert answer.stdout and "\x1b" not in answer.stdout + answer.stderr
+
+
+_INSTALLED = """
+import atexit, sys
+from orchestrator.cli import run
+atexit.register(print, "last words")
+sys.stdout.write("first ")
+run()
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"), [(["--version"], 0), (["ls", "--nothing"], 2), (["show", "x"], 2)]
+)
+def test_the_installed_command_leaves_at_once_with_code_and_output(
+    arguments: list[str], code: int, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _INSTALLED, *arguments],
+        cwd=tmp_path, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == code
+    assert done.stdout.startswith("first ") and done.stdout.endswith("last words\n")
+    assert "Traceback" not in done.stderr

@@ -188,6 +188,15 @@ def test_the_search_says_what_confirming_may_cost() -> None:
     assert state.status().decision_minutes_left == 5.0
 
 
+@pytest.mark.parametrize(("done", "said"), [(9, True), (10, False)])
+def test_when_confirming_is_over_it_costs_nothing_more(done: int, said: bool) -> None:
+    status = DriverStatus(
+        "s", stage="confirming", done=done, planned=10, decision_minutes_left=0.2, look=2, looks=2
+    )
+    lines = draw(status, 120, 24)
+    assert any("may cost 0.2" in line.plain for line in lines) is said
+
+
 def pace_after(seconds: float, *totals: tuple[int, int]) -> Pace:
     """A pace to whose last total it took so many seconds."""
     now = [100.0]
