@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from orchestrator.cli.comparison_options import takes_comparison_options
-from orchestrator.cli.terminal import Json, Out, Patience, Sweep, complain, print_json
+from orchestrator.cli.terminal import Json, Out, Patience, Sweep, complain, print_json, print_prose
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.errors import UserError
 
@@ -73,8 +73,9 @@ def report_sweep(
         written = {"path": str(to), "bytes": size, "figures": list(content.figures)}
         print_json(in_json(content.answer) | written | {"trials": content.trials})
         return
-    print(headline(content.answer))
-    print(f"{to}: {in_words(size)}, {len(content.figures)} figures")
+    print_prose(
+        [headline(content.answer), f"{to}: {in_words(size)}, {len(content.figures)} figures"]
+    )
     if folder is not None:
         print(f"{folder}: every figure as SVG and PNG")
 

@@ -12,7 +12,7 @@ import typer
 
 from orchestrator.cli import completion
 from orchestrator.cli.streams import outlive_readers
-from orchestrator.cli.terminal import Json, Out, Patience, print_json, say
+from orchestrator.cli.terminal import Json, Out, Patience, print_json, print_prose, say
 from orchestrator.errors import UserError
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ def _ask(ledger: Ledger, trial_id: str, place: str) -> None:
         raise UserError("orch rm: nobody is there to ask; --yes removes without a question")
     count = len(ledger.trial_ids())
     what = f"trial {trial_id}" if trial_id else f"sweep {ledger.name} with its {count} trials"
-    typer.confirm(f"Remove {what}, {place}, also from MLflow and Optuna?", abort=True)
+    print_prose([f"{place}: {what}"], err=True)
+    typer.confirm("Remove it, also from MLflow and Optuna?", abort=True, err=True)
 
 
 def _remove_trial(ledger: Ledger, trial_id: str) -> None:

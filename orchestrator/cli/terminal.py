@@ -161,14 +161,18 @@ def print_table(data: TableData, *, wide: bool = False, ways: Sequence[str] = ("
         console().print(line, soft_wrap=True)
 
 
-def print_prose(lines: Iterable[str]) -> None:
-    """Print sentences: wrapped at words on a terminal, else as they are."""
+def print_prose(lines: Iterable[str], *, err: bool = False) -> None:
+    """Print sentences: wrapped at words on a terminal, else as they are.
+
+    Args:
+        err: on standard error.
+    """
     from orchestrator.cli.fitted_table import wrap
 
-    width = prose_width()
+    width, stream = prose_width(), sys.stderr if err else sys.stdout
     for line in lines:
-        print("\n".join(wrap(line, width)) if width else line)
-    sys.stdout.flush()
+        print("\n".join(wrap(line, width)) if width else line, file=stream)
+    stream.flush()
 
 
 def prose_width() -> int | None:

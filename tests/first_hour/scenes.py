@@ -210,7 +210,9 @@ def tutorial(walk: Walk) -> None:
     """The tutorial's commands, one block after the other, as they stand."""
     text = (ROOT / "docs" / "guide" / "tutorial.md").read_text()
     blocks = re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    brought = walk.folder / "packages"  # not into the environment that runs this
     with walk.terminal(100, 40) as shell:
+        shell.run(f"export PIP_TARGET={brought} PYTHONPATH={brought}:{ROOT}")
         for number, block in enumerate(blocks, 1):
             script = walk.folder / f"block-{number}.sh"
             script.write_text(re.sub(r"(?m)^(orch time .*)$", r"\1 --patience 0", block))
