@@ -115,6 +115,8 @@ def print_comparison(
         if VOICE.quiet:
             return
         print()
+        if compared.stage_note:
+            print_prose([compared.stage_note, ""])
         for table in tables.all_tables(comparison, why) if comparison else ():
             print_table(table, wide=wide, ways=_WAYS)
             print()

@@ -173,7 +173,7 @@ def _chance(plan: Plan) -> Iterator[str]:
 
 def _table(plan: Plan) -> Iterator[str]:
     yield "           answered if          pairs        trials       minutes       hours"
-    yield "   margin  equal  worse    mean  most    mean  most    mean  most    mean  most"
+    yield "   margin  equal  worse   mean   most   mean   most   mean   most   mean   most"
     for row in plan.rows:
         mark = ">" if row.margin == plan.margin else " "
         yield f"{mark}{row.margin:>8g}  {_cells(row)}"
@@ -204,7 +204,7 @@ def _cells(row: Row) -> str:
           for span in (row.minutes, row.hours)),
     ]  # fmt: skip
     chances = f"{row.if_equal:>5.0%}  {row.if_worse:>5.0%}"
-    return chances + "".join(f"  {mean:>6}{most:>6}" for mean, most in spans)
+    return chances + "".join(f"  {mean:>5} {most:>6}" for mean, most in spans)
 
 
 def _number(value: float) -> str:

@@ -56,12 +56,17 @@ class SweepComparison:
             notes.append(
                 f"{self.chosen.left_out} trials with another number of epochs were left out."
             )
-        if self.chosen.confirming:
-            notes.append(
-                f"{len(self.chosen.confirming)} trials of the confirming stage count in the "
-                "answer, not in these tables."
-            )
         return notes
+
+    @property
+    def stage_note(self) -> str:
+        """Which trials the methods' numbers come from, if the answer comes from others."""
+        if not self.chosen.confirming:
+            return ""
+        return (
+            f"What follows shows the search: {len(self.chosen.trials):,} trials. The answer comes "
+            f"from the {len(self.chosen.confirming):,} trials on fresh seeds."
+        )
 
 
 def trials_of(ledger: Ledger, score: str = "") -> SweepTrials:

@@ -92,6 +92,8 @@ def document(
     if not shown:
         shown, reason = representative(comparison)
     sections = methods.sections(comparison, looks) if comparison else []
+    if sections and compared.stage_note:
+        sections[0].parts.insert(0, Text(compared.stage_note))
     if comparison:
         sections.append(cost.frontier(comparison, compared.rows.rows, looks))
     sections += [_published(beside), Section("notes", "Notes", [Text(n) for n in compared.notes])]

@@ -27,6 +27,8 @@ WORDS = {
     "B": "how many examples that part has, or an epoch where a method has no such part",
     "F": "what that part freezes",
     "margin": "a difference up to the margin does not matter",
+    "fresh seeds": "seeds that the search did not use, so no configuration was chosen by them",
+    "to same score": "minutes of training until a method first reaches the score that both reach",
     "pairs": "trainings of both methods with the same seed",
     "look": "a planned moment at which the fresh seeds may end the sweep",
     "95 %": "the interval covers the true value in 95 of 100 such sweeps",

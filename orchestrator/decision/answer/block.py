@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from orchestrator.decision.answer.answer import Answer, Contest
+from orchestrator.decision.answer.answer import Answer, Bounded, Contest
 from orchestrator.decision.answer.words import difference_text, ratio_text
 
 #: Of the block, unless a terminal has another width.
@@ -80,17 +80,23 @@ def table(answer: Answer, contest: Contest) -> list[Cells]:
         (metric, f"{one.score:.3f}", f"{other.score:.3f}", difference),
     ]
     if one.minutes is not None or other.minutes is not None:
-        ratio = ratio_text(contest.minutes_ratio) or _NOT_ALONE
+        ratio = _times(contest.minutes_ratio)
         rows.append(("minutes/epoch", _digits(one.minutes), _digits(other.minutes), ratio))
     if one.examples is not None or other.examples is not None:
         rows.append(("examples/epoch", _count(one.examples), _count(other.examples), ""))
     if one.minutes_to_score is not None and other.minutes_to_score is not None:
         mine, theirs = (f"{_digits(side.minutes_to_score)} min" for side in (one, other))
-        ratio = ratio_text(contest.to_same_score) or _NOT_ALONE
+        ratio = _times(contest.to_same_score)
         rows.append(("to same score", mine, theirs, ratio))
     if one.configuration or other.configuration:
         rows.append(("configuration", one.configuration, other.configuration, ""))
     return rows
+
+
+def _times(ratio: Bounded | None) -> str:
+    """A ratio in a column of differences."""
+    text = ratio_text(ratio)
+    return f"× {text}" if text else _NOT_ALONE
 
 
 def _body(answer: Answer, width: int) -> list[list[str]]:

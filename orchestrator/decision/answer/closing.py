@@ -31,11 +31,12 @@ def how_decided(question: Question, contests: Sequence[Contest], stage: Stage | 
         stage: the confirming stage, if its looks give the answer.
     """
     if stage is not None and (contests[0].look or contests[0].problem):
-        return _how_confirmed(contests[0], stage)
+        return _with_margin(_how_confirmed(contests[0], stage), question)
     seeds = sorted({side.seeds for c in contests for side in (c.one, c.other) if side.seeds})
     count = f"{_range(seeds)} of each configuration" if seeds else ""
     if question.in_file is None:
-        return f"Judged by the search's own trials: {count}." if seeds else ""
+        judged = f"Judged by the search's own trials: {count}." if seeds else ""
+        return _with_margin(judged, question)
     if contests and contests[0].minutes_state == "not fewer":
         return "Decided by the minutes alone: the scores were not confirmed."
     looks = question.decision.looks if question.decision else []
@@ -64,6 +65,13 @@ def _how_confirmed(contest: Contest, stage: Stage) -> str:
     futile = any(looks and looks[-1].futile for looks in stage.looks.values())
     why = " It stopped there, because the looks that were left would hardly decide."
     return undecided + (why if futile else "")
+
+
+def _with_margin(how: str, question: Question) -> str:
+    """The sentence, and the margin by which the scores were judged."""
+    if not how or question.decide is None:
+        return how
+    return f"{how} A difference up to {question.decide.margin:g} does not matter."
 
 
 def _range(seeds: Sequence[int]) -> str:
@@ -107,8 +115,8 @@ def best_of(compared: SweepComparison) -> str:
     most = max(len(row.seeds) for row in rows)
     best = next(row for row in rows if len(row.seeds) == most)
     return (
-        f"{best.label}, dev score {best.dev_score.mean:.3f}, of {len(rows):,} configurations, "
-        f"{sum(counts.values()):,} trials, {counts.get('failed', 0):,} failed."
+        f"{best.label}, dev score {best.dev_score.mean:.3f} in the search, of {len(rows):,} "
+        f"configurations, {sum(counts.values()):,} trials, {counts.get('failed', 0):,} failed."
     )
 
 

@@ -521,7 +521,7 @@ def test_the_confirming_stage_is_not_in_the_tables(tmp_path: Path) -> None:
         config.write_text(json.dumps(json.loads(config.read_text()) | {"stage": "confirm"}))
     (tmp_path / "s" / "sweep.yaml").write_text("name: s\nbase: {epochs: 1}\n")
     shown = orch("compare", "s", "--out", str(tmp_path))
-    note = "2 trials of the confirming stage count in the answer, not in these tables."
-    assert note in shown.stdout
+    note = "What follows shows the search: 4 trials. The answer comes from the 2 trials on fresh"
+    assert shown.stdout.index(note) < shown.stdout.index("\nmethod ")
     told = json.loads(orch("compare", "s", "--out", str(tmp_path), "--json").stdout)
     assert {tuple(m["seeds"]) for m in told["methods"]} == {(1, 2)}

@@ -49,9 +49,9 @@ YES. The scores are equal within 0.01, and an epoch takes 0.90 of the minutes.
 
                   ARRP              annealed PCGrad   difference (95 %)
   dev score       0.663             0.665             -0.002 [-0.007, +0.004]
-  minutes/epoch   0.970             1.08              0.90 [0.82, 0.97]
+  minutes/epoch   0.970             1.08              × 0.90 [0.82, 0.97]
   examples/epoch  1,670             2,220
-  to same score   2.60 min          2.90 min          0.89 [0.66, 1.22]
+  to same score   2.60 min          2.90 min          × 0.89 [0.66, 1.22]
   configuration   λ=0.3 B=950       B=2220
 
 Decided at look 3 of 7, after 8 pairs of fresh seeds (16 trials).
