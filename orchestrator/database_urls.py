@@ -1,7 +1,9 @@
 """Addresses of databases and servers: how a sweep file names them, how we show and open them.
 
 A file never has a password.  `postgresql://orch:${ORCH_DB_PASSWORD}@db/mlflow` names a variable,
-which is read only when the database is opened.
+which is read only when the database is opened.  A file may come from somebody else, so it cannot
+name just any variable, or use one elsewhere: that would send this shell's secrets to a host of its
+choice.
 """
 
 from __future__ import annotations
@@ -12,9 +14,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import quote
 
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_DATABASES = ("postgresql", "mysql")
-_SECRETS = re.compile(r"([?&;](?:password|passwd|pwd|sslpassword|token)=)([^&;#]*)", re.IGNORECASE)
+#: What a file may name: a variable of ours.
+_VARIABLE = re.compile(r"\$\{(ORCH_[A-Za-z0-9_]*)\}")
+_QUERY = r"[?&;](?:password|passwd|pwd|sslpassword|token)="
+#: Where a password stands: after the user's name, or in the query.
+_PASSWORD_IS_NAMED = re.compile(
+    rf"(://[^/@?#:]*:|{_QUERY}){_VARIABLE.pattern}(?=[@&;#]|$)", re.IGNORECASE
+)
+_SECRETS = re.compile(rf"({_QUERY})([^&;#]*)", re.IGNORECASE)
+#: Databases besides sqlite, and the drivers that a file may choose with `+`: name -> package.
+DRIVERS: dict[str, dict[str, str]] = {
+    "postgresql": {
+        "": "psycopg2", "psycopg": "psycopg", "psycopg2": "psycopg2", "pg8000": "pg8000",
+    },
+    "mysql": {"": "mysqlclient", "pymysql": "pymysql", "mysqldb": "mysqlclient"},
+}  # fmt: skip
 
 
 class UnsetVariable(ValueError):
@@ -22,36 +36,44 @@ class UnsetVariable(ValueError):
 
 
 def expanded(uri: str, environment: Mapping[str, str] = os.environ) -> str:
-    """The address with every `${NAME}` replaced and encoded as its place in a URI requires.
+    """The address with a named password (`${ORCH_NAME}`) replaced, and encoded for a URI.
 
     Raises `UnsetVariable`.
     """
-    end_of_user = uri.rfind("@")
 
     def value(match: re.Match[str]) -> str:
-        name = match[1]
+        name = match[2]
         if name not in environment:
             raise UnsetVariable(f"the environment variable {name} is not set")
-        secret = match.start() < end_of_user or "?" in uri[: match.start()]
-        return quote(environment[name], safe="") if secret else environment[name]
+        return match[1] + quote(environment[name], safe="")
 
-    return _VARIABLE.sub(value, uri)
+    return uri if _is_file(uri) else _PASSWORD_IS_NAMED.sub(value, uri)
+
+
+def names_other_variable(uri: str) -> bool:
+    """Whether an address names a variable that is not ours, or elsewhere than for a password."""
+    return not _is_file(uri) and "${" in _PASSWORD_IS_NAMED.sub(r"\1", uri)
+
+
+def unknown_driver(uri: str) -> str:
+    """The drivers that an address may choose, if it chooses another; else empty."""
+    database, _, driver = uri.partition("://")[0].partition("+")
+    known = DRIVERS.get(database, {"": "", "pysqlite": ""} if database == "sqlite" else {"": ""})
+    return "" if driver in known else ", ".join(filter(None, known)) or "none"
 
 
 def missing_driver(uri: str) -> str:
     """The Python package that a database's address needs, if it is not installed; else empty."""
     scheme = uri.partition("://")[0]
-    if scheme.partition("+")[0] not in _DATABASES:
+    database, _, driver = scheme.partition("+")
+    if driver not in DRIVERS.get(database, {}):
         return ""
     from sqlalchemy import make_url
-    from sqlalchemy.exc import NoSuchModuleError
 
     try:
         make_url(f"{scheme}://").get_dialect().import_dbapi()
-    except ModuleNotFoundError as error:
-        return str(error.name)
-    except NoSuchModuleError:
-        return scheme.partition("+")[2] or scheme
+    except ModuleNotFoundError:
+        return DRIVERS[database][driver]
     return ""
 
 
@@ -62,9 +84,9 @@ def holds_password(uri: str) -> bool:
 
 def without_password(uri: str) -> str:
     """The address without its password; a variable's name stays."""
+    if _is_file(uri):
+        return uri
     scheme, separator, rest = uri.partition("://")
-    if scheme.partition("+")[0] == "sqlite":
-        return uri  # the rest is a path
     user, at, host = rest.rpartition("@")
     name, colon, password = user.partition(":")
     if colon and not _VARIABLE.fullmatch(password):
@@ -79,3 +101,8 @@ def resolve_uri(uri: str, out: str | Path) -> str:
     if uri.startswith(prefix) and not uri.startswith(prefix + "/"):
         return f"{prefix}{(Path(out).resolve() / uri.removeprefix(prefix))}"
     return uri
+
+
+def _is_file(uri: str) -> bool:
+    """Whether the address is a path, in which `$` and `@` mean nothing."""
+    return uri.partition("://")[0].partition("+")[0] == "sqlite"

@@ -6,7 +6,12 @@ from typing import Literal
 
 from pydantic import field_validator
 
-from orchestrator.database_urls import holds_password, without_password
+from orchestrator.database_urls import (
+    holds_password,
+    names_other_variable,
+    unknown_driver,
+    without_password,
+)
 from orchestrator.spec.dimension import Model
 
 TRACKING_SCHEMES = ("sqlite", "http", "https", "postgresql", "mysql")
@@ -31,17 +36,17 @@ class TrackingSpec(Model):
     def _scheme_is_known(cls, uri: str) -> str:
         if not _has_scheme(uri, TRACKING_SCHEMES):
             raise ValueError(f"{without_password(uri)!r} is not a tracking database or server")
-        return _without_secrets(uri)
+        return _checked(uri)
 
     @field_validator("study")
     @classmethod
     def _study_has_a_place(cls, study: str) -> str:
         if study not in ("journal", "none") and not _has_scheme(study, STUDY_SCHEMES):
             raise ValueError(f"{without_password(study)!r} is not a place for a study")
-        return _without_secrets(study)
+        return _checked(study)
 
 
-def _without_secrets(uri: str) -> str:
+def _checked(uri: str) -> str:
     # A sweep file is copied into the sweep's folder, so a password in it would spread.
     if holds_password(uri):
         raise ValueError(
@@ -49,6 +54,13 @@ def _without_secrets(uri: str) -> str:
             "in its place (user:${ORCH_DB_PASSWORD}@host), or use ~/.pgpass (PGPASSFILE) "
             "or, for an MLflow server, MLFLOW_TRACKING_PASSWORD"
         )
+    if names_other_variable(uri):
+        raise ValueError(
+            f"{uri!r} names an environment variable; only one whose name begins with ORCH_ can "
+            "stand there, and only in place of a password (user:${ORCH_DB_PASSWORD}@host)"
+        )
+    if allowed := unknown_driver(uri):
+        raise ValueError(f"{uri!r} names an unknown driver; allowed: {allowed}")
     return uri
 
 

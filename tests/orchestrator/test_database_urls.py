@@ -17,16 +17,22 @@ from trainer.config import ConfigError
 
 FILE = "name: s\nsearch: {algorithm: list}\nenqueue: [{}]\ntracking: {%s: '%s'}\n"
 NAMED = "postgresql://orch:${ORCH_DB_PASSWORD}@db:5432/mlflow"
+#: Addresses that would send a variable of the shell to their host.
+ELSEWHERE = (
+    "postgresql://127.0.0.1:18099/${AWS_SECRET_ACCESS_KEY}", "postgresql://h/${ORCH_X}",
+    "postgresql://${ORCH_X}/d", "postgresql://${ORCH_X}:p@h/d", "postgresql://h/d?user=${ORCH_X}",
+    "postgresql://u:${AWS_SECRET_ACCESS_KEY}@h/d", "postgresql://h/d?password=${HOME}",
+)  # fmt: skip
 
 
 def test_a_variable_is_looked_up_and_encoded_where_a_uri_needs_it() -> None:
-    environment = {"ORCH_DB_PASSWORD": "a/b@c:d", "HOST": "db:1"}
+    environment = {"ORCH_DB_PASSWORD": "a/b@c:d", "AWS_SECRET_ACCESS_KEY": "k", "ORCH_X": "x"}
     assert expanded(NAMED, environment) == "postgresql://orch:a%2Fb%40c%3Ad@db:5432/mlflow"
-    assert expanded("http://${HOST}/x", environment) == "http://db:1/x"
     assert expanded("postgresql://u@h/d?password=${ORCH_DB_PASSWORD}", environment).endswith(
         "password=a%2Fb%40c%3Ad"
     )
-    for plain in ("sqlite:///mlflow.db", "http://host:5000", "postgresql://u@h/$HOME"):
+    unnamed = ("sqlite:///mlflow.db", "sqlite:////a:${ORCH_X}@b/m.db", "http://host:5000")
+    for plain in (*unnamed, "postgresql://u@h/$HOME", *ELSEWHERE):
         assert expanded(plain, environment) == plain
     with pytest.raises(UnsetVariable, match="ORCH_DB_PASSWORD is not set"):
         expanded(NAMED, {})
@@ -64,6 +70,27 @@ def test_a_password_in_a_sweep_file_is_refused_and_not_repeated(key: str, tmp_pa
     answer = orch("validate", str(file))
     assert answer.returncode == 2 and "${ORCH_DB_PASSWORD}" in answer.stderr
     assert "secret" not in answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("address", ELSEWHERE)
+@pytest.mark.parametrize("key", ["uri", "study"])
+def test_a_file_names_only_our_variables_and_only_for_a_password(
+    key: str, address: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(FILE % (key, address))
+    with pytest.raises(ConfigError, match=rf"s.yaml:4: tracking.{key}: .*"):
+        load_spec(str(file))
+
+
+@pytest.mark.parametrize("scheme", ["postgresql+zzz", "mysql+os", "sqlite+pysqlcipher"])
+@pytest.mark.parametrize("key", ["uri", "study"])
+def test_a_file_chooses_among_known_drivers_only(key: str, scheme: str, tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text(FILE % (key, f"{scheme}://u@h/d"))
+    with pytest.raises(ConfigError, match="names an unknown driver; allowed: ") as caught:
+        load_spec(str(file))
+    assert "pip" not in str(caught.value)
 
 
 @pytest.mark.parametrize("key", ["uri", "study"])

@@ -86,7 +86,7 @@ def write_sweep(
         "name": folder.name,
         "question": HOSTILE,
         "base": {"epochs": epochs, "tasks": TASKS, "data": {"source": "synthetic"}},
-        "tracking": {"uri": "postgresql://user:${SECRET}@somewhere/mlflow"},
+        "tracking": {"uri": "postgresql://user:${ORCH_SECRET}@somewhere/mlflow"},
     }
     (folder / "sweep.yaml").write_text(yaml.safe_dump(spec, allow_unicode=True))
     return Ledger(folder.parent, folder.name)
