@@ -12,13 +12,12 @@ import json
 import logging
 import signal
 import sys
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from trainer.combiners.base import CombinerError
-from trainer.config import ConfigError, TrainConfig, config_in_file
+from trainer.config import ConfigError, Problem, TrainConfig, config_in_file
 from trainer.data.corpus import DataError
 from trainer.loop.device import (
     PrecisionError,
@@ -49,6 +48,8 @@ exit codes: 0 trained, 1 the training failed, 2 the input is wrong, 130 interrup
 """
 
 
+#: Characters of a config file that can be one.
+_LONGEST = 1_000_000
 _MISTAKES = (
     DataError, EncoderError, CombinerError, FreezeError, PrecisionError, SamplerError, StoreError,
     OSError,
@@ -71,7 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        content = json.loads(Path(options.config).read_text(encoding="utf-8"))
+        content = _read(options.config)
         config = TrainConfig.from_dict(config_in_file(content))
         # What a trial's `precision: auto` became, so that its epochs come out the same.
         kept = {"precision": content["precision"]} if {"config", "precision"} <= {*content} else {}
@@ -83,9 +84,6 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         for problem in error.problems:
             print(f"{options.config}: {problem}", file=sys.stderr)
-        return 2
-    except json.JSONDecodeError as error:
-        print(f"{options.config}: line {error.lineno}: not JSON: {error.msg}", file=sys.stderr)
         return 2
     except OutOfSpace as error:
         print(f"failed: {error}; free some space and run the same command again", file=sys.stderr)
@@ -99,6 +97,23 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("interrupted; run the same command again to resume", file=sys.stderr)
         return 130
+
+
+def _read(path: str) -> Any:
+    """The content of a JSON file; raises `ConfigError` if it is not one, or too long."""
+    with open(path, encoding="utf-8") as file:
+        text = file.read(_LONGEST + 1)  # it may be a device without end
+    if len(text) > _LONGEST:
+        raise ConfigError([Problem("", f"is longer than {_LONGEST:,} characters")])
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        message = f"line {error.lineno}: not JSON: {error.msg}"
+    except RecursionError:
+        message = "too many lists and objects within each other"
+    except ValueError:
+        message = "a number with too many digits"  # thousands of them
+    raise ConfigError([Problem("", message)])
 
 
 def _surroundings(config: TrainConfig, store: TrialDirectory, kept: dict[str, Any]) -> str:

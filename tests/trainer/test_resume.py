@@ -102,6 +102,10 @@ def test_sigterm_stops_and_says_how_to_go_on(
     [
         ('{"samplr": 1}', "samplr: unknown key (did you mean 'sampler'?)"),
         ("{", "not JSON"),
+        ("[" * 3_000, "too many lists and objects within each other"),
+        ('{"epochs": ' + "9" * 5_000 + "}", "a number with too many digits"),
+        ('{"epochs": ' + "9" * 3_000 + "}", "epochs: 999"),
+        (" " * 1_000_001, "is longer than 1,000,000 characters"),
         ('{"encoder": "tiny", "data": {"root": "/nowhere"}}', "/nowhere/ids-sst-train.csv"),
         ('{"encoder": "./nowhere", "data": {"source": "synthetic"}}', "no such folder"),
     ],
@@ -112,7 +116,7 @@ def test_wrong_input_is_one_clear_error(
     (tmp_path / "c.json").write_text(config)
     assert run_trainer("--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "out")) == 2
     errors = capsys.readouterr().err
-    assert expected in errors and "Traceback" not in errors
+    assert expected in errors and "Traceback" not in errors and len(errors) < 3_000
     assert not (tmp_path / "out").exists()
 
 

@@ -16,6 +16,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Any
 
+#: Characters of a mistake that are shown: what was written may be long.
+_LONGEST = 2_000
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -32,7 +35,12 @@ class Problem:
         place = self.file if self.line is None else f"{self.file}:{self.line}"
         start = "".join(f"{part}: " for part in (place, self.key) if part)
         tail = f"; allowed: {self.allowed}" if self.allowed else ""
-        return f"{start}{self.message}{tail}"
+        line = f"{start}{self.message}{tail}"
+        return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}..."
+
+
+#: Mistakes that a message lists; it counts the others.
+_SHOWN = 50
 
 
 class ConfigError(ValueError):
@@ -40,7 +48,10 @@ class ConfigError(ValueError):
 
     def __init__(self, problems: list[Problem]):
         self.problems = problems
-        super().__init__("\n".join(str(problem) for problem in problems))
+        lines = [str(problem) for problem in problems[:_SHOWN]]
+        if len(problems) > _SHOWN:
+            lines.append(f"and {len(problems) - _SHOWN:,} more mistakes")
+        super().__init__("\n".join(lines))
 
 
 def unknown_key(key: str, prefix: str, allowed: typing.Iterable[str]) -> Problem:

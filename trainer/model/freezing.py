@@ -68,4 +68,8 @@ def layer(segments: list[str], match: re.Match[str]) -> list[str]:
 
 def layers(segments: list[str], match: re.Match[str]) -> list[str]:
     """Transformer layers from the first named one to the last, both included."""
-    return [f"layers.{index}" for index in range(int(match["first"]), int(match["last"]) + 1)]
+    first, last = int(match["first"]), int(match["last"])
+    inside = [name for name in segments if name.startswith("layers.")]
+    inside = [name for name in inside if first <= int(name.rpartition(".")[2]) <= last]
+    # A range that goes beyond the encoder names at least one layer that it does not have.
+    return inside if last < first + len(inside) else [*inside, f"layers.{last}"]
