@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.listing import resolved_spec
 from orchestrator.ledger.timing_sessions import FOLDER
+from orchestrator.spec.yaml_lines import dump
 from trainer.config import DataConfig
 from trainer.storage.evaluations import evaluation_name, evaluation_predictions, names_of
 from trainer.storage.summary import best_epoch
@@ -61,7 +60,7 @@ def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
     spec = {key: value for key, value in resolved_spec(ledger).items() if key != "tracking"}
     if spec:
         spec = {**spec, "base": _elsewhere(spec.get("base"))}
-        yield RESOLVED, yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).encode()
+        yield RESOLVED, dump(spec).encode()
     timings = ledger.folder.child(FOLDER)
     for name in timings.names():
         if name.endswith(".json") and (session := timings.read(name)) is not None:

@@ -64,7 +64,7 @@ def resolved_spec(ledger: Ledger) -> dict[str, Any]:
     """The content of sweep.yaml; empty if it is missing or cannot be read."""
     try:
         value = read((ledger.folder.read(RESOLVED) or b"").decode()).value
-    except (OSError, UnicodeDecodeError, RecursionError, YamlError):
+    except (OSError, UnicodeDecodeError, YamlError):
         return {}
     if not isinstance(value, dict):
         return {}

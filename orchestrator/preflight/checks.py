@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from pydantic import ValidationError
 
 from orchestrator.errors import SweepError
@@ -19,6 +18,7 @@ from orchestrator.ledger.current import confirming
 from orchestrator.ledger.labels import flatten
 from orchestrator.ledger.trial_id import config_id, trial_id
 from orchestrator.spec import SweepSpec
+from orchestrator.spec.yaml_lines import YamlError, read
 from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.choices import EMULATED_BF16
@@ -188,8 +188,8 @@ def resolved_before(folder: Folder, content: bytes | None) -> dict[str, Any] | N
         return None
     path = f"{folder.path}: {RESOLVED}"
     try:
-        before = yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        before = read(content.decode()).value
+    except (YamlError, UnicodeDecodeError) as error:
         raise SweepError(f"{path}: cannot be read: {error}; restore or delete it") from error
     if not isinstance(before, dict):
         raise SweepError(f"{path}: is not a sweep; restore or delete it")

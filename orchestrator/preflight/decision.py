@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
 from orchestrator.errors import SweepError
@@ -20,6 +19,7 @@ from orchestrator.ledger.current import confirming
 from orchestrator.preflight.checks import changes_of_decision, in_numbers, resolved_before
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.decide import ResolvedDecision
+from orchestrator.spec.yaml_lines import dump
 
 
 def keep_decision(spec: SweepSpec, ledger: Ledger, trials: Iterable[TrialRecord]) -> SweepSpec:
@@ -49,7 +49,7 @@ def reopen(ledger: Ledger, trials: Iterable[TrialRecord]) -> str:
     kept = {key: value for key, value in before["resolved"].items() if key != "decision"}
     after = {key: value for key, value in before.items() if key != "resolved"}
     after |= {"resolved": kept} if kept else {}
-    text = yaml.safe_dump(after, sort_keys=False, allow_unicode=True, width=100)
+    text = dump(after)
     ledger.folder.write(RESOLVED, text.encode())
     own = confirming(trials, decision.number)
     stay = f"its {in_numbers(len(own), 'confirming trial')} stay in the ledger" if own else ""

@@ -7,12 +7,11 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from orchestrator.compare.options import ComparisonOptions
 from orchestrator.compare.output.tables import TableData
 from orchestrator.ledger import listing
 from orchestrator.report.parts import Code, File, Missing, Part, Section, Table, Text
+from orchestrator.spec.yaml_lines import dump
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger, TrialRecord
@@ -86,7 +85,7 @@ def _commands(
         return
     # `tracking` does not affect the result, and may hold addresses.
     kept = {key: value for key, value in spec.items() if key != "tracking"}
-    text = yaml.safe_dump(kept, sort_keys=False, allow_unicode=True, width=100)
+    text = dump(kept)
     yield Text("The resolved sweep file, with its profile and --set applied, without tracking.")
     yield File(file, text)
 

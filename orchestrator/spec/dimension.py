@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from trainer.config import field_at
+
+#: A searched key with more possible values than this needs no steps.
+MAX_STEPS = 100_000
 
 
 class Model(BaseModel):
@@ -20,7 +24,7 @@ class Dimension(Model):
 
     #: Follows from the key's type, so a file need not have it.
     kind: Literal["categorical", "int", "float"]
-    choices: list[Any] | None = Field(default=None, min_length=1)
+    choices: list[Any] | None = Field(default=None, min_length=1, max_length=1_000)
     low: int | float | None = None
     high: int | float | None = None
     log: bool = False
@@ -56,6 +60,8 @@ class Dimension(Model):
             steps = (self.high - self.low) / self.step if self.step > 0 else -1.0
             if steps < 0 or abs(steps - round(steps)) > 1e-6:
                 raise ValueError(f"step {self.step} does not lead from low to high")
+            if steps > MAX_STEPS:
+                raise ValueError(f"step {self.step} makes more than {MAX_STEPS:,} steps")
         if self.kind == "int":
             fractional = [k for k in ("low", "high", "step") if isinstance(getattr(self, k), float)]
             if fractional:
@@ -70,7 +76,7 @@ class Dimension(Model):
             return False
         return (self.low or 0) <= value <= (self.high or 0)
 
-    def points(self) -> list[Any] | None:
+    def points(self) -> Sequence[Any] | None:
         """Every possible value; None if there are infinitely many."""
         if self.choices is not None:
             return self.choices
@@ -78,12 +84,10 @@ class Dimension(Model):
         step = self.step or (1 if self.kind == "int" and not self.log else None)
         if step is None:
             return None
+        if self.kind == "int":
+            return range(int(low), int(high) + 1, int(step))
         count = round((high - low) / step) + 1
-        # 12 digits, so that 0.1 + 2 * 0.1 is 0.3.
-        return [
-            low + i * step if self.kind == "int" else round(low + i * step, 12)
-            for i in range(count)
-        ]
+        return [round(low + i * step, 12) for i in range(count)]  # 0.1 + 2 * 0.1 is 0.3
 
     def describe(self) -> str:
         """The possible values as text: `320, 640` or `0.1 to 1.0, log`."""

@@ -7,8 +7,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.spec.similar_file import similar_file
-from orchestrator.spec.yaml_lines import Path, YamlError, read
+from orchestrator.spec.yaml_lines import MAX_CHARACTERS, Path, YamlError, read
 from trainer.config import ConfigError, Problem, did_you_mean
+
+#: Characters of a `--set` key that can be one.
+_LONGEST_KEY = 200
+#: Characters of what was written that a message repeats.
+_REPEATED = 80
+
+
+def shortened(text: str) -> str:
+    """What was written, as a message repeats it."""
+    return text if len(text) <= _REPEATED else f"{text[:_REPEATED]}..."
 
 
 @dataclass
@@ -64,7 +74,7 @@ def profile_names(file: str) -> list[str]:
 def _read_file(file: str) -> Draft:
     try:
         with open(file, encoding="utf-8") as stream:
-            document = read(stream.read())
+            document = read(stream.read(MAX_CHARACTERS + 1))  # it may be a device without end
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
         message = f"cannot be read: {reason}{similar_file(file)}"
@@ -130,13 +140,19 @@ def _merge(
 def _apply_override(draft: Draft, override: str) -> None:
     key, equals, text = override.partition("=")
     key = key.strip()
-    if not equals or not key:
-        draft.problems.append(Problem(override, "not of the form key=value", file="--set"))
+    if not equals or not key or len(key) > _LONGEST_KEY:
+        shown = shortened(override)
+        draft.problems.append(Problem(shown, "not of the form key=value", file="--set"))
         return
     try:
         value = read(text).value
     except YamlError as error:
-        draft.problems.append(Problem(key, f"{text!r}: {error.message}", file="--set"))
+        message = f"{shortened(text)!r}: {error.message}"
+        draft.problems.append(Problem(key, message, file="--set"))
+        return
+    if key == "name" and isinstance(value, int | float):
+        message = f"{text} is a number; quote it twice: --set 'name=\"{text}\"'"
+        draft.problems.append(Problem(key, message, file="--set"))
         return
     path: Path = ()
     node, rest = draft.value, key.split(".")

@@ -18,11 +18,12 @@ from orchestrator.spec.published import by_position
 from orchestrator.spec.published_checks import check_rows_are_trained
 from orchestrator.spec.structure import report_pydantic
 from orchestrator.spec.validation import check_draft
+from orchestrator.spec.yaml_lines import MAX_VALUES
 from trainer.config import ConfigError, Problem
 from trainer.config.formats import FIRST_FORMAT
 
-#: A grid with more points is certainly a mistake.
-MAX_GRID = 100_000
+#: Keys and values of all points of a grid: sweep.yaml, which lists them, can be read again.
+MAX_GRID = MAX_VALUES - 10_000
 
 
 def load_spec(path: str, profile: str | None = None, overrides: Iterable[str] = ()) -> SweepSpec:
@@ -77,14 +78,16 @@ def _grid(spec: SweepSpec, keys: Sequence[str], params: dict[str, Any]) -> Itera
 
 def _distinct(spec: SweepSpec, entries: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     kept: dict[str, dict[str, Any]] = {}
+    values = 0  # in the list that sweep.yaml will have
     for entry in entries:
+        values += 2 * len(entry) + 1
+        if values > MAX_GRID:
+            message = f"the grid has more than {MAX_GRID:,} keys and values in all"
+            raise ConfigError([Problem("space", message)])
         try:
             config = spec.config_for(entry, spec.search.seeds[0])
         except ConfigError as error:
             message = f"the grid's point {entry} is not a valid config: {error.problems[0]}"
             raise ConfigError([Problem("space", message)]) from error
         kept.setdefault(repr(config.canonical()), entry)
-        if len(kept) > MAX_GRID:
-            message = f"the grid has more than {MAX_GRID} points"
-            raise ConfigError([Problem("space", message)])
     return list(kept.values())

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, field_validator
 
 from orchestrator.spec.decide import DecideSpec, ResolvedDecision
 from orchestrator.spec.dimension import Dimension, Model, with_kind
 from orchestrator.spec.published import PublishedSpec
 from orchestrator.spec.tracking import TrackingSpec
+from orchestrator.spec.yaml_lines import dump
 from trainer.config import FORMAT, DataConfig, TrainConfig, fields_of, translate
 from trainer.config.formats import FIRST_FORMAT
 from trainer.metrics import objectives
@@ -40,11 +40,13 @@ class SearchSpec(Model):
     """
 
     algorithm: Literal["tpe", "gp", "nsga2", "random", "grid", "list"] = "tpe"
-    num_trials: Count = 20
+    num_trials: Annotated[int, Field(ge=1, le=100_000)] = 20
     #: A dimension.  Each of its choices gets its own search with `num_trials` configurations, so
     #: that none looks better because it was tried more often.
     per: str | None = None
-    seeds: Annotated[list[Seed], Field(min_length=1)] = Field(default_factory=lambda: [0])
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=1_000)] = Field(
+        default_factory=lambda: [0]
+    )
     objectives: Annotated[dict[Metric, Direction], Field(min_length=1)] = Field(
         default_factory=_best_score
     )
@@ -130,11 +132,11 @@ class SweepSpec(Model):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$", max_length=100)]
     #: The format of the configs in this file (trainer.config.formats).  A kept sweep keeps its own.
     format: Annotated[int, Field(ge=FIRST_FORMAT, le=FORMAT)] = FORMAT
-    question: str = ""
+    question: Annotated[str, Field(max_length=2_000)] = ""
     base: dict[str, Any] = Field(default_factory=dict)
     space: dict[str, Dimension] = Field(default_factory=dict)
     search: SearchSpec = Field(default_factory=SearchSpec)
-    enqueue: list[dict[str, Any]] = Field(default_factory=list)
+    enqueue: Annotated[list[dict[str, Any]], Field(max_length=5_000)] = Field(default_factory=list)
     published: PublishedSpec | None = None
     #: Without it nothing is confirmed.
     decide: DecideSpec | None = None
@@ -191,7 +193,7 @@ class SweepSpec(Model):
 
     def to_yaml(self) -> str:
         """`to_dict` as a sweep file."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True, width=100)
+        return dump(self.to_dict())
 
 
 def searchable() -> list[str]:

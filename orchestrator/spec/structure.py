@@ -67,6 +67,10 @@ def _words_for(detail: ErrorDetails, path: Path) -> tuple[str, str]:
         return f"{value!r} cannot name a folder", _NAME
     if kind == "too_short":
         return "is empty", "at least one"
+    if kind == "too_long":
+        return f"has {context['actual_length']:,} entries", f"at most {context['max_length']:,}"
+    if kind == "string_too_long":
+        return f"is {len(value):,} characters long", f"at most {context['max_length']:,}"
     for short, sign in _SIGNS.items():
         if short in context:
             return f"{value!r} is outside its range", f"value {sign} {context[short]:g}"
