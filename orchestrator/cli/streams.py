@@ -42,6 +42,7 @@ def guard_streams() -> None:
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is getattr(sys, f"__{name}__") and not stream.isatty():
+            stream.flush()  # nothing of it may come later, or be lost
             stream = _guarded(stream)
             setattr(sys, name, stream)
         stream.reconfigure(errors="backslashreplace")
