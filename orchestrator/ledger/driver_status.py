@@ -127,7 +127,7 @@ def write_status(folder: Folder, status: DriverStatus) -> bool:
     """Write `status.json` whole; returns whether that worked.  Raises nothing."""
     try:
         folder.write(STATUS, json.dumps(status.to_dict(), ensure_ascii=False).encode())
-    except OSError:
+    except (OSError, StoreError):  # a full disk is a StoreError
         return False
     return True
 

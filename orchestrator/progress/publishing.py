@@ -15,6 +15,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.ledger.driver_status import STATUS, DriverStatus, write_status
 from orchestrator.ledger.stop_request import STOP, requested
 from orchestrator.progress.state import SweepState
+from trainer.storage.folder import StoreError
 
 #: Seconds between two looks, in a folder and in an object store, and between heartbeats.
 _EVERY_S, _REMOTE_S, _HEARTBEAT_S = 1.0, 5.0, 10.0
@@ -43,7 +44,7 @@ def published(
 
 
 def _remove(ledger: Ledger) -> None:
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, StoreError):
         ledger.folder.delete(STOP)
         ledger.folder.delete(STATUS)
 
@@ -86,7 +87,7 @@ class _Publisher(threading.Thread):
             self._written = status
 
     def _hear(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, StoreError):
             wanted = requested(self._ledger.folder, self._holder)
             while self._asked < wanted and not self._over.is_set():
                 if self._asked:

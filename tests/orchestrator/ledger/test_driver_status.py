@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -23,6 +24,7 @@ from orchestrator.ledger.driver_status import (
 from orchestrator.ledger.listing import find_trial, sweep_summary, trial_summaries
 from orchestrator.ledger.sweep_lock import SweepLock
 from tests.support.ledgers import write_trial
+from trainer.storage import local_folder
 
 
 @pytest.fixture
@@ -89,6 +91,17 @@ def test_another_hosts_driver_lives_while_its_status_is_fresh(ledger: Ledger) ->
 def test_a_file_that_cannot_be_written_raises_nothing(tmp_path: Path) -> None:
     (tmp_path / "s").write_text("a file where the folder should be")
     assert not write_status(Ledger(tmp_path, "s").folder, DriverStatus("s"))
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_or_read_only_disk_raises_nothing(
+    code: int, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(local_folder, "write_whole", refuse)
+    assert not write_status(ledger.folder, DriverStatus("s"))
 
 
 def test_unfinished_trials_run_or_wait_while_a_driver_lives(ledger: Ledger, tmp_path: Path) -> None:
