@@ -40,34 +40,34 @@ def show_difference(
     from orchestrator.compare.trial_difference import trial_difference
 
     ends = _find(first, second, out), _find(second, first, out)
-    found = trial_difference(*ends)
+    difference = trial_difference(*ends)
     if as_json:
-        print_json(found.to_dict())
+        print_json(difference.to_dict())
         return
-    _print(found, wide)
+    _print(difference, wide)
 
 
-def _print(found: TrialDifference, wide: bool) -> None:
+def _print(difference: TrialDifference, wide: bool) -> None:
     from orchestrator.ledger.labels import label_value
     from orchestrator.table_data import Column, Content, TableData
 
-    names = [each.rpartition("@")[2] for each in (found.first, found.second)]
-    headings = names if names[0] != names[1] else [found.first, found.second]
-    if found.config:
+    names = [each.rpartition("@")[2] for each in (difference.first, difference.second)]
+    headings = names if names[0] != names[1] else [difference.first, difference.second]
+    if difference.config:
         table = TableData([Column("config key"), *map(Column, headings), Column("acts in", rank=1)])
-        for key in found.config:
+        for key in difference.config:
             values = (label_value(value) for value in (key.first, key.second))
             table.add(key.key, *values, key.acts)
         print_table(table, wide=wide)
         print()
     numbers = [Column(name, Content.NUMBER) for name in headings]
     table = TableData([Column("number"), *numbers, Column("difference", Content.NUMBER)])
-    for each in found.numbers:
+    for each in difference.numbers:
         gap = "-" if each.difference is None else _shown(each.difference, "+")
         table.add(each.name, *(_shown(v) for v in (each.first, each.second)), gap)
     print_table(table, wide=wide)
-    notes = [] if found.config else ["The configs are equal."]
-    notes += [f"The scores do not compare: {problem}." for problem in found.problems]
+    notes = [] if difference.config else ["The configs are equal."]
+    notes += [f"The scores do not compare: {problem}." for problem in difference.problems]
     print_prose(
         [*notes, "This is one trial against one. orch compare says what is more than chance."]
     )
@@ -93,7 +93,7 @@ def _find(name: str, other: str, out: str) -> ChosenTrial:
     if holders:
         known = ", ".join(f"{ledger.name}@{name}" for ledger in holders)
         raise UserError(f"{name}: in {len(holders)} sweeps; name one: {known}")
-    if not holders and not _is_sweep(name, out):
+    if not _is_sweep(name, out):
         ids = [trial for each in names for trial in find_sweep(each, out).trial_ids()]
         said = f"no trial and no sweep {name!r} in {', '.join(names) or out}"
         raise unknown_name(said, name, [*ids, *names], known="known", most=_LISTED)

@@ -157,8 +157,9 @@ def print_table(data: TableData, *, wide: bool = False, ways: Sequence[str] = ("
     if not sys.stdout.isatty():
         print("\n".join(line.plain for line in lines), flush=True)
         return
+    terminal = console()
     for line in lines:
-        console().print(line, soft_wrap=True)
+        terminal.print(line, soft_wrap=True)
 
 
 def print_prose(lines: Iterable[str], *, err: bool = False) -> None:

@@ -82,7 +82,7 @@ def trial_difference(first: ChosenTrial, second: ChosenTrial) -> TrialDifference
 def _config(first: TrialRecord, second: TrialRecord) -> list[KeyDifference]:
     values = [dict(flatten(trial.train_config.to_dict())) for trial in (first, second)]
     acting = [dict(flatten(trial.train_config.canonical())) for trial in (first, second)]
-    found = [
+    keys = [
         KeyDifference(
             key, values[0].get(key), values[1].get(key),
             _WHERE[key in acting[0], key in acting[1]],
@@ -90,7 +90,7 @@ def _config(first: TrialRecord, second: TrialRecord) -> list[KeyDifference]:
         for key in dict.fromkeys([*values[0], *values[1]])
         if values[0].get(key) != values[1].get(key)
     ]  # fmt: skip
-    return sorted(found, key=lambda each: each.acts == "neither")
+    return sorted(keys, key=lambda each: each.acts == "neither")
 
 
 _WHERE = {
@@ -116,11 +116,11 @@ def _of(trial: TrialRecord) -> dict[str, float]:
     if not trial.records:
         return {}
     record = counted_record(trial)
-    found = {"dev_score": record["dev_score"], "dev_mean": record["dev_mean"]}
+    numbers = {"dev_score": record["dev_score"], "dev_mean": record["dev_mean"]}
     for task, values in record["tasks"].items():
         if "dev_metric" in values:
-            found[f"{task} {values.get('metric', 'metric')}"] = values["dev_metric"]
-    found["min/epoch"] = trial.summary.get("minutes_per_epoch")
-    found["examples/epoch"] = record.get("examples")
-    found["epochs"] = len(trial.records)
-    return {name: float(value) for name, value in found.items() if is_number(value)}
+            numbers[f"{task} {values.get('metric', 'metric')}"] = values["dev_metric"]
+    numbers["min/epoch"] = trial.summary.get("minutes_per_epoch")
+    numbers["examples/epoch"] = record.get("examples")
+    numbers["epochs"] = len(trial.records)
+    return {name: float(value) for name, value in numbers.items() if is_number(value)}

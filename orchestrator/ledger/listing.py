@@ -6,6 +6,7 @@ import json
 import os
 import statistics
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -87,7 +88,11 @@ def data_folders(ledger: Ledger, root: str | None = None) -> dict[str, str]:
 
 def question(ledger: Ledger) -> str:
     """The sweep's question from sweep.yaml."""
-    return str(resolved_spec(ledger).get("question", ""))
+    return _question(resolved_spec(ledger))
+
+
+def _question(spec: Mapping[str, Any]) -> str:
+    return str(spec.get("question", ""))
 
 
 def sweep_summary(ledger: Ledger, live: Live) -> dict[str, Any]:
@@ -97,7 +102,8 @@ def sweep_summary(ledger: Ledger, live: Live) -> dict[str, Any]:
     planned and not begun count as waiting.
     """
     reading, trials = live.reading, live.reading.trials
-    counting = on_equal_examples(current(resolved_spec(ledger), trials))
+    spec = resolved_spec(ledger)
+    counting = on_equal_examples(current(spec, trials))
     best = [counted_score(trial) for trial in best_of(counting)]
     counts = Counter(trial.status for trial in trials)
     if reading.unreadable:
@@ -106,7 +112,7 @@ def sweep_summary(ledger: Ledger, live: Live) -> dict[str, Any]:
         counts[WAITING] += live.not_begun
     return {
         "name": ledger.name,
-        "question": question(ledger),
+        "question": _question(spec),
         "trials": dict(sorted(counts.items())),
         "best_dev_score": statistics.fmean(best) if best else None,
         "folder": ledger.folder.path,

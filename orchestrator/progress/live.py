@@ -9,7 +9,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderR
 from rich.control import Control
 from rich.live import Live
 from rich.live_render import LiveRender
-from rich.segment import ControlType, Segment
+from rich.segment import ControlCode, ControlType, Segment
 
 from orchestrator.ledger.driver_status import DriverStatus
 from orchestrator.progress.events import Progress, one_line
@@ -143,8 +143,10 @@ class _Reflowed(LiveRender):
 
     def _erase(self, above: int) -> Control:
         """From so many lines above the cursor to the end of the screen."""
-        up = [(ControlType.CURSOR_UP, 1)] * above
-        erase = [(ControlType.CARRIAGE_RETURN,), *up, (ControlType.ERASE_IN_LINE, 2)]
+        up: list[ControlCode] = [(ControlType.CURSOR_UP, 1)] * above
+        erase: list[ControlCode] = [
+            (ControlType.CARRIAGE_RETURN,), *up, (ControlType.ERASE_IN_LINE, 2),
+        ]  # fmt: skip
         for _ in range(above):
             erase += [(ControlType.CURSOR_DOWN, 1), (ControlType.ERASE_IN_LINE, 2)]
-        return Control(*erase, *up)  # type: ignore[arg-type]
+        return Control(*erase, *up)

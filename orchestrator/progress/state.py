@@ -151,7 +151,8 @@ class SweepState:
         with self._lock:
             row = self._row(job)
             self._running.pop(job.trial_id, None)
-            self._ended.appendleft(replace(row, state=status, dev_score=score or row.dev_score))
+            last = row.dev_score if score is None else score
+            self._ended.appendleft(replace(row, state=status, dev_score=last))
             if status == "failed":
                 self._failed.add(job.trial_id)
             searched = self._status.stage != "confirming"  # its seeds would favour two of them

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import importlib.util
 import os
 import re
 import sys
@@ -18,6 +17,7 @@ from tests.first_hour.album import Album
 from tests.first_hour.terminal import Terminal
 from tests.support.browser import Browser
 from tests.support.paths import ROOT
+from tests.support.scripts import script
 
 #: The sweep of README's first command.
 NAME = "arrp-embedded"
@@ -178,12 +178,8 @@ def mlflow(walk: Walk) -> None:
 def notebook(walk: Walk) -> None:
     """The guide's notebook, executed in the user's folder."""
     guide = ROOT / "docs" / "guide"
-    spec = importlib.util.spec_from_file_location("notebook", guide / "notebook.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     kept = nbformat.read(guide / "notebook.ipynb", as_version=4)
-    executed = module.executed(kept, walk.folder)
+    executed = script(guide / "notebook.py").executed(kept, walk.folder)
     page = walk.folder / "notebook.html"
     page.write_text("".join([_NOTEBOOK, *map(_cell, executed.cells)]))
     walk.album.whole(page, "notebook", 1000)

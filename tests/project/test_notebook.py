@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 from types import ModuleType
 
@@ -10,17 +9,14 @@ import nbformat
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.scripts import script
 
 GUIDE = ROOT / "docs" / "guide"
 
 
 @pytest.fixture(scope="module")
 def notebook() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("notebook", GUIDE / "notebook.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(GUIDE / "notebook.py")
 
 
 @pytest.fixture(scope="module")

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from tests.support.browser import CHROMIUM, DRIVER, started
 from tests.support.paths import ROOT
+from tests.support.scripts import script
 
 FOLDER = ROOT / "docs" / "guide" / "images"
 _PICTURE = re.compile(r"!\[[^\]]*\]\(([^)#]+)\)")
@@ -48,16 +47,8 @@ def test_pictures_are_small_and_load_nothing() -> None:
             assert "url(" not in path.read_text().replace("url(#", ""), path
 
 
-def module(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, FOLDER / f"{name}.py")
-    assert spec is not None and spec.loader is not None
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
-
-
 def test_a_terminals_picture_has_its_width_and_colours(tmp_path: Path) -> None:
-    terminal = module("terminal")
+    terminal = script(FOLDER / "terminal.py")
     code = (
         "import os, sys; print('\\33[31mred\\33[0m', os.get_terminal_size().columns, os.getcwd())"
     )
@@ -69,17 +60,19 @@ def test_a_terminals_picture_has_its_width_and_colours(tmp_path: Path) -> None:
         terminal.screen([sys.executable, "-c", "raise SystemExit(2)"], 66, tmp_path)
 
 
-@pytest.mark.slow(reason="starts Chromium")
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs Chromium")
+@pytest.mark.slow(reason="starts a browser")
+@pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="no chromium with its chromedriver is installed"
+)
 def test_a_pages_picture_is_of_the_page_that_was_asked_for(tmp_path: Path) -> None:
-    chromium = module("chromium")
     page = tmp_path / "page.html"
     page.write_text("<body style='margin:0;background:rgb(0,128,0)'>words</body>")
-    with chromium.Chromium("window.before = 1") as browser:
-        browser.open(page.as_uri(), 320, 200)
-        browser.wait_for("document.body.innerText == 'words'")
-        assert browser.run("window.before") == 1
-        chromium.save_small(browser.picture(), tmp_path / "page.png")
+    (tmp_path / "profile").mkdir()
+    with started(tmp_path / "profile") as browser:
+        browser.before_pages("window.before = 1")
+        browser.open(page, 320, height=200)
+        assert browser.wait_for("return document.body.innerText == 'words' && window.before == 1")
+        browser.small_picture(tmp_path / "page.png")
     from PIL import Image
 
     image = Image.open(tmp_path / "page.png").convert("RGB")

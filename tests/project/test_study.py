@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import tarfile
 from pathlib import Path
@@ -11,6 +10,7 @@ from types import ModuleType
 import pytest
 
 from tests.support.paths import ROOT
+from tests.support.scripts import script
 
 STUDY = ROOT / "docs" / "study"
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
@@ -18,11 +18,7 @@ _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 
 @pytest.fixture(scope="module")
 def regenerate() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("regenerate", STUDY / "regenerate.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return script(STUDY / "regenerate.py")
 
 
 def alike(one: str, other: str) -> bool:

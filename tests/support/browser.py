@@ -69,6 +69,24 @@ class Browser:
         path.write_bytes(base64.b64decode(shot))
         return path
 
+    def small_picture(self, path: Path, seconds: float = 60) -> None:
+        """Keep the window once it has stopped changing, with 256 colours: a third of the size."""
+        from PIL import Image
+
+        ends, before = time.monotonic() + seconds, b""
+        while True:
+            time.sleep(1)
+            now = self.picture(path).read_bytes()
+            if now == before or time.monotonic() > ends:
+                break
+            before = now
+        image = Image.open(path).convert("RGB")
+        image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+
+    def before_pages(self, script: str) -> None:
+        """Run a script in every page before the page's own."""
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", source=script)
+
     def pdf(self, path: Path) -> Path:
         """Print the page on A4."""
         printed = self.devtools(
@@ -79,9 +97,12 @@ class Browser:
         return path
 
     def wait_for(self, script: str, seconds: float = 30) -> Any:
-        """Wait until a script returns something true; returns that."""
+        """Wait until a script returns something true; returns that.
+
+        An error in it is false, because pages grow.
+        """
         ends = time.monotonic() + seconds
-        while not (value := self.run(script)):
+        while not (value := self.run(f"try {{ {script} }} catch {{ return false }}")):
             if time.monotonic() > ends:
                 raise TimeoutError(f"not true after {seconds} s: {script}")
             time.sleep(0.2)

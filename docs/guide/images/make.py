@@ -4,7 +4,8 @@
     python docs/guide/images/make.py report-phone.png     # some of them
     python docs/guide/images/make.py --out sweeps         # from the sweep there, if it has one
 
-It needs the program `chromium`. The sweep is `arrp` with the profile `embedded`, whose sentences
+It needs Chromium with its chromedriver. The sweep is `arrp` with the profile `embedded`, whose
+sentences
 are generated, so no picture shows sentences of real data.
 """
 
@@ -23,14 +24,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from chromium import Chromium, save_small
 from mlflow import MlflowClient
 from terminal import drawing, screen
 
-from orchestrator.tracking import mlflow_views
-
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parents[2]
+sys.path.insert(0, str(ROOT))  # it is run as a file, and the tests' browser is no package
+
+from orchestrator.tracking import mlflow_views  # noqa: E402
+from tests.support.browser import started  # noqa: E402
+
 SWEEP = "arrp-embedded"
 _ORCH = [sys.executable, "-c", "from orchestrator.cli import main; main()"]
 _LOADED = "document.readyState == 'complete' && location.href != 'about:blank'"
@@ -85,8 +88,8 @@ class Places:
     def runs(self, kind: str) -> list[str]:
         """The ids of the runs of a kind, `sweep` or `trial`, best first."""
         wanted, order = f"tags.kind = '{kind}'", ["metrics.`dev/score` DESC"]
-        found = self.client.search_runs([self.experiment], wanted, order_by=order)
-        return [str(run.info.run_id) for run in found]
+        runs = self.client.search_runs([self.experiment], wanted, order_by=order)
+        return [str(run.info.run_id) for run in runs]
 
 
 def _charts(places: Places) -> str:
@@ -185,15 +188,21 @@ def make(wanted: list[str], out: Path) -> None:
     orch("sync", SWEEP, out=out)
     report = out / "report.html"
     orch("report", SWEEP, "-o", report, out=out)
-    with mlflow(out) as server, Chromium(_NO_ASSISTANT) as browser:
+    with (
+        mlflow(out) as server,
+        tempfile.TemporaryDirectory() as profile,
+        started(Path(profile)) as browser,
+    ):
+        browser.before_pages(_NO_ASSISTANT)
         places = Places(out, server, report)
         for name in (name for name in wanted if name in PAGES):
             page = PAGES[name]
-            browser.open(page.address(places), page.width, page.height)
-            browser.wait_for(page.ready)
+            browser.open("about:blank", page.width)  # an address that differs in #... is no page
+            browser.open(page.address(places), page.width, height=page.height)
+            browser.wait_for(f"return {page.ready}", 90)
             if page.then:
                 browser.run(page.then)
-            save_small(browser.picture(), FOLDER / name)
+            browser.small_picture(FOLDER / name)
             print(name, flush=True)
 
 
