@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from orchestrator.cli.terminal import Json, Out, Sweep, print_json, print_prose, print_table
+from orchestrator.cli.terminal import (
+    Json,
+    Out,
+    Sweep,
+    print_json,
+    print_prose,
+    print_table,
+    terminal_width,
+)
 
 
 def show_best(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
@@ -39,5 +47,8 @@ def show_best(name: Sweep, out: Out = "sweeps", as_json: Json = False) -> None:
         table.add(each.trial_id, each.stage, str(each.seed), f"{each.dev_score:.4f}", minutes)
     print_table(table, ways=("--json",))
     print()
+    width = terminal_width()
     for what, command in commands.items():
-        print(f"{what + ':':<13}{command}")
+        line = f"{what + ':':<13}{command}"
+        # A command is not broken, so that it can be copied; a long one gets a line of its own.
+        print(line if width is None or len(line) <= width else f"{what}:\n  {command}")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: A configuration that is on the frontier in a smaller share of draws is not shown.
 _SELDOM = 0.05
 _POINTS = 20
+#: (is it on the frontier, is it the knee) -> what a table says of a configuration.
+_ON_IT = {(True, False): "yes", (True, True): "yes, knee", (False, False): "maybe"}
 
 
 def all_tables(comparison: MethodComparison, why: bool = False) -> list[TableData]:
@@ -145,7 +147,7 @@ def frontier_table(comparison: MethodComparison) -> TableData:
     table = TableData(
         [
             Column("frontier", Content.LABEL),
-            *(comparison.options.metric, "min/epoch", "probability", "knee"),
+            *(comparison.options.metric, "min/epoch", "probability", "on it"),
         ]
     )
     likely = sorted(comparison.frontier, key=lambda p: (p.on_frontier, p.probability))[-_POINTS:]
@@ -156,7 +158,7 @@ def frontier_table(comparison: MethodComparison) -> TableData:
                 f"{point.score:.4f}",
                 f"{point.minutes:.3f}",
                 f"{point.probability:.2f}",
-                "knee" if point.knee else "",
+                _ON_IT[point.on_frontier, point.knee],
             )
     return table
 
