@@ -21,6 +21,8 @@ from orchestrator.report.parts import Figures, Missing, Part, Section, Table, Te
 from orchestrator.report.style import Look
 
 _MINUTES = "minutes of training per epoch"
+#: Methods that a figure names on its right; more of them stand in a legend.
+_BESIDE = 14
 
 
 def frontier(
@@ -68,14 +70,29 @@ def _fair_minutes(comparison: MethodComparison, looks: Mapping[str, Look]) -> Fi
     metric, points = comparison.options.metric, comparison.frontier
     ends = sorted((p for p in points if p.on_frontier), key=lambda p: p.minutes)
 
+    methods = dict.fromkeys(p.method for p in [*ends, *points])
+
     def draw(width: float) -> Canvas:
-        with style.axes(3.6, width) as (canvas, axes):
+        beside = _named_beside(len(methods), width)
+        height = style.height_of_curves(len(methods), 3.6) if beside else 3.6
+        with style.axes(height, width) as (canvas, axes):
             _draw_frontier(axes, ends)
-            for method in dict.fromkeys(p.method for p in points):
-                _draw_points(axes, method, [p for p in points if p.method == method], looks[method])
+            for method in methods:
+                own = [p for p in points if p.method == method]
+                _draw_points(axes, "" if beside else method, own, looks[method])
             axes.set_xlabel(_MINUTES)
             axes.set_ylabel(metric)
             axes.margins(0.08)
+            if beside:  # each name beside the point that counts most: on the frontier, or the best
+                best = {
+                    method: max(
+                        (p for p in points if p.method == method),
+                        key=lambda p: (p.on_frontier, p.score),
+                    )
+                    for method in methods
+                }
+                named = {method: (p.minutes, p.score) for method, p in best.items()}
+                style.label_ends(axes, named, [looks[m].point_options() for m in named])
         return canvas
 
     texts = (
@@ -96,6 +113,11 @@ def _fair_minutes(comparison: MethodComparison, looks: Mapping[str, Look]) -> Fi
     )
 
 
+def _named_beside(methods: int, width: float) -> bool:
+    """Whether names stand on the right of a figure, and not in a legend below it."""
+    return width > style.WIDTH and methods <= _BESIDE
+
+
 def _draw_frontier(axes: Axes, ends: Sequence[Point]) -> None:
     """The line through its points, by rising minutes, their intervals, and the knee's name."""
     axes.step(
@@ -114,12 +136,16 @@ def _draw_frontier(axes: Axes, ends: Sequence[Point]) -> None:
 
 
 def _draw_points(axes: Axes, method: str, points: Sequence[Point], look: Look) -> None:
-    """All configurations of a method; those on the frontier are filled."""
+    """All configurations of a method; those on the frontier are filled.
+
+    Args:
+        method: for the legend; empty if it is named elsewhere.
+    """
     hollow = {"markerfacecolor": style.PAPER, "markeredgecolor": look.colour}
     filled = [p for p in points if p.on_frontier]
     for some, label, options in (
-        ([p for p in points if not p.on_frontier], None if filled else method, hollow),
-        (filled, method, {}),
+        ([p for p in points if not p.on_frontier], None if filled else method or None, hollow),
+        (filled, method or None, {}),
     ):
         if some:
             axes.plot(
@@ -146,16 +172,22 @@ def _unfair_minutes(
             points.setdefault(method_of[row.config_id], []).append(point)
 
     def draw(width: float) -> Canvas:
-        with style.axes(3.4, width) as (canvas, axes):
+        beside = _named_beside(len(points), width)
+        height = style.height_of_curves(len(points), 3.4) if beside else 3.4
+        with style.axes(height, width) as (canvas, axes):
             for name in (name for name in looks if name in points):
                 axes.plot(
-                    *zip(*points[name], strict=True), label=name,
+                    *zip(*points[name], strict=True), label=None if beside else name,
                     rasterized=len(points[name]) > style.MANY_POINTS,
                     **looks[name].point_options(grey=True),
                 )  # fmt: skip
             style.label_minutes(axes, _MINUTES, problem)
             axes.set_ylabel(metric)
             axes.margins(0.08)
+            if beside:
+                best = {name: max(points[name], key=lambda p: p[1]) for name in points}
+                marks = [looks[name].point_options(grey=True) for name in best]
+                style.label_ends(axes, best, marks)
         return canvas
 
     return Figure(
