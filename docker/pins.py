@@ -8,7 +8,7 @@
 `hashes` and `advisories` need a network.  The package index is pip's own, or the one of `--index`.
 `needs` needs none, and no package: it runs while the image is built.
 
-`advisories` exits with 1 if a pin has an advisory, and with 2 if some pins could not be asked about.
+`advisories` exits with 1 if a pin has an advisory, and with 2 if some could not be asked about.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ TIMEOUT_SECONDS = 30
 Answer = TypeVar("Answer")
 
 HEAD = f"""\
-# The packages of constraints.txt, and what PyTorch's CUDA build adds, each with the sha256 of its files.
-# The image installs with this file (docker/Dockerfile): pip then refuses every file with another hash.
-# It holds wheels for Linux ({", ".join(MACHINES)}) and CPython 3.{PYTHON}.  The README's commands do not
-# use it, because pip cannot install this folder itself (-e .) once a single hash is given.
-# A PyTorch that does not come from PyPI (a CPU build, a wheel built by yourself) has no hash here.  The
-# target `cpu` of the image installs it first, by its version alone.
+# The packages of constraints.txt, and what PyTorch's CUDA build adds, each with the sha256 of its
+# files.  The image installs with this file (docker/Dockerfile): pip then refuses other files.
+# It holds wheels for Linux ({", ".join(MACHINES)}), CPython 3.{PYTHON}.  The README's commands do
+# not use it, because pip cannot install this folder in place (-e .) once a hash is given.
+# A PyTorch that is not PyPI's (a CPU build, a wheel built by yourself) has no hash here.  The target
+# `cpu` of the image installs it first, by its version alone.
 # Made by: python docker/pins.py hashes
 """
 
@@ -163,7 +163,7 @@ def cuda_packages(index: str, torch: Pin) -> list[Pin]:
             made,
             [*pip, "install", "--quiet", "--index-url", index, PIP],
             [*pip, "install", "--quiet", "--index-url", index, "--dry-run", "--ignore-installed",
-             "--report", f"{folder}/report", "-c", str(CONSTRAINTS), f"{torch.name}=={torch.version}"],
+             "--report", f"{folder}/report", "-c", str(CONSTRAINTS), f"torch=={torch.version}"],
         ):  # fmt: skip
             answer = subprocess.run(command, capture_output=True, text=True, check=False)
             if answer.returncode:

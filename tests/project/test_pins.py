@@ -18,7 +18,7 @@ from tests.support.paths import ROOT
 
 sys.path.insert(0, str(ROOT / "docker"))
 
-import pins  # noqa: E402
+import pins
 
 ADVISORY = {
     "id": "PYSEC-1",
