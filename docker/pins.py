@@ -48,7 +48,7 @@ HEAD = f"""\
 # files.  The image installs with this file (docker/Dockerfile): pip then refuses other files.
 # It holds wheels for Linux ({", ".join(MACHINES)}), CPython 3.{PYTHON}.  The README's commands do
 # not use it, because pip cannot install this folder in place (-e .) once a hash is given.
-# A PyTorch that is not PyPI's (a CPU build, a wheel built by yourself) has no hash here.  The target
+# A PyTorch that is not PyPI's (a CPU build, a wheel of your own) has no hash here.  The target
 # `cpu` of the image installs it first, by its version alone.
 # Made by: python docker/pins.py hashes
 """
