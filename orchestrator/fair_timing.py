@@ -22,7 +22,7 @@ from orchestrator.ledger.trial_id import config_id
 from trainer.combiners import registry as combiners
 from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
-from trainer.config.choices import EMULATED_BF16
+from trainer.config.choices import EMULATED
 from trainer.data.corpus import DataError
 from trainer.data.sources import fingerprint
 from trainer.loop.build import check_methods
@@ -126,7 +126,7 @@ def _as_it_ran(
         "device": device or (kind if kind in ("cpu", "cuda") else "auto"),
         "threads": threads or trial.identity.get("threads") or trial.config["threads"],
     }
-    if trial.config["precision"] != EMULATED_BF16:
+    if trial.config["precision"] not in EMULATED:
         recorded["precision"] = trial.identity.get("precision") or trial.config["precision"]
     config = TrainConfig.from_dict({**trial.config, **recorded})
     if fingerprint(config) != trial.identity.get("fingerprint"):
@@ -141,7 +141,7 @@ def _as_it_ran(
 
 
 def _check_precision(config: TrainConfig, trial: TrialRecord) -> None:
-    """Emulated bf16 would take other minutes than the trial's."""
+    """Emulated products would take other minutes than the trial's."""
     try:
         resolve_precision(config.precision, choose_device(config.device))
     except PrecisionError as error:

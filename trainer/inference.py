@@ -25,7 +25,7 @@ from trainer.data.sources import same_data
 from trainer.data.split import Split
 from trainer.data.vocabulary import tokenizer_of
 from trainer.loop.build import with_heads
-from trainer.loop.device import DTYPES, choose_device, hardware_of
+from trainer.loop.device import DTYPES, choose_device, hardware_of, round_products
 from trainer.loop.evaluation import evaluate, probabilities
 from trainer.loop.extra_evaluation import Trained
 from trainer.model.encoder import Encoder
@@ -52,7 +52,7 @@ class Description:
     epoch: int
     config: TrainConfig
     shape: EncoderShape
-    #: The precision of its training: `fp32` or `bf16`.
+    #: The precision of its training: one of `PRECISIONS`.
     precision: str
 
     @property
@@ -84,7 +84,7 @@ class Checkpoint:
 
     @property
     def precision(self) -> str:
-        """The precision of its training: `fp32` or `bf16`."""
+        """The precision of its training: one of `PRECISIONS`."""
         return str(self.stored.get("precision", "fp32"))
 
 
@@ -136,6 +136,7 @@ def load_trained(
     check_vocabulary(trial, config, kept.stored.get("fingerprint"))
     encoder = Encoder(_shape_of(config, tokenizer_of(config)))
     encoder.dtype = DTYPES[kept.precision]
+    round_products(kept.precision)
     model = with_heads(config, encoder)
     model.load_state_dict(load(kept.content))
     model = model.to(device).eval()
@@ -198,12 +199,14 @@ class Model:
         description = Description.from_json((folder / DESCRIPTION).read_text(encoding="utf-8"))
         chosen = choose_device(device)
         hardware = hardware_of(chosen)
-        if description.precision == "bf16" and not hardware.native_bf16:
+        precision = description.precision
+        if DTYPES[precision] != torch.float32 and precision not in hardware.native:
             logger.warning(
-                "the model computes in bf16, and %s: predictions take long", hardware.capability
-            )
+                "the model computes in %s, and %s: predictions take long",
+                precision, hardware.multiplies(precision),
+            )  # fmt: skip
         encoder = Encoder(description.shape)
-        encoder.dtype = DTYPES[description.precision]
+        encoder.dtype = DTYPES[precision]
         model = with_heads(description.config, encoder)
         model.load_state_dict(load_file(folder / WEIGHTS))
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))

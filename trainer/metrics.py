@@ -122,6 +122,7 @@ EPOCH = _table(
         show="min", compare="min/epoch",
     ),
     Field("updates", over_epochs="mean", mlflow="train/updates", show="updates", digits=0),
+    Field("skipped_updates", over_epochs="mean", mlflow="train/skipped_updates"),
     Field(
         "examples", must=Must.BE_THERE, over_epochs="mean", mlflow="train/examples",
         show="examples", compare="examples/epoch", digits=0,

@@ -21,7 +21,7 @@ from orchestrator.spec import SweepSpec
 from orchestrator.spec.yaml_lines import YamlError, read
 from trainer.combiners.base import CombinerError
 from trainer.config import ConfigError, TrainConfig
-from trainer.config.choices import EMULATED_BF16
+from trainer.config.choices import EMULATED
 from trainer.config.formats import FIRST_FORMAT
 from trainer.data import left_out
 from trainer.data.corpus import DataError, prepare
@@ -270,7 +270,7 @@ def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     for key, was, now in _differences(before, after):
         free = key.split(".")[0] in (*_FREE, *_RECORDED, _QUESTION) or key in _WHERE
-        same_trials = key == "base.precision" and {was, now} == {"bf16", EMULATED_BF16}
+        same_trials = key == "base.precision" and len({EMULATED.get(str(v), str(v)) for v in (was, now)}) == 1
         if free or same_trials or _grew(key, was, now):
             continue
         yield f"{key}: {_short(was)} -> {_short(now)}"

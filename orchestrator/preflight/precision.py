@@ -1,8 +1,8 @@
 """The precision of a sweep's trials: decided once, recorded with the sweep, kept on every host.
 
 `precision: auto` is part of a trial's identity, but its result is not.  Hosts of two kinds would
-mix two precisions in one comparison.  So the sweep decides: bf16 if all its devices multiply it
-natively, else fp32.  `sweep.yaml` records the result (`resolved.precision`), every trial gets it,
+mix two precisions in one comparison.  So the sweep decides: the first of bf16, fp16 and fp32 that
+all its devices multiply natively.  `sweep.yaml` records the result (`resolved.precision`), every trial gets it,
 and a host that would emulate it refuses (trainer.loop.device).
 """
 
@@ -20,15 +20,17 @@ from orchestrator.ledger.listing import resolved_spec
 from orchestrator.preflight.checks import check_same_sweep
 from orchestrator.spec import SweepSpec
 from orchestrator.spec.models import ResolvedSpec
-from trainer.config.choices import EMULATED_BF16, PRECISIONS
+from trainer.config.choices import EMULATED, PRECISIONS
 from trainer.loop.device import (
     Hardware,
     PrecisionError,
+    auto_precision,
     choose_device,
     explain_device,
     explain_precision,
     hardware_of,
     kept_elsewhere,
+    lacking,
     would_emulate,
 )
 from trainer.storage.folder import StoreError
@@ -65,23 +67,24 @@ def keep(spec: SweepSpec, ledger: Ledger) -> SweepSpec:
 def needs_hardware(spec: SweepSpec) -> bool:
     """Whether the sweep's precision depends on its devices."""
     names = asked(spec)
-    return "bf16" in names or ("auto" in names and spec.resolved.precision != "fp32")
+    named = names & {*PRECISIONS} - {"fp32"}
+    return bool(named) or ("auto" in names and spec.resolved.precision != "fp32")
 
 
 def settle(spec: SweepSpec, hardware: Sequence[Hardware]) -> SweepSpec:
     """The sweep with its precision decided for all its devices.
 
-    Raises `PrecisionError` if one of them would emulate bf16.
+    Raises `PrecisionError` if one of them would emulate a precision of the sweep.
     """
     names = asked(spec)
-    lacking = next((each for each in hardware if not each.native_bf16), None)
-    if "bf16" in names and lacking:
-        raise would_emulate(lacking)
+    for precision in sorted(names & {*PRECISIONS}):
+        if without := lacking(precision, hardware):
+            raise would_emulate(precision, without)
     if "auto" not in names:
         return spec
-    precision = spec.resolved.precision or ("fp32" if lacking else "bf16")
-    if precision == "bf16" and lacking:
-        raise kept_elsewhere(lacking)
+    precision = spec.resolved.precision or auto_precision(hardware)
+    if without := lacking(precision, hardware):
+        raise kept_elsewhere(precision, without)
     return _resolved(spec, precision)
 
 
@@ -108,8 +111,8 @@ def settled_on_hosts(
         hardware = runner.trial_hardware(spec.resources, str(spec.base_value("device")))
         if not hardware:
             raise runner.ClusterError(
-                "no node with room for a trial reports whether it multiplies bf16 natively: free "
-                "one, or choose precision: fp32"
+                "no node with room for a trial reports which precisions it multiplies natively: "
+                "free one, or choose precision: fp32"
             )
     try:
         spec = settle(spec, hardware)
@@ -127,7 +130,7 @@ def describe(spec: SweepSpec, hardware: Sequence[Hardware]) -> str:
     Args:
         hardware: its devices; empty if they are not known.
     """
-    became = {"auto": spec.resolved.precision or "auto", EMULATED_BF16: "bf16"}
+    became = {"auto": spec.resolved.precision or "auto", **EMULATED}
     parts = [explain_precision(n, became.get(n, n), hardware) for n in sorted(asked(spec))]
     return f"precision: {', '.join(parts)}, device: {_device(spec, hardware)}"
 
@@ -152,7 +155,7 @@ def this_machine(spec: SweepSpec) -> Hardware:
     if device.type != "cuda":
         return hardware_of(device)
     if asked(spec) == {"fp32"}:  # nothing depends on the answer, which takes seconds
-        return Hardware("cuda", native_bf16=True)
+        return Hardware("cuda", frozenset({"fp32"}))
     return _gpu_of_this_machine()
 
 
@@ -161,11 +164,11 @@ def _gpu_of_this_machine() -> Hardware:
     """Queried in its own process: if the driver itself opened the GPU, it could count there as
     another program and make the trials' minutes contended."""
     code = (
-        "import torch\nfrom trainer.loop.device import multiplies_bf16\n"
-        "print(multiplies_bf16(torch.device('cuda')))"
+        "import torch\nfrom trainer.loop.device import native_precisions\n"
+        "print(*native_precisions(torch.device('cuda')))"
     )
     answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    return Hardware("cuda", answer.stdout.split()[-1:] == ["True"])
+    return Hardware("cuda", frozenset({"fp32"} | ({*answer.stdout.split()} & {*PRECISIONS})))
 
 
 def _recorded(ledger: Ledger) -> str:

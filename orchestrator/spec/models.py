@@ -121,7 +121,7 @@ class ResolvedSpec(Model):
     """What a sweep's earlier runs decided.  Later runs keep it."""
 
     #: What `precision: auto` became.
-    precision: Literal["fp32", "bf16"] | None = None
+    precision: Literal["fp32", "fp16", "bf16"] | None = None
     #: The configurations and seeds that confirm, fixed when the search was over.
     decision: ResolvedDecision | None = None
 

@@ -12,7 +12,7 @@ from collections.abc import Container
 from typing import TYPE_CHECKING, Any
 
 from trainer.combiners.registry import COMBINER_KEYS, COMBINERS
-from trainer.config.choices import EMULATED_BF16, SCHEDULES
+from trainer.config.choices import EMULATED, SCHEDULES
 from trainer.config.fields import file_fields
 from trainer.config.task_choices import DEFAULT_PAIR_LOSS
 from trainer.samplers import registry as samplers
@@ -87,8 +87,8 @@ def canonical(config: TrainConfig, only: Container[str] | None = None) -> dict[s
         for key, name in _names(cls, False)
         if only is None or key in only
     }
-    if identity.get("precision") == EMULATED_BF16:
-        identity["precision"] = "bf16"
+    if (precision := identity.get("precision")) in EMULATED:
+        identity["precision"] = EMULATED[precision]
     if config.encoder_dropout == config.dropout:
         identity.pop("encoder_dropout", None)
     if "data" in identity:

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from trainer.registry import CodeEntry, Entry, Registry
 
 #: What a trial can compute in.
-PRECISIONS = ("fp32", "bf16")
-#: bf16 on every device, also where its products are emulated.  It names the same trial as `bf16`,
-#: because both compute the same; `bf16` refuses a device that would emulate it.
-EMULATED_BF16 = "bf16-emulated"
+PRECISIONS = ("fp32", "tf32", "fp16", "bf16")
+#: A precision on every device, also where its products are emulated.  It names the same trial as
+#: the plain name, because both compute the same; the plain name refuses a device that would
+#: emulate it.
+EMULATED = {"fp16-emulated": "fp16", "bf16-emulated": "bf16"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,7 +22,7 @@ from trainer.config.choices import (
     DEFAULT_PAIR_FEATURES,
     DEFAULT_PAIR_MODE,
     DEFAULT_POOLING,
-    EMULATED_BF16,
+    EMULATED,
     HEADS,
     PAIR_FEATURES,
     PAIR_MODES,
@@ -185,10 +185,10 @@ class TrainConfig:
     #: attention weights.  The defaults are BERT's own.
     encoder_dropout: float = field(default=0.1, metadata=in_range(0, 0.9) | born(None))
     attention_dropout: float = field(default=0.1, metadata=in_range(0, 0.9))
-    #: Number format of the encoder.  `bf16` is an error if the device does not multiply it
-    #: natively.  `auto` is bf16 if it does and fp32 otherwise, decided once for a whole sweep.
-    #: `bf16-emulated` is bf16 on every device.
-    precision: str = field(default="fp32", metadata=one_of(*PRECISIONS, EMULATED_BF16, "auto"))
+    #: Number format of the encoder.  A format that the device does not multiply natively is an
+    #: error.  `auto` is the first of bf16, fp16 and fp32 that it does, decided once for a whole
+    #: sweep.  `bf16-emulated` and `fp16-emulated` are those formats on every device.
+    precision: str = field(default="fp32", metadata=one_of(*PRECISIONS, *EMULATED, "auto"))
     eval_batch_size: int = field(default=64, metadata=in_range(1, 100_000) | {"runtime": True})
     #: Predict the whole test sets after the last epoch.
     predict_test: bool = field(default=True, metadata={"runtime": True})

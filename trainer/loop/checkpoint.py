@@ -9,6 +9,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.loss_scale import LossScale
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.smart import Smart
 from trainer.model.heads import MultitaskModel
@@ -17,6 +18,7 @@ from trainer.storage.trial_directory import WEIGHTS, TrialDirectory, checkpoint_
 __all__ = ["WEIGHTS", "TrialState", "restore", "snapshot"]
 
 OPTIMIZER, SLOW = "optimizer.safetensors", "slow.safetensors"
+LOSS_SCALE = "loss_scale.safetensors"
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,11 @@ class TrialState:
     parameters: FlatParameters
     optimizers: Optimizers
     smart: Smart
+    loss_scale: LossScale | None
 
 
 def snapshot(epoch: int, trial: TrialState) -> dict[str, bytes]:
-    """The checkpoint files of an epoch: weights, optimizer states, and SMART's slow copy.
+    """The checkpoint files of an epoch: weights, optimizer states, SMART's slow copy, loss scale.
 
     Samplers, dropout and projection orders start again from (seed, epoch) in every epoch.  So the
     epoch's number is the whole random state.
@@ -40,7 +43,12 @@ def snapshot(epoch: int, trial: TrialState) -> dict[str, bytes]:
         for segment in trial.parameters.segments:
             for key, value in optimizer.state.get(segment.values, {}).items():
                 moments[f"{name}|{segment.name}|{key}"] = torch.as_tensor(value)
-    files = {WEIGHTS: trial.model.state_dict(), OPTIMIZER: moments, SLOW: trial.smart.state()}
+    files = {
+        WEIGHTS: trial.model.state_dict(),
+        OPTIMIZER: moments,
+        SLOW: trial.smart.state(),
+        LOSS_SCALE: trial.loss_scale.state() if trial.loss_scale else {},
+    }
     metadata = {"epoch": str(epoch)}
     return {
         checkpoint_name(epoch, file): save(
@@ -67,3 +75,5 @@ def restore(store: TrialDirectory, epoch: int, trial: TrialState) -> None:
         }
     if trial.smart.slow is not None:
         trial.smart.load(load(store.checkpoint(epoch, SLOW)))
+    if trial.loss_scale is not None:
+        trial.loss_scale.load(load(store.checkpoint(epoch, LOSS_SCALE)))

@@ -6,13 +6,13 @@ import contextlib
 import platform
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from trainer.config.choices import EMULATED_BF16, PRECISIONS
+from trainer.config.choices import EMULATED, PRECISIONS
 
 
 def choose_device(name: str) -> torch.device:
@@ -33,8 +33,40 @@ def multiplies_bf16(device: torch.device) -> bool:
     return bool(capabilities.get("avx512_bf16", False))
 
 
-#: The encoder's number format in each precision.
-DTYPES = dict(zip(PRECISIONS, (torch.float32, torch.bfloat16), strict=True))
+#: The encoder's number format in each precision.  tf32 stores fp32 and rounds the factors of
+#: products to 10 bits.
+DTYPES = dict(
+    zip(PRECISIONS, (torch.float32, torch.float32, torch.float16, torch.bfloat16), strict=True)
+)
+#: `auto` is the first of these that all devices multiply natively.
+AUTO = ("bf16", "fp16", "fp32")
+#: The lowest compute capability with tensor cores for these formats.
+_TENSOR_CORES = {"fp16": (7, 0), "tf32": (8, 0)}
+
+
+def native_precisions(device: torch.device) -> frozenset[str]:
+    """The precisions whose products the device has instructions for."""
+    native = {"fp32"} | ({"bf16"} if multiplies_bf16(device) else set())
+    if device.type == "cuda" and torch.cuda.is_available():
+        here = torch.cuda.get_device_capability(device)
+        native |= {name for name, lowest in _TENSOR_CORES.items() if here >= lowest}
+    return frozenset(native)
+
+
+def round_products(precision: str) -> None:
+    """Let a GPU multiply fp32 numbers exactly, or as tf32.  It holds for the whole process."""
+    torch.backends.cuda.matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+
+
+@contextlib.contextmanager
+def exact_products() -> Iterator[None]:
+    """Within this context a GPU multiplies fp32 numbers exactly, also in a trial with tf32."""
+    before = torch.backends.cuda.matmul.fp32_precision
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
 
 
 class PrecisionError(ValueError):
@@ -50,69 +82,83 @@ class PrecisionError(ValueError):
 
 @dataclass(frozen=True)
 class Hardware:
-    """A device for trials: its kind (`cpu`, `cuda`), and whether it multiplies bf16 natively.
+    """A device for trials: its kind (`cpu`, `cuda`), and what it multiplies natively.
 
     `host` names another machine and is empty for this one.
     """
 
     kind: str
-    native_bf16: bool
+    native: frozenset[str]
     host: str = ""
 
     def __str__(self) -> str:
         unit = "GPU" if self.kind == "cuda" else "CPU"
         return f"the {unit} of {self.host}" if self.host else f"this {unit}"
 
-    @property
-    def capability(self) -> str:
+    def multiplies(self, precision: str) -> str:
         """`this CPU does not multiply bf16 natively`"""
-        return f"{self} {'multiplies' if self.native_bf16 else 'does not multiply'} bf16 natively"
+        does = "multiplies" if precision in self.native else "does not multiply"
+        return f"{self} {does} {precision} natively"
 
 
 def hardware_of(device: torch.device) -> Hardware:
     """A device of this machine."""
-    return Hardware(device.type, multiplies_bf16(device))
+    return Hardware(device.type, native_precisions(device))
+
+
+def lacking(precision: str, hardware: Sequence[Hardware]) -> Hardware | None:
+    """The first of these devices that would emulate the precision."""
+    return next((each for each in hardware if precision not in each.native), None)
+
+
+def auto_precision(hardware: Sequence[Hardware]) -> str:
+    """What `precision: auto` becomes on these devices."""
+    return next(name for name in AUTO if name == "fp32" or lacking(name, hardware) is None)
 
 
 def resolve_precision(name: str, device: torch.device, kept: str = "") -> str:
-    """A trial's number format, `fp32` or `bf16`; raises `PrecisionError` if it would be emulated.
+    """A trial's number format, one of `PRECISIONS`.
 
-    `auto` is bf16 if the device multiplies it natively, else fp32.  `bf16-emulated` is bf16 on
-    every device, even if that is slow.
+    `auto` is the first of bf16, fp16 and fp32 that the device multiplies natively.  The names that
+    end in `-emulated` are accepted by every device, even if that is slow.
 
     Args:
         name: the config's `precision`.
         kept: what `auto` became when the trial or its sweep started; empty if it starts now.
+
+    Raises `PrecisionError` if the device would emulate it.
     """
     here = replace(hardware_of(device), host=f"this host ({platform.node()})")
-    precision = name
-    if name == EMULATED_BF16:
-        precision = "bf16"
-    elif name == "auto":
-        precision = kept or ("bf16" if here.native_bf16 else "fp32")
+    precision = EMULATED.get(name, name)
+    if name == "auto":
+        precision = kept or auto_precision([here])
     if kept and precision != kept:
         problem = f"precision: {name}: the sweep of this trial uses {kept}"
         raise PrecisionError(problem, "its trials must not mix two precisions")
-    if precision == "bf16" and name != EMULATED_BF16 and not here.native_bf16:
-        raise kept_elsewhere(here) if name == "auto" else would_emulate(here)
+    if precision not in here.native and name not in EMULATED:
+        raise (kept_elsewhere if name == "auto" else would_emulate)(precision, here)
     return precision
 
 
-def would_emulate(lacking: Hardware) -> PrecisionError:
-    """The error for `precision: bf16` on this device."""
+def would_emulate(precision: str, without: Hardware) -> PrecisionError:
+    """The error for a precision by name on a device that does not multiply it natively."""
+    problem = f"precision: {precision}: {without.multiplies(precision)}"
+    auto = f"use precision: auto ({auto_precision([without])} there)"
+    if (emulated := f"{precision}-emulated") not in EMULATED:
+        return PrecisionError(problem, auto)
     return PrecisionError(
-        f"precision: bf16: {lacking.capability}; a step would take about 20 times as long",
-        "use precision: auto (fp32 there), or precision: bf16-emulated if it must be bf16",
+        f"{problem}; a step would take about 20 times as long",
+        f"{auto}, or precision: {emulated} if it must be {precision}",
     )
 
 
-def kept_elsewhere(lacking: Hardware) -> PrecisionError:
-    """The error for `precision: auto` that became bf16 on another host."""
+def kept_elsewhere(precision: str, without: Hardware) -> PrecisionError:
+    """The error for `precision: auto` that became this precision on another host."""
     return PrecisionError(
-        f"precision: auto became bf16 at the first start, and {lacking.capability}; "
-        "results of two precisions do not compare",
-        "continue on a host that multiplies bf16 natively, or start again here under another "
-        "name or folder (a sweep: --fresh)",
+        f"precision: auto became {precision} at the first start, and "
+        f"{without.multiplies(precision)}; results of two precisions do not compare",
+        f"continue on a host that multiplies {precision} natively, or start again here under "
+        "another name or folder (a sweep: --fresh)",
     )
 
 
@@ -124,17 +170,23 @@ def explain_precision(name: str, precision: str, hardware: Sequence[Hardware]) -
         precision: its result (`resolve_precision`).
         hardware: all devices of the trials; empty if unknown.
     """
-    lacking = next((each for each in hardware if not each.native_bf16), None)
-    reason = "every node multiplies bf16 natively"
-    if lacking or len(hardware) == 1:
-        reason = (lacking or hardware[0]).capability
     if name == "auto":
-        explains = bool(hardware) and (precision == "fp32") == (lacking is not None)
-        return f"{precision} (auto; {reason if explains else 'decided at the first start'})"
-    if name == EMULATED_BF16:
-        slow = ": a step takes about 20 times as long" if lacking else ""
-        return f"{precision} ({name}; {reason}{slow})" if hardware else f"{precision} ({name})"
+        decided = bool(hardware) and precision == auto_precision(hardware)
+        reason = _reason(AUTO[0], hardware) if decided else "decided at the first start"
+        return f"{precision} (auto; {reason})"
+    if name in EMULATED:
+        slow = ": a step takes about 20 times as long" if lacking(precision, hardware) else ""
+        reason = f"; {_reason(precision, hardware)}{slow}" if hardware else ""
+        return f"{precision} ({name}{reason})"
     return f"{precision} (as configured)"
+
+
+def _reason(precision: str, hardware: Sequence[Hardware]) -> str:
+    """Which device decides about the precision: the first without it, or all of them."""
+    without = lacking(precision, hardware)
+    if without or len(hardware) == 1:
+        return (without or hardware[0]).multiplies(precision)
+    return f"every node multiplies {precision} natively"
 
 
 def explain_device(name: str, kind: str) -> str:

@@ -116,6 +116,8 @@ def _pairs(
     pairs: dict[str, list[tuple[float, bool]]] = {}
     for tasks, steps in gramians.items():
         for gramian in torch.stack(steps).cpu():
+            if not gramian.any():  # a skipped step (trainer.loop.loss_scale)
+                continue
             cosine, conflicting = conflicts(gramian)  # (K, K), (K, K)
             for i, j in combinations(range(len(tasks)), 2):
                 pair = "|".join(sorted((tasks[i], tasks[j])))

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.model.heads import RELATED, MultitaskModel
+from trainer.model.packing import send
 from trainer.model.pooling import uses_pooler
 from trainer.model.task_gradients import StepGradients, TaskGradients, task_gradients_of
 
@@ -191,7 +192,7 @@ class FlatParameters:
         `words` (U,) are the distinct words of the step.
         """
         if weights is not None:
-            weights = weights.to(self._dense_update)
+            weights = send(weights.to(self._dense_update.dtype), self._dense_update.device)
             rows = self.jacobian[: len(weights), : len(self._dense_update)]  # (K, P)
             torch.mv(rows.T, weights, out=self._dense_update)  # (P,)
         gradients = self.step_gradients.words  # (K, U, H)
@@ -203,13 +204,21 @@ class FlatParameters:
             moves = not segment.frozen and segment.name not in self._idle
             segment.values.grad = segment.update if moves else None
 
+    def updates(self) -> list[Tensor]:
+        """The update of every segment that this step moves, (size,) each; after `combine`."""
+        return [s.values.grad for s in self.segments if s.values.grad is not None]
+
     def clip(self, longest: float) -> None:
         """Scale the update down to the length `longest` if it is longer (Pascanu et al. 2013).
 
         Its length is that over all parameters which it moves.
         """
         moving = [segment.values for segment in self.segments if segment.values.grad is not None]
-        nn.utils.clip_grad_norm_(moving, longest)
+        length = nn.utils.get_total_norm(self.updates())
+        # A length that is no number must not reach the words that this step leaves alone: nothing
+        # would clear their update again.
+        length = torch.where(torch.isfinite(length), length, 0.0)
+        nn.utils.clip_grads_with_norm_(moving, longest, length)
 
 
 def _segments(model: MultitaskModel) -> dict[str, list[nn.Parameter]]:

@@ -16,7 +16,13 @@ from trainer.data.split import Split
 from trainer.loop.build import build_model
 from trainer.loop.checkpoint import TrialState
 from trainer.loop.clock import Clock
-from trainer.loop.device import DTYPES, choose_device, reset_peak_memory, resolve_precision
+from trainer.loop.device import (
+    DTYPES,
+    choose_device,
+    reset_peak_memory,
+    resolve_precision,
+    round_products,
+)
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.error_analysis import analysis_file
 from trainer.loop.evaluation import Predictions, evaluate
@@ -47,6 +53,7 @@ class Run:
         self.config = config
         self.device = choose_device(config.device)
         self.precision = resolve_precision(config.precision, self.device, kept_precision)
+        round_products(self.precision)
         reset_peak_memory(self.device)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -83,7 +90,9 @@ class Run:
     @property
     def state(self) -> TrialState:
         """The content of checkpoints."""
-        return TrialState(self.model, self.parameters, self.optimizers, self.smart)
+        return TrialState(
+            self.model, self.parameters, self.optimizers, self.smart, self.stepper.loss_scale
+        )
 
     def description(self) -> dict[str, Any]:
         """The content of config.json: config, statistics of the data, versions, device."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from trainer.config import TrainConfig
 from trainer.config.tasks import Task
+from trainer.loop.device import exact_products
 from trainer.model.heads import MultitaskModel
 from trainer.model.losses import loss_of
 from trainer.model.packing import Packed
@@ -55,7 +56,7 @@ class Smart:
         was_training = self.model.training
         self.model.eval()
         try:
-            with self.model.encoder.computing_in(torch.float32):
+            with self.model.encoder.computing_in(torch.float32), exact_products():
                 output = self.model(task.name, packed, None)  # (n, classes) or (n,)
                 terms: list[Tensor] = []
                 if config.smart_weight:

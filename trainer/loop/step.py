@@ -17,10 +17,11 @@ from trainer.data.corpus import Corpus
 from trainer.loop.clock import StepClock
 from trainer.loop.cuda_graphs import GraphCache
 from trainer.loop.flat_parameters import FlatParameters
+from trainer.loop.loss_scale import LossScale
 from trainer.loop.objective import Objective
 from trainer.loop.smart import Smart
 from trainer.loop.step_data import Inputs, Outputs, Pass, StepLayout, joined
-from trainer.model.attention import uses_varlen
+from trainer.model.attention import kernel_for
 from trainer.model.heads import MultitaskModel
 from trainer.model.packing import Part, alignment, distinct_words, pack, send
 from trainer.samplers import Draw, Phase, Step, passes_of
@@ -53,6 +54,8 @@ class Stepper:
         }
         self.smart = Smart(config, model, parameters.step_gradients)
         self.align = alignment(self.device, model.encoder.dtype)
+        #: None unless the gradients of this precision would round to zero.
+        self.loss_scale = LossScale(self.device) if model.encoder.dtype == torch.float16 else None
         self._group_of = groups_of(config, combiner)
         self._keeps_apart = combiner.needs_gramian or config.record_conflicts
         #: Replays steps as CUDA graphs where that is possible: nothing in such a step may wait for
@@ -60,8 +63,9 @@ class Stepper:
         self.graph_cache: GraphCache | None = None
         shape = model.encoder.shape
         waits = combiner.needs_gramian and combiner.project is None
-        if uses_varlen(self.device, model.encoder.dtype, shape.hidden // shape.heads):
-            self.graph_cache = None if waits or self.smart.acts else GraphCache.cuda()
+        attention = kernel_for(self.device, model.encoder.dtype, shape.hidden // shape.heads)
+        if attention.recordable and not waits and not self.smart.acts:
+            self.graph_cache = GraphCache.cuda()
 
     def layout(self, phase: Phase, step: Step) -> StepLayout:
         """Decide which gradients are kept apart, and in which order the draws are packed."""
@@ -178,15 +182,19 @@ class Stepper:
         gramian = weights = None
         if layout.groups:
             gramian = parameters.gramian(rows)  # (K, K)
+            if self.loss_scale is not None:
+                gramian = self.loss_scale.of_gramian(gramian)
             weights = self._weights(layout, gramian, inputs.orders, generator)  # (K,)
         parameters.combine(weights, words)
+        if self.loss_scale is not None:
+            self.loss_scale.unscale(parameters.updates())
         if self.config.clip_norm:
             parameters.clip(self.config.clip_norm)
         self.clock.end("surgery" if layout.groups else "forward_backward")
 
         # Update.
         if optimizer is not None:
-            optimizer.step()
+            self._update(optimizer)
         parameters.end_step(words)
         self.clock.end("optimizer")
         losses = joined([(p.draws, own) for p, (own, _) in zip(passes, computed, strict=True)])
@@ -212,8 +220,19 @@ class Stepper:
                 loss = loss + self.smart.penalty(self.tasks[name], part.single[number])
             losses.append(loss * (layout.loss_scale * objective.weight) * part.shares[number])
         weighted = [loss * weight for loss, weight in zip(losses, weights, strict=True)]
-        torch.stack(weighted).sum().backward()
+        total = torch.stack(weighted).sum()  # ()
+        if self.loss_scale is not None:
+            total = total * self.loss_scale.factor
+        total.backward()
         return [loss.detach()[None] for loss in losses], [task.output.detach() for task in outputs]
+
+    def _update(self, optimizer: torch.optim.Optimizer) -> None:
+        if self.loss_scale is None:
+            optimizer.step()
+            return
+        optimizer.found_inf = self.loss_scale.overflow  # type: ignore[attr-defined]
+        optimizer.step()
+        self.loss_scale.end_step()
 
     def _weights(
         self, layout: StepLayout, gramian: Tensor, orders: Tensor | None, generator: torch.Generator

@@ -128,7 +128,7 @@ class Packed:
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
     """The tensor on the device.  The host does not wait for the copy."""
-    if device.type == "cpu":
+    if tensor.device.type == device.type:
         return tensor
     return tensor.pin_memory().to(device, non_blocking=True)
 

@@ -169,7 +169,9 @@ def test_a_kept_precision_that_a_host_lacks_is_an_error(
 ) -> None:
     multiplying_bf16(monkeypatch, False)
     spec = spec_of(base={"precision": "auto"}, resolved={"precision": "bf16"})
-    (found,) = precision_findings(spec, str(tmp_path), [Hardware("cpu", False, "node n1")])
+    (found,) = precision_findings(
+        spec, str(tmp_path), [Hardware("cpu", frozenset({"fp32"}), "node n1")]
+    )
     assert found.level == "error" and "the CPU of node n1" in found.found
     assert "--fresh" in found.remedy
 

@@ -22,8 +22,11 @@ from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
 from trainer.loop.device import Hardware, PrecisionError
 
-NATIVE, EMULATING = Hardware("cpu", True), Hardware("cpu", False)
-NODES = [Hardware("cuda", True, "node a"), Hardware("cuda", False, "node b")]
+NATIVE = Hardware("cpu", frozenset({"fp32", "bf16"}))
+EMULATING = Hardware("cpu", frozenset({"fp32"}))
+AMPERE = Hardware("cuda", frozenset({"fp32", "tf32", "fp16", "bf16"}), "node a")
+TURING = Hardware("cuda", frozenset({"fp32", "fp16"}), "node b")
+NODES = [AMPERE, TURING]
 
 
 def sweep(precision: str | None = "auto", **parts: Any) -> SweepSpec:
@@ -70,7 +73,9 @@ def test_every_precision_that_a_sweep_can_ask_for_is_known(
 def test_auto_is_what_everything_that_trains_multiplies_natively() -> None:
     assert settle(sweep(), [NATIVE]).resolved.precision == "bf16"
     assert settle(sweep(), [EMULATING]).resolved.precision == "fp32"
-    assert settle(sweep(), NODES).resolved.precision == "fp32"
+    assert settle(sweep(), [AMPERE]).resolved.precision == "bf16"
+    assert settle(sweep(), NODES).resolved.precision == "fp16"
+    assert settle(sweep(), [TURING, NATIVE]).resolved.precision == "fp32"
     assert settle(sweep("fp32"), [NATIVE]).resolved.precision is None
 
 
@@ -91,7 +96,7 @@ def test_the_reason_stands_beside_the_precision() -> None:
     emulated = text(sweep("bf16-emulated"), EMULATING)
     assert "bf16 (bf16-emulated; this CPU does not multiply bf16 natively: a step" in emulated
     assert text(sweep(), *NODES) == (
-        "precision: fp32 (auto; the GPU of node b does not multiply bf16 natively), "
+        "precision: fp16 (auto; the GPU of node b does not multiply bf16 natively), "
         "device: cuda (auto; on 2 nodes)"
     )
     assert text(kept).endswith("device: auto (chosen on each node)")
@@ -167,7 +172,7 @@ def test_settling_the_precision_keeps_the_decision() -> None:
         "prior_df": math.inf, "budget_minutes": 40.0,
     }  # fmt: skip
     spec = sweep(resolved={"decision": decision})
-    settled = settle(spec, [Hardware("cpu", native_bf16=True)])
+    settled = settle(spec, [NATIVE])
     assert settled.resolved.precision == "bf16"
     assert settled.resolved.decision == spec.resolved.decision
     # It is read as it was written, also from JSON, which has no infinity.

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.model.attention import GRID_COST, attend, attend_backward, grid_counts
+from trainer.model.attention import attend, attend_backward
+from trainer.model.attention.grids import GRID_COST, grid_counts
 from trainer.model.dropout import Masks
 from trainer.model.packing import Packed, Part, pack
 
@@ -154,9 +155,10 @@ def test_dropped_weights_are_the_same_in_output_and_gradient(first_only: bool) -
     packed, heads = packed_of([[3, 70, 5], [68, 20]]), 2  # in more than one grid
     source = a_source(packed, heads, first_only, torch.float32)
     output, saved = attend(source, packed, heads, Masks(), 0.4, first_only)
-    assert len(saved[1]) > 1
+    _, (_, of_grids) = saved
+    assert len(of_grids) > 1
     # Grids take the sentences in falling order of length, and all heads of one stand together.
-    masks = [mask for _, _, of_grid in saved[1] for mask in of_grid.split(heads)]
+    masks = [mask for _, _, of_grid in of_grids for mask in of_grid.split(heads)]
     order = sorted(range(packed.sentences), key=lambda number: -packed.lengths[number])
     leaf = source.clone().requires_grad_()
     query, key, value = split(leaf, packed, heads, first_only)

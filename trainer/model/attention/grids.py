@@ -1,10 +1,4 @@
-"""Attention over packed tokens: softmax(Q K^T / sqrt(d)) V within every sentence.
-
-Only attention relates tokens to each other.  Everything else in a layer works token by token and
-needs no sentence bounds.  There are two implementations, each with its backward written out:
-
-- grids of sentences with similar lengths, on any device and in any precision;
-- the variable-length kernels of a GPU, in bf16 (Dao 2023, FlashAttention-2).
+"""Attention on grids of sentences with similar lengths, on any device and in any precision.
 
 Shapes: T tokens, n sentences, h heads of width d, H = h d hidden.  A grid holds c sentences of at
 most L tokens with q queries each; q is 1 where only [CLS] tokens have a query, otherwise L.
@@ -21,7 +15,7 @@ import torch
 from torch import Tensor
 
 from trainer.model.dropout import Masks
-from trainer.model.packing import Packed
+from trainer.model.packing import Packed, send
 
 #: Grids are as long as a multiple of this.  Softmax of a bf16 row that does not fill its vector
 #: registers takes four times as long, which costs more than the padding.
@@ -152,14 +146,14 @@ def _new_layout(packed: Packed, heads: int, like: Tensor, first_only: bool) -> G
         bias = None
         if not real.all():
             padding = np.where(real, 0.0, -np.inf).repeat(heads, axis=0)[:, None, :]  # (c h, 1, L)
-            bias = torch.from_numpy(padding).to(like)
+            bias = send(torch.from_numpy(padding).to(like.dtype), like.device)
         queries = query.shape[1]
         grids.append(Grid(count, longest, queries, slice(first_row, row), context_rows, bias))
         context_row += out.size
         begin += count
 
     def tensor(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(array).to(like.device)
+        return send(torch.from_numpy(array), like.device)
 
     return GridLayout(
         grids=tuple(grids),
@@ -179,59 +173,18 @@ def _query_key_value(rows: Tensor, grid: Grid, heads: int) -> tuple[Tensor, Tens
     return query.view(batch, grid.queries, width), key.view(shape), value.view(shape)
 
 
-def uses_varlen(device: torch.device, dtype: torch.dtype, width: int) -> bool:
-    """Whether the variable-length kernels serve heads of this width on the device."""
-    return (
-        device.type == "cuda"
-        and dtype == torch.bfloat16
-        and width % 8 == 0
-        and width <= 256
-        and torch.cuda.get_device_capability(device) >= (8, 0)
-    )
-
-
-def attend(
-    source: Tensor, packed: Packed, heads: int, masks: Masks, drop: float, first_only: bool = False
-) -> tuple[Tensor, Any]:
-    """Attention's output and what `attend_backward` needs.
-
-    The output is (T, H), with `first_only` (n, H).  In the rows of fillers it is finite and has no
-    meaning.
-
-    Args:
-        source: Q, K and V side by side, flat: (T, 3, h, d).  With `first_only` Q of the [CLS]
-            tokens, (n, h, d), followed by K and V side by side, (T, 2, h, d).
-        drop: the probability with which an attention weight is dropped.
-    """
-    width = _head_width(source, packed, heads, first_only)
-    if uses_varlen(source.device, source.dtype, width):
-        return _varlen(source, packed, heads, drop, first_only)
-    return _grids(source, packed, heads, masks, drop, first_only)
-
-
-def attend_backward(
-    gradient: Tensor, saved: Any, packed: Packed, heads: int, first_only: bool = False
-) -> Tensor:
-    """Gradient of the source, in its layout, for that of the output, (T, H) or (n, H).
-
-    It is zero for fillers if `gradient` is zero there.
-    """
-    if uses_varlen(gradient.device, gradient.dtype, gradient.shape[1] // heads):
-        return _varlen_backward(gradient, saved, packed, first_only)
-    return _grids_backward(gradient, saved, packed, heads, first_only)
-
-
-def _head_width(source: Tensor, packed: Packed, heads: int, first_only: bool) -> int:
-    """d, from the size of the source."""
+def head_width(source: Tensor, packed: Packed, heads: int, first_only: bool) -> int:
+    """d, from the size of the source (`trainer.model.attention.attend`)."""
     rows = packed.sentences + packed.tokens * 2 if first_only else packed.tokens * 3
     return source.numel() // (rows * heads)
 
 
-def _grids(
+def forward(
     source: Tensor, packed: Packed, heads: int, masks: Masks, drop: float, first_only: bool
 ) -> tuple[Tensor, Any]:
+    """`trainer.model.attention.attend` on grids."""
     layout = _layout(packed, heads, source, first_only)
-    width = _head_width(source, packed, heads, first_only)
+    width = head_width(source, packed, heads, first_only)
     rows = source.view(-1, width).index_select(0, layout.to_grids)  # (rows of all grids, d)
     context = source.new_empty(len(layout.context_to_grids), width)
     no_bias = source.new_zeros(1, 1, 1)
@@ -251,9 +204,8 @@ def _grids(
     return output, (rows, saved)
 
 
-def _grids_backward(
-    gradient: Tensor, saved: Any, packed: Packed, heads: int, first_only: bool
-) -> Tensor:
+def backward(gradient: Tensor, saved: Any, packed: Packed, heads: int, first_only: bool) -> Tensor:
+    """`trainer.model.attention.attend_backward` for what `forward` saved."""
     layout = _layout(packed, heads, gradient, first_only)
     width = gradient.shape[1] // heads
     rows, saved_grids = saved
@@ -279,38 +231,3 @@ def _grids_backward(
         filler_rows = slice(key_offset + start * parts * heads, key_offset + end * parts * heads)
         grad_source[filler_rows] = 0.0
     return grad_source
-
-
-def _varlen(
-    source: Tensor, packed: Packed, heads: int, drop: float, first_only: bool
-) -> tuple[Tensor, Any]:
-    """FlashAttention with the sentences' bounds.  Fillers are sentences of their own."""
-    width = _head_width(source, packed, heads, first_only)
-    if first_only:
-        count = packed.sentences * heads * width
-        query = source.view(-1)[:count].view(-1, heads, width)  # (n, h, d)
-        key, value = source.view(-1)[count:].view(-1, 2, heads, width).unbind(1)  # (T, h, d)
-    else:
-        query, key, value = source.view(-1, 3, heads, width).unbind(1)  # (T, h, d)
-    bounds = packed.first_bounds if first_only else packed.bounds
-    longest = packed.longest_bound
-    queries = 1 if first_only else longest
-    context, normalizer, seed, offset, _ = torch.ops.aten._flash_attention_forward(
-        query, key, value, bounds, packed.bounds, queries, longest, drop, False, False
-    )
-    saved = (query, key, value, context, normalizer, seed, offset, queries, longest, drop)
-    return context.reshape(-1, heads * width), saved
-
-
-def _varlen_backward(gradient: Tensor, saved: Any, packed: Packed, first_only: bool) -> Tensor:
-    query, key, value, context, normalizer, seed, offset, queries, longest, drop = saved
-    bounds = packed.first_bounds if first_only else packed.bounds
-    grad_query, grad_key, grad_value = torch.ops.aten._flash_attention_backward(
-        gradient.view_as(context), query, key, value, context, normalizer,
-        bounds, packed.bounds, queries, longest, drop, False, seed, offset,
-    )  # fmt: skip
-    width = query.shape[-1]
-    if not first_only:
-        return torch.stack((grad_query, grad_key, grad_value), dim=1).view(-1, width)
-    pair = torch.stack((grad_key, grad_value), dim=1)  # (T, 2, h, d)
-    return torch.cat([grad_query.reshape(-1, width), pair.view(-1, width)])
