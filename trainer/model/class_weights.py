@@ -23,6 +23,8 @@ def balanced(labels: np.ndarray, classes: int) -> Tensor:
         labels: (n,), the training set's.
         classes: how many classes the task has.
     """
-    counts = torch.from_numpy(labels).long().bincount(minlength=classes).double()  # (C,)
-    weights = counts.sum() / ((counts > 0).sum() * counts)  # (C,)
-    return torch.where(counts > 0, weights, 0.0).float()
+    counts = np.bincount(labels.astype(np.int64), minlength=classes).astype(np.float64)  # (C,)
+    weights = np.zeros(len(counts))
+    occurs = counts > 0
+    weights[occurs] = counts.sum() / (occurs.sum() * counts[occurs])
+    return torch.from_numpy(weights).float()
