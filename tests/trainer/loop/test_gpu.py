@@ -12,7 +12,7 @@ from tests.support.small import small_config
 from trainer.combiners.pcgrad import projected_weights, projection_orders
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
-from trainer.model.attention import _grids, _grids_backward, _varlen, _varlen_backward
+from trainer.model.attention.kernels import KERNELS, Kernel, disagreement
 from trainer.model.dropout import Masks
 from trainer.model.packing import Part, pack
 
@@ -20,12 +20,11 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 
 
 def a_run(cache: Path, **changes: object) -> Run:
-    # Heads 32 wide: the variable-length kernels want a multiple of eight.
     return Run(
         small_config(
-            cache, device="cuda", precision="bf16", sampler="round_robin",
-            **{"dropout": 0.0, "encoder_dropout": 0.0, "attention_dropout": 0.0,
-               "batch_size": 4} | changes,
+            cache, device="cuda", sampler="round_robin",
+            **{"precision": "auto", "dropout": 0.0, "encoder_dropout": 0.0,
+               "attention_dropout": 0.0, "batch_size": 4} | changes,
         )
     )  # fmt: skip
 
@@ -41,23 +40,39 @@ def take_steps(run: Run, epochs: int) -> None:
     torch.cuda.synchronize()
 
 
-@pytest.mark.parametrize("first_only", [False, True])
-def test_variable_length_kernels_agree_with_grids(first_only: bool) -> None:
+GPU = torch.device("cuda")
+SERVED = [
+    pytest.param(kernel, dtype, id=f"{kernel.name} {str(dtype).removeprefix('torch.')}")
+    for kernel in KERNELS
+    for dtype in kernel.since or ()
+    if torch.cuda.is_available() and kernel.serves(GPU, dtype, 32)
+]
+
+
+@pytest.mark.parametrize(("kernel", "dtype"), SERVED)
+@pytest.mark.parametrize("width", [32, 64])
+def test_a_kernel_agrees_with_the_grids(kernel: Kernel, dtype: torch.dtype, width: int) -> None:
+    assert disagreement(kernel, GPU, dtype, width) == ""
+
+
+@pytest.mark.parametrize(("kernel", "dtype"), SERVED)
+def test_a_kernel_drops_weights_and_scales_the_others(kernel: Kernel, dtype: torch.dtype) -> None:
+    """The mean over many equal sentences is the output without dropout."""
     torch.manual_seed(0)
-    lengths = np.array([7, 30, 3, 64, 12])
-    packed = pack([Part(np.arange(lengths.sum()), lengths, lengths)]).to(torch.device("cuda"))
-    heads, width = 4, 32
-    rows = packed.tokens * 3 if not first_only else packed.sentences + packed.tokens * 2
-    source = torch.randn(rows * heads, width, device="cuda").bfloat16()
-    ours, saved = _varlen(source, packed, heads, 0.0, first_only)
-    grid, kept = _grids(source, packed, heads, Masks(), 0.0, first_only)
-    real = slice(0, packed.sentences if first_only else int(lengths.sum()))
-    assert torch.allclose(ours[real].float(), grid[real].float(), atol=2e-2)
-    gradient = torch.zeros_like(ours)
-    gradient[real] = torch.randn_like(gradient[real])
-    back = _varlen_backward(gradient, saved, packed, first_only).view(-1, width)
-    grid_back = _grids_backward(gradient, kept, packed, heads, first_only)
-    assert torch.allclose(back.float(), grid_back.float(), atol=5e-2)
+    copies, length, heads, width = 2_000, 12, 2, 32
+    lengths = np.full(copies, length)
+    packed = pack([Part(np.zeros(copies * length, int), lengths, lengths)]).to(GPU)
+    one = torch.randn(length * 3 * heads, width, device="cuda")
+    source = torch.zeros(packed.tokens * 3 * heads, width, device="cuda")
+    source[: copies * len(one)] = one.repeat(copies, 1)
+    plain, drawn = (
+        kernel.forward(source.to(dtype), packed, heads, Masks(), drop, False)[0][: copies * length]
+        .float().view(copies, length, -1)
+        for drop in (0.0, 0.3)
+    )  # fmt: skip
+    error = drawn.std(0) / copies**0.5
+    assert (drawn[0] - drawn[1]).abs().max() > 0.01
+    assert ((drawn.mean(0) - plain[0]).abs() < 5 * error + 1e-2).all()
 
 
 POOLINGS = {"pooling": {"sst": "mean", "qqp": "max"}}
@@ -65,8 +80,14 @@ POOLINGS = {"pooling": {"sst": "mean", "qqp": "max"}}
 
 @pytest.mark.parametrize(
     "changes",
-    [{"combiner": "pcgrad"}, {"combiner": "sum"}, POOLINGS],
-    ids=["pcgrad", "sum", "pool"],
+    [
+        {"combiner": "pcgrad"},
+        {"combiner": "sum"},
+        POOLINGS,
+        {"precision": "fp32"},
+        {"precision": "fp16", "combiner": "pcgrad"},
+    ],
+    ids=["pcgrad", "sum", "pool", "fp32", "fp16"],
 )
 def test_recorded_steps_train_like_plain_ones(cache: Path, changes: dict[str, object]) -> None:
     recorded, plain = a_run(cache, **changes), a_run(cache, **changes)
@@ -82,8 +103,9 @@ def test_recorded_steps_train_like_plain_ones(cache: Path, changes: dict[str, ob
             assert torch.cosine_similarity(moved, also.flatten(), dim=0) > 0.98, name
 
 
-def test_a_recorded_step_draws_new_dropout_masks_every_time(cache: Path) -> None:
-    run = a_run(cache, dropout=0.5, learning_rate=1e-12)
+@pytest.mark.parametrize("where", ["dropout", "attention_dropout"])
+def test_a_recorded_step_draws_new_dropout_masks_every_time(cache: Path, where: str) -> None:
+    run = a_run(cache, **{where: 0.5}, learning_rate=1e-12)
     run.freeze("none")
     phase = run.plan(1)[0]
     losses = []
