@@ -15,7 +15,7 @@ from typing import Any
 from orchestrator.ledger.evaluations import evaluations_of
 from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.metrics import EPOCH, Kind, Must, is_number, value_of_trial
-from trainer.storage.folder import Folder
+from trainer.storage.folder import Folder, Refused
 from trainer.storage.open import open_folder
 from trainer.storage.summary import LAST, counted_epoch, summarise
 from trainer.storage.trial_directory import TrialDirectory
@@ -24,6 +24,17 @@ STATUSES = ("complete", "pruned", "failed", "unfinished")
 #: The file with a sweep's resolved spec.
 RESOLVED = "sweep.yaml"
 _TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: Keys of config.json beside the config -> their type, where they are not null.
+_IDENTITY: dict[str, type] = {
+    **dict.fromkeys(
+        ("trial_id", "config_id", "fingerprint", "device", "host", "git_commit", "precision")
+        + ("stage", "method", "extends"),
+        str,
+    ),
+    **dict.fromkeys(("threads", "decision", "pair"), int),
+    **dict.fromkeys(("versions", "rows", "suggestion", "started_from"), dict),
+}
+_WORDS = {str: "text", int: "a whole number", dict: "a mapping"}
 _DEFAULTS = TrainConfig().to_dict()
 #: Numbers that every epoch has.
 _CERTAIN = [f.name for f in EPOCH.values() if f.kind is Kind.NUMBER and f.must is Must.BE_THERE]
@@ -87,7 +98,8 @@ class Ledger:
     def __init__(self, out: str | os.PathLike[str] | Folder, sweep_name: str):
         self.out = open_folder(out)
         self.name = sweep_name
-        self.folder = self.out.child(sweep_name)
+        #: A link in it cannot lead elsewhere: it may be another person's.
+        self.folder = self.out.child(sweep_name).enclosed()
         self.trials_folder = self.folder.child("trials")
 
     @property
@@ -166,11 +178,16 @@ class Ledger:
             evaluations = evaluations_of(directory, records) if _is_complete(end) else {}
         except OSError as error:
             return f"{error.filename or directory.path}: {error.strerror or error}"
+        except Refused as error:
+            return str(error)
         try:
             config = stored_config(stored)
             train_config = TrainConfig.from_dict(config)
         except ConfigError as error:
             return f"config.json: {error.problems[0]}"
+        for key, kind in _IDENTITY.items():
+            if stored.get(key) is not None and type(stored[key]) is not kind:
+                return f"config.json: {key} is not {_WORDS[kind]}"
         del stored["config"]
         if end is None:
             end = {"status": "unfinished", "reason": "", "summary": {}}

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from orchestrator.ledger.sweep_lock import LOCK, SweepLock
 from trainer.storage.folder import Folder, StoreError
+from trainer.storage.json_reader import JsonError, parse_object
 
 ORIGIN = "origin.json"
 
@@ -19,8 +20,8 @@ def sweep_id(folder: Folder) -> str:
     Call it while you hold the sweep's lock.
     """
     try:
-        known = json.loads(folder.read(ORIGIN) or b"{}")["sweep_id"]
-    except (ValueError, KeyError, TypeError):
+        known = parse_object(folder.read(ORIGIN) or b"{}")["sweep_id"]
+    except (JsonError, KeyError):
         known = None
     if isinstance(known, str) and known:
         return known

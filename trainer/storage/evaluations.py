@@ -14,6 +14,7 @@ from typing import Any
 
 from trainer.metrics import is_number
 from trainer.storage.folder import StoreError
+from trainer.storage.json_reader import JsonError, parse
 from trainer.storage.trial_directory import WEIGHTS, TrialDirectory, checkpoint_name
 
 #: The name of the evaluation on the whole dev sets.
@@ -51,8 +52,8 @@ def read_evaluation(
     """
     content = store.read(evaluation_name(name))
     try:
-        record = json.loads(content) if content is not None else None
-    except (ValueError, RecursionError):
+        record = parse(content) if content is not None else None
+    except JsonError:
         return None
     return record if is_valid(record, records) else None
 
