@@ -16,6 +16,7 @@ from orchestrator.ledger.evaluations import evaluations_of
 from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.metrics import EPOCH, Kind, Must, is_number, value_of_trial
 from trainer.storage.folder import Folder, Refused
+from trainer.storage.json_reader import JsonError, parse_object
 from trainer.storage.open import open_folder
 from trainer.storage.summary import LAST, counted_epoch, summarise
 from trainer.storage.trial_directory import TrialDirectory
@@ -169,10 +170,10 @@ class Ledger:
         """A trial, or why it cannot be read, or None if it never started."""
         directory = self.directory(trial_id)
         try:
-            stored = directory.config()
-            if stored is None:
-                started = directory.read("config.json") is not None
-                return "config.json: is not a JSON object" if started else None
+            content = directory.read("config.json")
+            if content is None:
+                return None
+            stored = parse_object(content)
             records, wrong = directory.history()
             end = directory.end()
             evaluations = evaluations_of(directory, records) if _is_complete(end) else {}
@@ -180,6 +181,8 @@ class Ledger:
             return f"{error.filename or directory.path}: {error.strerror or error}"
         except Refused as error:
             return str(error)
+        except JsonError as error:
+            return f"config.json: {error}"
         try:
             config = stored_config(stored)
             train_config = TrainConfig.from_dict(config)

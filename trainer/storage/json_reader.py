@@ -23,6 +23,8 @@ class JsonError(ValueError):
 def parse(content: bytes) -> Any:
     """The value of a JSON document.  NaN and infinities are read as such.
 
+    Half of a surrogate pair, which nothing could print, becomes U+FFFD.
+
     Raises:
         JsonError: it is not JSON, or goes beyond a limit of `trainer.storage.limits`.
     """
@@ -46,8 +48,9 @@ def _complete(content: bytes) -> Any:
     """By Python's own parser, which also takes NaN; slower."""
     try:
         value = json.loads(content, parse_int=_integer)
-        if _SURROGATE.search(content):  # half of a pair is no text: nothing could print it
-            json.dumps(value, ensure_ascii=False).encode()
+        if _SURROGATE.search(content):
+            text = json.dumps(value, ensure_ascii=False).encode("utf-16-le", "surrogatepass")
+            value = json.loads(text.decode("utf-16-le", "replace"))
     except RecursionError as error:
         raise JsonError(_TOO_DEEP) from error
     except ValueError as error:

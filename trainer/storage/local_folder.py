@@ -90,7 +90,7 @@ class LocalFolder(Folder):
     def read(self, name: str) -> bytes | None:
         try:
             descriptor = open_regular(self._target(name), self._inside)
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         # A ledger has tens of thousands of small files, and Python's `open` takes twice as long.
         try:
@@ -118,14 +118,14 @@ class LocalFolder(Folder):
     def names(self, name: str = "") -> list[str]:
         try:
             return sorted(os.listdir(self._checked(self._target(name) if name else self._root)))
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
 
     def folders(self) -> list[str]:
         try:
             with os.scandir(self._checked(self._root)) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir())
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return []
 
     def delete(self, name: str) -> None:

@@ -79,8 +79,8 @@ def test_a_metric_outside_the_summary_is_its_mean_over_the_epochs(tmp_path: Path
 #: A file of a trial that somebody damaged or made up, and why the trial cannot be read then.
 HOSTILE: dict[str, tuple[str, str, str]] = {
     "a list": ("config.json", "[1, 2]", "config.json: is not a JSON object"),
-    "torn": ("config.json", '{"config": {', "config.json: is not a JSON object"),
-    "deep": ("config.json", "[" * 100_000, "config.json: is not a JSON object"),
+    "torn": ("config.json", '{"config": {', "config.json: is not JSON"),
+    "deep": ("config.json", "[" * 100_000, "config.json: has more than 50 lists"),
     "no config": ("config.json", '{"trial_id": "x"}', "config.json: config: not a mapping"),
     "wrong types": ("config.json", '{"config": {"seed": "one"}}', "seed: 'one' is not a whole"),
     "unknown key": ("config.json", '{"config": {"sede": 1}}', "config.json: sede: unknown key"),
@@ -114,7 +114,7 @@ def test_a_folder_in_a_files_place_is_named(tmp_path: Path) -> None:
     path = tmp_path / "s" / "trials" / name / "end.json"
     path.unlink()
     path.mkdir()
-    assert "Is a directory" in Ledger(tmp_path, "s").read().unreadable[name]
+    assert "is a folder, not a regular file" in Ledger(tmp_path, "s").read().unreadable[name]
 
 
 def test_a_torn_end_leaves_a_trial_unfinished(tmp_path: Path) -> None:
