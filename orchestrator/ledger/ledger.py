@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -20,6 +21,8 @@ from trainer.storage.json_reader import JsonError, parse_object
 from trainer.storage.open import open_folder
 from trainer.storage.summary import LAST, counted_epoch, summarise
 from trainer.storage.trial_directory import TrialDirectory
+
+logger = logging.getLogger("orchestrator")
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")
 #: The file with a sweep's resolved spec.
@@ -102,6 +105,8 @@ class Ledger:
         #: A link in it cannot lead elsewhere: it may be another person's.
         self.folder = self.out.child(sweep_name).enclosed()
         self.trials_folder = self.folder.child("trials")
+        #: Unreadable trials that a warning has named.
+        self._named: set[str] = set()
 
     @property
     def local_out(self) -> Path:
@@ -140,8 +145,13 @@ class Ledger:
         return reason if isinstance(reason, str) else ""
 
     def trials(self) -> list[TrialRecord]:
-        """Every trial that has started and can be read."""
-        return self.read().trials
+        """Every trial that has started and can be read; a warning names each of the others once."""
+        reading = self.read()
+        for name, reason in reading.unreadable.items():
+            if name not in self._named:
+                logger.warning("%s cannot be read: %s", name, reason)
+        self._named |= reading.unreadable.keys()
+        return reading.trials
 
     def read(self) -> Reading:
         """All trials; reads each directory once."""
@@ -180,7 +190,7 @@ class Ledger:
         except OSError as error:
             return f"{error.filename or directory.path}: {error.strerror or error}"
         except Refused as error:
-            return str(error)
+            return f"{error.where.removeprefix(f'{directory.folder.local}/')}: {error.why}"
         except JsonError as error:
             return f"config.json: {error}"
         try:

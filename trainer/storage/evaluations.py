@@ -69,7 +69,7 @@ def is_valid(record: Any, records: Sequence[Mapping[str, Any]]) -> bool:
     tasks, files = record.get("tasks"), record.get("files")
     if not isinstance(tasks, dict) or not tasks or not isinstance(files, dict):
         return False
-    overall = [record.get(key) for key in ("dev_score", "dev_mean")]
+    overall = [record.get(key, "") for key in ("dev_score", "dev_mean")]  # both are there
     return all(value is None or is_number(value) for value in overall) and all(
         isinstance(name, str)
         and isinstance(values, dict)
