@@ -5,7 +5,10 @@ Ray reads it from RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
+from collections.abc import Iterator
 
 import ray
 from ray._private.authentication.authentication_utils import is_token_auth_enabled
@@ -15,6 +18,10 @@ REMEDY = (
     "set RAY_AUTH_TOKEN_PATH to a file with the cluster's token (ray get-auth-token prints it on "
     "the head)"
 )
+
+_MODE, _TOKEN = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"
+#: Of every Ray that this process starts.
+_OURS = secrets.token_hex(32)
 
 
 def is_set() -> bool:
@@ -34,5 +41,29 @@ def is_asked_for() -> bool:
 
 def do_without() -> None:
     """Let Ray join a cluster without a token."""
-    os.environ["RAY_AUTH_MODE"] = "disabled"
+    os.environ[_MODE] = "disabled"
     ray._raylet.Config.initialize("")  # Ray has already read its settings
+
+
+@contextlib.contextmanager
+def of_our_own() -> Iterator[None]:
+    """For a Ray of this process alone: it demands a token that nobody else has.
+
+    Ray's own processes get the token from the environment.  This one keeps it in mind, and what was
+    in the environment comes back.
+    """
+    before = os.environ.get(_TOKEN)
+    os.environ |= {_MODE: "token", _TOKEN: _OURS}
+    ray._raylet.Config.initialize("")  # Ray has already read its settings
+    forget()
+    try:
+        yield
+    finally:
+        del os.environ[_TOKEN]
+        if before is not None:
+            os.environ[_TOKEN] = before
+
+
+def forget() -> None:
+    """Let Ray read the token again: it may be another one for the next cluster."""
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()

@@ -54,6 +54,8 @@ def cluster(wanted: ResourcesSpec, address: str | None, insecure: bool = False) 
 @contextlib.contextmanager
 def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[None]:
     """Ray without any check of its nodes.  Raises `ClusterError`."""
+    if address is not None:
+        auth_token.forget()  # of a Ray that this process may have started before
     require_token(address, insecure)
     if address is not None and not auth_token.is_set():
         auth_token.do_without()
