@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.database_urls import (
+    JOURNAL_SCHEME,
     UnsetVariable,
     expanded,
     missing_driver,
@@ -192,5 +193,5 @@ def study_uri(study: str, ledger: Ledger) -> str:
     """The address of a sweep's study; empty for `none` and for a journal of a remote ledger."""
     if study == "journal":
         folder = ledger.folder.local
-        return f"journal:{folder / JOURNAL}" if folder is not None else ""
+        return f"{JOURNAL_SCHEME}{folder / JOURNAL}" if folder is not None else ""
     return "" if study == "none" else resolve_uri(study, ledger.local_out)
