@@ -66,7 +66,7 @@ RULES = (
          "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S", "Ray Tune", "ours", "Tune keeps no state",
          "1000000"),
     Rule("TUNE_WARN_THRESHOLD_S", "Ray Tune", "ours", "a slow disk is no warning", "60"),
-    Rule("TUNE_*", "Ray Tune", "dropped", "Tune only places trials"),
+    Rule("TUNE_* RAY_AIR_* RAY_TRAIN_*", "Ray Tune", "dropped", "Tune only places trials"),
     Rule("RAY_[a-z]*", "Ray", "named", "a setting of Ray's core, such as "
          "`RAY_memory_usage_threshold`"),
     Rule("RAY_*", "Ray", "dropped", "they are about a cluster (address, token, TLS, job), and act "

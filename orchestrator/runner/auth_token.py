@@ -1,4 +1,4 @@
-"""Ray's token: whether one is set, and whether Ray demands it.  Without it Ray runs anybody's code.
+"""Ray's token, without which Ray runs anybody's code: whether one is set, and one of our own.
 
 Ray reads it from RAY_AUTH_TOKEN, the file that RAY_AUTH_TOKEN_PATH names, or ~/.ray/auth_token.
 """
@@ -11,7 +11,6 @@ import secrets
 from collections.abc import Iterator
 
 import ray
-from ray._private.authentication.authentication_utils import is_token_auth_enabled
 
 #: What a user can do about a missing token.
 REMEDY = (
@@ -32,11 +31,6 @@ def is_set() -> bool:
         )
     except Exception:  # RAY_AUTH_TOKEN_PATH names no file, or an empty one
         return False
-
-
-def is_asked_for() -> bool:
-    """Whether Ray demands a token here."""
-    return bool(is_token_auth_enabled())
 
 
 def do_without() -> None:
@@ -65,5 +59,5 @@ def of_our_own() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Let Ray read the token again: it may be another one for the next cluster."""
+    """Let Ray read the token again when it next needs one."""
     ray._raylet.AuthenticationTokenLoader.instance().reset_cache()

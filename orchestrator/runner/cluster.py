@@ -54,8 +54,6 @@ def cluster(wanted: ResourcesSpec, address: str | None, insecure: bool = False) 
 @contextlib.contextmanager
 def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[None]:
     """Ray without any check of its nodes.  Raises `ClusterError`."""
-    if address is not None:
-        auth_token.forget()  # of a Ray that this process may have started before
     require_token(address, insecure)
     if address is not None and not auth_token.is_set():
         auth_token.do_without()
@@ -91,6 +89,7 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
                 start.finish()
             if folder is not None:
                 local_ray.sweep_away(folder)
+                auth_token.forget()  # a cluster that is joined later has another one
             leaving.close()
 
 
