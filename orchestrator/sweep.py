@@ -218,7 +218,9 @@ class _Sweep:
         progress.doing("starting Ray" if address is None else f"joining Ray at {address}")
         with (
             driver_log(self.ledger.log_file),
-            runner.cluster(self.spec.resources, address, self.options.insecure) as places,
+            runner.cluster(
+                self.spec.resources, address, self.options.insecure, progress.say
+            ) as places,
         ):
             spec, line = settled_on_hosts(self.spec, self.ledger, address, places)
             progress.say(line)

@@ -32,6 +32,9 @@ _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 #: Seconds for which we retry while Ray's last processes block the deletion of their folder.
 _SWEEP_S = 5.0
 
+#: Ray gives its own processes 30 s to start, which a busy machine may exceed; a user's value wins.
+_PATIENCE = {"RAY_gcs_server_port_wait_time_s": "180", "RAY_raylet_start_wait_time_s": "180"}
+
 _IS_LINUX = Path("/proc/self").exists()
 
 
@@ -42,7 +45,9 @@ def start(wanted: ResourcesSpec, folder: Path) -> None:
         folder: of this user alone.  Ray opens its own folder and its sockets to everybody, so they
             are below it.
     """
-    with without("Ray", "Ray Tune"), _loopback_only(), auth_token.of_our_own():
+    with (
+        without("Ray", "Ray Tune"), _with_patience(), _loopback_only(), auth_token.of_our_own()
+    ):  # fmt: skip
         ray.init(
             address="local",
             num_cpus=max(os.cpu_count() or 1, math.ceil(wanted.cpu)),
@@ -121,6 +126,17 @@ def _held_file(file: Path) -> str:
         if not stat.S_ISDIR(file.stat().st_mode):
             return os.readlink(file)
     return ""
+
+
+@contextlib.contextmanager
+def _with_patience() -> Iterator[None]:
+    added = {name: value for name, value in _PATIENCE.items() if name not in os.environ}
+    os.environ |= added
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 @contextlib.contextmanager
