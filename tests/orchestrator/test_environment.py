@@ -108,7 +108,7 @@ def test_a_ray_of_our_own_sees_nothing_of_clusters(
         given = {key: value for key, value in seen["environment"].items() if "RAY_" in key}
         allowed = {name for rule in RULES if rule.fate == "ours" for name in rule.names.split()}
         allowed |= {"RAY_memory_usage_threshold", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
-        allowed |= {local_ray.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR}
+        allowed |= {local_ray.ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, *local_ray._PATIENCE}
         assert given.keys() <= allowed
         assert given["RAY_AUTH_MODE"] == "token" and len(given["RAY_AUTH_TOKEN"]) == 64
         assert seen["address"] == "local" and Path(seen["_temp_dir"]).parent == tmp_path
