@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
+
+from orchestrator.database_urls import database_file
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ def tables(uri: str) -> set[str]:
 
     Raises whatever the database raises, within ten seconds.
     """
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():
+    file = database_file(uri)
+    if file is not None and not file.exists():
         return set()
     from sqlalchemy import create_engine, inspect
     from sqlalchemy.pool import NullPool

@@ -4,6 +4,9 @@ A file never has a password.  `postgresql://orch:${ORCH_DB_PASSWORD}@db/mlflow` 
 which is read only when the database is opened.  A file may come from somebody else, so it cannot
 name just any variable, or use one elsewhere: that would send this shell's secrets to a host of its
 choice.
+
+A path is not a URL: in `sqlite:////a%2Fb/m.db` the `%2F` means a slash.  So only `database_file`
+reads a path from an address, and only `sqlite_uri` writes one into it.
 """
 
 from __future__ import annotations
@@ -12,8 +15,10 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
+#: Before the path of Optuna's journal, as it is.
+JOURNAL_SCHEME = "journal:"
 #: What a file may name: a variable of ours.
 _VARIABLE = re.compile(r"\$\{(ORCH_[A-Za-z0-9_]*)\}")
 _QUERY = r"[?&;](?:password|passwd|pwd|sslpassword|token)="
@@ -21,6 +26,8 @@ _QUERY = r"[?&;](?:password|passwd|pwd|sslpassword|token)="
 _PASSWORD_IS_NAMED = re.compile(
     rf"(://[^/@?#:]*:|{_QUERY}){_VARIABLE.pattern}(?=[@&;#]|$)", re.IGNORECASE
 )
+#: Characters that mean something in an address, or to Optuna, which fills in `{SCHEMA_VERSION}`.
+_SPECIAL = "%?#{}"
 _SECRETS = re.compile(rf"({_QUERY})([^&;#]*)", re.IGNORECASE)
 #: Databases besides sqlite, and the drivers that a file may choose with `+`: name -> package.
 DRIVERS: dict[str, dict[str, str]] = {
@@ -97,12 +104,45 @@ def without_password(uri: str) -> str:
 
 def resolve_uri(uri: str, out: str | Path) -> str:
     """The address with a relative sqlite file moved to `out`, so that all commands find it."""
-    prefix = "sqlite:///"
-    if uri.startswith(prefix) and not uri.startswith(prefix + "/"):
-        return f"{prefix}{(Path(out).resolve() / uri.removeprefix(prefix))}"
-    return uri
+    path = database_file(uri)
+    if path is None or uri.startswith(JOURNAL_SCHEME):
+        return uri
+    query = uri.partition("://")[2].partition("?")
+    return sqlite_uri(Path(out).resolve() / path) + "".join(query[1:])
+
+
+def database_file(uri: str) -> Path | None:
+    """The file that an address names, of sqlite or a journal; None for a server."""
+    if not _is_file(uri):
+        return None
+    if uri.startswith(JOURNAL_SCHEME):
+        return Path(uri.removeprefix(JOURNAL_SCHEME))
+    return Path(unquote(uri.partition("://")[2].partition("?")[0][1:]))
+
+
+def names_a_file(uri: str) -> bool:
+    """Whether an address of sqlite has a path: it begins with a third slash."""
+    file = database_file(uri)
+    return (
+        uri.partition("://")[2].startswith("/")
+        and bool(file and file.name)
+        and "\0" not in str(file)
+    )
+
+
+def sqlite_uri(path: Path) -> str:
+    """The address of a sqlite file; its path has `%XX` only for what would mean something else."""
+    return "sqlite:///" + "".join(
+        c if c.isprintable() and c not in _SPECIAL else _encoded(c) for c in str(path)
+    )
+
+
+def _encoded(character: str) -> str:
+    # A byte that is no text stays as Python shows it: `%FF` would be read as another character.
+    return character if "\udc80" <= character <= "\udcff" else quote(character)
 
 
 def _is_file(uri: str) -> bool:
     """Whether the address is a path, in which `$` and `@` mean nothing."""
-    return uri.partition("://")[0].partition("+")[0] == "sqlite"
+    scheme = uri.partition("://")[0].partition("+")[0]
+    return scheme == "sqlite" or uri.startswith(JOURNAL_SCHEME)

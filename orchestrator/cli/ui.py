@@ -51,18 +51,24 @@ def show_pages(
     optuna-dashboard is installed (`pip install '.[dashboard]'`), it shows the sweep's study.
     docs/guide/tracking.md has screenshots.
     """
-    from orchestrator.database_urls import UnsetVariable, expanded, without_password
+    from orchestrator.database_urls import (
+        UnsetVariable,
+        database_file,
+        expanded,
+        without_password,
+    )
     from orchestrator.ledger.listing import find_sweep
-    from orchestrator.tracking.database import is_server
+    from orchestrator.tracking.database import backend, is_server
 
     ledger = find_sweep(name, out) if name is not None else None
     uri, study = _places(ledger, out)
     shown = without_password(uri)
-    if uri.startswith("sqlite:///") and not os.path.exists(uri.removeprefix("sqlite:///")):
+    file = database_file(uri)
+    if file is not None and not file.exists():
         raise UserError(f"{uri}: no such database yet; run a sweep, or orch sync NAME")
     try:
         # Not an argument, because a list of processes would show a password in it.
-        environment = {"MLFLOW_BACKEND_STORE_URI": expanded(uri)}
+        environment = {"MLFLOW_BACKEND_STORE_URI": backend(expanded(uri))}
         study = expanded(study)
     except UnsetVariable as error:
         raise UserError(f"{shown}: {error}") from error
@@ -84,7 +90,7 @@ def show_pages(
         commands["MLflow"] = command, environment
     if study and importlib.util.find_spec("optuna_dashboard") is None:
         lines.append("optuna-dashboard is not installed: pip install '.[dashboard]'")
-    elif study and not _exists(study):
+    elif (kept := database_file(study)) is not None and not kept.exists():
         lines.append("optuna-dashboard: no study yet; run a sweep, or orch sync NAME")
     elif study:
         if "MLflow" in commands and study_port == port:
@@ -103,14 +109,6 @@ def show_pages(
         browser.open_page(page)
     if commands:
         raise typer.Exit(_serve(commands))
-
-
-def _exists(study: str) -> bool:
-    """Whether a study's file exists, if it has one; opening the study would create the file."""
-    kind, _, path = study.partition(":")
-    if kind not in ("journal", "sqlite"):
-        return True
-    return os.path.exists(path.removeprefix("///"))
 
 
 def _page(server: str, uri: str, ledger: Ledger | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -45,5 +46,5 @@ def _finding(what: str, uri: str, health: Callable[[str], Health], upgrade: str)
         return ok(what, f"{shown}, which the first sweep creates")
     if state.current != state.wanted:
         text = f"{shown} has the tables of version {state.current}, not {state.wanted}"
-        return error(what, text, f"back it up, then {upgrade} '{shown}'")
+        return error(what, text, f"back it up, then {upgrade} {shlex.quote(shown)}")
     return ok(what, f"{shown} answers" + (f", tables {state.current}" if state.current else ""))

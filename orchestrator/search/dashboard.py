@@ -12,14 +12,16 @@ import sys
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
+from orchestrator.database_urls import JOURNAL_SCHEME
+
 
 def main() -> None:
     import optuna_dashboard
 
     uri, port = os.environ.pop("ORCH_STUDY"), int(sys.argv[1])
     storage: BaseStorage
-    if uri.startswith("journal:"):  # as it is: a sweep may be writing, so nothing is repaired
-        storage = JournalStorage(JournalFileBackend(uri.removeprefix("journal:")))
+    if uri.startswith(JOURNAL_SCHEME):  # as it is: a sweep may be writing, so nothing is repaired
+        storage = JournalStorage(JournalFileBackend(uri.removeprefix(JOURNAL_SCHEME)))
     else:
         storage = RDBStorage(uri)
     print(f"optuna-dashboard listens on port {port}", flush=True)

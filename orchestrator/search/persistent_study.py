@@ -18,14 +18,13 @@ from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from orchestrator.database_health import Health, tables
-from orchestrator.database_urls import expanded
+from orchestrator.database_urls import JOURNAL_SCHEME, expanded
 from orchestrator.search.ask_tell_study import DIRECTIONS
 from orchestrator.search.suggestions import Ended
 
 #: Name of the journal beside the trials.
 JOURNAL = "optuna.journal"
 
-_JOURNAL_SCHEME = "journal:"
 _STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -180,10 +179,10 @@ def _compared(trial: FrozenTrial) -> tuple[Any, ...]:
 
 
 def _open_storage(uri: str) -> BaseStorage:
-    if not uri.startswith(_JOURNAL_SCHEME):
+    if not uri.startswith(JOURNAL_SCHEME):
         os.environ.setdefault("PGCONNECT_TIMEOUT", "10")  # a host that is gone is noticed
         return RDBStorage(expanded(uri))
-    path = Path(uri.removeprefix(_JOURNAL_SCHEME))
+    path = Path(uri.removeprefix(JOURNAL_SCHEME))
     _repair(path)
     try:
         return JournalStorage(JournalFileBackend(str(path)))

@@ -8,6 +8,7 @@ from pydantic import field_validator
 
 from orchestrator.database_urls import (
     holds_password,
+    names_a_file,
     names_other_variable,
     unknown_driver,
     without_password,
@@ -61,6 +62,8 @@ def _checked(uri: str) -> str:
         )
     if allowed := unknown_driver(uri):
         raise ValueError(f"{uri!r} names an unknown driver; allowed: {allowed}")
+    if uri.startswith("sqlite") and not names_a_file(uri):
+        raise ValueError(f"{uri!r} names no file; allowed: sqlite:///FILE, sqlite:////PATH/FILE")
     return uri
 
 

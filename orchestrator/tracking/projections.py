@@ -10,7 +10,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.database_urls import (
+    JOURNAL_SCHEME,
     UnsetVariable,
+    database_file,
     expanded,
     missing_driver,
     resolve_uri,
@@ -153,6 +155,7 @@ class StudyProjection:
 
     def __init__(self, study: PersistentStudy, ended: Callable[[], Sequence[Ended]]):
         self.name = f"Optuna's study at {without_password(study.uri)}"
+        self.is_local = database_file(study.uri) is not None
         self._study = study
         self._ended = ended
 
@@ -192,5 +195,5 @@ def study_uri(study: str, ledger: Ledger) -> str:
     """The address of a sweep's study; empty for `none` and for a journal of a remote ledger."""
     if study == "journal":
         folder = ledger.folder.local
-        return f"journal:{folder / JOURNAL}" if folder is not None else ""
+        return f"{JOURNAL_SCHEME}{folder / JOURNAL}" if folder is not None else ""
     return "" if study == "none" else resolve_uri(study, ledger.local_out)

@@ -10,7 +10,7 @@ from urllib.request import url2pathname
 
 from pydantic import ValidationError
 
-from orchestrator.database_urls import expanded, resolve_uri, without_password
+from orchestrator.database_urls import database_file, expanded, resolve_uri, without_password
 from orchestrator.errors import UserError
 from orchestrator.ledger import Ledger
 from orchestrator.ledger.sweep_id import sweep_id
@@ -22,8 +22,6 @@ from orchestrator.tracking.projections import study_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-
-_SQLITE = "sqlite:///"
 
 
 def remove_from_tracking(ledger: Ledger, resolved: dict[str, Any], trial_id: str = "") -> list[str]:
@@ -66,10 +64,8 @@ def _unanswered(name: str, error: Exception) -> UserError:
 
 def _exists(uri: str) -> bool:
     """Whether a file's database is there: opening it would make it."""
-    for scheme in (_SQLITE, "journal:"):
-        if uri.startswith(scheme):
-            return Path(uri.removeprefix(scheme)).is_file()
-    return True
+    file = database_file(uri)
+    return file is None or file.is_file()
 
 
 class _Mlflow:
