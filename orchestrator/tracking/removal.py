@@ -107,7 +107,7 @@ class _Mlflow:
             # A new sweep of this name gets an experiment of its own, not this one with its runs.
             client.rename_experiment(number, f"{self._name} (removed, {self._mine[:8]})")
             client.delete_experiment(number)
-        counts = {"run": len(leaving), "registered model version": versions}
+        counts = {"run": sum(map(is_active, leaving)), "registered model version": versions}
         return [f"{n} {what}{'s' * (n > 1)} in MLflow" for what, n in counts.items() if n]
 
     def _leaving(self, own: OwnRuns, trial_id: str) -> list[Any]:

@@ -12,6 +12,7 @@ from mlflow import MlflowClient
 from orchestrator.database_urls import resolve_uri
 from orchestrator.ledger import Ledger
 from orchestrator.tracking import MlflowProjection, SweepDescription
+from orchestrator.tracking.removal import remove_from_tracking
 from tests.support.ledgers import write_trial
 from tests.support.servers import MlflowServer, running
 
@@ -27,6 +28,7 @@ class Shown:
         self.client = MlflowClient(uri)
         for seed, status in ((1, "complete"), (2, "failed"), (3, None)):
             write_trial(out / name, [0.4, 0.5], seed=seed, status=status)
+        (out / name / "origin.json").write_text('{"sweep_id": "id"}')
         self.sync()
         self.experiment = self.client.get_experiment_by_name(name).experiment_id
         self.parent, *self.trials = self.active()
@@ -176,6 +178,23 @@ def test_what_was_shown_twice_by_an_earlier_version_is_shown_once(shown: Shown) 
     shown.client.delete_run(shown.parent.info.run_id)
     shown.sync()
     assert shown.content() == before
+
+
+def test_what_was_removed_stays_away(shown: Shown) -> None:
+    """A trial that is trained again after `orch rm` gets a run of its own."""
+    removed, ledger = shown.trials[0], Ledger(shown.out, "s")
+    trial_id = removed.data.tags["trial_id"]
+    assert remove_from_tracking(ledger, {}, trial_id) == ["1 run in MLflow"]
+    delete_experiment(shown)
+    shown.sync()
+    assert len(shown.active()) == 4
+    assert removed.info.run_id not in {run.info.run_id for run in shown.active()}
+    delete_trials(shown)  # whatever is in the trash already goes with a sweep, too
+    rename_experiment(shown)
+    assert remove_from_tracking(ledger, {}) == ["3 runs in MLflow"]
+    assert shown.active() == [] and remove_from_tracking(ledger, {}) == []
+    shown.sync("new")
+    assert len(shown.active()) == 4
 
 
 def test_what_people_write_stays(shown: Shown) -> None:
