@@ -28,19 +28,16 @@ class Shown:
         self.client = MlflowClient(uri)
         for seed, status in ((1, "complete"), (2, "failed"), (3, None)):
             write_trial(out / name, [0.4, 0.5], seed=seed, status=status)
-        (out / name / "origin.json").write_text('{"sweep_id": "id"}')
+        (out / name / "origin.json").write_text(f'{{"sweep_id": "id-{name}"}}')
         self.sync()
         self.experiment = self.client.get_experiment_by_name(name).experiment_id
         self.parent, *self.trials = self.active()
 
-    def sync(self, sweep_id: str = "id", status: str = "FINISHED") -> None:
-        ledger, described = (
-            Ledger(self.out, self.name),
-            SweepDescription(self.name, "Is it so?", sweep_id),
-        )
-        MlflowProjection(self.uri, described, ledger, patient=True).finish(
-            status, ledger.trial_ids()
-        )
+    def sync(self, sweep_id: str = "") -> None:
+        ledger = Ledger(self.out, self.name)
+        described = SweepDescription(self.name, "Is it so?", sweep_id or f"id-{self.name}")
+        projection = MlflowProjection(self.uri, described, ledger, patient=True)
+        projection.finish("FINISHED", ledger.trial_ids())
 
     def active(self) -> list[Any]:
         """All runs of the name that are not in the trash, the sweep's own first."""
