@@ -9,7 +9,7 @@ from functools import partial
 
 from rich.console import Console
 
-from orchestrator import interrupts, runner
+from orchestrator import environment, interrupts, runner
 from orchestrator.after_search import AfterOptions, AfterSearch
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
@@ -104,6 +104,8 @@ def run_sweep(
             if note := format_note(spec):
                 show(note)
             if options.address is None:
+                if note := environment.note():
+                    show(note)
                 spec = settle(spec, [this_machine(spec)])
             identify = identifier()
             progress.doing("reading the data and the encoder")
@@ -216,7 +218,9 @@ class _Sweep:
         progress.doing("starting Ray" if address is None else f"joining Ray at {address}")
         with (
             driver_log(self.ledger.log_file),
-            runner.cluster(self.spec.resources, address, self.options.insecure) as places,
+            runner.cluster(
+                self.spec.resources, address, self.options.insecure, progress.say
+            ) as places,
         ):
             spec, line = settled_on_hosts(self.spec, self.ledger, address, places)
             progress.say(line)

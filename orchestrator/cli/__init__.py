@@ -41,6 +41,7 @@ from orchestrator.cli import (
 from orchestrator.cli.global_options import add_commands, before_any_command
 from orchestrator.cli.streams import guard_streams
 from orchestrator.cli.terminal import complain
+from orchestrator.environment import make_our_own
 from orchestrator.errors import UserError
 
 #: The commands in the order of the help, each with an example.
@@ -109,6 +110,7 @@ def main() -> NoReturn:
     from trainer.storage.folder import StoreError
 
     guard_streams()
+    make_our_own()
     try:
         try:
             app(prog_name="orch")

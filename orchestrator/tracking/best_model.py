@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -148,7 +147,6 @@ def _add_output(client: MlflowClient, run_id: str, model: Any, epoch: int) -> No
 
 def _save(trial: TrialDirectory, folder: Path, limit: int | None) -> int:
     """Write a model in MLflow's format; returns its epoch."""
-    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # not of the current folder's project
     import pandas
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import save_model

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.database_health import Health, tables
 from orchestrator.database_urls import database_file, sqlite_uri
+from orchestrator.environment import reach_this_machine_directly, set_ours
 from orchestrator.tracking.sqlite_file import make_whole
 
 if TYPE_CHECKING:
@@ -23,17 +24,13 @@ def is_server(uri: str) -> bool:
 
 def connect(uri: str) -> MlflowClient:
     """A client that retries little, gives up soon and sends no telemetry."""
+    set_ours("MLflow")
+    reach_this_machine_directly()
     for name, value in {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
         # An automatic second request could create a second run without our notice.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-        # MLflow shows a progress bar for every upload of several files.
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        # A server's client prints two lines for every run on stdout, where our output goes.
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "PGCONNECT_TIMEOUT": "10",
-        "GIT_PYTHON_REFRESH": "quiet",
     }.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.ERROR)
@@ -45,7 +42,8 @@ def connect(uri: str) -> MlflowClient:
         make_whole(file, lambda new: MlflowClient(backend(sqlite_uri(new))).search_experiments())
     if not is_server(uri):
         _check_opens(uri)
-    return MlflowClient(tracking_uri=backend(uri))
+    # Otherwise MLFLOW_REGISTRY_URI says where models are registered.
+    return MlflowClient(tracking_uri=backend(uri), registry_uri=backend(uri))
 
 
 def backend(uri: str) -> str:

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from orchestrator.database_urls import expanded, resolve_uri, without_password
+from orchestrator.database_urls import database_file, expanded, resolve_uri, without_password
 from orchestrator.errors import first_line
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.timing_sessions import FOLDER as TIMINGS
@@ -48,6 +48,7 @@ class MlflowProjection:
     ):
         self.uri = resolve_uri(uri, ledger.local_out)
         self.name = f"MLflow at {without_password(self.uri)}"
+        self.is_local = database_file(self.uri) is not None
         self.description = description
         self.ledger = ledger
         self._make_artifacts = artifacts

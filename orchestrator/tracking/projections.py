@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from orchestrator.database_urls import (
     JOURNAL_SCHEME,
     UnsetVariable,
+    database_file,
     expanded,
     missing_driver,
     resolve_uri,
@@ -154,6 +155,7 @@ class StudyProjection:
 
     def __init__(self, study: PersistentStudy, ended: Callable[[], Sequence[Ended]]):
         self.name = f"Optuna's study at {without_password(study.uri)}"
+        self.is_local = database_file(study.uri) is not None
         self._study = study
         self._ended = ended
 

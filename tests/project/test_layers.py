@@ -31,6 +31,7 @@ ROOMS = (
     "trainer.storage", "trainer.model", "trainer.data", "trainer.loop",
     "trainer.train", "trainer.step_timing", "trainer.inference", "trainer.__main__",
     # The orchestrator stands on it.
+    "orchestrator.environment",
     "orchestrator.errors", "orchestrator.signals", "orchestrator.interrupts",
     "orchestrator.sweep_outcome", "orchestrator.table_data", "orchestrator.database_urls",
     "orchestrator.database_health",
