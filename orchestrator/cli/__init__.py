@@ -41,6 +41,7 @@ from orchestrator.cli import (
 from orchestrator.cli.global_options import add_commands, before_any_command
 from orchestrator.cli.streams import guard_streams
 from orchestrator.cli.terminal import complain
+from orchestrator.environment import make_our_own
 from orchestrator.errors import UserError
 
 #: The commands in the order of the help, each with an example.
@@ -64,6 +65,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     ),
     "report": (report.report_sweep, "orch report arrp-embedded -o report.html"),
     "pack": (pack.pack_sweep, "orch pack arrp-embedded -o arrp.tar.xz"),
+    "unpack": (pack.unpack_sweep, "orch unpack arrp.tar.xz"),
     "time": (time.time_trials, "orch time arrp-embedded --baseline annealed+pcgrad --rounds 6"),
     "rm": (rm.remove, "orch rm arrp-embedded@arrp-3f9a1c20b7d4"),
     "sync": (sweeps.sync, "orch sync arrp-embedded"),
@@ -109,6 +111,7 @@ def main() -> NoReturn:
     from trainer.storage.folder import StoreError
 
     guard_streams()
+    make_our_own()
     try:
         try:
             app(prog_name="orch")

@@ -16,11 +16,12 @@ from typing import Any
 from orchestrator.ledger.evaluations import evaluations_of
 from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.metrics import EPOCH, Kind, Must, is_number, value_of_trial
+from trainer.printable import printable
 from trainer.storage.folder import Folder, Refused
 from trainer.storage.json_reader import JsonError, parse_object
 from trainer.storage.open import open_folder
 from trainer.storage.summary import LAST, counted_epoch, summarise
-from trainer.storage.trial_directory import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory, lost_epoch
 
 logger = logging.getLogger("orchestrator")
 
@@ -42,6 +43,8 @@ _WORDS = {str: "text", int: "a whole number", dict: "a mapping"}
 _DEFAULTS = TrainConfig().to_dict()
 #: Numbers that every epoch has.
 _CERTAIN = [f.name for f in EPOCH.values() if f.kind is Kind.NUMBER and f.must is Must.BE_THERE]
+#: Characters of a reason at most.
+_LONGEST = 400
 #: What an epoch costs: training, evaluation, checkpoint and set-up.
 COST = ("minutes_per_epoch", "evaluation_minutes", "checkpoint_minutes", "setup_minutes")
 #: Threads that read from an object store, where most of the time is waiting.
@@ -142,7 +145,7 @@ class Ledger:
     def why_unreadable(self, trial_id: str) -> str:
         """Why an existing trial cannot be read; empty otherwise."""
         reason = self._read(trial_id)
-        return reason if isinstance(reason, str) else ""
+        return _shortened(reason) if isinstance(reason, str) else ""
 
     def trials(self) -> list[TrialRecord]:
         """Every trial that has started and can be read; a warning names each of the others once."""
@@ -159,7 +162,7 @@ class Ledger:
         trials = dict(zip(trial_ids, self._read_all(trial_ids), strict=True))
         return Reading(
             [trial for trial in trials.values() if isinstance(trial, TrialRecord)],
-            {name: reason for name, reason in trials.items() if isinstance(reason, str)},
+            {n: _shortened(reason) for n, reason in trials.items() if isinstance(reason, str)},
         )
 
     def close(self, trial_id: str, status: str, reason: str) -> None:
@@ -204,8 +207,8 @@ class Ledger:
         del stored["config"]
         if end is None:
             end = {"status": "unfinished", "reason": "", "summary": {}}
-        elif wrong and end["status"] == "complete":  # other ends do not need all epochs
-            return wrong
+        elif lost := lost_epoch(end, records, wrong):
+            return lost
         for key in _CERTAIN:
             if end["summary"].get(key) is not None and not is_number(end["summary"][key]):
                 return f"end.json: summary.{key} is not a number"
@@ -231,6 +234,11 @@ def minutes_of(record: Mapping[str, Any]) -> float:
     return math.fsum(float(record.get(key) or 0.0) for key in COST)
 
 
+def _shortened(reason: str) -> str:
+    """A reason of a few lines at most: it may quote what the file holds."""
+    return reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
+
+
 def _is_complete(end: dict[str, Any] | None) -> bool:
     return end is not None and end["status"] == "complete"
 
@@ -239,12 +247,3 @@ def local_place(out: Folder) -> Path:
     """The folder for MLflow's database and artifacts: `out`, or the current folder if that is
     remote."""
     return out.local or Path.cwd()
-
-
-def printable(text: str) -> str:
-    """The text without control characters except newlines and tabs."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )

@@ -77,7 +77,8 @@ class _Link:
             mine.unlink(missing_ok=True)
 
     def release(self) -> None:
-        with contextlib.suppress(FileNotFoundError, Refused):  # somebody changed it by hand
+        # Changed by hand, or out of reach: then the next driver finds that its process is gone.
+        with contextlib.suppress(OSError, Refused):
             if self._folder.read(LOCK) == self._content.encode():
                 self.path.unlink()
 

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from orchestrator.database_urls import expanded, resolve_uri, without_password
+from orchestrator.database_urls import database_file, expanded, resolve_uri, without_password
 from orchestrator.errors import first_line
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.timing_sessions import FOLDER as TIMINGS
@@ -48,6 +48,7 @@ class MlflowProjection:
     ):
         self.uri = resolve_uri(uri, ledger.local_out)
         self.name = f"MLflow at {without_password(self.uri)}"
+        self.is_local = database_file(self.uri) is not None
         self.description = description
         self.ledger = ledger
         self._make_artifacts = artifacts
@@ -85,10 +86,14 @@ class MlflowProjection:
         with self._read_again_after_failure():
             runs = self._connect()
             for trial_id in trial_ids:
-                if trial_id in runs.trials and self._is_projected(trial_id, runs.trials[trial_id]):
+                run = runs.trials.get(trial_id)
+                whole = run is not None and self._is_projected(trial_id, run)
+                if whole and not self._patient:
                     continue
                 trial = self.ledger.trial(trial_id)
-                if trial is not None:
+                if trial is not None and whole:
+                    runs.restore_tags(trial)
+                elif trial is not None:
                     runs.project(trial, running=running)
                 self.projected += 1
 

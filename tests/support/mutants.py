@@ -42,7 +42,7 @@ _LATER = 9e9
 
 
 def write_sound_sweep(out: Path) -> Ledger:
-    """`out/s`: two methods with two seeds, and every kind of file that a sweep's folder can hold."""
+    """`out/s`: two methods, two seeds, and every kind of file that a sweep's folder can hold."""
     sweep, rng = out / "s", np.random.default_rng(0)
     world = World.of(rng, sst=30, qqp=40, sts=30)
     trials = [

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
-import resource
 import shutil
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from orchestrator.ledger import Ledger
 from tests.support.command import orch
+from tests.support.limits import Beyond, limits
 from tests.support.mutants import mutate, write_sound_sweep
 
-#: Limits of one mutant: seconds of computing, seconds of waiting (on a machine that may be busy),
-#: and bytes beyond what the process has.
-SECONDS, BLOCKED, BYTES = 5, 60, 2**30
 #: Commands that read a sweep; TRIAL is one of its trials.
 READING = (
     "ls", "ls --json", "show s", "show s --json", "show s TRIAL", "show s TRIAL --json",
@@ -27,36 +22,6 @@ READING = (
     "export table s --of epochs -o e.csv", "export table s --of predictions -o p.parquet",
     "pack s -o p.tar.xz", "evaluate s", "predict s sweeps/s/sweep.yaml",
 )  # fmt: skip
-
-
-class Beyond(BaseException):
-    """A command took too long; no `except Exception` catches it."""
-
-
-@contextlib.contextmanager
-def limits() -> Iterator[None]:
-    """`SECONDS` of computing or `BLOCKED` of waiting, and `BYTES`, for what the block does."""
-
-    def end(*_: object) -> None:
-        raise Beyond("it takes too long")
-
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    timers = {
-        signal.SIGALRM: (signal.ITIMER_REAL, BLOCKED),
-        signal.SIGPROF: (signal.ITIMER_PROF, SECONDS),
-    }
-    handlers = {number: signal.signal(number, end) for number in timers}
-    for timer, seconds in timers.values():
-        signal.setitimer(timer, seconds)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + BYTES, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
-        for number, (timer, _) in timers.items():
-            signal.setitimer(timer, 0)
-            signal.signal(number, handlers[number])
 
 
 def attack(tmp_path: Path, sound: Path, seed: int, commands: Sequence[str] = READING) -> str:
