@@ -71,7 +71,7 @@ def is_valid(record: Any, records: Sequence[Mapping[str, Any]]) -> bool:
         return False
     overall = [record.get(key, "") for key in ("dev_score", "dev_mean")]  # both are there
     return all(value is None or is_number(value) for value in overall) and all(
-        isinstance(name, str)
+        name.isprintable()
         and isinstance(values, dict)
         and is_number(values.get("dev_metric"))
         and type(values.get("examples")) is int

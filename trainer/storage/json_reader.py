@@ -99,7 +99,7 @@ def _may_be_deep(content: bytes) -> bool:
 def _is_deep(value: Any) -> bool:
     """Whether it has more than `MAX_DEPTH` containers within each other."""
     level = [value]
-    for _ in range(MAX_DEPTH + 1):
+    for _ in range(MAX_DEPTH):
         level = [each for outer in level for each in _inner(outer) if type(each) in (dict, list)]
         if not level:
             return False

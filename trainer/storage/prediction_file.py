@@ -34,20 +34,21 @@ def read_prediction_file(content: bytes) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        file = pq.ParquetFile(
-            pa.BufferReader(content),
-            read_dictionary=list(TEXTS),
-            thrift_string_size_limit=_MAX_METADATA_TEXT,
-            thrift_container_size_limit=100 * _MAX_PARTS,
-        )
-        _check_metadata(file.metadata)
-        _check_types(file.schema_arrow)
+        source = pa.BufferReader(content)
+        limits = {
+            "thrift_string_size_limit": _MAX_METADATA_TEXT,
+            "thrift_container_size_limit": 100 * _MAX_PARTS,
+        }
+        plain = pq.ParquetFile(source, **limits)
+        _check_metadata(plain.metadata)
+        _check_types(plain.schema_arrow)
+        file = pq.ParquetFile(source, read_dictionary=list(TEXTS), metadata=plain.metadata)
         table = file.read(columns=list(COLUMNS), use_threads=False)
         for name in TEXTS:
             table = _replaced(table, name, _text(name, table[name].combine_chunks()))
         for name in NUMBERS:
             table = _replaced(table, name, table[name].cast(pa.float64()))
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         if isinstance(error, PredictionFileError):
             raise
         text = str(error).strip().partition("\n")[0]
