@@ -29,6 +29,7 @@ from trainer.loop.device import (
 )
 from trainer.model.freezing import FreezeError
 from trainer.model.pretrained import EncoderError
+from trainer.printable import PrintableStream
 from trainer.samplers import SamplerError
 from trainer.storage.trial_directory import OutOfSpace, StoreError, TrialDirectory
 from trainer.train import Diverged, EpochResult, kept_precision, train
@@ -148,4 +149,5 @@ def _finish(out: str, as_json: bool) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout, sys.stderr = PrintableStream(sys.stdout), PrintableStream(sys.stderr)
     sys.exit(main())

@@ -65,6 +65,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     ),
     "report": (report.report_sweep, "orch report arrp-embedded -o report.html"),
     "pack": (pack.pack_sweep, "orch pack arrp-embedded -o arrp.tar.xz"),
+    "unpack": (pack.unpack_sweep, "orch unpack arrp.tar.xz"),
     "time": (time.time_trials, "orch time arrp-embedded --baseline annealed+pcgrad --rounds 6"),
     "rm": (rm.remove, "orch rm arrp-embedded@arrp-3f9a1c20b7d4"),
     "sync": (sweeps.sync, "orch sync arrp-embedded"),

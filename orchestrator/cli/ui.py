@@ -165,11 +165,9 @@ def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
 
 def _last_lines(file: IO[bytes]) -> str:
     """What a server printed last, indented."""
-    from orchestrator.ledger import printable
-
     file.seek(0)
     lines = file.read().decode(errors="replace").splitlines()[-_LAST_LINES:]
-    return "\n".join(f"  {printable(line)}" for line in lines)
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _end(processes: Collection[subprocess.Popen[bytes]]) -> None:

@@ -15,10 +15,11 @@ from typing import Any
 from orchestrator.ledger.evaluations import evaluations_of
 from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.metrics import EPOCH, Kind, Must, is_number, value_of_trial
+from trainer.printable import printable
 from trainer.storage.folder import Folder
 from trainer.storage.open import open_folder
 from trainer.storage.summary import LAST, counted_epoch, summarise
-from trainer.storage.trial_directory import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory, lost_epoch
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")
 #: The file with a sweep's resolved spec.
@@ -174,8 +175,8 @@ class Ledger:
         del stored["config"]
         if end is None:
             end = {"status": "unfinished", "reason": "", "summary": {}}
-        elif wrong and end["status"] == "complete":  # other ends do not need all epochs
-            return wrong
+        elif lost := lost_epoch(end, records, wrong):
+            return lost
         for key in _CERTAIN:
             if end["summary"].get(key) is not None and not is_number(end["summary"][key]):
                 return f"end.json: summary.{key} is not a number"
@@ -209,12 +210,3 @@ def local_place(out: Folder) -> Path:
     """The folder for MLflow's database and artifacts: `out`, or the current folder if that is
     remote."""
     return out.local or Path.cwd()
-
-
-def printable(text: str) -> str:
-    """The text without control characters except newlines and tabs."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )

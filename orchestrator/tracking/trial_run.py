@@ -18,6 +18,7 @@ from orchestrator.tracking.metric_names import EPOCH_MINUTES, MEAN, MINUTES, SCO
 from orchestrator.tracking.sweep_run import NOTE, SweepDescription
 from trainer.config import TrainConfig
 from trainer.metrics import numbers, value_of_trial
+from trainer.printable import printable
 from trainer.storage.folder import is_uri
 
 #: Logged first, because MLflow's pages show metrics in this order and open on the first.
@@ -82,7 +83,9 @@ def params(config: TrainConfig, sweep: SweepDescription) -> dict[str, str]:
     }
     ordered = dict.fromkeys([*sweep.varied, "seed", *texts])
     kept = (key for key in ordered if texts.get(key) and key not in sweep.partial)
-    return {limits.name(key): limits.shortened(texts[key], limits.PARAMETER) for key in kept}
+    return {
+        limits.name(key): limits.shortened(printable(texts[key]), limits.PARAMETER) for key in kept
+    }
 
 
 def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str]:
@@ -107,7 +110,7 @@ def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str
         "mlflow.source.name": f"orch sweep ({sweep})",
         "mlflow.source.type": "LOCAL",
     }
-    return {key: "" if value is None else str(value) for key, value in values.items()}
+    return {key: "" if value is None else printable(str(value)) for key, value in values.items()}
 
 
 def changing_tags(trial: TrialRecord) -> dict[str, str]:
@@ -120,7 +123,7 @@ def changing_tags(trial: TrialRecord) -> dict[str, str]:
     if flags := {record["contended"] for record in trial.records}:
         tags["contended"] = "true" if True in flags else "unknown" if None in flags else "false"
     if trial.status != "unfinished":
-        tags["reason"] = trial.reason or trial.status
+        tags["reason"] = printable(trial.reason or trial.status)
     return tags
 
 
