@@ -12,8 +12,8 @@ import re
 NAME = 250
 #: Of a parameter's value.
 PARAMETER = 6_000
-#: Of the value of an experiment's tag.  Of a run's tag MLflow itself keeps the first 8,000.
-EXPERIMENT_TAG = 20_000
+#: Of the value of a run's tag, and of an experiment's.
+TAG, EXPERIMENT_TAG = 8_000, 20_000
 #: Of a data set's name, digest, source and schema.
 DATASET_NAME, DATASET_DIGEST, DATASET_SOURCE, DATASET_SCHEMA = 500, 36, 65_535, 1_048_575
 

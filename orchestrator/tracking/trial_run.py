@@ -110,7 +110,10 @@ def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str
         "mlflow.source.name": f"orch sweep ({sweep})",
         "mlflow.source.type": "LOCAL",
     }
-    return {key: "" if value is None else printable(str(value)) for key, value in values.items()}
+    return {
+        key: "" if value is None else limits.shortened(printable(str(value)), limits.TAG)
+        for key, value in values.items()
+    }
 
 
 def changing_tags(trial: TrialRecord) -> dict[str, str]:
@@ -123,7 +126,7 @@ def changing_tags(trial: TrialRecord) -> dict[str, str]:
     if flags := {record["contended"] for record in trial.records}:
         tags["contended"] = "true" if True in flags else "unknown" if None in flags else "false"
     if trial.status != "unfinished":
-        tags["reason"] = printable(trial.reason or trial.status)
+        tags["reason"] = limits.shortened(printable(trial.reason or trial.status), limits.TAG)
     return tags
 
 
