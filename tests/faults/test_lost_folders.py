@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
@@ -26,20 +27,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     return undisturbed(tmp_path_factory.mktemp("whole"), cache, SWEEP, STUB)
 
 
-@pytest.fixture
-def mounted(tmp_path: Path) -> Iterator[Path]:
-    """A bind mount where `start` puts its output, so that it can become read-only."""
-    place = tmp_path / "a" / "out"
-    place.mkdir(parents=True)
-    bind = ["mount", "--bind", str(place), str(place)]
+@contextlib.contextmanager
+def read_only(place: Path) -> Iterator[None]:
+    """What is opened there from now on is on a read-only filesystem."""
+    bind = ["mount", "--bind", "-o", "ro", str(place), str(place)]
     if shutil.which("mount") is None or subprocess.run(bind, capture_output=True).returncode:
         pytest.skip("no filesystem can be mounted here")
-    yield place
-    subprocess.run(["umount", "--lazy", str(place)], check=True)
-
-
-def remount(place: Path, how: str) -> None:
-    subprocess.run(["mount", "-o", f"remount,bind,{how}", str(place)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(place)], check=True)
 
 
 def unfinished(driver: Driver) -> Path:
@@ -52,20 +49,17 @@ def unfinished(driver: Driver) -> Path:
 
 
 @pytest.mark.exhaustive(reason="two whole sweeps")
-def test_a_folder_that_is_read_only_for_a_while_fails_no_trial(
-    start: Start, whole: Path, mounted: Path
-) -> None:
+def test_a_folder_that_is_read_only_for_a_while_fails_no_trial(start: Start, whole: Path) -> None:
     first = start(SWEEP, train=STUB, environment=SLOWLY)
     first.wait_until(lambda: first.epochs() >= 4)
     first.family()
-    remount(mounted, "ro")
-    assert first.wait() == 1, first.text
-    assert "Read-only file system" in first.text and "Traceback" not in first.text
-    assert "make the folder writable again, then run the same command again" in first.text
-    refused = start(SWEEP, train=STUB, environment=SLOWLY)
-    assert refused.wait() == 2, refused.text
-    assert "Read-only file system" in refused.text and "Traceback" not in refused.text
-    remount(mounted, "rw")
+    with read_only(first.out):
+        assert first.wait() == 1, first.text
+        assert "Read-only file system" in first.text and "Traceback" not in first.text
+        assert "make the folder writable again, then run the same command again" in first.text
+        refused = start(SWEEP, train=STUB, environment=SLOWLY)
+        assert refused.wait() == 2, refused.text
+        assert "Read-only file system" in refused.text and "Traceback" not in refused.text
     assert all(t.status in ("complete", "unfinished") for t in trials(first.out).values())
     last = start(SWEEP, train=STUB, environment=AT_ONCE)
     assert last.wait() == 0, last.text
