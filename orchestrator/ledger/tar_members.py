@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from orchestrator.errors import UserError
+from trainer.printable import in_one_line
 from trainer.storage.folder import in_words
 
 #: Limits: members, bytes of one file, of all unpacked bytes, and of memory for the decompression.
 MAX_MEMBERS, MAX_FILE, MAX_UNPACKED, MAX_MEMORY = 500_000, 64_000_000, 2_000_000_000, 128_000_000
-#: Of the header of a long name.
-_MAX_HEADER = 65_536
+#: Of the header of a long name, and of a message in characters.
+_MAX_HEADER, _LONGEST = 65_536, 1_000
 _BLOCK = tarfile.BLOCKSIZE
 #: Bytes of one read from the file, and of one step of the decompression.
 _READ, _STEP = 65_536, 1_048_576
@@ -39,7 +40,11 @@ _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 
 class PackError(UserError):
-    """An archive that is damaged or that a pack cannot be; the message says why."""
+    """An archive that is damaged or that a pack cannot be; the message says why, on one line."""
+
+    def __init__(self, message: str):
+        line = in_one_line(message)  # a member's name may have anything in it
+        super().__init__(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}...")
 
 
 @dataclass(frozen=True)
