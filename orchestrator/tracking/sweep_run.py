@@ -152,7 +152,9 @@ def _show_files(
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
-    if not files or tags.get(_SHOWN) == digest.hexdigest():
+    if not files:
+        return
+    if tags.get(_SHOWN) == digest.hexdigest() and set(files) <= _names(client, run_id):
         return
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
@@ -163,3 +165,15 @@ def _show_files(
             client.log_artifact(run_id, str(path), None if inside == "." else inside)
             progress()
     client.set_tag(run_id, _SHOWN, digest.hexdigest())
+
+
+def _names(client: MlflowClient, run_id: str) -> set[str]:
+    """The files that a run has as artifacts; somebody may have deleted them."""
+    names, folders = set(), [""]
+    while folders:
+        for each in client.list_artifacts(run_id, folders.pop() or None):
+            if each.is_dir:
+                folders.append(each.path)
+            else:
+                names.add(each.path)
+    return names
