@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
+from trainer.printable import in_one_line
+
 Record = Mapping[str, Any]
 #: The path of a number in a record: `("tasks", "sst", "dev_loss")`.
 Place = tuple[str, ...]
@@ -219,26 +221,18 @@ def _collect(items: Iterable[tuple[Any, Any]], place: Place, values: dict[Place,
     for key, value in items:
         if isinstance(value, float | int):
             if is_number(value):
-                values[*place, _printable(key)] = value
+                values[*place, in_one_line(str(key))] = value
         elif isinstance(value, dict):
-            _collect(value.items(), (*place, _printable(key)), values)
+            _collect(value.items(), (*place, in_one_line(str(key))), values)
         elif isinstance(value, list):
             inner = enumerate(value) if key != "phases" else _named(value)
-            _collect(inner, (*place, _printable(key)), values)
+            _collect(inner, (*place, in_one_line(str(key))), values)
 
 
 def _named(phases: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """Phases by their names, which differ within an epoch."""
     for number, phase in enumerate(phases):
         yield (phase.get("name") or number) if isinstance(phase, dict) else number, phase
-
-
-def _printable(name: Any) -> str:
-    """A name without control characters: anybody may have written the record."""
-    text = str(name)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def clock_of(record: Record) -> str:

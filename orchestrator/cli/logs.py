@@ -41,7 +41,7 @@ def show_logs(
 
     The driver logs its warnings. A trial keeps the newest 200 lines of each attempt.
     """
-    from orchestrator.ledger import follow_log, printable
+    from orchestrator.ledger import follow_log
     from orchestrator.ledger.listing import find_sweep, find_trial
 
     if follow and as_json:
@@ -61,7 +61,7 @@ def show_logs(
     count = 0
     try:
         for line in follow_log.follow(read, grows if follow else lambda: False):
-            print(printable(line), flush=follow)
+            print(line, flush=follow)
             count += 1
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None

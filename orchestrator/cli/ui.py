@@ -113,13 +113,14 @@ def show_pages(
 
 def _page(server: str, uri: str, ledger: Ledger | None) -> str:
     """The address of the sweep's page on a server, or of the server's first page."""
+    from orchestrator.ledger.sweep_id import known_sweep_id
     from orchestrator.tracking import experiment_id, mlflow_views
     from orchestrator.tracking.background import root_cause
 
     if ledger is None:
         return mlflow_views.address_of_all(server)
     try:
-        experiment = experiment_id(uri, ledger.name)
+        experiment = experiment_id(uri, ledger.name, known_sweep_id(ledger.folder))
     except Exception as error:  # whatever the database raises; MLflow itself may still start
         print(f"{ledger.name}: cannot find its page: {root_cause(error)}", file=sys.stderr)
         return server
@@ -165,11 +166,9 @@ def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
 
 def _last_lines(file: IO[bytes]) -> str:
     """What a server printed last, indented."""
-    from orchestrator.ledger import printable
-
     file.seek(0)
     lines = file.read().decode(errors="replace").splitlines()[-_LAST_LINES:]
-    return "\n".join(f"  {printable(line)}" for line in lines)
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _end(processes: Collection[subprocess.Popen[bytes]]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from orchestrator.ledger.evaluations import evaluations_of
 from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.metrics import EPOCH, Kind, Must, is_number, value_of_trial
+from trainer.printable import printable
 from trainer.storage.folder import Folder
 from trainer.storage.open import open_folder
 from trainer.storage.summary import LAST, counted_epoch, summarise
@@ -209,12 +210,3 @@ def local_place(out: Folder) -> Path:
     """The folder for MLflow's database and artifacts: `out`, or the current folder if that is
     remote."""
     return out.local or Path.cwd()
-
-
-def printable(text: str) -> str:
-    """The text without control characters except newlines and tabs."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )

@@ -36,7 +36,7 @@ def find_sweep(name: str, out: str) -> Ledger:
     `arrp` also finds the sweep of a profile, `arrp-embedded`, if there is only one.
     """
     given = open_folder(name if is_uri(name) else Path(name).expanduser().resolve())
-    ledgers = [Ledger(out, name)] if _is_plain(name) else []
+    ledgers = [Ledger(out, name)] if is_plain(name) else []
     if given.name:
         ledgers.append(Ledger(given.parent, given.name))
     for ledger in ledgers:
@@ -53,10 +53,10 @@ def find_sweep(name: str, out: str) -> Ledger:
 def sweep_names(out: str) -> list[str]:
     """Folders below `out` that hold a sweep."""
     folder = open_folder(out)
-    return [n for n in folder.folders() if _is_plain(n) and folder.child(n).has(RESOLVED)]
+    return [n for n in folder.folders() if is_plain(n) and folder.child(n).has(RESOLVED)]
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether it is a printable name without a path."""
     return is_inside(name) and "/" not in name and name.isprintable()
 

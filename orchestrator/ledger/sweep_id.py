@@ -18,16 +18,21 @@ def sweep_id(folder: Folder) -> str:
 
     Call it while you hold the sweep's lock.
     """
-    try:
-        known = json.loads(folder.read(ORIGIN) or b"{}")["sweep_id"]
-    except (ValueError, KeyError, TypeError):
-        known = None
-    if isinstance(known, str) and known:
+    if known := known_sweep_id(folder):
         return known
     new = uuid.uuid4().hex
     origin = {"sweep_id": new, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     folder.write(ORIGIN, (json.dumps(origin) + "\n").encode())
     return new
+
+
+def known_sweep_id(folder: Folder) -> str:
+    """The sweep's id; empty before its first start."""
+    try:
+        known = json.loads(folder.read(ORIGIN) or b"{}")["sweep_id"]
+    except (ValueError, KeyError, TypeError):
+        return ""
+    return known if isinstance(known, str) else ""
 
 
 def set_aside(folder: Folder) -> Path | None:

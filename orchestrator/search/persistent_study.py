@@ -96,12 +96,9 @@ class PersistentStudy:
         found = False
         try:
             self._storage = storage = _open_storage(self.uri)
-            for name in self._names():
-                with contextlib.suppress(KeyError):
-                    study = optuna.load_study(study_name=name, storage=storage)
-                    if study.user_attrs.get(_SWEEP) == self.sweep_id:
-                        self._delete(study)
-                        found = True
+            while (study := self._existing(storage)) is not None:
+                self._delete(study)
+                found = True
         finally:
             self.close()
         return found
@@ -123,8 +120,19 @@ class PersistentStudy:
         self._study, self._held, self._done = study, held, 0
         return study
 
+    def _existing(self, storage: BaseStorage) -> Study | None:
+        """The study of the sweep with this id, whatever somebody has called it."""
+        if not self.sweep_id:
+            return None
+        every = optuna.get_all_study_summaries(storage, include_best_trial=False)
+        mine = {e.study_name for e in every if e.user_attrs.get(_SWEEP) == self.sweep_id}
+        name = next((name for name in [*self._names(), *sorted(mine)] if name in mine), None)
+        return None if name is None else optuna.load_study(study_name=name, storage=storage)
+
     def _find(self, storage: BaseStorage) -> Study:
         """The study of the sweep with this id; created if it does not exist."""
+        if (existing := self._existing(storage)) is not None:
+            return existing
         for name in self._names():
             try:
                 study = optuna.load_study(study_name=name, storage=storage)
@@ -135,13 +143,9 @@ class PersistentStudy:
                 study.set_user_attr(_SWEEP, self.sweep_id)
                 study.set_metric_names(list(self.directions))
                 return study
-            owner = study.user_attrs.get(_SWEEP)
-            if owner == self.sweep_id:
-                return study
-            if owner is None and not study.get_trials(deepcopy=False):
-                study.set_user_attr(
-                    _SWEEP, self.sweep_id
-                )  # ours: a driver was killed before it wrote the id
+            if _SWEEP not in study.user_attrs and not study.get_trials(deepcopy=False):
+                # ours: a driver was killed before it wrote the id
+                study.set_user_attr(_SWEEP, self.sweep_id)
                 return study
         raise RuntimeError(f"the studies named {self.spec_name} belong to other sweeps")
 

@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.database_health import Health, tables
-from orchestrator.database_urls import database_file, expanded, sqlite_uri
+from orchestrator.database_urls import database_file, sqlite_uri
 from orchestrator.environment import reach_this_machine_directly, set_ours
 from orchestrator.tracking.sqlite_file import make_whole
 
@@ -64,36 +64,20 @@ def _check_opens(uri: str) -> None:
         pass
 
 
-def open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> Any:
-    """The experiment of that name; created or restored from the trash if necessary.
+def all_runs(client: MlflowClient, experiment: str, *, trash: bool = False) -> list[Any]:
+    """The runs of an experiment; with `trash` also those that were deleted."""
+    from mlflow.entities import ViewType
 
-    Args:
-        artifacts: place of a new experiment's artifacts; None lets the server decide.
-    """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        return client.get_experiment(client.create_experiment(name, artifact_location=artifacts))
-    if experiment.lifecycle_stage != "active":
-        client.restore_experiment(experiment.experiment_id)
-    return experiment
-
-
-def all_runs(client: MlflowClient, experiment: str) -> list[Any]:
+    view = ViewType.ALL if trash else ViewType.ACTIVE_ONLY
     runs: list[Any] = []
     token = None
     while len(runs) < _MAX_RUNS:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        page = client.search_runs([experiment], "", view, max_results=1000, page_token=token)
         runs += page
         token = page.token
         if not token:
             break
     return runs
-
-
-def experiment_id(uri: str, name: str) -> str | None:
-    """The id of a sweep's experiment; None if there is none.  Raises what the database raises."""
-    experiment = connect(expanded(uri)).get_experiment_by_name(name)
-    return None if experiment is None else str(experiment.experiment_id)
 
 
 def tracking_health(uri: str) -> Health:

@@ -86,10 +86,14 @@ class MlflowProjection:
         with self._read_again_after_failure():
             runs = self._connect()
             for trial_id in trial_ids:
-                if trial_id in runs.trials and self._is_projected(trial_id, runs.trials[trial_id]):
+                run = runs.trials.get(trial_id)
+                whole = run is not None and self._is_projected(trial_id, run)
+                if whole and not self._patient:
                     continue
                 trial = self.ledger.trial(trial_id)
-                if trial is not None:
+                if trial is not None and whole:
+                    runs.restore_tags(trial)
+                elif trial is not None:
                     runs.project(trial, running=running)
                 self.projected += 1
 

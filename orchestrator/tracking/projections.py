@@ -33,6 +33,7 @@ from orchestrator.tracking.metric_names import dev_metric_name
 from orchestrator.tracking.sweep_artifacts import artifacts_of
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.task_declaration import TaskError, declared_tasks
+from trainer.printable import markdown_text
 
 
 def projections_of(
@@ -92,7 +93,7 @@ def _description(spec: SweepSpec, sweep_id: str) -> SweepDescription:
     except (TaskError, KeyError):  # a spec of older code
         metrics = ()
     return SweepDescription(
-        spec.name, spec.question, sweep_id, varied=tuple(varied),
+        spec.name, markdown_text(spec.question), sweep_id, varied=tuple(varied),
         common=tuple(key for key in varied if key in always), task_metrics=metrics,
         partial=_partial_keys(spec, varied),
     )  # fmt: skip

@@ -17,7 +17,15 @@ from orchestrator.ledger.sweep_id import sweep_id
 from orchestrator.search import PersistentStudy
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking.background import root_cause
-from orchestrator.tracking.database import all_runs, connect
+from orchestrator.tracking.database import connect
+from orchestrator.tracking.own_runs import (
+    KIND,
+    REMOVED,
+    OwnRuns,
+    find_experiment,
+    is_active,
+    trial_ids,
+)
 from orchestrator.tracking.projections import study_uri
 
 if TYPE_CHECKING:
@@ -84,34 +92,37 @@ class _Mlflow:
         if not _exists(self._uri):
             return []
         client = connect(self._uri)
-        experiment = client.get_experiment_by_name(self._name)
+        experiment = find_experiment(client, self._name, self._mine)
         if experiment is None:
             return []
         number = str(experiment.experiment_id)
-        runs = all_runs(client, number)
+        own = OwnRuns(client, number, self._mine)
         versions = self._delete_models(client, number, trial_id)
-        leaving = self._leaving(runs, trial_id)
+        leaving = self._leaving(own, trial_id)
         for run in leaving:
             self._delete_files(run.info.artifact_uri)
-            client.delete_run(run.info.run_id)
-        if not trial_id and len(leaving) == len(runs) and experiment.lifecycle_stage == "active":
+            self._delete_run(client, run)
+        is_empty = {run.info.run_id for run in leaving} >= {run.info.run_id for run in own.active}
+        if not trial_id and is_empty and experiment.lifecycle_stage == "active":
             # A new sweep of this name gets an experiment of its own, not this one with its runs.
             client.rename_experiment(number, f"{self._name} (removed, {self._mine[:8]})")
             client.delete_experiment(number)
-        counts = {"run": len(leaving), "registered model version": versions}
+        counts = {"run": sum(map(is_active, leaving)), "registered model version": versions}
         return [f"{n} {what}{'s' * (n > 1)} in MLflow" for what, n in counts.items() if n]
 
-    def _leaving(self, runs: list[Any], trial_id: str) -> list[Any]:
-        own = {
-            run.info.run_id
-            for run in runs
-            if run.data.tags.get("kind") == "sweep"
-            and run.data.tags.get("sweep_id", "") == self._mine
-        }
-        children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") in own]
+    def _leaving(self, own: OwnRuns, trial_id: str) -> list[Any]:
+        """Runs of the sweep or of a trial, also those that somebody put into the trash."""
+        trials = [run for run in own.trials if own.is_certain(run)]
         if trial_id:
-            return [run for run in children if run.data.tags.get("trial_id") == trial_id]
-        return [*children, *(run for run in runs if run.info.run_id in own)]
+            return [run for run in trials if trial_id in trial_ids(run)]
+        return [*trials, *own.parents]
+
+    def _delete_run(self, client: MlflowClient, run: Any) -> None:
+        """Put a run into the trash, from which no projection takes it out again."""
+        if not is_active(run):  # MLflow changes no tag there
+            client.restore_run(run.info.run_id)
+        client.set_tag(run.info.run_id, KIND, REMOVED)
+        client.delete_run(run.info.run_id)
 
     def _delete_models(self, client: MlflowClient, number: str, trial_id: str) -> int:
         """Delete logged models and registered versions; returns how many versions that were."""

@@ -126,6 +126,26 @@ def test_a_study_with_other_objectives_is_drawn_anew(
     assert keys(uri) == [each.key for each in ended]
 
 
+def test_a_study_that_people_deleted_or_renamed_is_there_once(
+    uri: str, ended: list[Ended], open_study: Any
+) -> None:
+    """Optuna renames by copying."""
+    open_study(uri).update(ended[:5])
+    optuna.delete_study(study_name="s", storage=storage(uri))
+    open_study(uri).update(ended[:6])
+    assert keys(uri) == [each.key for each in ended[:6]]
+    optuna.copy_study(
+        from_study_name="s", from_storage=storage(uri), to_storage=storage(uri),
+        to_study_name="mine",
+    )  # fmt: skip
+    optuna.delete_study(study_name="s", storage=storage(uri))
+    for _ in range(2):
+        open_study(uri).update(ended)
+        assert optuna.get_all_study_names(storage(uri)) == ["mine"]
+        assert keys(uri, "mine") == [each.key for each in ended]
+    assert open_study(uri).delete() and optuna.get_all_study_names(storage(uri)) == []
+
+
 def test_a_sweep_of_the_same_name_has_a_study_of_its_own(
     uri: str, ended: list[Ended], open_study: Any
 ) -> None:

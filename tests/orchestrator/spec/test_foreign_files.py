@@ -27,6 +27,8 @@ _MULTIPLYING = "a0: &a0 [" + ", ".join("x" * 9) + "]\n" + "".join(
 #: What is added to the file -> what the message says.
 ADDED = {
     "question: \x07": "6: the character U+0007 is not allowed",
+    'question: "\\ud800"': "6: the character U+D800 is not allowed",
+    '"\\udfff": 1': "6: the character U+DFFF is not allowed",
     "a: !!int x": "6: 'x' is not a whole number",
     "a: !!bool maybe": "6: 'maybe' is not true or false",
     "a: !!timestamp 2001-99-99": "6: the tag !!timestamp is not allowed; allowed: !!null",
