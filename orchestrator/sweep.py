@@ -39,13 +39,13 @@ from orchestrator.scheduling import successive_halving
 from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.extend_epochs import extend
 from orchestrator.scheduling.job_queue import JobQueue
+from orchestrator.scheduling.outcome import outcome_of
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.spec import SweepSpec
 from orchestrator.sweep_outcome import SweepOutcome
 from orchestrator.tracking.background import BackgroundProjection
 from orchestrator.tracking.projections import projections_of
 from trainer.loop.device import PrecisionError
-from trainer.storage.folder import StoreError
 
 _KEPT = "stopping: every committed epoch is kept; what MLflow still lacks, orch sync {name} adds"
 
@@ -193,7 +193,7 @@ class _Sweep:
         except KeyboardInterrupt:
             interrupted, status = True, "KILLED"
         finally:
-            outcome = self._outcome(queues, interrupted)
+            outcome = outcome_of(self.ledger, queues, interrupted)
             ids = [name for each in queues for name in each.trial_ids]
             ids += [name for name in self.confirmed if name not in ids]
             with interrupts.during(_KEPT.format(name=self.spec.name), 0):
@@ -287,16 +287,3 @@ class _Sweep:
         if queue.done or queue.started:
             show(f"kept {queue.done} ended trials, {queue.started} resume where they stopped")
         return queue, halving
-
-    def _outcome(self, queues: Sequence[JobQueue], interrupted: bool) -> SweepOutcome:
-        names = [name for queue in queues for name in queue.trial_ids]
-        stopped = next((queue.error for queue in queues if queue.error), "")
-        try:
-            ends = {name: self.ledger.end(name) or {} for name in names}
-        except StoreError as error:  # the store is lost; a later run resumes what it holds
-            return SweepOutcome(len(names), {}, interrupted, stopped or str(error))
-        failed = {n: e.get("reason", "") for n, e in ends.items() if e.get("status") == "failed"}
-        search = queues[0]
-        cut_short = isinstance(search, TrialQueue) and search.cut_short
-        left_out = search.planned - search.done if cut_short else 0
-        return SweepOutcome(len(ends), failed, interrupted, stopped, left_out)

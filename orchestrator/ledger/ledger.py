@@ -19,7 +19,7 @@ from trainer.printable import printable
 from trainer.storage.folder import Folder
 from trainer.storage.open import open_folder
 from trainer.storage.summary import LAST, counted_epoch, summarise
-from trainer.storage.trial_directory import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory, lost_epoch
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")
 #: The file with a sweep's resolved spec.
@@ -175,8 +175,8 @@ class Ledger:
         del stored["config"]
         if end is None:
             end = {"status": "unfinished", "reason": "", "summary": {}}
-        elif wrong and end["status"] == "complete":  # other ends do not need all epochs
-            return wrong
+        elif lost := lost_epoch(end, records, wrong):
+            return lost
         for key in _CERTAIN:
             if end["summary"].get(key) is not None and not is_number(end["summary"][key]):
                 return f"end.json: summary.{key} is not a number"

@@ -75,7 +75,8 @@ class _Link:
             mine.unlink(missing_ok=True)
 
     def release(self) -> None:
-        with contextlib.suppress(FileNotFoundError):  # somebody deleted it by hand
+        # Deleted by hand, or out of reach: then the next driver finds that its process is gone.
+        with contextlib.suppress(OSError):
             if self.path.read_text(encoding="utf-8") == self._content:
                 self.path.unlink()
 

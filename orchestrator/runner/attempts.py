@@ -28,6 +28,15 @@ logger = logging.getLogger(__name__)
 _REPORTED: list[str] = list(dict.fromkeys([*OBJECTIVES, *COST]))
 
 
+#: Kinds of errors that stop all trials, and what a person does about them.
+_STOPPING = {
+    "space": "free some space, then run the same command again",
+    "folder": "make the folder writable again, then run the same command again",
+    "limit": "raise the limit (ulimit -a shows all), then run the same command again",
+    "host": "",
+}
+
+
 class Attempts:
     """Takes trials from the queue and reports to it how their attempts end.
 
@@ -205,10 +214,10 @@ class Attempts:
 
     def _failed(self, job: Job, kind: str, error: str) -> bool:
         """Whether the trial is closed; if not, this run or the next one tries it again."""
-        stops_all = kind in ("space", "host")
-        if stops_all:  # no trial can continue here, and none has failed
+        if kind in _STOPPING:  # no trial can continue here, and none has failed
+            error = "; ".join(filter(None, (error, _STOPPING[kind])))
             self.queue.error = self.queue.error or error
-        if stops_all or self.stopping:
+        if kind in _STOPPING or self.stopping:
             self.progress.ended(job, "stopped", error)
             return False
         if kind == "drained":  # not the trial's fault
@@ -219,8 +228,7 @@ class Attempts:
             error = f"out of memory, so it runs alone on its device: {error}"
         elif kind == "error" and self._errors.get(job.trial_id) == error:
             # The same error twice without an epoch in between will not pass.
-            self.queue.ledger.close(job.trial_id, "failed", error)
-            self.queue.ended(job.trial_id)
+            self.queue.failed(job, error)
             return True
         else:
             self._errors[job.trial_id] = error

@@ -14,7 +14,6 @@ import pytest
 from orchestrator import environment
 from orchestrator.environment import RULES, rule_of
 from orchestrator.runner import auth_token, local_ray
-from orchestrator.spec import ResourcesSpec
 from tests.support.paths import ROOT
 from tests.support.scripts import script
 
@@ -104,7 +103,7 @@ def test_a_ray_of_our_own_sees_nothing_of_clusters(
     monkeypatch.setenv("RAY_AUTH_TOKEN", "of a cluster")
     before = dict(os.environ)
     try:
-        local_ray.start(ResourcesSpec(), tmp_path)
+        local_ray.start(tmp_path)
         given = {key: value for key, value in seen["environment"].items() if "RAY_" in key}
         allowed = {name for rule in RULES if rule.fate == "ours" for name in rule.names.split()}
         allowed |= {"RAY_memory_usage_threshold", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Container, Mapping, Sequence
 from typing import Any
 
 from trainer.storage.folder import Folder, OutOfSpace, StoreError
@@ -97,6 +97,23 @@ class TrialDirectory:
         reason, summary = end.setdefault("reason", ""), end.setdefault("summary", {})
         return end if isinstance(reason, str) and isinstance(summary, dict) else None
 
+    def is_over(self) -> bool:
+        """Whether the trial has ended and has all its epochs.
+
+        A trial that says it is complete but lacks epochs or its config has lost files.  Its end
+        record is deleted, so that it resumes after the epochs that are left.
+        """
+        end = self.end()
+        if end is None:
+            return False
+        lost = lost_epoch(end, *self.history())
+        if end["status"] == "complete" and self.config() is None:
+            lost = lost or "config.json: is missing"
+        if lost:
+            logger.warning("%s: %s; it is trained again from there", self.path, lost)
+            self.folder.delete("end.json")
+        return not lost
+
     def write_end(
         self, status: str, reason: str = "", summary: dict[str, Any] | None = None
     ) -> None:
@@ -113,7 +130,8 @@ class TrialDirectory:
         """Write an epoch's files, then its record; then delete old checkpoints.
 
         Returns the record with `files`: name -> sha256.  Raises `OutOfSpace` before or while it
-        writes.  Then nothing of the epoch remains, and earlier epochs are untouched.
+        writes.  Then nothing of the epoch remains, and earlier epochs are untouched.  Raises
+        `StoreError` if somebody has deleted what was committed before.
 
         Args:
             weights_of: earlier epochs whose weights stay, without the rest of their checkpoints.
@@ -121,6 +139,9 @@ class TrialDirectory:
         epoch = record["epoch"]
         if wrong := problem_with(record, epoch):
             raise ValueError(f"{self.path}: the record of epoch {epoch}: {wrong}")
+        before = record_name(epoch - 1)
+        if epoch > 1 and not self.folder.has(before):  # the trial would have a gap for ever
+            raise StoreError(f"{self.path}: {before} is gone; was it deleted while it trained?")
         needed, free = sum(map(len, files.values())) + MARGIN_BYTES, self.folder.free()
         if free is not None and free < needed:
             raise OutOfSpace(self.path, needed, free)
@@ -225,6 +246,21 @@ def _given_up(epoch: int, reason: str) -> str:
 
 def record_name(epoch: int) -> str:
     return f"epochs/{epoch:03d}.json"
+
+
+def lost_epoch(end: Mapping[str, Any], records: Sequence[Mapping[str, Any]], wrong: str) -> str:
+    """Which epoch a complete trial lacks, and why; empty if it has all, or is not complete.
+
+    Args:
+        end: its end record.
+        records, wrong: its `history`.
+    """
+    if end["status"] != "complete":  # other ends do not need all epochs
+        return ""
+    count = end["summary"].get("epochs")
+    if not wrong and isinstance(count, int) and len(records) < count:
+        return f"{record_name(len(records) + 1)}: is missing"
+    return wrong
 
 
 #: As `json.loads` but faster; it refuses NaN and halves of surrogate pairs.

@@ -41,9 +41,17 @@ def test_a_directory_without_a_config_is_no_trial(tmp_path: Path) -> None:
 def test_an_epoch_after_a_gap_does_not_count(tmp_path: Path) -> None:
     name = write_trial(tmp_path / "s", [0.4], status=None)
     ledger = Ledger(tmp_path, "s")
-    ledger.directory(name).commit(epoch(3, 0.9, 1.0, False), {})
+    late = epoch(3, 0.9, 1.0, False)
+    ledger.directory(name).write("epochs/003.json", json.dumps(late).encode())
     trial = ledger.trial(name)
     assert trial is not None and [record["epoch"] for record in trial.records] == [1]
+
+
+def test_a_complete_trial_without_all_its_epochs_cannot_be_read(tmp_path: Path) -> None:
+    name = write_trial(tmp_path / "s", [0.4, 0.6])
+    ledger = Ledger(tmp_path, "s")
+    ledger.directory(name).folder.delete("epochs/001.json")
+    assert ledger.read().unreadable == {name: "epochs/001.json: is missing"}
 
 
 def test_the_first_end_of_a_trial_stays(tmp_path: Path) -> None:
