@@ -49,7 +49,7 @@ exit codes: 0 trained, 1 the training failed, 2 the input is wrong, 130 interrup
 """
 
 
-#: Characters of a config file that can be one.
+#: Bytes of a config file that can be one.
 _LONGEST = 1_000_000
 _MISTAKES = (
     DataError, EncoderError, CombinerError, FreezeError, PrecisionError, SamplerError, StoreError,
@@ -102,12 +102,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _read(path: str) -> Any:
     """The content of a JSON file; raises `ConfigError` if it is not one, or too long."""
-    with open(path, encoding="utf-8") as file:
-        text = file.read(_LONGEST + 1)  # it may be a device without end
-    if len(text) > _LONGEST:
-        raise ConfigError([Problem("", f"is longer than {_LONGEST:,} characters")])
+    with open(path, "rb") as file:
+        content = file.read(_LONGEST + 1)  # it may be a device without end
+    if len(content) > _LONGEST:
+        raise ConfigError([Problem("", f"is longer than {_LONGEST:,} bytes")])
     try:
-        return json.loads(text)
+        return json.loads(content.decode())
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 at byte {error.start + 1:,}"
     except json.JSONDecodeError as error:
         message = f"line {error.lineno}: not JSON: {error.msg}"
     except RecursionError:

@@ -123,6 +123,14 @@ def main() -> NoReturn:
     except (ConfigError, StoreError) as error:
         complain(str(error))
         sys.exit(2)
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # Python's, for a path with ~
+            raise
+        complain(
+            "a path begins with ~, and there is no such home folder: set HOME, or name folders "
+            "without ~ (ORCH_CACHE, --out, data.root)"
+        )
+        sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         complain(f"{where}{error.strerror or error}")

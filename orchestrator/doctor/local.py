@@ -77,7 +77,7 @@ def _room(spec: SweepSpec) -> Iterator[Finding]:
     try:
         check_machine(spec, None)
     except SweepError as problem:
-        yield error("resources", str(problem), "use a machine with a GPU")
+        yield error("resources", str(problem), "use another machine or change resources")
         return
     at_once = min(wanted.max_concurrent, max(1, wanted.places(cpus, torch.cuda.device_count())))
     yield ok("resources", f"{at_once} of at most {wanted.max_concurrent} trials at once")

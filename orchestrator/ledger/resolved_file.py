@@ -12,16 +12,16 @@ from orchestrator.spec.yaml_lines import YamlError, read
 from trainer.config.formats import FIRST_FORMAT
 from trainer.storage.folder import Refused
 
-#: Key -> what readers may rely on.  Old versions wrote some of these files, so it is no SweepSpec.
+#: Key -> what readers may rely on where it is given and not null.  Old versions wrote some of these
+#: files, so it is no SweepSpec.
 _TYPES: dict[str, tuple[type, ...]] = {
     "name": (str,),
     "format": (int,),
     "question": (str,),
     "enqueue": (list,),
-    "published": (dict, type(None)),
-    "decide": (dict, type(None)),
     **dict.fromkeys(
-        ("base", "space", "search", "scheduler", "resources", "budget", "tracking", "resolved"),
+        ("base", "space", "search", "published", "decide", "scheduler", "resources", "budget")
+        + ("tracking", "resolved"),
         (dict,),
     ),
 }
@@ -51,7 +51,8 @@ def read_resolved(ledger: Ledger) -> tuple[dict[str, Any], str]:
         return {}, ""
     if not isinstance(value, dict):
         return {}, f"{RESOLVED}: is not a mapping"
-    plain: dict[str, Any] = {"format": FIRST_FORMAT, **json_value(value)}
+    given = {k: v for k, v in json_value(value).items() if v is not None or k not in _TYPES}
+    plain: dict[str, Any] = {"format": FIRST_FORMAT, **given}
     if wrong := _wrong_type(plain):
         return {}, f"{RESOLVED}: {wrong}"
     return (by_position(plain) if plain["format"] == FIRST_FORMAT else plain), ""

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from orchestrator.errors import UserError
+from trainer.printable import in_one_line
 from trainer.storage.folder import in_words
 
 #: Limits: members, bytes of one file, of all unpacked bytes, and of memory for the decompression.
 MAX_MEMBERS, MAX_FILE, MAX_UNPACKED, MAX_MEMORY = 500_000, 64_000_000, 2_000_000_000, 128_000_000
-#: Of the header of a long name.
-_MAX_HEADER = 65_536
+#: Of the header of a long name, and of a name in a message, in characters.
+_MAX_HEADER, _LONGEST = 65_536, 200
 _BLOCK = tarfile.BLOCKSIZE
 #: Bytes of one read from the file, and of one step of the decompression.
 _READ, _STEP = 65_536, 1_048_576
@@ -39,7 +40,11 @@ _FILES = (tarfile.REGTYPE, tarfile.AREGTYPE)
 
 
 class PackError(UserError):
-    """An archive that is damaged or that a pack cannot be; the message says why."""
+    """An archive that is damaged or that a pack cannot be; the message says why, on one line."""
+
+    def __init__(self, message: str, name: str = ""):
+        name = in_one_line(name[:_LONGEST] + "..." * (len(name) > _LONGEST))  # it may be anything
+        super().__init__(f"{name}: {message}" if name else message)
 
 
 @dataclass(frozen=True)
@@ -68,9 +73,9 @@ def members(stream: BinaryIO) -> Iterator[Member]:
             continue
         if header.type not in _FILES:
             kind = _REFUSED.get(header.type, f"of the unknown type {header.type!r}")
-            raise PackError(f"{name}: is {kind}; allowed: files and folders")
+            raise PackError(f"is {kind}; allowed: files and folders", name)
         if header.mode & 0o7000:
-            raise PackError(f"{name}: has the mode {header.mode:o}; allowed: at most 777")
+            raise PackError(f"has the mode {header.mode:o}; allowed: at most 777", name)
         yield Member(name, _content(source, header, MAX_FILE))
     raise PackError(f"has more than {MAX_MEMBERS:,} members")
 
@@ -85,13 +90,13 @@ def _header(source: _Source) -> tarfile.TarInfo | None:
     except (tarfile.HeaderError, ValueError) as error:
         raise PackError("is damaged: a member's header cannot be read") from error
     if header.size < 0:
-        raise PackError(f"{header.name}: has a negative size")
+        raise PackError("has a negative size", header.name)
     return header
 
 
 def _content(source: _Source, header: tarfile.TarInfo, most: int) -> bytes:
     if header.size > most:
-        raise PackError(f"{header.name}: has {in_words(header.size)}; allowed: {in_words(most)}")
+        raise PackError(f"has {in_words(header.size)}; allowed: {in_words(most)}", header.name)
     content = source.read(header.size)
     source.read(-header.size % _BLOCK)
     return content

@@ -67,9 +67,9 @@ def _unpack(stream: BinaryIO, out: Path, aside: Path) -> Unpacked:
         if not name:
             name = _new(found, out)
         if found != name:
-            raise PackError(f"{member.name}: is in another folder than {name}")
+            raise PackError(f"is in another folder than {name}", member.name)
         if (spelled := _spelled(inside)) in seen:
-            raise PackError(f"{member.name}: is there twice, or differs in capitals alone")
+            raise PackError("is there twice, or differs in capitals alone", member.name)
         seen.add(spelled)
         target = aside / name / inside
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -88,9 +88,9 @@ def _place(member: Member) -> tuple[str, str]:
     """The sweep's name, and the file's name below it."""
     name, _, inside = member.name.partition("/")
     if not is_plain(name) or name[:1] in (".", "-", "") or len(os.fsencode(name)) > 200:
-        raise PackError(f"{member.name}: {name!r} cannot be a sweep's name")
+        raise PackError("its folder cannot be a sweep's name", member.name)
     if not _FILES.fullmatch(inside):
-        raise PackError(f"{member.name}: is no file of a pack; allowed: {_WHAT}")
+        raise PackError(f"is no file of a pack; allowed: {_WHAT}", member.name)
     return name, inside
 
 

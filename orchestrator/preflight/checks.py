@@ -68,8 +68,17 @@ def check_out(out: str) -> Folder:
 
 
 def check_machine(spec: SweepSpec, address: str | None) -> None:
-    """Check that this machine has enough GPUs for a trial; a cluster is checked later."""
-    if address is None and spec.resources.gpu > torch.cuda.device_count():
+    """Check that this machine has room for a trial; a cluster is checked later."""
+    if address is not None:
+        return
+    wanted, cpus = spec.resources.cpu, os.cpu_count() or 1
+    if wanted > max(1, cpus):
+        raise SweepError(
+            f"resources.cpu: a trial needs {wanted:g} CPUs, but this machine has {cpus}; use "
+            f"another machine or --set resources.cpu={cpus} (and --set base.threads={wanted:g} for "
+            "trials that were begun with so many threads)"
+        )
+    if spec.resources.gpu > torch.cuda.device_count():
         raise SweepError(
             f"resources.gpu: a trial needs {spec.resources.gpu:g}, but this machine has "
             f"{torch.cuda.device_count()}; use another machine or --set resources.gpu=0"

@@ -62,7 +62,7 @@ def cluster(
     Raises `ClusterError` if Ray does not start or answer, if not one trial fits, or if the
     cluster's nodes have different versions of what a trial's numbers depend on.
     """
-    with joined(wanted, address, insecure, say):
+    with joined(address, insecure, say):
         if address is not None:
             _check_nodes(address, insecure)
         yield _at_once(wanted, growing=address is not None)
@@ -70,7 +70,6 @@ def cluster(
 
 @contextlib.contextmanager
 def joined(
-    wanted: ResourcesSpec,
     address: str | None,
     insecure: bool = False,
     say: Callable[[str], None] = logger.info,
@@ -86,7 +85,7 @@ def joined(
     try:
         try:
             folder = local_ray.temp_folder() if address is None else None
-            start = _Start(wanted, address, folder)
+            start = _Start(address, folder)
             leaving.enter_context(cleanup(start.quiet.__exit__))
             if folder is not None:
                 leaving.enter_context(cleanup(partial(local_ray.end_session, folder)))
@@ -128,9 +127,9 @@ class _Start(threading.Thread):
     thread that started them (PR_SET_PDEATHSIG), so the thread stays alive.
     """
 
-    def __init__(self, wanted: ResourcesSpec, address: str | None, folder: Path | None):
+    def __init__(self, address: str | None, folder: Path | None):
         super().__init__(name="ray.init", daemon=True)
-        self._about = wanted, address, folder
+        self._about = address, folder
         self.quiet = _Quiet()
         self._error: BaseException | None = None
         self._up, self._over = threading.Event(), threading.Event()
@@ -189,13 +188,13 @@ def _leave() -> None:
     os._exit(_INTERRUPTED)
 
 
-def _init(quiet: _Quiet, wanted: ResourcesSpec, address: str | None, folder: Path | None) -> None:
+def _init(quiet: _Quiet, address: str | None, folder: Path | None) -> None:
     if address is not None:
         with quiet:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         return
     assert folder is not None
-    local_ray.start(wanted, folder)
+    local_ray.start(folder)
 
 
 class _Quiet:

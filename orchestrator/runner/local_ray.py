@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import shutil
 import signal
@@ -13,16 +12,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ray
 from ray._private import ray_constants
 
 from orchestrator.environment import without
 from orchestrator.runner import auth_token
-
-if TYPE_CHECKING:
-    from orchestrator.spec import ResourcesSpec
 
 _TEMP_PREFIX = "orch-ray-"
 #: Short, because a socket's path has at most 107 characters.
@@ -38,7 +33,7 @@ _PATIENCE = {"RAY_gcs_server_port_wait_time_s": "180", "RAY_raylet_start_wait_ti
 _IS_LINUX = Path("/proc/self").exists()
 
 
-def start(wanted: ResourcesSpec, folder: Path) -> None:
+def start(folder: Path) -> None:
     """Start Ray for this process only, whatever the environment says about clusters.
 
     Args:
@@ -50,7 +45,7 @@ def start(wanted: ResourcesSpec, folder: Path) -> None:
     ):  # fmt: skip
         ray.init(
             address="local",
-            num_cpus=max(os.cpu_count() or 1, math.ceil(wanted.cpu)),
+            num_cpus=os.cpu_count() or 1,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,

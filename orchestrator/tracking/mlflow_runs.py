@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger import TrialRecord
-from orchestrator.tracking import mlflow_views, trial_run
+from orchestrator.tracking import limits, mlflow_views, trial_run
 from orchestrator.tracking.own_runs import (
     KIND,
     PARENT,
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Status of a trial's run after its end; SCHEDULED means that the trial waits to be resumed.
 STATUSES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
-
-_MAX_NAME = 250
 
 
 @dataclass
@@ -94,7 +92,8 @@ class MlflowRuns:
         tags = {**mlflow_views.experiment_tags(self._sweep), **answer}
         if NOTE not in self._experiment_tags:
             tags.setdefault(NOTE, self._sweep.question)
-        for key, value in tags.items():
+        for key, text in tags.items():
+            value = limits.shortened(text, limits.EXPERIMENT_TAG)
             if value and self._experiment_tags.get(key) != value:
                 self.client.set_experiment_tag(self.experiment, key, value)
                 self._experiment_tags[key] = value
@@ -181,11 +180,12 @@ class MlflowRuns:
 
     def _create(self, trial: TrialRecord) -> None:
         tags = self._tags(trial)
+        name = f"{tags['configuration']} · seed {tags['seed']}"  # a tag has all of it
         run = self.client.create_run(
             self.experiment,
             start_time=trial_run.committed_ms(trial.records[0]) if trial.records else None,
             tags=tags,
-            run_name=_shortened(f"{tags['configuration']} · seed {tags['seed']}"),
+            run_name=limits.shortened(name, limits.NAME),
         )
         self.trials[trial.trial_id] = TrialRun(
             run.info.run_id, run.info.status, steps=set(), tags=tags
@@ -234,8 +234,3 @@ def _batches(
     while metrics or params or tags:
         yield {"metrics": metrics[:800], "params": params[:100], "tags": tags}
         metrics, params, tags = metrics[800:], params[100:], []
-
-
-def _shortened(name: str) -> str:
-    """A run's name, cut to what all of MLflow's databases take; a tag has all of it."""
-    return name if len(name) <= _MAX_NAME else f"{name[: _MAX_NAME - 1]}…"

@@ -212,10 +212,9 @@ def _container(hint: Any) -> bool:
 def _check_scalar(
     hint: type, limits: typing.Mapping[str, Any], key: str, value: Any, problems: list[Problem]
 ) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-5 as text
-        with contextlib.suppress(ValueError):
+    if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
+        # YAML 1.1 reads 1e-5 as text.  A whole number may be beyond all real ones.
+        with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -229,7 +228,7 @@ def _check_scalar(
     if "low" in limits and isinstance(value, int | float) and hint is not bool:
         too_low = value <= limits["low"] if limits["open_low"] else value < limits["low"]
         too_low = too_low and not (limits["or_zero"] and value == 0)
-        if too_low or value > limits["high"] or not math.isfinite(value):
+        if too_low or value > limits["high"] or (hint is float and not math.isfinite(value)):
             problems.append(Problem(key, f"{value!r} is outside its range", describe(limits)))
     return value
 

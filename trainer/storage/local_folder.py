@@ -15,7 +15,7 @@ from trainer.storage.limits import most_bytes
 from trainer.storage.regular_file import Enclosure, open_regular
 
 #: How a file's name begins while it is being written.
-_PARTIAL = ".writing-"
+PARTIAL = ".writing-"
 #: Bytes of a first read.  A read that returns fewer has reached the end of the file.
 _SMALL = 2**16
 
@@ -26,7 +26,7 @@ def write_whole(path: Path, content: bytes) -> None:
     It appears completely or not at all, also if several processes write it or the power fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
@@ -137,7 +137,7 @@ class LocalFolder(Folder):
                 os.unlink(target)
 
     def delete_partial_files(self) -> None:
-        for file in self.local.rglob(f"{_PARTIAL}*"):
+        for file in self.local.rglob(f"{PARTIAL}*"):
             file.unlink(missing_ok=True)
 
     def free(self) -> int | None:

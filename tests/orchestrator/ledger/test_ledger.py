@@ -156,7 +156,7 @@ def test_what_is_no_trial_is_left_out(tmp_path: Path) -> None:
 def test_what_a_terminal_would_obey_is_not_in_a_reason(tmp_path: Path) -> None:
     write_trial(tmp_path / "s", [], status="failed", reason="a\x1b[2Jb\ud800c\nd")
     (trial,) = Ledger(tmp_path, "s").trials()
-    assert trial.reason == "a\\x1b[2Jb\\ud800c\nd"
+    assert trial.reason == "a\\x1b[2Jb\ufffdc\nd"
 
 
 def test_a_trial_that_was_trained_by_hand_is_a_configuration_of_its_own(tmp_path: Path) -> None:

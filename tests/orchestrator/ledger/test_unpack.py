@@ -22,6 +22,7 @@ from tests.support.ledgers import write_trial
 
 Change = Callable[[tarfile.TarInfo], None]
 TRIAL = "s/trials/arrp-1/"
+NO_NAME = "its folder cannot be a sweep's name"
 
 
 def member(name: str, content: bytes = b"{}", **changes: object) -> tuple[tarfile.TarInfo, bytes]:
@@ -79,14 +80,14 @@ def test_the_command_says_where_the_sweep_is_and_never_writes_over_it(
 
 #: What stands in an archive besides `GOOD` -> what the message says.
 MEMBERS = {
-    "an absolute name": (member("/s/sweep.yaml"), "cannot be a sweep's name"),
-    "a name that leads out": (member("../s/sweep.yaml"), "cannot be a sweep's name"),
+    "an absolute name": (member("/s/sweep.yaml"), NO_NAME),
+    "a name that leads out": (member("../s/sweep.yaml"), NO_NAME),
     "a name that leads out below": (member("s/../../x"), "is no file of a pack"),
-    "a name with a backslash": (member("s\\x/sweep.yaml"), "cannot be a sweep's name"),
-    "a name with an escape": (member("s\x1b[31m/sweep.yaml"), "cannot be a sweep's name"),
-    "a hidden sweep": (member(".s/sweep.yaml"), "cannot be a sweep's name"),
-    "an option as a name": (member("-s/sweep.yaml"), "cannot be a sweep's name"),
-    "a long name": (member(f"{'n' * 300}/sweep.yaml"), "cannot be a sweep's name"),
+    "a name with a backslash": (member("s\\x/sweep.yaml"), NO_NAME),
+    "a name with an escape": (member("s\x1b[31m/sweep.yaml"), NO_NAME),
+    "a hidden sweep": (member(".s/sweep.yaml"), NO_NAME),
+    "an option as a name": (member("-s/sweep.yaml"), NO_NAME),
+    "a long name": (member(f"{'n' * 300}/sweep.yaml"), NO_NAME),
     "a name of 5,000 folders": (member("s/" + "a/" * 5_000 + "b"), "is no file of a pack"),
     "a second sweep": (member("other/sweep.yaml"), "is in another folder than s"),
     "another file": (member("s/x.py"), "is no file of a pack"),

@@ -13,7 +13,6 @@ import pytest
 
 from orchestrator import runner
 from orchestrator.runner import auth_token, local_ray
-from orchestrator.spec import ResourcesSpec
 
 #: The module; the package has a function of this name.
 cluster = importlib.import_module("orchestrator.runner.cluster")
@@ -37,7 +36,7 @@ def _fails() -> None:
 
 def test_a_ray_that_does_not_start_here_is_no_wrong_input(starts: Any) -> None:
     starts(_fails)
-    with pytest.raises(runner.ClusterError) as caught, runner.joined(ResourcesSpec(), None):
+    with pytest.raises(runner.ClusterError) as caught, runner.joined(None):
         pass
     assert caught.value.exit_code == 1
     assert str(caught.value).startswith("Ray does not start on this machine: no room in /dev/shm;")
@@ -46,7 +45,7 @@ def test_a_ray_that_does_not_start_here_is_no_wrong_input(starts: Any) -> None:
 
 def test_a_cluster_that_does_not_answer_is_a_wrong_address(starts: Any) -> None:
     starts(_fails)
-    with pytest.raises(runner.ClusterError) as caught, runner.joined(ResourcesSpec(), "h:1"):
+    with pytest.raises(runner.ClusterError) as caught, runner.joined("h:1"):
         pass
     assert caught.value.exit_code == 2
     assert str(caught.value) == "Ray does not start or answer at h:1: no room in /dev/shm"
@@ -56,7 +55,7 @@ def test_a_start_that_takes_long_is_told(starts: Any, monkeypatch: pytest.Monkey
     monkeypatch.setattr(cluster, "_TELL_S", 0.2)
     starts(lambda: time.sleep(0.5))
     said: list[str] = []
-    with runner.joined(ResourcesSpec(), None, say=said.append):
+    with runner.joined(None, say=said.append):
         pass
     assert len(said) >= 1 and said[0] == "Ray is still starting: 0 s; Ctrl-C leaves"
 
