@@ -72,6 +72,8 @@ def show_pages(
         study = expanded(study)
     except UnsetVariable as error:
         raise UserError(f"{shown}: {error}") from error
+    if file is not None:
+        _follow(uri, ledger, out)
     commands: dict[str, tuple[list[str], dict[str, str]]] = {}
     lines = []
     if is_server(uri):
@@ -109,6 +111,20 @@ def show_pages(
         browser.open_page(page)
     if commands:
         raise typer.Exit(_serve(commands))
+
+
+def _follow(uri: str, ledger: Ledger | None, out: str) -> None:
+    """Let the database's places follow a folder that was moved."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.ledger.listing import sweep_names
+    from orchestrator.tracking.background import root_cause
+    from orchestrator.tracking.moved_folder import follow
+
+    try:
+        for each in [ledger] if ledger else [Ledger(out, name) for name in sweep_names(out)]:
+            follow(uri, each)
+    except Exception as error:  # whatever the database raises; MLflow itself may still start
+        print(f"artifacts may be shown from elsewhere: {root_cause(error)}", file=sys.stderr)
 
 
 def _page(server: str, uri: str, ledger: Ledger | None) -> str:

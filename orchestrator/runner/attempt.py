@@ -99,7 +99,9 @@ class Attempt:
             report = self._train()
         except Exception as error:
             self._log.failed(error)
-            report = Report(ended=True, error=f"{type(error).__name__}: {error}", kind=_kind(error))
+            report = Report(
+                ended=True, error=f"{type(error).__name__}: {error}", kind=kind_of(error)
+            )
         if report.ended:
             self.close()
         return replace(report, warnings=tuple(self._log.warnings()), host=socket.gethostname())
@@ -130,7 +132,7 @@ class Attempt:
         return Report(result.epoch, metrics, ended=last)
 
 
-def _kind(error: Exception) -> str:
+def kind_of(error: Exception) -> str:
     """The error's `Report.kind`."""
     names = {base.__name__ for base in type(error).__mro__}
     number = error.errno if isinstance(error, OSError) else None

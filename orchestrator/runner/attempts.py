@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.ledger import COST
-from orchestrator.runner.attempt import Order, Report
+from orchestrator.runner.attempt import Order, Report, kind_of
 from orchestrator.scheduling.successive_halving import Halving, stop_reason
 from orchestrator.spec.models import OBJECTIVES
 
@@ -127,7 +127,14 @@ class Attempts:
         if job is None:
             return
         with self._guard(f"{job.trial_id} cannot be closed"):
-            self._settle(job, report)
+            try:
+                self._settle(job, report)
+            except OSError as error:
+                if kind_of(error) in _STOPPING:
+                    raise
+                # Only its own folder is in a bad way, and the other trials go on.
+                self.progress.ended(job, "stopped", self.queue.failed(job, report.error or "ended"))
+                self._total()
 
     def leave(self, attempt: str) -> None:
         """Its node drains: the trial resumes elsewhere after the epoch that it has committed."""

@@ -35,7 +35,10 @@ def connect(uri: str) -> MlflowClient:
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient
+    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
+    # By run, whatever the database: but a copy has the same runs, and a moved one other places.
+    _artifact_repos_cache.clear()
     # MLflow logs the traceback of every database error, and raises it as well.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     if (file := database_file(uri)) is not None:

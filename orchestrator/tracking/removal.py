@@ -17,7 +17,8 @@ from orchestrator.ledger.sweep_id import sweep_id
 from orchestrator.search import PersistentStudy
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking.background import root_cause
-from orchestrator.tracking.database import connect
+from orchestrator.tracking.database import connect, is_server
+from orchestrator.tracking.moved_folder import ARTIFACTS, CopiedSweep, follow
 from orchestrator.tracking.own_runs import (
     KIND,
     REMOVED,
@@ -52,6 +53,10 @@ def remove_from_tracking(ledger: Ledger, resolved: dict[str, Any], trial_id: str
     mine = sweep_id(ledger.folder)
     try:
         removed = _Mlflow(expanded(uri), ledger, mine).remove(trial_id)
+    except CopiedSweep as error:  # in MLflow the two are one
+        raise UserError(
+            f"{ledger.folder.path}: {error}; --keep-tracking removes it alone"
+        ) from error
     except Exception as error:  # whatever the database raises
         raise _unanswered(f"MLflow at {without_password(uri)}", error) from error
     study = study_uri(tracking.study, ledger)
@@ -84,14 +89,16 @@ class _Mlflow:
     """
 
     def __init__(self, uri: str, ledger: Ledger, mine: str):
-        self._uri, self._name, self._mine = uri, ledger.name, mine
-        self._own = (ledger.local_out / "mlartifacts").resolve()
+        self._uri, self._name, self._mine, self._ledger = uri, ledger.name, mine, ledger
+        self._own = (ledger.local_out / ARTIFACTS).resolve()
 
     def remove(self, trial_id: str) -> list[str]:
         """Remove the runs and the models of the sweep, or of a trial; returns what that was."""
         if not _exists(self._uri):
             return []
         client = connect(self._uri)
+        if not is_server(self._uri):
+            follow(self._uri, self._ledger)
         experiment = find_experiment(client, self._name, self._mine)
         if experiment is None:
             return []

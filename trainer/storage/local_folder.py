@@ -13,7 +13,7 @@ from pathlib import Path
 from trainer.storage.folder import Folder, OutOfSpace
 
 #: How a file's name begins while it is being written.
-_PARTIAL = ".writing-"
+PARTIAL = ".writing-"
 #: Bytes of a first read.  A read that returns fewer has reached the end of the file.
 _SMALL = 2**16
 
@@ -24,7 +24,7 @@ def write_whole(path: Path, content: bytes) -> None:
     It appears completely or not at all, also if several processes write it or the power fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
@@ -107,7 +107,7 @@ class LocalFolder(Folder):
                 os.unlink(target)
 
     def delete_partial_files(self) -> None:
-        for file in self.local.rglob(f"{_PARTIAL}*"):
+        for file in self.local.rglob(f"{PARTIAL}*"):
             file.unlink(missing_ok=True)
 
     def free(self) -> int | None:

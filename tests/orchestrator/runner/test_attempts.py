@@ -151,13 +151,28 @@ def test_a_trial_of_auto_gets_the_precision_of_its_sweep(
     assert order["identity"].get("precision") == expected
 
 
-def test_what_cannot_be_told_or_closed_stops_the_handing_out(tmp_path: Path) -> None:
+def test_a_trial_whose_folder_cannot_be_used_stops_no_other(tmp_path: Path) -> None:
     driver = Driver(tmp_path, "nothing", "warns")
     attempt = driver.begin("a")
     assert attempt
     directory = Path(attempt._order["directory"])
     directory.parent.mkdir(parents=True)
     directory.write_text("in the way")
+    driver.attempts.ended("a", Report(epoch=1))
+    assert driver.queue.unkept.keys() == {directory.name} and not driver.queue.error
+    assert driver.begin("b")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EROFS, "read-only"), ValueError("anything")])
+def test_what_cannot_be_told_or_closed_stops_the_handing_out(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*given: Any) -> None:
+        raise error
+
+    driver = Driver(tmp_path, "nothing", "warns")
+    assert driver.begin("a")
+    monkeypatch.setattr(driver.queue.ledger, "end", end)
     driver.attempts.ended("a", Report(epoch=1))
     assert "cannot be closed" in driver.queue.error
     assert driver.begin("b") is None
