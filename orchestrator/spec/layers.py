@@ -20,6 +20,7 @@ def shortened(text: str) -> str:
     """What was written, as a message repeats it."""
     return text if len(text) <= _REPEATED else f"{text[:_REPEATED]}..."
 
+
 #: After so many mistakes a file is not read on.
 MAX_MISTAKES = 200
 

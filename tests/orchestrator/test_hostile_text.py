@@ -20,7 +20,7 @@ from orchestrator.ledger.driver_status import read_status
 from orchestrator.progress.plain import say
 from orchestrator.progress.view import draw
 from tests.support.command import both_streams, orch
-from tests.support.hostile import (
+from tests.support.hostile_sweep import (
     ACTING,
     HOSTILE,
     MARKUP,
