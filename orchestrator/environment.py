@@ -106,6 +106,8 @@ RULES = (
     # What changes numbers or memory.
     Rule("*_NUM_THREADS", "torch", "ours", "every trial has the threads of `resources.cpu` or "
          "`base.threads`", ""),
+    Rule("TORCH_HOME TORCH_EXTENSIONS_DIR TORCH*_CACHE_DIR TRITON_CACHE_DIR", "torch", "yours",
+         "where caches are"),
     Rule("MKL_* OMP_* KMP_* GOMP_* ATEN_* DNNL_* ONEDNN_* OPENBLAS_* BLIS_* CUBLAS_* CUDNN_* "
          "NVIDIA_TF32_OVERRIDE CUDA_LAUNCH_BLOCKING TORCH_* TORCHINDUCTOR_* PYTORCH_* NPY_*",
          "torch", "named", "they may change a trial's numbers, minutes or memory"),

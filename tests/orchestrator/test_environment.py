@@ -14,50 +14,9 @@ import pytest
 from orchestrator import environment
 from orchestrator.environment import RULES, rule_of
 from orchestrator.runner import auth_token, local_ray
+from tests.support.hostile import HOSTILE
 from tests.support.paths import ROOT
 from tests.support.scripts import script
-
-#: Each of them broke a sweep, or led it elsewhere, when the shell had it.
-HOSTILE = {
-    "RAY_ADDRESS": "10.255.255.1:6379",
-    "RAY_USE_TLS": "1",
-    "RAY_AUTH_MODE": "disabled",
-    "RAY_AUTH_TOKEN_PATH": "/nonexistent",
-    "RAY_JOB_CONFIG_JSON_ENV_VAR": '{"runtime_env": {"working_dir": "/nonexistent"}}',
-    "RAY_RUNTIME_ENV_HOOK": "nonexistent.hook",
-    "RAY_OVERRIDE_RESOURCES": '{"CPU": 0}',
-    "RAY_CLIENT_MODE": "1",
-    "RAY_LOG_TO_STDERR": "1",
-    "RAY_BACKEND_LOG_LEVEL": "debug",
-    "RAY_LOGGER_LEVEL": "debug",
-    "RAY_DEBUG_POST_MORTEM": "1",
-    "RAY_TMPDIR": "/nonexistent",
-    "RAY_NAMESPACE": "another",
-    "RAY_AIR_LOCAL_CACHE_DIR": "/nonexistent",
-    "TUNE_RESULT_DIR": "/nonexistent",
-    "TUNE_RESULT_BUFFER_LENGTH": "100",
-    "TUNE_MAX_PENDING_TRIALS_PG": "x",
-    "MLFLOW_TRACKING_URI": "http://10.255.255.1:5000",
-    "MLFLOW_REGISTRY_URI": "http://10.255.255.1:5000",
-    "MLFLOW_EXPERIMENT_ID": "77",
-    "MLFLOW_EXPERIMENT_NAME": "another",
-    "MLFLOW_RUN_ID": "0" * 32,
-    "MLFLOW_ENABLE_ASYNC_LOGGING": "true",
-    "MLFLOW_SQLALCHEMYSTORE_ECHO": "true",
-    "MLFLOW_ENABLE_WORKSPACES": "true",
-    "MLFLOW_ARTIFACT_LOCATION_MAX_LENGTH": "5",
-    "MLFLOW_TRUNCATE_LONG_VALUES": "false",
-    "MLFLOW_DEFAULT_ARTIFACT_ROOT": "/nonexistent",
-    "_MLFLOW_SERVER_ARTIFACT_ROOT": "/nonexistent",
-    "OPTUNA_STORAGE": "sqlite:////nonexistent/optuna.db",
-    "HTTP_PROXY": "http://10.255.255.1:9",
-    "http_proxy": "http://10.255.255.1:9",
-    "MPLBACKEND": "nonsense",
-    "MATPLOTLIBRC": "/nonexistent",
-    "PYTHONWARNINGS": "error",
-    "OMP_NUM_THREADS": "7",
-    "MKL_CBWR": "AVX2",
-}
 
 
 @pytest.fixture
