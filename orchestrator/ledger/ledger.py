@@ -231,7 +231,8 @@ class Ledger:
 
 def minutes_of(record: Mapping[str, Any]) -> float:
     """Minutes that an epoch took in all, from its record."""
-    return math.fsum(float(record.get(key) or 0.0) for key in COST)
+    costs = (record.get(key) for key in COST)
+    return math.fsum(each for each in costs if is_number(each))
 
 
 def _shortened(reason: str) -> str:

@@ -176,8 +176,12 @@ def test_a_log_is_read_as_it_grows_and_not_through_a_link(tmp_path: Path) -> Non
         logging.getLogger("orchestrator").warning("a")
 
 
+#: Mutants on which a command once ended with a traceback.
+FOUND = (467, 1555, 1913, 3450, 3490, 6309, 6436, 6773, 6946, 8450)
+
+
 def test_a_mutant_is_read_or_refused(sound: Path, tmp_path: Path) -> None:
-    found = [attack(tmp_path, sound, seed) for seed in range(80)]
+    found = [attack(tmp_path, sound, seed) for seed in (*FOUND, *range(60))]
     assert not any(found), "\n".join(filter(None, found))
 
 
