@@ -231,8 +231,7 @@ class Ledger:
 
 def minutes_of(record: Mapping[str, Any]) -> float:
     """Minutes that an epoch took in all, from its record."""
-    costs = (record.get(key) for key in COST)
-    return math.fsum(each for each in costs if is_number(each))
+    return math.fsum(float(record[key]) for key in COST if is_number(record.get(key)))
 
 
 def _shortened(reason: str) -> str:
