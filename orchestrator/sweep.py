@@ -32,6 +32,7 @@ from orchestrator.preflight.disk_space import check_space
 from orchestrator.preflight.formats import format_note, keep_format
 from orchestrator.preflight.memory_probe import probed
 from orchestrator.preflight.precision import keep, settle, settled_on_hosts, this_machine
+from orchestrator.preflight.process_limits import check_processes
 from orchestrator.progress import Progress, make_progress
 from orchestrator.progress.ownership import LEAVE_S, owned, signals_for_a_sweep
 from orchestrator.runner.timing_task import TimingError, time_on_ray
@@ -100,6 +101,8 @@ def run_sweep(
             runner.require_token(options.address, options.insecure)
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, options.address)
+            if options.address is None:
+                check_processes(spec.resources)
             spec = spec if options.fresh else keep(keep_format(spec, ledger), ledger)
             if note := format_note(spec):
                 show(note)

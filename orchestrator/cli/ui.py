@@ -129,14 +129,16 @@ def _follow(uri: str, ledger: Ledger | None, out: str) -> None:
 
 def _page(server: str, uri: str, ledger: Ledger | None) -> str:
     """The address of the sweep's page on a server, or of the server's first page."""
+    from orchestrator.ledger.listing import resolved_spec
     from orchestrator.ledger.sweep_id import known_sweep_id
     from orchestrator.tracking import experiment_id, mlflow_views
     from orchestrator.tracking.background import root_cause
 
     if ledger is None:
         return mlflow_views.address_of_all(server)
+    name = str(resolved_spec(ledger).get("name") or ledger.name)  # --fresh has renamed its folder
     try:
-        experiment = experiment_id(uri, ledger.name, known_sweep_id(ledger.folder))
+        experiment = experiment_id(uri, name, known_sweep_id(ledger.folder))
     except Exception as error:  # whatever the database raises; MLflow itself may still start
         print(f"{ledger.name}: cannot find its page: {root_cause(error)}", file=sys.stderr)
         return server

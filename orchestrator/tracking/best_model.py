@@ -84,10 +84,22 @@ def _name_again_or_create(client: MlflowClient, sweep: SweepDescription) -> None
     """Make the registered model of the sweep's name, out of the one that had it if that exists."""
     for model in client.search_registered_models():
         versions = client.search_model_versions(f"name = '{model.name}'")
-        if any(version.tags.get(_SWEEP) == sweep.sweep_id for version in versions):
+        if any(_is_of_sweep(client, version, sweep) for version in versions):
             client.rename_registered_model(model.name, sweep.name)
             return
     client.create_registered_model(sweep.name, description=_described(sweep))
+
+
+def _is_of_sweep(client: MlflowClient, version: Any, sweep: SweepDescription) -> bool:
+    """Whether a version is of the sweep, and not of a copy under another name."""
+    from mlflow.exceptions import MlflowException
+
+    if version.tags.get(_SWEEP) != sweep.sweep_id:
+        return False
+    try:
+        return bool(client.get_run(version.run_id).data.tags.get("sweep") == sweep.name)
+    except MlflowException:  # the run is gone
+        return False
 
 
 def _logged_models(client: MlflowClient, best: BestTrial) -> list[Any]:

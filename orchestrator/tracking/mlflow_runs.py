@@ -67,21 +67,26 @@ class MlflowRuns:
         own = OwnRuns(client, self.experiment, sweep.sweep_id)
         self.parent = self._only_parent(own.parents)
         self.trials: dict[str, TrialRun] = {}
-        #: Runs of trials that are in the trash, hang elsewhere, or whose tags were edited.
-        self._lost: list[Any] = []
+        lost: list[Any] = []
         for run in sorted(own.trials, key=_rank):
             names = set(trial_ids(run))
             hangs_here = run.data.tags.get(PARENT) == self.parent
             if not is_active(run) or not hangs_here or len(names) > 1:
-                self._lost.append(run)
+                lost.append(run)
             elif not names or not names.isdisjoint(self.trials):
                 client.delete_run(run.info.run_id)  # created twice, because an answer was lost
             else:
                 self.trials[names.pop()] = _trial_run(run)
         # Taking an experiment out of the trash takes all its runs out.
-        again = [run for run in self._lost if own.is_certain(run) and self._is_shown(run)]
+        again = [run for run in lost if own.is_certain(run) and self._is_shown(run)]
         for run in filter(is_active, [*own.removed, *again]):
             client.delete_run(run.info.run_id)
+        #: By trial, runs that are in the trash, hang elsewhere, or whose tags were edited.
+        self._lost: dict[str, list[Any]] = {}
+        self._taken: set[str] = set()
+        for run in lost:
+            for name in trial_ids(run):
+                self._lost.setdefault(name, []).append(run)
 
     def tag_experiment(self, answer: Mapping[str, str] = MappingProxyType({})) -> None:
         """Set the tags that configure MLflow's page; restores a view that somebody changed.
@@ -161,14 +166,14 @@ class MlflowRuns:
 
     def _find(self, trial_id: str) -> bool:
         """Take a trial's run from where it is, out of the trash too; returns whether it has one."""
-        found = [run for run in self._lost if trial_id in trial_ids(run)]
+        found = [r for r in self._lost.pop(trial_id, ()) if r.info.run_id not in self._taken]
         if not found:
             return False
         kept, *others = found
+        self._taken.add(kept.info.run_id)
         if not is_active(kept):
             self.client.restore_run(kept.info.run_id)
         self.trials[trial_id] = _trial_run(kept)
-        self._lost.remove(kept)
         for run in filter(is_active, others):
             if self._is_shown(run):
                 self.client.delete_run(run.info.run_id)

@@ -35,7 +35,12 @@ def find_experiment(client: MlflowClient, name: str, sweep_id: str) -> Any | Non
     from mlflow.entities import ViewType
 
     named = client.get_experiment_by_name(name)
-    if not _PLAIN.fullmatch(sweep_id) or (named and _holding([named], client, sweep_id)):
+    if not _PLAIN.fullmatch(sweep_id) or not _PLAIN.fullmatch(name):
+        return named
+    # A copy of the sweep's folder under another name has the same id.
+    wanted = f"tags.{SWEEP_ID} = '{sweep_id}' and tags.sweep = '{name}'"
+    wanted += f" and tags.{KIND} != '{REMOVED}'"
+    if named and _holding([named], client, wanted):
         return named
     pages: list[Any] = []
     token = None
@@ -43,15 +48,14 @@ def find_experiment(client: MlflowClient, name: str, sweep_id: str) -> Any | Non
         page = client.search_experiments(ViewType.ALL, max_results=1000, page_token=token)
         pages.append(page)
         token = page.token
-    return next(filter(None, (_holding(p, client, sweep_id) for p in pages if p)), named)
+    return next(filter(None, (_holding(p, client, wanted) for p in pages if p)), named)
 
 
-def _holding(experiments: Iterable[Any], client: MlflowClient, sweep_id: str) -> Any | None:
-    """The one of the experiments with a run of the sweep that was not removed."""
+def _holding(experiments: Iterable[Any], client: MlflowClient, wanted: str) -> Any | None:
+    """The one of the experiments with such a run."""
     from mlflow.entities import ViewType
 
     numbers = {str(each.experiment_id): each for each in experiments}
-    wanted = f"tags.{SWEEP_ID} = '{sweep_id}' and tags.{KIND} != '{REMOVED}'"
     found = client.search_runs(list(numbers), wanted, ViewType.ALL, max_results=1)
     return numbers[found[0].info.experiment_id] if found else None
 

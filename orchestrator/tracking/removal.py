@@ -50,9 +50,9 @@ def remove_from_tracking(ledger: Ledger, resolved: dict[str, Any], trial_id: str
     except ValidationError:
         tracking = TrackingSpec(study="none")
     uri = resolve_uri(tracking.uri, ledger.local_out)
-    mine = sweep_id(ledger.folder)
+    mine, name = sweep_id(ledger.folder), str(resolved.get("name") or ledger.name)
     try:
-        removed = _Mlflow(expanded(uri), ledger, mine).remove(trial_id)
+        removed = _Mlflow(expanded(uri), ledger, mine, name).remove(trial_id)
     except CopiedSweep as error:  # in MLflow the two are one
         raise UserError(
             f"{ledger.folder.path}: {error}; --keep-tracking removes it alone"
@@ -61,7 +61,7 @@ def remove_from_tracking(ledger: Ledger, resolved: dict[str, Any], trial_id: str
         raise _unanswered(f"MLflow at {without_password(uri)}", error) from error
     study = study_uri(tracking.study, ledger)
     try:
-        if study and _exists(study) and PersistentStudy(study, ledger.name, mine, {}).delete():
+        if study and _exists(study) and PersistentStudy(study, name, mine, {}).delete():
             removed.append(f"Optuna's study at {without_password(study)}")
     except Exception as error:
         raise _unanswered(f"Optuna's study at {without_password(study)}", error) from error
@@ -86,10 +86,11 @@ class _Mlflow:
 
     Args:
         mine: the sweep's id, which distinguishes it from others of its name.
+        name: the sweep's, which its folder may no longer have (`--fresh`).
     """
 
-    def __init__(self, uri: str, ledger: Ledger, mine: str):
-        self._uri, self._name, self._mine, self._ledger = uri, ledger.name, mine, ledger
+    def __init__(self, uri: str, ledger: Ledger, mine: str, name: str):
+        self._uri, self._ledger, self._mine, self._name = uri, ledger, mine, name
         self._own = (ledger.local_out / ARTIFACTS).resolve()
 
     def remove(self, trial_id: str) -> list[str]:

@@ -147,7 +147,7 @@ def datasets(trial: TrialRecord) -> list[Any]:
             if not (files := task.files(split)):
                 continue
             limit = (data["limit"] if split == "train" else data["dev_limit"]).get(task.name)
-            digest = str(trial.identity.get("fingerprint", ""))[:24] or "unknown"
+            digest = printable(str(trial.identity.get("fingerprint", "")))[:24] or "unknown"
             count = (rows.get(task.name) or {}).get(split, {}).get("rows")
             kind, source = _source(origin, data["root"], data["seed"], data["size"], files)
             columns = [{"type": "string", "name": str(name)} for name in task.columns]

@@ -20,7 +20,7 @@ from orchestrator.ledger.driver_status import read_status
 from orchestrator.progress.plain import say
 from orchestrator.progress.view import draw
 from tests.support.command import both_streams, orch
-from tests.support.hostile import (
+from tests.support.hostile_sweep import (
     ACTING,
     HOSTILE,
     MARKUP,
@@ -57,6 +57,10 @@ OTHERS = [
     ("export", "table", "s", "-o", "-", "--of", "epochs"),
     ("export", "table", "s", "-o", "-", "--of", "predictions"),
     ("pack", "s"),
+    ("evaluate", "s"),
+    ("predict", "s", "lines.txt", "--task", "sst"),
+    ("export", "submission", "s", "-o", "handed-in"),
+    ("export", "model", "s", "-o", "model"),
     ("show", HOSTILE),
     ("show", "s", HOSTILE),
     (HOSTILE,),
@@ -96,8 +100,10 @@ def test_json_has_the_same_texts_and_no_acting_character(
     json.loads(found.stdout)
 
 
-@pytest.mark.parametrize("columns", [40, 120])
-@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+@pytest.mark.parametrize(
+    ("command", "columns"),
+    [*((command, 100) for command in COMMANDS), (("show", "s"), 40), (("show", "s", TRIAL), 40)],
+)
 def test_a_terminal_gets_only_the_codes_of_rich(
     sweep: Ledger, command: tuple[str, ...], columns: int, tmp_path: Path
 ) -> None:
@@ -120,7 +126,7 @@ def test_the_status_of_a_foreign_driver_is_drawn_as_text(sweep: Ledger) -> None:
     write_hostile_driver(sweep, time.time())
     try:
         status = read_status(sweep)
-        assert status is not None and status.doing == HOSTILE
+        assert status is not None and status.doing.startswith("a\x1b]0;owned\x07")
         for width in (30, 80, 200):
             lines = draw(status, width, 40)
             assert all(len(line.plain) <= width for line in lines)
@@ -153,6 +159,20 @@ def test_the_report_and_its_pictures_show_no_acting_character_and_run_nothing(
     for picture in pictures:
         ElementTree.fromstring(picture.read_text())  # control characters are no XML
         assert not acting(picture.read_text()) and "<script" not in picture.read_text()
+
+
+def test_what_mlflow_gets_has_no_acting_character(sweep: Ledger) -> None:
+    from orchestrator.tracking import trial_run
+    from orchestrator.tracking.sweep_run import SweepDescription
+
+    description = SweepDescription("s", varied=("encoder",))
+    for trial in sweep.trials():
+        texts = trial_run.params(trial.train_config, description)
+        texts |= trial_run.tags(trial, "s", ("encoder",)) | trial_run.changing_tags(trial)
+        sets = [dict(each.dataset) for each in trial_run.datasets(trial)]
+        texts |= {f"{n} {key}": str(of[key]) for n, of in enumerate(sets) for key in of}
+        texts |= dict.fromkeys(trial_run.epoch_metrics(trial.records[-1]), "")
+        assert len(texts) > 20 and not acting("".join([*texts, *texts.values()]))
 
 
 def test_a_notebook_shows_no_acting_character_and_runs_nothing(sweep: Ledger) -> None:

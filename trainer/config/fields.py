@@ -44,13 +44,18 @@ _SHOWN = 50
 
 
 class ConfigError(ValueError):
-    """All problems of a config or of a sweep file.  The message has one line for each."""
+    """All problems of a config or of a sweep file.  The message has one line for each.
 
-    def __init__(self, problems: list[Problem]):
+    Args:
+        all_found: whether these are all, or only so many that the others were not looked for.
+    """
+
+    def __init__(self, problems: list[Problem], *, all_found: bool = True):
         self.problems = problems
         lines = [str(problem) for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
-            lines.append(f"and {len(problems) - _SHOWN:,} more mistakes")
+            least = "" if all_found else "at least "
+            lines.append(f"and {least}{len(problems) - _SHOWN:,} more mistakes")
         super().__init__("\n".join(lines))
 
 
@@ -135,7 +140,10 @@ def check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) 
     values: dict[str, Any] = {}
     for key, value in mapping.items():
         if key not in fields:
-            problems.append(unknown_key(str(key), prefix, fields))
+            if len(problems) < _SHOWN:
+                problems.append(unknown_key(str(key), prefix, fields))
+            else:  # a guess takes milliseconds, and nobody would see it
+                problems.append(Problem(f"{prefix}{key}", "unknown key"))
             continue
         field = fields[key]
         if type(value) is field.default_type and value == field.default:

@@ -132,6 +132,14 @@ def test_a_hundred_mistakes_are_counted_and_not_all_listed(tmp_path: Path) -> No
     assert len(found.splitlines()) == 51 and found.endswith("and 50 more mistakes")
 
 
+def test_thousands_of_mistakes_take_no_longer_than_some(tmp_path: Path) -> None:
+    entries = "".join(f"- {{k{n}: 1}}\n" for n in range(4_000))
+    before = time.process_time()
+    found = message(tmp_path, f"{GOOD}enqueue:\n{entries}")
+    assert found.endswith("and at least 150 more mistakes") and len(found.splitlines()) == 51
+    assert time.process_time() - before < 10  # without the limit a minute
+
+
 _TEXTS = st.one_of(
     st.text(st.characters(exclude_categories=["Cs"])),
     st.from_regex(r"[-+]?[0-9_.]*([eE][-+]?[0-9]*)?", fullmatch=True),

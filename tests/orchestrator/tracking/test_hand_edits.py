@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -192,6 +193,30 @@ def test_what_was_removed_stays_away(shown: Shown) -> None:
     assert shown.active() == [] and remove_from_tracking(ledger, {}) == []
     shown.sync("new")
     assert len(shown.active()) == 4
+
+
+def test_a_copy_under_another_name_has_an_experiment_of_its_own(shown: Shown) -> None:
+    before = shown.content()
+    shutil.copytree(shown.out / "s", shown.out / "copy")
+    described = SweepDescription("copy", "Is it so?", "id-s")
+    ledger = Ledger(shown.out, "copy")
+    for _ in range(2):
+        MlflowProjection(shown.uri, described, ledger).finish("FINISHED", ledger.trial_ids())
+        shown.sync()
+    assert shown.content() == before
+    copied = shown.client.get_experiment_by_name("copy").experiment_id
+    assert len(shown.client.search_runs([copied])) == 4
+
+
+def test_an_earlier_sweep_whose_folder_was_renamed_is_removed_alone(shown: Shown) -> None:
+    """As `--fresh` renames it."""
+    (shown.out / "s").rename(shown.out / "s.20260101Z")
+    write_trial(shown.out / "s", [0.4], seed=1)
+    shown.sync("new")
+    assert len(shown.active()) == 6
+    ledger = Ledger(shown.out, "s.20260101Z")
+    assert remove_from_tracking(ledger, {"name": "s"}) == ["4 runs in MLflow"]
+    assert {run.data.tags["sweep_id"] for run in shown.active()} == {"new"}
 
 
 def test_what_people_write_stays(shown: Shown) -> None:
