@@ -201,9 +201,13 @@ def objectives() -> dict[str, Literal["max", "min"]]:
     }
 
 
+#: No number of a record is as large.  Squares of all others are finite, so statistics can use them.
+TOO_LARGE = 1e100
+
+
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number and not a bool."""
-    return type(value) in (int, float) and -1e300 < value < 1e300
+    """Whether it is a finite number below `TOO_LARGE`, and not a bool."""
+    return type(value) in (int, float) and -TOO_LARGE < value < TOO_LARGE
 
 
 def numbers(record: Record) -> dict[Place, float]:

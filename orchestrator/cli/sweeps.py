@@ -26,10 +26,9 @@ def list_sweeps(out: Out = "sweeps", wide: Wide = False, as_json: Json = False) 
     """List the sweeps of a folder."""
     from orchestrator.cli import tables
     from orchestrator.ledger import listing
-    from orchestrator.ledger.driver_status import Live
 
     ledgers = [listing.find_sweep(name, out) for name in listing.sweep_names(out)]
-    summaries = [listing.sweep_summary(ledger, Live.of(ledger)) for ledger in ledgers]
+    summaries = [listing.sweep_row(ledger) for ledger in ledgers]
     if as_json:
         print_json(summaries)
     elif summaries:

@@ -19,10 +19,10 @@ from orchestrator.ledger.current import current, is_confirming
 from orchestrator.ledger.evaluations import counted_record, has_all, on_equal_examples
 from orchestrator.ledger.labels import flatten, labels
 from orchestrator.ledger.listing import resolved_spec
-from orchestrator.ledger.predictions import COLUMNS as PREDICTED
 from orchestrator.ledger.predictions import PredictionsError, read_predictions
 from trainer.metrics import Place, Record, dotted, field_at, numbers, of_trial
 from trainer.printable import printable
+from trainer.storage.prediction_file import COLUMNS as PREDICTED
 
 #: Units as column names end with them, unless the name says it already.
 UNITS = {"min": "minutes", "examples/s": "examples_per_second", "MB": "mb"}

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.ledger.sweep_lock import LOCK, SweepLock
-from trainer.storage.folder import Folder, StoreError
+from trainer.storage.folder import Folder, Refused, StoreError
+from trainer.storage.json_reader import JsonError, parse_object
 
 ORIGIN = "origin.json"
 
@@ -29,8 +30,8 @@ def sweep_id(folder: Folder) -> str:
 def known_sweep_id(folder: Folder) -> str:
     """The sweep's id; empty before its first start."""
     try:
-        known = json.loads(folder.read(ORIGIN) or b"{}")["sweep_id"]
-    except (ValueError, KeyError, TypeError):
+        known = parse_object(folder.read(ORIGIN) or b"{}")["sweep_id"]
+    except (Refused, JsonError, KeyError):
         return ""
     return known if isinstance(known, str) else ""
 

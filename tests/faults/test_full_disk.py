@@ -49,8 +49,8 @@ def fill(disk: Path) -> Path:
 KINDS = {
     "*/s/lock": 2, "*/s/sweep.yaml": 2, "*/s/origin.json": 2, "*/s/driver.log": 0,
     "*/s/status.json": 0, "*/config.json": 1, "*/checkpoints/*": 1, "*/predictions/*": 1,
-    "*/epochs/*": 1, "*/end.json": 1, "*/logs/*": 0, "*/optuna.journal": 0, "*/mlflow.db*": 0,
-    "*/mlartifacts*": 0,
+    "*/epochs/*": 1, "*/end.json": 1, "*/trials/*/logs/*": 0, "*/optuna.journal": 0,
+    "*/mlflow.db*": 0, "*/mlartifacts*": 0,
 }  # fmt: skip
 
 

@@ -24,6 +24,7 @@ from tests.support.hostile_sweep import (
     ACTING,
     HOSTILE,
     MARKUP,
+    WHOLE,
     acting,
     write_hostile_driver,
     write_hostile_sweep,
@@ -146,19 +147,27 @@ def test_a_console_never_reads_markup(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not acting(sink.getvalue()) and sink.getvalue().count(MARKUP) == 2
 
 
-@pytest.mark.slow(reason="draws every figure of a report three times")
-def test_the_report_and_its_pictures_show_no_acting_character_and_run_nothing(
+@pytest.mark.slow(reason="draws every figure of a report")
+def test_the_report_shows_no_acting_character_and_runs_nothing(
     sweep: Ledger, tmp_path: Path
 ) -> None:
-    made = orch(*arguments(sweep, ("report", "s", "-o", "r.html", "--figures", "f")), cwd=tmp_path)
+    made = orch(*arguments(sweep, ("report", "s", "-o", "r.html")), cwd=tmp_path)
     assert made.returncode == 0, made.stderr
     page = (tmp_path / "r.html").read_text()
     assert not acting(page) and "<script" not in page and "&lt;script&gt;alert(1)" in page
-    pictures = [*(tmp_path / "f").glob("*.svg")]
-    assert pictures
-    for picture in pictures:
-        ElementTree.fromstring(picture.read_text())  # control characters are no XML
-        assert not acting(picture.read_text()) and "<script" not in picture.read_text()
+
+
+def test_a_figures_file_is_xml_and_shows_the_text_as_it_is() -> None:
+    from orchestrator.report import style
+    from orchestrator.report.figure import Figure
+
+    with style.axes(2.0) as (canvas, axes):
+        axes.plot([0, 1], [0, 1], label=WHOLE)
+        axes.set_xlabel(WHOLE)
+    svg = Figure("f", "t", WHOLE, "c", canvas).svg()
+    assert not acting(svg) and "<script" not in svg
+    ElementTree.fromstring(svg)  # control characters are no XML
+    assert "$x_1^{$" in svg  # no formula
 
 
 def test_what_mlflow_gets_has_no_acting_character(sweep: Ledger) -> None:

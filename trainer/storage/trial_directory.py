@@ -13,10 +13,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from trainer.storage.folder import Folder, OutOfSpace, StoreError
+from trainer.storage.folder import Folder, OutOfSpace, Refused, StoreError
+from trainer.storage.json_reader import JsonError, parse_object
 from trainer.storage.open import open_folder
 from trainer.storage.record_check import problem_with
 
@@ -48,7 +49,7 @@ class TrialDirectory:
     """
 
     def __init__(self, place: str | os.PathLike[str] | Folder):
-        self.folder = open_folder(place)
+        self.folder = open_folder(place).enclosed()
         self.path = self.folder.path
 
     def write(self, name: str, content: bytes) -> str:
@@ -68,7 +69,7 @@ class TrialDirectory:
         return self.folder.names(folder)
 
     def config(self) -> dict[str, Any] | None:
-        """The content of config.json; None before the trial's first start."""
+        """The content of config.json; None before the trial's first start, and if it is damaged."""
         return _parsed(self.read("config.json"))
 
     def write_config(self, description: dict[str, Any]) -> None:
@@ -81,13 +82,20 @@ class TrialDirectory:
     def history(self) -> tuple[list[dict[str, Any]], str]:
         """`records()`, and what is wrong with the record after them; empty if there is none."""
         records: list[dict[str, Any]] = []
-        while (content := self.read(name := record_name(len(records) + 1))) is not None:
-            record = _parsed(content)
+        while True:
+            name = record_name(len(records) + 1)
+            try:
+                content = self.read(name)
+                record = None if content is None else parse_object(content)
+            except Refused as error:
+                return records, f"{name}: {error.why}"
+            except JsonError as error:
+                return records, f"{name}: {error}"
+            if record is None:
+                return records, ""
             if wrong := problem_with(record, len(records) + 1):
                 return records, f"{name}: {wrong}"
-            assert record is not None
             records.append(record)
-        return records, ""
 
     def end(self) -> dict[str, Any] | None:
         """end.json (`status`, `reason`, `summary`); None if the trial has not ended."""
@@ -164,7 +172,7 @@ class TrialDirectory:
     def drop_checkpoints(self, before: int, weights_of: Container[int] = ()) -> None:
         """Delete the checkpoints of all epochs below `before`, but not the weights of some."""
         for name in self.names("checkpoints"):
-            if not name.isdigit() or int(name) >= before:
+            if not name.isdecimal() or int(name) >= before:
                 continue
             folder = f"checkpoints/{name}"
             for file in self.names(folder) if int(name) in weights_of else ():
@@ -224,7 +232,10 @@ class TrialDirectory:
         if not any(name.startswith(checkpoint_name(epoch, "")) for name in files):
             return "its record names no checkpoint"
         for name, expected in files.items():
-            content = self.read(name)
+            try:
+                content = self.read(name)
+            except Refused as error:
+                return f"{name} {error.why}"
             if content is None:
                 return f"{name} is missing"
             if hashlib.sha256(content).hexdigest() != expected:
@@ -263,22 +274,13 @@ def lost_epoch(end: Mapping[str, Any], records: Sequence[Mapping[str, Any]], wro
     return wrong
 
 
-#: As `json.loads` but faster; it refuses NaN and halves of surrogate pairs.
-_quick_loads: Callable[[bytes], Any] = json.loads
-with contextlib.suppress(ImportError):  # the trainer does not require it
-    import orjson
-
-    _quick_loads = orjson.loads
-
-
 def _parsed(content: bytes | None) -> dict[str, Any] | None:
     if content is None:
         return None
-    for loads in (_quick_loads, json.loads):
-        with contextlib.suppress(ValueError, RecursionError):
-            value = loads(content)
-            return value if isinstance(value, dict) else None
-    return None
+    try:
+        return parse_object(content)
+    except JsonError:
+        return None
 
 
 def _json(value: dict[str, Any]) -> bytes:

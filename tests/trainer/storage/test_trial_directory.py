@@ -171,11 +171,12 @@ def test_a_damaged_epoch_falls_back_one_epoch_and_says_so(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is not a JSON object"),
-        (b'{"epoch": 2', "is not a JSON object"),
+        (b"", "is not JSON"),
+        (b'{"epoch": 2', "is not JSON"),
         (b"[]", "is not a JSON object"),
-        (b"[" * 100_000, "is not a JSON object"),
-        (b"\xff\xfe", "is not a JSON object"),
+        (b"[" * 100_000, "has more than 50 lists and mappings within each other"),
+        (b"[" * 60 + b"]" * 60, "has more than 50 lists and mappings within each other"),
+        (b"\xff\xfe", "is not JSON"),
         (b'{"epoch": 7}', "is of epoch 7"),
         (b'{"epoch": 2}', "dev_score is not a number"),
         ({"epoch": 2.0}, "is of epoch 2.0"),
@@ -289,7 +290,7 @@ def test_a_file_is_written_whole_or_not_at_all(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.storage.folder.os.fsync", interrupted)
+    monkeypatch.setattr("trainer.storage.local_folder.os.fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.write("config.json", b"second")
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
