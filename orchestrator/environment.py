@@ -20,6 +20,14 @@ from typing import Literal
 Fate = Literal["ours", "dropped", "named", "yours"]
 
 
+def _fits(name: str, pattern: str) -> bool:
+    """As `fnmatchcase`, which compiles each pattern: every command would take 20 ms longer."""
+    fixed, star, _ = pattern.partition("*")
+    if not star:
+        return name == pattern
+    return name.startswith(fixed.partition("[")[0]) and fnmatchcase(name, pattern)
+
+
 @dataclass(frozen=True)
 class Rule:
     """What happens to some variables.
@@ -38,7 +46,7 @@ class Rule:
     value: str = ""
 
     def fits(self, name: str) -> bool:
-        return any(fnmatchcase(name, pattern) for pattern in self.names.split())
+        return any(_fits(name, pattern) for pattern in self.names.split())
 
 
 RULES = (

@@ -30,7 +30,7 @@ _STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-_KEY, _TRIALS, _FIXED, _SWEEP = "suggestion", "trial_ids", "fixed", "sweep_id"
+_KEY, _TRIALS, _FIXED, _SWEEP, _NAME = "suggestion", "trial_ids", "fixed", "sweep_id", "sweep"
 
 
 class PersistentStudy:
@@ -125,7 +125,13 @@ class PersistentStudy:
         if not self.sweep_id:
             return None
         every = optuna.get_all_study_summaries(storage, include_best_trial=False)
-        mine = {e.study_name for e in every if e.user_attrs.get(_SWEEP) == self.sweep_id}
+        of_id = {e.study_name: e for e in every if e.user_attrs.get(_SWEEP) == self.sweep_id}
+        # A copy of the sweep under another name has the same id.
+        mine = {
+            name
+            for name, each in of_id.items()
+            if name in self._names() or each.user_attrs.get(_NAME) == self.spec_name
+        }
         name = next((name for name in [*self._names(), *sorted(mine)] if name in mine), None)
         return None if name is None else optuna.load_study(study_name=name, storage=storage)
 
@@ -141,6 +147,7 @@ class PersistentStudy:
                     study_name=name, storage=storage, directions=self._wanted()
                 )
                 study.set_user_attr(_SWEEP, self.sweep_id)
+                study.set_user_attr(_NAME, self.spec_name)
                 study.set_metric_names(list(self.directions))
                 return study
             if _SWEEP not in study.user_attrs and not study.get_trials(deepcopy=False):

@@ -143,6 +143,9 @@ def test_a_study_that_people_deleted_or_renamed_is_there_once(
         open_study(uri).update(ended)
         assert optuna.get_all_study_names(storage(uri)) == ["mine"]
         assert keys(uri, "mine") == [each.key for each in ended]
+    copy = PersistentStudy(uri, "copy", "id", ONE)  # of the sweep, under another name
+    copy.update(ended[:2])
+    assert keys(uri, "copy") == [each.key for each in ended[:2]] and copy.delete()
     assert open_study(uri).delete() and optuna.get_all_study_names(storage(uri)) == []
 
 
@@ -259,7 +262,7 @@ def test_a_sweep_without_an_end_yet_has_its_study(
     queue = open_queue(tmp_path, make_spec(search={"num_trials": 1}))
     study = open_study(uri)
     study.update(queue.ended_suggestions())
-    assert load(uri).trials == [] and load(uri).user_attrs == {"sweep_id": "id"}
+    assert load(uri).trials == [] and load(uri).user_attrs == {"sweep_id": "id", "sweep": "s"}
     finish(queue)
     study.update(queue.ended_suggestions())
     assert keys(uri) == ["p0"]
