@@ -187,7 +187,7 @@ def test_predictions_are_read_with_their_types() -> None:
         ({"id": ["1", None]}, "column id: lacks 1 texts"),
         ({"task": [], "id": [], "label": [], "prediction": []}, "has 0 rows; allowed: 1 to"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_table_that_is_none_of_predictions_is_one_error(
     changed: dict[str, Any], reason: str
