@@ -206,8 +206,13 @@ TOO_LARGE = 1e100
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number below `TOO_LARGE`, and not a bool."""
-    return type(value) in (int, float) and -TOO_LARGE < value < TOO_LARGE
+    """Whether it is a finite number below `TOO_LARGE`, and not a bool.
+
+    A whole number is at most 2**53, so that a float has the same value.
+    """
+    if type(value) is float:
+        return -TOO_LARGE < value < TOO_LARGE
+    return type(value) is int and -(2**53) <= value <= 2**53
 
 
 def numbers(record: Record) -> dict[Place, float]:
