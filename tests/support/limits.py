@@ -33,7 +33,10 @@ def limits() -> Iterator[None]:
     signal.setitimer(signal.ITIMER_REAL, 6 * SECONDS)
     profile = signal.signal(signal.SIGPROF, end)
     signal.setitimer(signal.ITIMER_PROF, SECONDS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + BYTES, before[1]))
+    most = pages * resource.getpagesize() + BYTES
+    hard = before[1]
+    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_AS, (most, hard))
     try:
         yield
     finally:
