@@ -37,7 +37,7 @@ _IDENTITY: dict[str, type] = {
         str,
     ),
     **dict.fromkeys(("threads", "decision", "pair"), int),
-    **dict.fromkeys(("versions", "rows", "suggestion", "started_from"), dict),
+    **dict.fromkeys(("versions", "rows", "started_from"), dict),
 }
 _WORDS = {str: "text", int: "a whole number", dict: "a mapping"}
 _DEFAULTS = TrainConfig().to_dict()

@@ -77,7 +77,7 @@ def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def put(trial: Path, sweep: Path) -> str:
     """A trained trial in a sweep; returns its id."""
     (sweep / "trials").mkdir(parents=True, exist_ok=True)
-    (sweep / "trials" / trial.name).symlink_to(trial)
+    shutil.copytree(trial, sweep / "trials" / trial.name)
     return trial.name
 
 
