@@ -9,7 +9,7 @@ from functools import partial
 
 from rich.console import Console
 
-from orchestrator import interrupts, runner
+from orchestrator import environment, interrupts, runner
 from orchestrator.after_search import AfterOptions, AfterSearch
 from orchestrator.errors import SweepError
 from orchestrator.ledger import Ledger
@@ -32,6 +32,7 @@ from orchestrator.preflight.disk_space import check_space
 from orchestrator.preflight.formats import format_note, keep_format
 from orchestrator.preflight.memory_probe import probed
 from orchestrator.preflight.precision import keep, settle, settled_on_hosts, this_machine
+from orchestrator.preflight.process_limits import check_processes
 from orchestrator.progress import Progress, make_progress
 from orchestrator.progress.ownership import LEAVE_S, owned, signals_for_a_sweep
 from orchestrator.runner.timing_task import TimingError, time_on_ray
@@ -39,13 +40,13 @@ from orchestrator.scheduling import successive_halving
 from orchestrator.scheduling.budget import Budget
 from orchestrator.scheduling.extend_epochs import extend
 from orchestrator.scheduling.job_queue import JobQueue
+from orchestrator.scheduling.outcome import outcome_of
 from orchestrator.scheduling.trial_queue import TrialQueue
 from orchestrator.spec import SweepSpec
 from orchestrator.sweep_outcome import SweepOutcome
 from orchestrator.tracking.background import BackgroundProjection
 from orchestrator.tracking.projections import projections_of
 from trainer.loop.device import PrecisionError
-from trainer.storage.folder import StoreError
 
 _KEPT = "stopping: every committed epoch is kept; what MLflow still lacks, orch sync {name} adds"
 
@@ -100,10 +101,14 @@ def run_sweep(
             runner.require_token(options.address, options.insecure)
             ledger = Ledger(check_out(out), spec.name)
             check_machine(spec, options.address)
+            if options.address is None:
+                check_processes(spec.resources)
             spec = spec if options.fresh else keep(keep_format(spec, ledger), ledger)
             if note := format_note(spec):
                 show(note)
             if options.address is None:
+                if note := environment.note():
+                    show(note)
                 spec = settle(spec, [this_machine(spec)])
             identify = identifier()
             progress.doing("reading the data and the encoder")
@@ -191,7 +196,7 @@ class _Sweep:
         except KeyboardInterrupt:
             interrupted, status = True, "KILLED"
         finally:
-            outcome = self._outcome(queues, interrupted)
+            outcome = outcome_of(self.ledger, queues, interrupted)
             ids = [name for each in queues for name in each.trial_ids]
             ids += [name for name in self.confirmed if name not in ids]
             with interrupts.during(_KEPT.format(name=self.spec.name), 0):
@@ -216,7 +221,9 @@ class _Sweep:
         progress.doing("starting Ray" if address is None else f"joining Ray at {address}")
         with (
             driver_log(self.ledger.log_file),
-            runner.cluster(self.spec.resources, address, self.options.insecure) as places,
+            runner.cluster(
+                self.spec.resources, address, self.options.insecure, progress.say
+            ) as places,
         ):
             spec, line = settled_on_hosts(self.spec, self.ledger, address, places)
             progress.say(line)
@@ -283,16 +290,3 @@ class _Sweep:
         if queue.done or queue.started:
             show(f"kept {queue.done} ended trials, {queue.started} resume where they stopped")
         return queue, halving
-
-    def _outcome(self, queues: Sequence[JobQueue], interrupted: bool) -> SweepOutcome:
-        names = [name for queue in queues for name in queue.trial_ids]
-        stopped = next((queue.error for queue in queues if queue.error), "")
-        try:
-            ends = {name: self.ledger.end(name) or {} for name in names}
-        except StoreError as error:  # the store is lost; a later run resumes what it holds
-            return SweepOutcome(len(names), {}, interrupted, stopped or str(error))
-        failed = {n: e.get("reason", "") for n, e in ends.items() if e.get("status") == "failed"}
-        search = queues[0]
-        cut_short = isinstance(search, TrialQueue) and search.cut_short
-        left_out = search.planned - search.done if cut_short else 0
-        return SweepOutcome(len(ends), failed, interrupted, stopped, left_out)

@@ -6,6 +6,8 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainer.printable import in_one_line
+
 
 class Content(enum.Enum):
     """What a column holds, which decides how its cells may be laid out."""
@@ -28,6 +30,9 @@ class Column:
     content: Content = Content.NAME
     rank: int = 0
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", in_one_line(self.heading))
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -35,6 +40,9 @@ class Cell:
 
     text: str
     grey: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", in_one_line(self.text))
 
 
 #: Columns of words among those that are declared by their heading alone.

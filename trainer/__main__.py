@@ -29,6 +29,7 @@ from trainer.loop.device import (
 )
 from trainer.model.freezing import FreezeError
 from trainer.model.pretrained import EncoderError
+from trainer.printable import PrintableStream
 from trainer.samplers import SamplerError
 from trainer.storage.trial_directory import OutOfSpace, StoreError, TrialDirectory
 from trainer.train import Diverged, EpochResult, kept_precision, train
@@ -48,7 +49,7 @@ exit codes: 0 trained, 1 the training failed, 2 the input is wrong, 130 interrup
 """
 
 
-#: Characters of a config file that can be one.
+#: Bytes of a config file that can be one.
 _LONGEST = 1_000_000
 _MISTAKES = (
     DataError, EncoderError, CombinerError, FreezeError, PrecisionError, SamplerError, StoreError,
@@ -101,12 +102,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _read(path: str) -> Any:
     """The content of a JSON file; raises `ConfigError` if it is not one, or too long."""
-    with open(path, encoding="utf-8") as file:
-        text = file.read(_LONGEST + 1)  # it may be a device without end
-    if len(text) > _LONGEST:
-        raise ConfigError([Problem("", f"is longer than {_LONGEST:,} characters")])
+    with open(path, "rb") as file:
+        content = file.read(_LONGEST + 1)  # it may be a device without end
+    if len(content) > _LONGEST:
+        raise ConfigError([Problem("", f"is longer than {_LONGEST:,} bytes")])
     try:
-        return json.loads(text)
+        return json.loads(content.decode())
+    except UnicodeDecodeError as error:
+        message = f"not UTF-8 at byte {error.start + 1:,}"
     except json.JSONDecodeError as error:
         message = f"line {error.lineno}: not JSON: {error.msg}"
     except RecursionError:
@@ -148,4 +151,5 @@ def _finish(out: str, as_json: bool) -> int:
 
 
 if __name__ == "__main__":
+    sys.stdout, sys.stderr = PrintableStream(sys.stdout), PrintableStream(sys.stderr)
     sys.exit(main())

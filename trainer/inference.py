@@ -15,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load, load_file
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 
 from trainer.config import FORMAT, TrainConfig, stored_config
+from trainer.config.choices import PRECISIONS
 from trainer.config.tasks import Task
 from trainer.data.corpus import split_of
 from trainer.data.sources import same_data
@@ -33,9 +34,15 @@ from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.heads import MultitaskModel
 from trainer.model.packing import alignment
 from trainer.model.pretrained import find_checkpoint
+from trainer.model.weights_file import load_into
 from trainer.storage.earlier_model import DESCRIPTION, TOKENIZER
 from trainer.storage.summary import BEST, LAST, counted_epoch
-from trainer.storage.trial_directory import WEIGHTS, StoreError, TrialDirectory
+from trainer.storage.trial_directory import (
+    WEIGHTS,
+    StoreError,
+    TrialDirectory,
+    checkpoint_name,
+)
 
 logger = logging.getLogger("trainer")
 
@@ -84,8 +91,11 @@ class Checkpoint:
 
     @property
     def precision(self) -> str:
-        """The precision of its training: one of `PRECISIONS`."""
-        return str(self.stored.get("precision", "fp32"))
+        """The precision of its training: one of `PRECISIONS`.  Raises `StoreError` for another."""
+        precision = self.stored.get("precision", "fp32")
+        if precision not in PRECISIONS:
+            raise StoreError(f"config.json: precision {precision!a} is none of {PRECISIONS}")
+        return str(precision)
 
 
 #: Which epoch of a trial answers: the one that counts, or the best or last one anyway.
@@ -138,7 +148,7 @@ def load_trained(
     encoder.dtype = DTYPES[kept.precision]
     round_products(kept.precision)
     model = with_heads(config, encoder)
-    model.load_state_dict(load(kept.content))
+    load_into(model, kept.content, f"{trial.path}: {checkpoint_name(kept.epoch, WEIGHTS)}")
     model = model.to(device).eval()
     return Trained(model, config, device, kept.precision, kept.epoch, kept.sha256)
 

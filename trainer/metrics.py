@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Literal
 
+from trainer.printable import in_one_line
+
 Record = Mapping[str, Any]
 #: The path of a number in a record: `("tasks", "sst", "dev_loss")`.
 Place = tuple[str, ...]
@@ -200,9 +202,18 @@ def objectives() -> dict[str, Literal["max", "min"]]:
     }
 
 
+#: No number of a record is as large.  Squares of all others are finite, so statistics can use them.
+TOO_LARGE = 1e100
+
+
 def is_number(value: Any) -> bool:
-    """Whether it is a finite number and not a bool."""
-    return type(value) in (int, float) and -1e300 < value < 1e300
+    """Whether it is a finite number below `TOO_LARGE`, and not a bool.
+
+    A whole number is at most 2**53, so that a float has the same value.
+    """
+    if type(value) is float:
+        return -TOO_LARGE < value < TOO_LARGE
+    return type(value) is int and -(2**53) <= value <= 2**53
 
 
 def numbers(record: Record) -> dict[Place, float]:
@@ -220,26 +231,18 @@ def _collect(items: Iterable[tuple[Any, Any]], place: Place, values: dict[Place,
     for key, value in items:
         if isinstance(value, float | int):
             if is_number(value):
-                values[*place, _printable(key)] = value
+                values[*place, in_one_line(str(key))] = value
         elif isinstance(value, dict):
-            _collect(value.items(), (*place, _printable(key)), values)
+            _collect(value.items(), (*place, in_one_line(str(key))), values)
         elif isinstance(value, list):
             inner = enumerate(value) if key != "phases" else _named(value)
-            _collect(inner, (*place, _printable(key)), values)
+            _collect(inner, (*place, in_one_line(str(key))), values)
 
 
 def _named(phases: Sequence[Any]) -> Iterator[tuple[Any, Any]]:
     """Phases by their names, which differ within an epoch."""
     for number, phase in enumerate(phases):
         yield (phase.get("name") or number) if isinstance(phase, dict) else number, phase
-
-
-def _printable(name: Any) -> str:
-    """A name without control characters: anybody may have written the record."""
-    text = str(name)
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 def clock_of(record: Record) -> str:

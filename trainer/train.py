@@ -73,7 +73,7 @@ def train(
     store = TrialDirectory(directory)
     trial = {"canonical": config.canonical(), "fingerprint": fingerprint(config)}
     check_same_trial(store, {**trial, "score": config.score})
-    if store.end() is not None:
+    if store.is_over():
         return
     run = _start(config, store, trial, identity or {})
     records, notes = store.resume_point()

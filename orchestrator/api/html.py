@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from trainer.printable import printable
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
@@ -37,7 +39,7 @@ _STYLE = """<style>
 
 def page(*parts: str) -> str:
     """The parts in one block with its style."""
-    return f'{_STYLE}<div class="orch">{"".join(filter(None, parts))}</div>'
+    return printable(f'{_STYLE}<div class="orch">{"".join(filter(None, parts))}</div>')
 
 
 def text(words: str, *, grey: bool = False) -> str:

@@ -41,6 +41,7 @@ from orchestrator.cli import (
 from orchestrator.cli.global_options import add_commands, before_any_command
 from orchestrator.cli.streams import guard_streams
 from orchestrator.cli.terminal import complain
+from orchestrator.environment import make_our_own
 from orchestrator.errors import UserError
 
 #: The commands in the order of the help, each with an example.
@@ -64,6 +65,7 @@ COMMANDS: dict[str, tuple[Callable[..., None], str]] = {
     ),
     "report": (report.report_sweep, "orch report arrp-embedded -o report.html"),
     "pack": (pack.pack_sweep, "orch pack arrp-embedded -o arrp.tar.xz"),
+    "unpack": (pack.unpack_sweep, "orch unpack arrp.tar.xz"),
     "time": (time.time_trials, "orch time arrp-embedded --baseline annealed+pcgrad --rounds 6"),
     "rm": (rm.remove, "orch rm arrp-embedded@arrp-3f9a1c20b7d4"),
     "sync": (sweeps.sync, "orch sync arrp-embedded"),
@@ -109,6 +111,7 @@ def main() -> NoReturn:
     from trainer.storage.folder import StoreError
 
     guard_streams()
+    make_our_own()
     try:
         try:
             app(prog_name="orch")
@@ -119,6 +122,14 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except (ConfigError, StoreError) as error:
         complain(str(error))
+        sys.exit(2)
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # Python's, for a path with ~
+            raise
+        complain(
+            "a path begins with ~, and there is no such home folder: set HOME, or name folders "
+            "without ~ (ORCH_CACHE, --out, data.root)"
+        )
         sys.exit(2)
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""

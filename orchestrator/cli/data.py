@@ -39,7 +39,6 @@ def stats(
 ) -> None:
     """Show rows, malformed rows by reason, labels and lengths of the data that a sweep reads."""
     from orchestrator.cli.tables import stats_table
-    from orchestrator.ledger import printable
     from orchestrator.spec import load_spec
     from trainer.config import ConfigError
     from trainer.data import corpus, left_out
@@ -61,7 +60,7 @@ def stats(
         return
     print_table(stats_table(numbers), wide=wide)
     lines = [*left_out.lines(left_out.of_rows(numbers)), *(e.line() for e in twice if e.any)]
-    print_prose(map(printable, lines))
+    print_prose(lines)
 
 
 def fetch(

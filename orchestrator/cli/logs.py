@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -41,14 +41,15 @@ def show_logs(
 
     The driver logs its warnings. A trial keeps the newest 200 lines of each attempt.
     """
-    from orchestrator.ledger import follow_log, printable
+    from orchestrator.ledger import follow_log
+    from orchestrator.ledger.driver_log import DriverLog
     from orchestrator.ledger.listing import find_sweep, find_trial
 
     if follow and as_json:
         raise UserError("--follow and --json: choose one of them")
     ledger = find_sweep(name, out)
     if trial is None:
-        where, read = str(ledger.log_file), _driver_lines(ledger)
+        where, read = str(ledger.log_file), DriverLog(ledger.log_file).new_lines
         grows = _driver_works(ledger)
     else:
         trial_id = find_trial(ledger, trial).trial_id
@@ -61,7 +62,7 @@ def show_logs(
     count = 0
     try:
         for line in follow_log.follow(read, grows if follow else lambda: False):
-            print(printable(line), flush=follow)
+            print(line, flush=follow)
             count += 1
     except KeyboardInterrupt:
         raise typer.Exit(_INTERRUPTED) from None
@@ -69,20 +70,6 @@ def show_logs(
         say(f"{where}: nothing writes to it any more")
     elif not count:
         say(f"{where}: nothing was written to it")
-
-
-def _driver_lines(ledger: Ledger) -> Callable[[], Iterator[str]]:
-    seen: list[str] = []
-
-    def read() -> Iterator[str]:
-        try:
-            lines = ledger.log_file.read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:  # the first warning creates it
-            lines = []
-        yield from lines[len(seen) :]
-        seen[:] = lines
-
-    return read
 
 
 def _driver_works(ledger: Ledger) -> Callable[[], bool]:

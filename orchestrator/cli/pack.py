@@ -1,4 +1,4 @@
-"""`orch pack`: a sweep as one small file, to publish with its conclusions."""
+"""`orch pack` and `orch unpack`: a sweep as one small file, to publish with its conclusions."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def pack_sweep(
 ) -> None:
     """Pack what a sweep's comparison needs into one file, without any sentences.
 
-    Unpack it with `tar xf FILE`. orch compare, time --last, show and report read that folder and
-    give the same numbers.
+    `orch unpack FILE` makes a folder of it. orch compare, time --last, show and report read that
+    folder and give the same numbers.
     """
     from orchestrator.ledger.archive import MAGIC, pack
     from orchestrator.ledger.listing import find_sweep
@@ -47,3 +47,34 @@ def pack_sweep(
         print_json({"path": str(path), "bytes": size, "trials": packed.trials})
     else:
         print(f"{path}: {packed.trials} trials, {in_words(size)}")
+
+
+def unpack_sweep(
+    file: Annotated[str, typer.Argument(metavar="PACK", help="A file of orch pack.")],
+    out: Out = "sweeps",
+    as_json: Json = False,
+) -> None:
+    """Unpack a sweep that somebody packed. It is read as data, and nothing is written over.
+
+    Links, devices, names that lead elsewhere, other files than those of a pack, and archives
+    beyond 2 GB or 500,000 members are refused, and then nothing is left of it.
+    """
+    from orchestrator.ledger.unpack import unpack
+    from trainer.storage.folder import in_words, is_uri
+
+    if is_uri(out):
+        raise UserError(f"--out {out}: a pack is unpacked into a folder of this machine")
+    path = Path(file).expanduser()
+    with Patience(f"unpacking {path.name}"):
+        unpacked = unpack(path, Path(out))
+    if as_json:
+        print_json(
+            {
+                "name": unpacked.name,
+                "path": str(unpacked.path),
+                "trials": unpacked.trials,
+                "bytes": unpacked.bytes,
+            }
+        )
+        return
+    print(f"{unpacked.path}: {unpacked.trials} trials, {in_words(unpacked.bytes)}")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO, cast
 
 import typer
 
+from orchestrator.cli.streams import unescaped
 from orchestrator.cli.terminal import (
     DataFolder,
     Device,
@@ -133,7 +134,7 @@ def _opened(output: str, source: str) -> Iterator[TextIO]:
     """
     if not output:
         try:
-            yield sys.stdout
+            yield sys.stdout if sys.stdout.isatty() else unescaped(sys.stdout)
         except BrokenPipeError:  # as in `| head`: nothing may be written at exit either
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return

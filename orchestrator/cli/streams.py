@@ -1,4 +1,4 @@
-"""Standard output and error as pipes: `orch ls | head` is no error."""
+"""Standard output and error: `orch ls | head` is no error, and no text acts on a terminal."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import io
 import os
 import sys
 from typing import Any
+
+from trainer.printable import PrintableStream
 
 
 class _Pipe(io.FileIO):
@@ -37,15 +39,27 @@ def outlive_readers() -> None:
 
 
 def guard_streams() -> None:
-    """Let standard output and error survive readers that go away, and any character."""
+    """Let standard output and error survive readers that go away, and escape what would act.
+
+    A file that somebody else wrote then cannot rewrite the terminal, whichever command shows it.
+    """
     _OUTLIVES.clear()
     for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
+        stream = unescaped(getattr(sys, name))
         if stream is getattr(sys, f"__{name}__") and not stream.isatty():
             stream.flush()  # nothing of it may come later, or be lost
             stream = _guarded(stream)
             setattr(sys, name, stream)
         stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, PrintableStream(stream))
+
+
+def unescaped(stream: Any) -> Any:
+    """The stream behind the one that escapes: for a table's rows, which a program reads, and for
+    rich, whose own codes must reach the terminal."""
+    while (behind := getattr(stream, "rich_proxied_file", None)) is not None:
+        stream = behind
+    return stream
 
 
 def _guarded(stream: io.TextIOWrapper) -> io.TextIOWrapper:

@@ -26,10 +26,9 @@ def list_sweeps(out: Out = "sweeps", wide: Wide = False, as_json: Json = False) 
     """List the sweeps of a folder."""
     from orchestrator.cli import tables
     from orchestrator.ledger import listing
-    from orchestrator.ledger.driver_status import Live
 
     ledgers = [listing.find_sweep(name, out) for name in listing.sweep_names(out)]
-    summaries = [listing.sweep_summary(ledger, Live.of(ledger)) for ledger in ledgers]
+    summaries = [listing.sweep_row(ledger) for ledger in ledgers]
     if as_json:
         print_json(summaries)
     elif summaries:
@@ -50,7 +49,7 @@ def show(
 ) -> None:
     """Show a sweep's trials, or one trial's config, epochs and the end of its log."""
     from orchestrator.cli import tables
-    from orchestrator.ledger import listing, printable
+    from orchestrator.ledger import listing
     from orchestrator.ledger.driver_status import Live, live_trial, read_status
     from orchestrator.ledger.trial_log import last_log
     from trainer.data import left_out
@@ -80,7 +79,7 @@ def show(
     print_prose(
         [f"config{'' if whole else ' besides defaults'}: " + json.dumps(config, sort_keys=True)]
     )
-    print_prose(map(printable, left_out.lines(left_out.of_rows(record.identity.get("rows")))))
+    print_prose(left_out.lines(left_out.of_rows(record.identity.get("rows"))))
     print_table(tables.epochs_table(record), wide=wide, ways=ways)
     if listing.trial_summary(record)["first_clock"]:
         print_prose([FIRST_CLOCK_NOTE])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from orchestrator.ledger import TrialRecord, printable
+from orchestrator.ledger import TrialRecord
 from orchestrator.ledger.best_epoch import both_epochs
 from orchestrator.table_data import Column, Content, TableData
 from trainer.config import TrainConfig
@@ -148,7 +148,7 @@ def evaluation_lines(trial: TrialRecord) -> list[str]:
             f"{task} {of['dev_metric']:.4f} ({of['examples']:,} examples)"
             for task, of in record["tasks"].items()
         ]
-        lines.append(printable(f"evaluation {name} (epoch {record['epoch']}): {'  '.join(values)}"))
+        lines.append(f"evaluation {name} (epoch {record['epoch']}): {'  '.join(values)}")
     return lines
 
 
@@ -216,8 +216,8 @@ def stats_table(stats: Mapping[str, Mapping[str, Mapping[str, Any]]]) -> TableDa
 
 
 def log_tail(lines: Sequence[str]) -> str:
-    """The last lines of a trial's log, as a terminal may show them."""
-    kept = [printable(line) for line in lines[-LOG_LINES:]]
+    """The last lines of a trial's log."""
+    kept = lines[-LOG_LINES:]
     return f"last {len(kept)} lines of its log:\n" + "\n".join(f"  {line}" for line in kept)
 
 

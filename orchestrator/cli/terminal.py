@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
 from orchestrator.cli import completion
+from orchestrator.cli.streams import unescaped
+from trainer.printable import json_text, printable
 
 if TYPE_CHECKING:
     from orchestrator.table_data import TableData
@@ -95,7 +97,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False))
+    print(json_text(value, indent=1))
 
 
 def say(text: str) -> None:
@@ -108,21 +110,37 @@ def complain(text: str) -> None:
     """Print what went wrong, wrapped at words on a terminal."""
     from orchestrator.cli.fitted_table import wrap
 
+    text = printable(text)  # a live view takes the place of the stream that would do it
     if width := _width(sys.stderr):
         text = "\n".join(wrap(text, width))
     print(text, file=sys.stderr, flush=True)
 
 
+class _Console(Console):
+    """Rich's console for text from anywhere: markup is text, and what would act is escaped."""
+
+    def __init__(self, file: TextIO, width: int | None = None):
+        super().__init__(file=file, width=width, markup=False, emoji=False, highlight=False)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """As in the base class; only rich's own codes stay as they are."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))
+
+
 def console(*, stderr: bool = False) -> Console:
     """A console as wide as the terminal, or wide enough for every table if there is none."""
-    terminal = Console(stderr=stderr)
-    return terminal if terminal.is_terminal else Console(stderr=stderr, width=200)
+    stream = unescaped(sys.stderr if stderr else sys.stdout)
+    terminal = _Console(stream)
+    return terminal if terminal.is_terminal else _Console(stream, width=200)
 
 
 def progress_console(*, stderr: bool) -> Console:
     """Where a command shows what it is doing; nowhere with `--quiet`."""
     if VOICE.quiet:
-        return Console(file=open(os.devnull, "w"))
+        return _Console(open(os.devnull, "w"))
     return console(stderr=stderr)
 
 
@@ -172,7 +190,8 @@ def print_prose(lines: Iterable[str], *, err: bool = False) -> None:
 
     width, stream = prose_width(), sys.stderr if err else sys.stdout
     for line in lines:
-        print("\n".join(wrap(line, width)) if width else line, file=stream)
+        text = printable(line)  # before it is measured
+        print("\n".join(wrap(text, width)) if width else text, file=stream)
     stream.flush()
 
 

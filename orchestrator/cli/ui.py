@@ -72,6 +72,8 @@ def show_pages(
         study = expanded(study)
     except UnsetVariable as error:
         raise UserError(f"{shown}: {error}") from error
+    if file is not None:
+        _follow(uri, ledger, out)
     commands: dict[str, tuple[list[str], dict[str, str]]] = {}
     lines = []
     if is_server(uri):
@@ -111,15 +113,32 @@ def show_pages(
         raise typer.Exit(_serve(commands))
 
 
+def _follow(uri: str, ledger: Ledger | None, out: str) -> None:
+    """Let the database's places follow a folder that was moved."""
+    from orchestrator.ledger import Ledger
+    from orchestrator.ledger.listing import sweep_names
+    from orchestrator.tracking.background import root_cause
+    from orchestrator.tracking.moved_folder import follow
+
+    try:
+        for each in [ledger] if ledger else [Ledger(out, name) for name in sweep_names(out)]:
+            follow(uri, each)
+    except Exception as error:  # whatever the database raises; MLflow itself may still start
+        print(f"artifacts may be shown from elsewhere: {root_cause(error)}", file=sys.stderr)
+
+
 def _page(server: str, uri: str, ledger: Ledger | None) -> str:
     """The address of the sweep's page on a server, or of the server's first page."""
+    from orchestrator.ledger.listing import resolved_spec
+    from orchestrator.ledger.sweep_id import known_sweep_id
     from orchestrator.tracking import experiment_id, mlflow_views
     from orchestrator.tracking.background import root_cause
 
     if ledger is None:
         return mlflow_views.address_of_all(server)
+    name = str(resolved_spec(ledger).get("name") or ledger.name)  # --fresh has renamed its folder
     try:
-        experiment = experiment_id(uri, ledger.name)
+        experiment = experiment_id(uri, name, known_sweep_id(ledger.folder))
     except Exception as error:  # whatever the database raises; MLflow itself may still start
         print(f"{ledger.name}: cannot find its page: {root_cause(error)}", file=sys.stderr)
         return server
@@ -165,11 +184,9 @@ def _serve(commands: dict[str, tuple[list[str], dict[str, str]]]) -> int:
 
 def _last_lines(file: IO[bytes]) -> str:
     """What a server printed last, indented."""
-    from orchestrator.ledger import printable
-
     file.seek(0)
     lines = file.read().decode(errors="replace").splitlines()[-_LAST_LINES:]
-    return "\n".join(f"  {printable(line)}" for line in lines)
+    return "\n".join(f"  {line}" for line in lines)
 
 
 def _end(processes: Collection[subprocess.Popen[bytes]]) -> None:

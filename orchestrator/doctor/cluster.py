@@ -18,7 +18,6 @@ from orchestrator.doctor.machine import describe, machine_findings
 from orchestrator.doctor.precision import precision_findings
 from orchestrator.preflight.checks import examples
 from orchestrator.preflight.precision import needs_hardware
-from orchestrator.spec.models import ResourcesSpec
 from trainer.storage.folder import StoreError, is_uri
 from trainer.storage.open import open_folder
 
@@ -43,7 +42,7 @@ def cluster_findings(
     from orchestrator.runner.nodes import nodes, tell, witnesses
 
     try:
-        with runner.joined(ResourcesSpec(), address, insecure):
+        with runner.joined(address, insecure):
             members = nodes()
             yield ok("cluster", f"{address} answers, {_count(members)}")
             for node in members:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import psutil
 import torch
 
+from orchestrator import environment
 from orchestrator.doctor.finding import Finding, error, ok, warning
 from orchestrator.doctor.machine import describe, disk_finding, machine_findings
 from orchestrator.doctor.precision import precision_findings
 from orchestrator.errors import SweepError
 from orchestrator.preflight.checks import check_machine, check_out
 from orchestrator.preflight.precision import this_machine
-from orchestrator.runner import auth_token
 
 if TYPE_CHECKING:
     from orchestrator.spec import SweepSpec
@@ -47,14 +47,9 @@ def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Ite
     if spec is not None:
         yield from _room(spec)
         yield from precision_findings(spec, out, [this_machine(spec)])
-    if auth_token.is_asked_for():
-        yield ok("token", "every sweep gives its own Ray on this machine a token")
-    else:
-        yield warning(
-            "token",
-            "RAY_AUTH_MODE turns it off, so every user of this machine can run code as you",
-            "unset RAY_AUTH_MODE",
-        )
+    yield ok("token", "every sweep gives its own Ray on this machine a token")
+    acting = environment.note().removeprefix("environment: ")
+    yield ok("environment", acting or "no variable changes what trials compute")
     yield listening_finding(psutil.process_iter())
 
 
@@ -82,7 +77,7 @@ def _room(spec: SweepSpec) -> Iterator[Finding]:
     try:
         check_machine(spec, None)
     except SweepError as problem:
-        yield error("resources", str(problem), "use a machine with a GPU")
+        yield error("resources", str(problem), "use another machine or change resources")
         return
     at_once = min(wanted.max_concurrent, max(1, wanted.places(cpus, torch.cuda.device_count())))
     yield ok("resources", f"{at_once} of at most {wanted.max_concurrent} trials at once")

@@ -69,7 +69,9 @@ def machine_findings(machine: dict[str, Any], node: str = "") -> Iterator[Findin
         yield ok("memory", free, node=node)
     gpus = [f"{gpu['name']} with {in_words(gpu['memory'])}" for gpu in machine["gpus"]]
     yield ok("gpu", ", ".join(gpus) or "none", node=node)
-    yield disk_finding("cache", machine["cache"], machine["cache_free"], "data.cache", node)
+    yield disk_finding(
+        "cache", machine["cache"], machine["cache_free"], "data.cache or ORCH_CACHE", node
+    )
     shm = machine["shm_free"]
     if shm is not None:
         free = f"{in_words(shm)} free in /dev/shm"

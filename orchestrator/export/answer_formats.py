@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from orchestrator.export.answers import text_columns
 from trainer.config.tasks import Task
+from trainer.printable import json_text, printable
 
 Row = Mapping[str, Any]
 
@@ -29,7 +29,7 @@ class _Table:
         self._separator = separator
 
     def header(self) -> str:
-        shares = [f"p_{name}" for name in self._classes]
+        shares = [printable(f"p_{name}") for name in self._classes]
         return self._lines([["id", *self._texts, "prediction", *shares]])
 
     def rows(self, rows: Sequence[Row]) -> str:
@@ -54,7 +54,7 @@ class _JsonLines:
         return ""
 
     def rows(self, rows: Sequence[Row]) -> str:
-        return "".join(f"{json.dumps(_rounded(row), ensure_ascii=False)}\n" for row in rows)
+        return "".join(f"{json_text(_rounded(row))}\n" for row in rows)
 
 
 def _rounded(value: Any) -> Any:

@@ -21,6 +21,7 @@ from trainer.loop.build import head_of
 from trainer.model.encoder import to_hugging_face_names
 from trainer.model.heads import RELATED
 from trainer.model.wordpiece import SPECIAL_TOKENS
+from trainer.printable import json_text
 from trainer.storage.local_folder import write_whole
 
 _ENCODER = "encoder."
@@ -143,4 +144,4 @@ def _tokenizer_files(tokenizer: Tokenizer, positions: int) -> dict[str, bytes]:
 
 
 def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+    return f"{json_text(value, indent=1)}\n".encode()

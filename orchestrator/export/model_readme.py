@@ -7,6 +7,7 @@ from typing import Any
 
 from trainer.config.choices import HEADS
 from trainer.config.task_choices import LOSSES, LossEntry
+from trainer.printable import markdown_text
 
 _HEAD = """# A model of the sweep {sweep}
 
@@ -89,10 +90,11 @@ def readme(described: Mapping[str, Any]) -> str:
     """
     rows = "\n".join(
         f"| {name} | {each['pooling']} | {each.get('pair', '')} | {each['head']} | "
-        f"{', '.join(each.get('classes', ()))[:200] or 'a value'} |"
+        f"{markdown_text(', '.join(each.get('classes', ()))[:200]) or 'a value'} |"
         for name, each in described["tasks"].items()
     )
-    return _HEAD.format(**described, rows=rows, code=example(described))
+    texts = {**described, "sweep": markdown_text(described["sweep"])}
+    return _HEAD.format(**texts, rows=rows, code=example(described))
 
 
 def example(described: Mapping[str, Any]) -> str:

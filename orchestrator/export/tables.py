@@ -19,9 +19,10 @@ from orchestrator.ledger.current import current, is_confirming
 from orchestrator.ledger.evaluations import counted_record, has_all, on_equal_examples
 from orchestrator.ledger.labels import flatten, labels
 from orchestrator.ledger.listing import resolved_spec
-from orchestrator.ledger.predictions import COLUMNS as PREDICTED
 from orchestrator.ledger.predictions import PredictionsError, read_predictions
 from trainer.metrics import Place, Record, dotted, field_at, numbers, of_trial
+from trainer.printable import printable
+from trainer.storage.prediction_file import COLUMNS as PREDICTED
 
 #: Units as column names end with them, unless the name says it already.
 UNITS = {"min": "minutes", "examples/s": "examples_per_second", "MB": "mb"}
@@ -156,7 +157,8 @@ def column_name(place: Place, record: Record) -> str:
 
 def _table(rows: list[dict[str, Any]]) -> pa.Table:
     names = dict.fromkeys(name for row in rows for name in row)
-    return pa.table({name: _column([row.get(name) for row in rows]) for name in names})
+    columns = {name: _column([row.get(name) for row in rows]) for name in names}
+    return pa.table({printable(name): column for name, column in columns.items()})
 
 
 def _column(values: list[Any]) -> pa.Array:
@@ -176,4 +178,6 @@ _TYPES = {
 
 
 def _text(value: Any) -> str | None:
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    if value is None:
+        return None
+    return printable(value if isinstance(value, str) else json.dumps(value))

@@ -7,9 +7,8 @@ from orchestrator.ledger.ledger import (
     Reading,
     TrialRecord,
     local_place,
-    printable,
 )
 
 __all__ = [
-    "RESOLVED", "STATUSES", "Ledger", "Reading", "TrialRecord", "local_place", "printable",
+    "RESOLVED", "STATUSES", "Ledger", "Reading", "TrialRecord", "local_place",
 ]  # fmt: skip

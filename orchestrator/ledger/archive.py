@@ -17,6 +17,7 @@ from orchestrator.ledger.timing_sessions import FOLDER
 from orchestrator.spec.yaml_lines import dump
 from trainer.config import DataConfig
 from trainer.storage.evaluations import evaluation_name, evaluation_predictions, names_of
+from trainer.storage.json_reader import JsonError, parse_object
 from trainer.storage.summary import best_epoch
 from trainer.storage.trial_directory import predictions_name, record_name
 
@@ -89,9 +90,9 @@ def _files(ledger: Ledger, trials: list[str]) -> Iterator[tuple[str, bytes]]:
 def _without_sentences(analysis: bytes | None) -> bytes | None:
     """A trial's analysis without its example sentences; None if it cannot be read."""
     try:
-        tasks = json.loads(analysis or b"")
+        tasks = parse_object(analysis or b"")
         kept = {task: {k: v for k, v in of.items() if k != "worst"} for task, of in tasks.items()}
-    except (ValueError, AttributeError):
+    except (JsonError, AttributeError):
         return None
     return _json(kept)
 

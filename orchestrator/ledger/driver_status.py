@@ -6,19 +6,23 @@ so a sweep goes on if it cannot be written, and a file whose driver is gone coun
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from orchestrator.ledger.ledger import Ledger, Reading, TrialRecord
 from orchestrator.ledger.sweep_lock import gone, holders, is_here
-from trainer.storage.folder import Folder, StoreError
+from trainer.storage.folder import Folder, Refused, StoreError
+from trainer.storage.json_reader import parse_object
 
 STATUS = "status.json"
 #: A driver on another host counts as gone if its file is older than so many seconds.
 STALE_S = 90.0
+#: No number of a status is larger: seconds since 1970 are fewer.
+_MOST = 1e12
 #: What `orch ls` and `orch show` call unfinished trials while their sweep's driver lives.
 RUNNING, WAITING = "running", "waiting"
 
@@ -106,21 +110,31 @@ class DriverStatus:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> DriverStatus:
-        """Raises `TypeError`, `KeyError` or `AttributeError` if it is no status."""
-        known = _known(cls, value)
-        for name in ("trials", "ended"):
-            known[name] = tuple(
-                RunningTrial(**_known(RunningTrial, each)) for each in known.get(name, ())
-            )
-        if known.get("best") is not None:
-            known["best"] = Best(**_known(Best, known["best"]))
-        return cls(**known)
+        """From the values that this version knows: another one may have written the file.
+
+        Raises `ValueError` if it is no status.
+        """
+        status = _checked()(value)
+        if not _are_moderate(status.to_dict()):
+            raise ValueError("a number is out of range")
+        return status
 
 
-def _known(kind: type, value: dict[str, Any]) -> dict[str, Any]:
-    """The values that this version knows: another one may have written the file."""
-    names = {each.name for each in fields(kind)}
-    return {key: item for key, item in value.items() if key in names}
+@functools.cache
+def _checked() -> Callable[[Any], DriverStatus]:
+    """A function that makes a status of plain values with the right types."""
+    from pydantic import TypeAdapter  # loads slowly, and most sweeps are not running
+
+    return TypeAdapter(DriverStatus).validate_python
+
+
+def _are_moderate(value: Any) -> bool:
+    """Whether all numbers in it can be those of a status: seconds, counts, scores."""
+    if isinstance(value, dict):
+        return all(map(_are_moderate, value.values()))
+    if isinstance(value, list | tuple):
+        return all(map(_are_moderate, value))
+    return not isinstance(value, int | float) or abs(value) < _MOST
 
 
 def write_status(folder: Folder, status: DriverStatus) -> bool:
@@ -152,18 +166,15 @@ def read_status(ledger: Ledger, now: Callable[[], float] = time.time) -> DriverS
 
 
 def _process(holder: dict[str, Any]) -> tuple[int, str]:
-    pid = holder.get("pid")
-    return pid if isinstance(pid, int) else 0, str(holder.get("started"))
+    return holder.get("pid", 0), str(holder.get("started"))
 
 
 def _read(ledger: Ledger) -> DriverStatus | None:
     """The file's content; None if it is missing or no status."""
     try:
         content = ledger.folder.read(STATUS)
-        return None if content is None else DriverStatus.from_dict(json.loads(content))
-    except StoreError:
-        raise
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None if content is None else DriverStatus.from_dict(parse_object(content))
+    except (OSError, Refused, ValueError):
         return None
 
 

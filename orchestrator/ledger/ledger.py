@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import os
 import re
@@ -15,18 +16,35 @@ from typing import Any
 from orchestrator.ledger.evaluations import evaluations_of
 from trainer.config import ConfigError, TrainConfig, stored_config
 from trainer.metrics import EPOCH, Kind, Must, is_number, value_of_trial
-from trainer.storage.folder import Folder
+from trainer.printable import printable
+from trainer.storage.folder import Folder, Refused
+from trainer.storage.json_reader import JsonError, parse_object
 from trainer.storage.open import open_folder
 from trainer.storage.summary import LAST, counted_epoch, summarise
-from trainer.storage.trial_directory import TrialDirectory
+from trainer.storage.trial_directory import TrialDirectory, lost_epoch
+
+logger = logging.getLogger("orchestrator")
 
 STATUSES = ("complete", "pruned", "failed", "unfinished")
 #: The file with a sweep's resolved spec.
 RESOLVED = "sweep.yaml"
 _TRIAL_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+#: Keys of config.json beside the config -> their type, where they are not null.
+_IDENTITY: dict[str, type] = {
+    **dict.fromkeys(
+        ("trial_id", "config_id", "fingerprint", "device", "host", "git_commit", "precision")
+        + ("stage", "method", "extends"),
+        str,
+    ),
+    **dict.fromkeys(("threads", "decision", "pair"), int),
+    **dict.fromkeys(("versions", "rows", "started_from"), dict),
+}
+_WORDS = {str: "text", int: "a whole number", dict: "a mapping"}
 _DEFAULTS = TrainConfig().to_dict()
 #: Numbers that every epoch has.
 _CERTAIN = [f.name for f in EPOCH.values() if f.kind is Kind.NUMBER and f.must is Must.BE_THERE]
+#: Characters of a reason at most.
+_LONGEST = 400
 #: What an epoch costs: training, evaluation, checkpoint and set-up.
 COST = ("minutes_per_epoch", "evaluation_minutes", "checkpoint_minutes", "setup_minutes")
 #: Threads that read from an object store, where most of the time is waiting.
@@ -87,8 +105,11 @@ class Ledger:
     def __init__(self, out: str | os.PathLike[str] | Folder, sweep_name: str):
         self.out = open_folder(out)
         self.name = sweep_name
-        self.folder = self.out.child(sweep_name)
+        #: A link in it cannot lead elsewhere: it may be another person's.
+        self.folder = self.out.child(sweep_name).enclosed()
         self.trials_folder = self.folder.child("trials")
+        #: Unreadable trials that a warning has named.
+        self._named: set[str] = set()
 
     @property
     def local_out(self) -> Path:
@@ -124,11 +145,16 @@ class Ledger:
     def why_unreadable(self, trial_id: str) -> str:
         """Why an existing trial cannot be read; empty otherwise."""
         reason = self._read(trial_id)
-        return reason if isinstance(reason, str) else ""
+        return _shortened(reason) if isinstance(reason, str) else ""
 
     def trials(self) -> list[TrialRecord]:
-        """Every trial that has started and can be read."""
-        return self.read().trials
+        """Every trial that has started and can be read; a warning names each of the others once."""
+        reading = self.read()
+        for name, reason in reading.unreadable.items():
+            if name not in self._named:
+                logger.warning("%s cannot be read: %s", name, reason)
+        self._named |= reading.unreadable.keys()
+        return reading.trials
 
     def read(self) -> Reading:
         """All trials; reads each directory once."""
@@ -136,7 +162,7 @@ class Ledger:
         trials = dict(zip(trial_ids, self._read_all(trial_ids), strict=True))
         return Reading(
             [trial for trial in trials.values() if isinstance(trial, TrialRecord)],
-            {name: reason for name, reason in trials.items() if isinstance(reason, str)},
+            {n: _shortened(reason) for n, reason in trials.items() if isinstance(reason, str)},
         )
 
     def close(self, trial_id: str, status: str, reason: str) -> None:
@@ -157,25 +183,32 @@ class Ledger:
         """A trial, or why it cannot be read, or None if it never started."""
         directory = self.directory(trial_id)
         try:
-            stored = directory.config()
-            if stored is None:
-                started = directory.read("config.json") is not None
-                return "config.json: is not a JSON object" if started else None
+            content = directory.read("config.json")
+            if content is None:
+                return None
+            stored = parse_object(content)
             records, wrong = directory.history()
             end = directory.end()
             evaluations = evaluations_of(directory, records) if _is_complete(end) else {}
         except OSError as error:
             return f"{error.filename or directory.path}: {error.strerror or error}"
+        except Refused as error:
+            return f"{error.where.removeprefix(f'{directory.folder.local}/')}: {error.why}"
+        except JsonError as error:
+            return f"config.json: {error}"
         try:
             config = stored_config(stored)
             train_config = TrainConfig.from_dict(config)
         except ConfigError as error:
             return f"config.json: {error.problems[0]}"
+        for key, kind in _IDENTITY.items():
+            if stored.get(key) is not None and type(stored[key]) is not kind:
+                return f"config.json: {key} is not {_WORDS[kind]}"
         del stored["config"]
         if end is None:
             end = {"status": "unfinished", "reason": "", "summary": {}}
-        elif wrong and end["status"] == "complete":  # other ends do not need all epochs
-            return wrong
+        elif lost := lost_epoch(end, records, wrong):
+            return lost
         for key in _CERTAIN:
             if end["summary"].get(key) is not None and not is_number(end["summary"][key]):
                 return f"end.json: summary.{key} is not a number"
@@ -198,7 +231,12 @@ class Ledger:
 
 def minutes_of(record: Mapping[str, Any]) -> float:
     """Minutes that an epoch took in all, from its record."""
-    return math.fsum(float(record.get(key) or 0.0) for key in COST)
+    return math.fsum(float(record[key]) for key in COST if is_number(record.get(key)))
+
+
+def _shortened(reason: str) -> str:
+    """A reason of a few lines at most: it may quote what the file holds."""
+    return reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
 
 
 def _is_complete(end: dict[str, Any] | None) -> bool:
@@ -209,12 +247,3 @@ def local_place(out: Folder) -> Path:
     """The folder for MLflow's database and artifacts: `out`, or the current folder if that is
     remote."""
     return out.local or Path.cwd()
-
-
-def printable(text: str) -> str:
-    """The text without control characters except newlines and tabs."""
-    if text.isprintable():
-        return text
-    return "".join(
-        c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 from collections import Counter
@@ -19,11 +18,9 @@ from orchestrator.ledger.current import current
 from orchestrator.ledger.driver_status import WAITING, Live
 from orchestrator.ledger.evaluations import on_equal_examples
 from orchestrator.ledger.labels import labels
-from orchestrator.spec.published import by_position
-from orchestrator.spec.yaml_lines import YamlError, read
-from trainer.config.formats import FIRST_FORMAT
+from orchestrator.ledger.resolved_file import json_value, read_resolved, resolved_spec
 from trainer.metrics import FIRST_CLOCK, clock_of
-from trainer.storage.folder import is_inside, is_uri
+from trainer.storage.folder import Refused, is_inside, is_uri
 from trainer.storage.open import open_folder
 
 #: Sweeps or trials that an error names.
@@ -36,7 +33,7 @@ def find_sweep(name: str, out: str) -> Ledger:
     `arrp` also finds the sweep of a profile, `arrp-embedded`, if there is only one.
     """
     given = open_folder(name if is_uri(name) else Path(name).expanduser().resolve())
-    ledgers = [Ledger(out, name)] if _is_plain(name) else []
+    ledgers = [Ledger(out, name)] if is_plain(name) else []
     if given.name:
         ledgers.append(Ledger(given.parent, given.name))
     for ledger in ledgers:
@@ -53,24 +50,12 @@ def find_sweep(name: str, out: str) -> Ledger:
 def sweep_names(out: str) -> list[str]:
     """Folders below `out` that hold a sweep."""
     folder = open_folder(out)
-    return [n for n in folder.folders() if _is_plain(n) and folder.child(n).has(RESOLVED)]
+    return [n for n in folder.folders() if is_plain(n) and folder.child(n).has(RESOLVED)]
 
 
-def _is_plain(name: str) -> bool:
+def is_plain(name: str) -> bool:
     """Whether it is a printable name without a path."""
     return is_inside(name) and "/" not in name and name.isprintable()
-
-
-def resolved_spec(ledger: Ledger) -> dict[str, Any]:
-    """The content of sweep.yaml; empty if it is missing or cannot be read."""
-    try:
-        value = read((ledger.folder.read(RESOLVED) or b"").decode()).value
-    except (OSError, UnicodeDecodeError, YamlError):
-        return {}
-    if not isinstance(value, dict):
-        return {}
-    plain: dict[str, Any] = {"format": FIRST_FORMAT, **json_value(value)}
-    return by_position(plain) if plain["format"] == FIRST_FORMAT else plain
 
 
 def data_folders(ledger: Ledger, root: str | None = None) -> dict[str, str]:
@@ -91,6 +76,23 @@ def question(ledger: Ledger) -> str:
     return _question(resolved_spec(ledger))
 
 
+def sweep_row(ledger: Ledger) -> dict[str, Any]:
+    """`sweep_summary` for a list of sweeps: one that cannot be read does not hide the others."""
+    try:
+        return sweep_summary(ledger, Live.of(ledger))
+    except OSError as error:
+        reason = f"{error.filename or ledger.folder.path}: {error.strerror or error}"
+    except Refused as error:
+        reason = str(error)
+    return {
+        "name": ledger.name,
+        "question": f"cannot be read: {reason}",
+        "trials": {},
+        "best_dev_score": None,
+        "folder": ledger.folder.path,
+    }
+
+
 def _question(spec: Mapping[str, Any]) -> str:
     return str(spec.get("question", ""))
 
@@ -102,7 +104,7 @@ def sweep_summary(ledger: Ledger, live: Live) -> dict[str, Any]:
     planned and not begun count as waiting.
     """
     reading, trials = live.reading, live.reading.trials
-    spec = resolved_spec(ledger)
+    spec, wrong = read_resolved(ledger)
     counting = on_equal_examples(current(spec, trials))
     best = [counted_score(trial) for trial in best_of(counting)]
     counts = Counter(trial.status for trial in trials)
@@ -112,7 +114,7 @@ def sweep_summary(ledger: Ledger, live: Live) -> dict[str, Any]:
         counts[WAITING] += live.not_begun
     return {
         "name": ledger.name,
-        "question": _question(spec),
+        "question": wrong or _question(spec),
         "trials": dict(sorted(counts.items())),
         "best_dev_score": statistics.fmean(best) if best else None,
         "folder": ledger.folder.path,
@@ -178,9 +180,3 @@ def trial_details(trial: TrialRecord) -> dict[str, Any]:
     """Everything in a trial's directory, as plain JSON values."""
     details: dict[str, Any] = json_value(asdict(trial))
     return details
-
-
-def json_value(value: Any) -> Any:
-    """The value as plain JSON: NaN and infinities become null, keys become text."""
-    text = json.dumps(value, default=str)
-    return json.loads(text, parse_constant=lambda name: None)

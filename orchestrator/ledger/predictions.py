@@ -8,14 +8,13 @@ from orchestrator.errors import first_line
 from orchestrator.ledger.evaluations import ALL, has_all
 from trainer.storage.evaluations import evaluation_predictions, predictions_of
 from trainer.storage.folder import StoreError
+from trainer.storage.prediction_file import PredictionFileError, read_prediction_file
 from trainer.storage.trial_directory import predictions_name
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
     from orchestrator.ledger.ledger import Ledger, TrialRecord
-
-COLUMNS = ("task", "id", "label", "prediction")
 
 
 class PredictionsError(Exception):
@@ -28,9 +27,6 @@ def read_predictions(ledger: Ledger, trial: TrialRecord) -> pa.Table:
     The examples are those that give the trial its score: the whole dev sets if it was evaluated on
     them, else the dev sets of its epochs.  Raises `PredictionsError`.
     """
-    import pyarrow as pa  # slow to load, and not every trial has predictions
-    import pyarrow.parquet as pq
-
     directory = ledger.directory(trial.trial_id)
     whole = trial.evaluations[ALL] if has_all(trial) else None
     name = evaluation_predictions(ALL) if whole else predictions_name(trial.epoch)
@@ -38,14 +34,7 @@ def read_predictions(ledger: Ledger, trial: TrialRecord) -> pa.Table:
         content = predictions_of(directory, ALL, whole) if whole else directory.read(name)
         if content is None:
             raise PredictionsError(f"{trial.trial_id}: {name} is missing")
-        source = pa.BufferReader(content)
-        table = pq.read_table(source, columns=list(COLUMNS), use_threads=False)
-        for key in {"label", "prediction"} & set(table.column_names):
-            place = table.column_names.index(key)
-            table = table.set_column(place, key, table[key].cast(pa.float64()))
-    except (OSError, StoreError, pa.ArrowException) as error:
+        return read_prediction_file(content)
+    except (OSError, StoreError, PredictionFileError) as error:
         reason = first_line(error)
         raise PredictionsError(f"{trial.trial_id}: {name} cannot be read: {reason}") from error
-    if table.num_rows == 0 or set(table.column_names) != set(COLUMNS):
-        raise PredictionsError(f"{trial.trial_id}: {name} has no column {', '.join(COLUMNS)}")
-    return table.combine_chunks()

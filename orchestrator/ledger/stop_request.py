@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from orchestrator.ledger.driver_status import DriverStatus
-from trainer.storage.folder import Folder
+from trainer.storage.folder import Folder, Refused
+from trainer.storage.json_reader import JsonError, parse_object
 
 STOP = "stop.json"
 
@@ -23,12 +24,12 @@ def requested(folder: Folder, holder: dict[str, Any]) -> int:
     Args:
         holder: of the sweep's lock; requests to an earlier driver do not count.
     """
-    content = folder.read(STOP)
-    if content is None:
-        return 0
     try:
-        request = json.loads(content)
+        content = folder.read(STOP)
+        if content is None:
+            return 0
+        request = parse_object(content)
         theirs = (request["pid"], request["started"]) == (holder["pid"], holder["started"])
         return (2 if request["now"] else 1) if theirs else 0
-    except (ValueError, TypeError, KeyError):
+    except (Refused, JsonError, KeyError):
         return 0

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from orchestrator.ledger.sweep_lock import LOCK, SweepLock
-from trainer.storage.folder import Folder, StoreError
+from trainer.storage.folder import Folder, Refused, StoreError
+from trainer.storage.json_reader import JsonError, parse_object
 
 ORIGIN = "origin.json"
 
@@ -18,16 +19,21 @@ def sweep_id(folder: Folder) -> str:
 
     Call it while you hold the sweep's lock.
     """
-    try:
-        known = json.loads(folder.read(ORIGIN) or b"{}")["sweep_id"]
-    except (ValueError, KeyError, TypeError):
-        known = None
-    if isinstance(known, str) and known:
+    if known := known_sweep_id(folder):
         return known
     new = uuid.uuid4().hex
     origin = {"sweep_id": new, "created": datetime.now(UTC).isoformat(timespec="seconds")}
     folder.write(ORIGIN, (json.dumps(origin) + "\n").encode())
     return new
+
+
+def known_sweep_id(folder: Folder) -> str:
+    """The sweep's id; empty before its first start."""
+    try:
+        known = parse_object(folder.read(ORIGIN) or b"{}")["sweep_id"]
+    except (Refused, JsonError, KeyError):
+        return ""
+    return known if isinstance(known, str) else ""
 
 
 def set_aside(folder: Folder) -> Path | None:

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import UserError
-from trainer.storage.folder import Folder, StoreError
+from trainer.storage.folder import Folder, Refused, StoreError
+from trainer.storage.json_reader import JsonError, parse_object
 from trainer.storage.local_folder import write_whole
 from trainer.storage.open import open_folder
 
@@ -43,7 +44,7 @@ class SweepLock:
         folder = open_folder(folder)
         content = json.dumps(_holder())
         local = folder.local
-        self._lock = _Claim(folder, content) if local is None else _Link(local, content)
+        self._lock = _Claim(folder, content) if local is None else _Link(folder, local, content)
         #: Who holds it: `host`, `pid`, `started`.
         self.holder: dict[str, Any] = json.loads(content)
 
@@ -62,8 +63,9 @@ class SweepLock:
 class _Link:
     """The lock of a local folder: the file `lock`, hard-linked into place."""
 
-    def __init__(self, folder: Path, content: str):
-        self.path = folder / LOCK
+    def __init__(self, folder: Folder, place: Path, content: str):
+        self.path = place / LOCK
+        self._folder = folder
         self._content = content
 
     def take(self) -> None:
@@ -75,8 +77,9 @@ class _Link:
             mine.unlink(missing_ok=True)
 
     def release(self) -> None:
-        with contextlib.suppress(FileNotFoundError):  # somebody deleted it by hand
-            if self.path.read_text(encoding="utf-8") == self._content:
+        # Changed by hand, or out of reach: then the next driver finds that its process is gone.
+        with contextlib.suppress(OSError, Refused):
+            if self._folder.read(LOCK) == self._content.encode():
                 self.path.unlink()
 
     def _link(self, mine: Path) -> None:
@@ -91,8 +94,10 @@ class _Link:
     def _break_if_stale(self) -> None:
         """Remove the lock if its process is gone, else raise `Locked`."""
         try:
-            content = self.path.read_bytes()
-        except FileNotFoundError:
+            content = self._folder.read(LOCK)
+        except Refused as error:
+            raise Locked(f"{error}; delete it if no driver runs the sweep") from error
+        if content is None:
             return  # its holder has just finished
         holder = _parse(content)
         if not gone(holder):
@@ -102,7 +107,7 @@ class _Link:
             self.path.rename(aside)
         except FileNotFoundError:
             return  # a rival broke it first
-        if aside.read_bytes() != content:
+        if self._folder.read(aside.name) != content:
             # This is the new lock of a rival that also broke the stale one: put it back.
             with contextlib.suppress(FileExistsError):  # a third driver holds the lock now
                 os.link(aside, self.path)
@@ -151,7 +156,7 @@ class _Claim:
     def _rivals(self) -> dict[str, dict[str, Any]]:
         rivals = {}
         for name in self.folder.names():
-            content = self.folder.read(name) if name != self._mine else None
+            content = _content(self.folder, name) if name != self._mine else None
             if content is None:
                 continue  # it has been withdrawn
             holder = _parse(content)
@@ -165,11 +170,19 @@ class _Claim:
 def holders(folder: Folder) -> list[dict[str, Any]]:
     """Who holds or claims the lock of a sweep's folder (`host`, `pid`, `started`); mostly one."""
     if folder.local is not None:
-        contents = [folder.read(LOCK)]
+        contents = [_content(folder, LOCK)]
     else:
         claims = folder.child(LOCK)
-        contents = [claims.read(name) for name in claims.names()]
+        contents = [_content(claims, name) for name in claims.names()]
     return [_parse(content) for content in contents if content is not None]
+
+
+def _content(folder: Folder, name: str) -> bytes | None:
+    """A lock's content; None without one, and nothing that names a holder if it is no file."""
+    try:
+        return folder.read(name)
+    except Refused:
+        return b""
 
 
 def is_here(holder: dict[str, Any]) -> bool:
@@ -207,23 +220,33 @@ def _pids() -> str:
         return ""
 
 
+#: Characters of a value in a lock at most.
+_LONGEST = 300
+#: Key of a lock -> its type.
+_KEYS = {"host": str, "pid": int, "pids": str, "started": str, "process_start": str}
+
+
 def _parse(content: bytes) -> dict[str, Any]:
     """The holder; empty if the lock cannot be read, which counts as another host's."""
     try:
-        holder = json.loads(content)
-    except ValueError:
+        holder = parse_object(content)
+    except JsonError:
         return {}
-    return holder if isinstance(holder, dict) else {}
+    return {
+        key: value
+        for key, kind in _KEYS.items()
+        if type(value := holder.get(key)) is kind and len(str(value)) <= _LONGEST
+    }
 
 
 def _alive(holder: dict[str, Any]) -> bool:
     """Whether the holder's process lives; another process with its number does not count."""
     pid = holder.get("pid")
-    if not isinstance(pid, int):
+    if pid is None:
         return True
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has such a number
         return False
     except PermissionError:
         pass  # it lives, under another user

@@ -20,6 +20,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from orchestrator.ledger.timed_rounds import Measured, TimedConfig, TimedRound, TimedStretch
 from orchestrator.ledger.timing_intervals import Interval, mean_interval, ratio_interval
+from trainer.storage.folder import Refused
+from trainer.storage.json_reader import JsonError, parse
 
 if TYPE_CHECKING:
     from orchestrator.ledger import Ledger
@@ -206,18 +208,24 @@ def timings(ledger: Ledger) -> list[Session]:
     folder = ledger.folder.child(FOLDER)
     sessions = []
     for name in folder.names():
-        content = folder.read(name) if name.endswith(".json") else None
-        if content is None:
+        if not name.endswith(".json"):
             continue
         try:
-            sessions.append(Session.model_validate_json(content))
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
+            content = folder.read(name)
+            if content is not None:
+                sessions.append(Session.model_validate(parse(content)))
+        except (Refused, JsonError, ValidationError) as error:
             logger.warning(
-                "%s/%s: not a timing session: %s %s", folder.path, name, where, first["msg"]
+                "%s/%s: not a timing session: %s", folder.path, name, _first_reason(error)
             )
     return sorted(sessions, key=lambda session: session.started_at)
+
+
+def _first_reason(error: Exception) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc']))} {first['msg']}"
 
 
 def fair_ratio(sessions: Sequence[Session], config_id: str, to: str) -> Interval | None:

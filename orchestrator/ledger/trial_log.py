@@ -8,6 +8,7 @@ import time
 import traceback
 from collections import deque
 
+from trainer.storage.folder import Refused
 from trainer.storage.trial_directory import TrialDirectory
 
 FOLDER = "logs"
@@ -84,8 +85,12 @@ def last_log(directory: TrialDirectory) -> list[str]:
 
 
 def log_of(directory: TrialDirectory, number: int) -> list[str]:
-    """The newest lines of an attempt's log."""
-    return (directory.read(_file_name(number)) or b"").decode(errors="replace").splitlines()
+    """The newest lines of an attempt's log, or why it cannot be read."""
+    try:
+        content = directory.read(_file_name(number)) or b""
+    except Refused as error:
+        return [str(error)]
+    return content.decode(errors="replace").splitlines()
 
 
 def attempts(directory: TrialDirectory) -> list[int]:

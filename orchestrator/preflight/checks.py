@@ -68,8 +68,17 @@ def check_out(out: str) -> Folder:
 
 
 def check_machine(spec: SweepSpec, address: str | None) -> None:
-    """Check that this machine has enough GPUs for a trial; a cluster is checked later."""
-    if address is None and spec.resources.gpu > torch.cuda.device_count():
+    """Check that this machine has room for a trial; a cluster is checked later."""
+    if address is not None:
+        return
+    wanted, cpus = spec.resources.cpu, os.cpu_count() or 1
+    if wanted > max(1, cpus):
+        raise SweepError(
+            f"resources.cpu: a trial needs {wanted:g} CPUs, but this machine has {cpus}; use "
+            f"another machine or --set resources.cpu={cpus} (and --set base.threads={wanted:g} for "
+            "trials that were begun with so many threads)"
+        )
+    if spec.resources.gpu > torch.cuda.device_count():
         raise SweepError(
             f"resources.gpu: a trial needs {spec.resources.gpu:g}, but this machine has "
             f"{torch.cuda.device_count()}; use another machine or --set resources.gpu=0"
@@ -270,10 +279,15 @@ def _with_defaults(before: dict[str, Any]) -> dict[str, Any]:
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
     for key, was, now in _differences(before, after):
         free = key.split(".")[0] in (*_FREE, *_RECORDED, _QUESTION) or key in _WHERE
-        same_trials = key == "base.precision" and len({EMULATED.get(str(v), str(v)) for v in (was, now)}) == 1
+        same_trials = key == "base.precision" and _plain(was) == _plain(now)
         if free or same_trials or _grew(key, was, now):
             continue
         yield f"{key}: {_short(was)} -> {_short(now)}"
+
+
+def _plain(precision: Any) -> Any:
+    """The precision whose trials these are: `bf16` for `bf16-emulated`."""
+    return EMULATED.get(str(precision), precision)
 
 
 def _differences(

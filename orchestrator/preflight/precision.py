@@ -2,8 +2,8 @@
 
 `precision: auto` is part of a trial's identity, but its result is not.  Hosts of two kinds would
 mix two precisions in one comparison.  So the sweep decides: the first of bf16, fp16 and fp32 that
-all its devices multiply natively.  `sweep.yaml` records the result (`resolved.precision`), every trial gets it,
-and a host that would emulate it refuses (trainer.loop.device).
+all its devices multiply natively.  `sweep.yaml` records the result (`resolved.precision`), every
+trial gets it, and a host that would emulate it refuses (trainer.loop.device).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from rich.console import Console
 from orchestrator.ledger.labels import label
 from orchestrator.progress.events import Progress, one_line
 from orchestrator.progress.view import duration
+from trainer.printable import printable
 
 if TYPE_CHECKING:
     from orchestrator.scheduling.job_queue import Job
@@ -21,6 +22,7 @@ _PATIENCE_S = 1.0
 
 def say(console: Console, text: str) -> None:
     """Print a line; a live view stays below it."""
+    text = printable(text)
     if console.is_terminal:
         console.print(text, markup=False, highlight=False)
     else:  # rich is slow for the lines of thousands of trials

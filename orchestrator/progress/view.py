@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from rich.text import Text
 
 from orchestrator.ledger.driver_status import RUNNING, DriverStatus, RunningTrial
+from trainer.printable import in_one_line
 
 _STYLES = {"complete": "green", "pruned": "yellow", "failed": "red", RUNNING: "cyan"}
 _STAGES = {
@@ -155,7 +156,7 @@ def _table(status: DriverStatus, width: int, now: float) -> list[list[Text]]:
 
 
 def _cells(trial: RunningTrial, driver: str, now: float) -> dict[str, str]:
-    return {
+    cells = {
         "trial": trial.trial_id,
         "state": trial.state,
         "epoch": f"{trial.epoch}/{trial.epochs}",
@@ -165,6 +166,7 @@ def _cells(trial: RunningTrial, driver: str, now: float) -> dict[str, str]:
         "node": "" if trial.node == driver else trial.node,
         "configuration": f"{trial.label}, seed {trial.seed}",
     }
+    return {kind: in_one_line(cell) for kind, cell in cells.items()}
 
 
 def _number(value: float | None) -> str:
@@ -178,7 +180,7 @@ def _cut(text: str, width: int) -> str:
 def _wrapped(parts: Sequence[str], width: int, style: str = "") -> list[Text]:
     """The parts one after another; lines end between parts, and within long ones between words."""
     lines: list[str] = []
-    for part in parts:
+    for part in map(in_one_line, parts):
         if lines and len(lines[-1]) + len(_BETWEEN) + len(part) <= width:
             lines[-1] += _BETWEEN + part
             continue

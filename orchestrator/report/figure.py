@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure as Canvas
 
 from orchestrator.report import style
+from trainer.printable import printable
 
 #: Resolution of PNG files and of points that are drawn as pixels.
 DPI = 200
@@ -61,7 +62,8 @@ class Figure:
     def _svg(self, canvas: Canvas) -> str:
         sink = io.StringIO()
         self._save(canvas, sink, "svg", _NO_DATE)
-        return _METADATA.sub("", sink.getvalue())
+        # XML has no control characters, and matplotlib writes them as they are.
+        return printable(_METADATA.sub("", sink.getvalue()))
 
     def png(self) -> bytes:
         sink = io.BytesIO()

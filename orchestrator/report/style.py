@@ -69,6 +69,8 @@ _RC: Any = {
     "axes.formatter.useoffset": False,
     "axes.unicode_minus": False,
 }
+#: The user's own matplotlibrc changes nothing in a report.
+_LOOK = {key: value for key, value in matplotlib.rcParamsDefault.items() if key != "backend"} | _RC
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 @contextlib.contextmanager
 def styled(salt: str = "") -> Iterator[None]:
     """Everything that draws or saves a figure runs within this; ids are derived from `salt`."""
-    with matplotlib.rc_context(_RC | {"svg.hashsalt": salt}), warnings.catch_warnings():
+    with matplotlib.rc_context(_LOOK | {"svg.hashsalt": salt}), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 

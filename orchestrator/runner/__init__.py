@@ -10,28 +10,11 @@ import os
 import shutil
 from functools import partial
 
-# Ray reads these at its import or in the processes that it starts.  A user's own settings win.
-for _name, _value in {
-    "RAY_AUTH_MODE": "token",  # without it anybody who can reach a port of Ray can run code here
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    # Ray prints messages about dead workers on stdout, where our own output goes.
-    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
-    # Otherwise Tune itself restarts a trial whose node is gone; that is the trial queue's decision.
-    "RAY_TRAIN_COUNT_PREEMPTION_AS_FAILURE": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",
-    # A trial that fails before its first epoch reports no metric; that must not end the sweep.
-    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
-    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
-    "TUNE_STATE_REFRESH_PERIOD": "1000000",
-    "TUNE_WARN_INSUFFICENT_RESOURCE_THRESHOLD_S": "1000000",
-    "TUNE_WARN_THRESHOLD_S": "60",
-}.items():
-    os.environ.setdefault(_name, _value)
+from orchestrator.environment import set_ours, without
+
+# Ray reads these at its import or in the processes that it starts.
+set_ours("Ray")
+os.environ.setdefault("RAY_AUTH_MODE", "token")  # else a port of Ray runs anybody's code
 
 from ray import tune  # noqa: E402
 
@@ -71,7 +54,11 @@ def run(attempts: Attempts, concurrent: int, *, joined: bool = False) -> None:
     stopping = Stopping(attempts, draining)
     storage = temp_folder()
     try:
-        with stopping.listening(), cleanup(partial(shutil.rmtree, storage, ignore_errors=True)):
+        with (
+            stopping.listening(),
+            cleanup(partial(shutil.rmtree, storage, ignore_errors=True)),
+            without("Ray Tune"),
+        ):
             tune.Tuner(
                 TrialTrainable,
                 tune_config=tune.TuneConfig(

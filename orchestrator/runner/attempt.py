@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 #: The function that trains, unless a test names another one.
 TRAIN = "trainer.train:train"
 
+#: Kinds of errors of the system, which are no trial's fault: a full disk, a folder that went away
+#: or became read-only, a limit on files and processes, memory.
+_ERRNOS: dict[str, tuple[int, ...]] = {
+    "space": (errno.ENOSPC, errno.EDQUOT),
+    "folder": (errno.EROFS, errno.ESTALE, errno.EIO, errno.ENODEV, errno.ENOTCONN),
+    "limit": (errno.EMFILE, errno.ENFILE, errno.EAGAIN),
+    "memory": (errno.ENOMEM,),
+}
+#: The same, where an error has a message only.
+_WORDS = {"limit": "can't start new thread", "memory": "can't allocate memory"}
+
 
 class Order(TypedDict):
     """A trial as its worker gets it.  Plain values, because it travels as JSON."""
@@ -47,8 +58,8 @@ class Report:
     ended: bool = False
     #: Why the attempt failed; empty if it did not.
     error: str = ""
-    #: Kind of the error: `memory`, `space` (the disk is full), `died` (the process), `drained` (the
-    #: node), `host` (it would emulate the trial's precision) or `error`.
+    #: Kind of the error: one of `_ERRNOS`, `died` (the process), `drained` (the node), `host` (it
+    #: would emulate the trial's precision) or `error`.
     kind: str = "error"
     #: The trainer's warnings since the previous report.
     warnings: tuple[str, ...] = ()
@@ -88,7 +99,9 @@ class Attempt:
             report = self._train()
         except Exception as error:
             self._log.failed(error)
-            report = Report(ended=True, error=f"{type(error).__name__}: {error}", kind=_kind(error))
+            report = Report(
+                ended=True, error=f"{type(error).__name__}: {error}", kind=kind_of(error)
+            )
         if report.ended:
             self.close()
         return replace(report, warnings=tuple(self._log.warnings()), host=socket.gethostname())
@@ -119,16 +132,17 @@ class Attempt:
         return Report(result.epoch, metrics, ended=last)
 
 
-def _kind(error: Exception) -> str:
+def kind_of(error: Exception) -> str:
     """The error's `Report.kind`."""
     names = {base.__name__ for base in type(error).__mro__}
     number = error.errno if isinstance(error, OSError) else None
-    if "OutOfSpace" in names or number in (errno.ENOSPC, errno.EDQUOT):
+    if "OutOfSpace" in names:
         return "space"
     if "PrecisionError" in names:
         return "host"
-    # torch has an error type for a full GPU, but only a message for a full host.
-    full = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    if full or number == errno.ENOMEM or names & {"MemoryError", "OutOfMemoryError"}:
+    if names & {"MemoryError", "OutOfMemoryError"}:
         return "memory"
-    return "error"
+    found = [kind for kind, numbers in _ERRNOS.items() if number in numbers]
+    if isinstance(error, RuntimeError):
+        found += [kind for kind, words in _WORDS.items() if words in str(error)]
+    return found[0] if found else "error"

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.ledger.ledger import COST
-from orchestrator.runner.attempt import Order, Report
+from orchestrator.runner.attempt import Order, Report, kind_of
 from orchestrator.scheduling.successive_halving import Halving, stop_reason
 from orchestrator.spec.models import OBJECTIVES
 
@@ -26,6 +26,15 @@ logger = logging.getLogger(__name__)
 
 #: The values of an epoch's record that progress and successive halving read.
 _REPORTED: list[str] = list(dict.fromkeys([*OBJECTIVES, *COST]))
+
+
+#: Kinds of errors that stop all trials, and what a person does about them.
+_STOPPING = {
+    "space": "free some space, then run the same command again",
+    "folder": "make the folder writable again, then run the same command again",
+    "limit": "raise the limit (ulimit -a shows all), then run the same command again",
+    "host": "",
+}
 
 
 class Attempts:
@@ -118,7 +127,14 @@ class Attempts:
         if job is None:
             return
         with self._guard(f"{job.trial_id} cannot be closed"):
-            self._settle(job, report)
+            try:
+                self._settle(job, report)
+            except OSError as error:
+                if kind_of(error) in _STOPPING:
+                    raise
+                # Only its own folder is in a bad way, and the other trials go on.
+                self.progress.ended(job, "stopped", self.queue.failed(job, report.error or "ended"))
+                self._total()
 
     def leave(self, attempt: str) -> None:
         """Its node drains: the trial resumes elsewhere after the epoch that it has committed."""
@@ -205,10 +221,10 @@ class Attempts:
 
     def _failed(self, job: Job, kind: str, error: str) -> bool:
         """Whether the trial is closed; if not, this run or the next one tries it again."""
-        stops_all = kind in ("space", "host")
-        if stops_all:  # no trial can continue here, and none has failed
+        if kind in _STOPPING:  # no trial can continue here, and none has failed
+            error = "; ".join(filter(None, (error, _STOPPING[kind])))
             self.queue.error = self.queue.error or error
-        if stops_all or self.stopping:
+        if kind in _STOPPING or self.stopping:
             self.progress.ended(job, "stopped", error)
             return False
         if kind == "drained":  # not the trial's fault
@@ -219,8 +235,7 @@ class Attempts:
             error = f"out of memory, so it runs alone on its device: {error}"
         elif kind == "error" and self._errors.get(job.trial_id) == error:
             # The same error twice without an epoch in between will not pass.
-            self.queue.ledger.close(job.trial_id, "failed", error)
-            self.queue.ended(job.trial_id)
+            self.queue.failed(job, error)
             return True
         else:
             self._errors[job.trial_id] = error

@@ -8,7 +8,8 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,10 @@ from orchestrator.signals import handled
 if TYPE_CHECKING:
     from orchestrator.spec import ResourcesSpec
 
+logger = logging.getLogger(__name__)
+
+#: Seconds after which we say that Ray is still starting.
+_TELL_S = 60.0
 #: Seconds that an interrupted start of Ray may take to finish.
 _START_S = 10.0
 #: The exit code after an interrupt.
@@ -34,26 +39,42 @@ class ClusterError(UserError):
     """Ray does not start, does not answer, or has no room for a single trial."""
 
 
+class StartError(ClusterError):
+    """Ray does not start on this machine, which may be too busy or too full: no wrong input."""
+
+    exit_code = 1
+
+
 @contextlib.contextmanager
-def cluster(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[int]:
+def cluster(
+    wanted: ResourcesSpec,
+    address: str | None,
+    insecure: bool = False,
+    say: Callable[[str], None] = logger.info,
+) -> Iterator[int]:
     """Ray, and how many trials are started at the same time.
 
     Args:
         address: of a cluster to join; None starts Ray on this machine.
         insecure: also join a cluster that demands no token.
+        say: shows a message to the user while Ray takes long.
 
     Raises `ClusterError` if Ray does not start or answer, if not one trial fits, or if the
     cluster's nodes have different versions of what a trial's numbers depend on.
     """
-    with joined(wanted, address, insecure):
+    with joined(address, insecure, say):
         if address is not None:
             _check_nodes(address, insecure)
         yield _at_once(wanted, growing=address is not None)
 
 
 @contextlib.contextmanager
-def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -> Iterator[None]:
-    """Ray without any check of its nodes.  Raises `ClusterError`."""
+def joined(
+    address: str | None,
+    insecure: bool = False,
+    say: Callable[[str], None] = logger.info,
+) -> Iterator[None]:
+    """Ray without any check of its nodes.  Arguments and errors as of `cluster`."""
     require_token(address, insecure)
     if address is not None and not auth_token.is_set():
         auth_token.do_without()
@@ -64,18 +85,13 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
     try:
         try:
             folder = local_ray.temp_folder() if address is None else None
-            start = _Start(wanted, address, folder)
+            start = _Start(address, folder)
             leaving.enter_context(cleanup(start.quiet.__exit__))
             if folder is not None:
                 leaving.enter_context(cleanup(partial(local_ray.end_session, folder)))
-            start.begin()
+            start.begin(say)
         except Exception as error:  # Ray passes on whatever its processes and sockets raise
-            where = "on this machine" if address is None else f"at {address}"
-            what = f"Ray does not start or answer {where}: {first_line(error)}"
-            if _refused(error):
-                refusal = "refuses the token of this machine"
-                what = f"the cluster at {address} {refusal}: {auth_token.REMEDY}"
-            raise ClusterError(what) from error
+            raise _explained(error, address) from error
         yield
     finally:
         # Another signal must not leave half of Ray behind.  It is heard, see `interrupts`.
@@ -89,6 +105,7 @@ def joined(wanted: ResourcesSpec, address: str | None, insecure: bool = False) -
                 start.finish()
             if folder is not None:
                 local_ray.sweep_away(folder)
+                auth_token.forget()  # a cluster that is joined later has another one
             leaving.close()
 
 
@@ -110,9 +127,9 @@ class _Start(threading.Thread):
     thread that started them (PR_SET_PDEATHSIG), so the thread stays alive.
     """
 
-    def __init__(self, wanted: ResourcesSpec, address: str | None, folder: Path | None):
+    def __init__(self, address: str | None, folder: Path | None):
         super().__init__(name="ray.init", daemon=True)
-        self._about = wanted, address, folder
+        self._about = address, folder
         self.quiet = _Quiet()
         self._error: BaseException | None = None
         self._up, self._over = threading.Event(), threading.Event()
@@ -129,15 +146,17 @@ class _Start(threading.Thread):
         self._up.set()
         self._over.wait()
 
-    def begin(self) -> None:
+    def begin(self, say: Callable[[str], None]) -> None:
         """Start and wait until Ray is up; raises what Ray raises.
 
         After a first signal Ray has `_START_S` to come up, so that it can be shut down in order.
         A second signal does not wait.
         """
         try:
+            begun = time.monotonic()
             self.start()
-            self._up.wait()
+            while not self._up.wait(_TELL_S):
+                say(f"Ray is still starting: {time.monotonic() - begun:.0f} s; Ctrl-C leaves")
         except KeyboardInterrupt:
             self._up.wait(_START_S)
             raise
@@ -149,6 +168,19 @@ class _Start(threading.Thread):
         self._over.set()
 
 
+def _explained(error: Exception, address: str | None) -> ClusterError:
+    """What a user can do about a Ray that does not start or answer."""
+    if address is None:
+        return StartError(
+            f"Ray does not start on this machine: {first_line(error)}; orch doctor checks memory, "
+            "/dev/shm and folders; then run the same command again"
+        )
+    if _refused(error):
+        refusal = "refuses the token of this machine"
+        return ClusterError(f"the cluster at {address} {refusal}: {auth_token.REMEDY}")
+    return ClusterError(f"Ray does not start or answer at {address}: {first_line(error)}")
+
+
 def _leave() -> None:
     """Exit without Ray's own exit handler, which waits a minute for processes that are gone."""
     sys.stdout.flush()
@@ -156,13 +188,13 @@ def _leave() -> None:
     os._exit(_INTERRUPTED)
 
 
-def _init(quiet: _Quiet, wanted: ResourcesSpec, address: str | None, folder: Path | None) -> None:
+def _init(quiet: _Quiet, address: str | None, folder: Path | None) -> None:
     if address is not None:
         with quiet:
             ray.init(address=address, log_to_driver=False, logging_level=logging.CRITICAL)
         return
     assert folder is not None
-    local_ray.start(wanted, folder)
+    local_ray.start(folder)
 
 
 class _Quiet:

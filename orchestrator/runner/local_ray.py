@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
-import secrets
 import shutil
 import signal
 import stat
@@ -14,40 +12,50 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import ray
 from ray._private import ray_constants
 
-if TYPE_CHECKING:
-    from orchestrator.spec import ResourcesSpec
+from orchestrator.environment import without
+from orchestrator.runner import auth_token
 
 _TEMP_PREFIX = "orch-ray-"
+#: Short, because a socket's path has at most 107 characters.
+_RAYS_OWN = "r"
 #: Close to Ray's minimum; we send nothing through its object store.
 _OBJECT_STORE_BYTES = 80 * 1024 * 1024
 #: Seconds for which we retry while Ray's last processes block the deletion of their folder.
 _SWEEP_S = 5.0
 
+#: Ray gives its own processes 30 s to start, which a busy machine may exceed; a user's value wins.
+_PATIENCE = {"RAY_gcs_server_port_wait_time_s": "180", "RAY_raylet_start_wait_time_s": "180"}
+
 _IS_LINUX = Path("/proc/self").exists()
 
 
-def start(wanted: ResourcesSpec, folder: Path) -> None:
-    """Start Ray for this process only."""
-    if not (os.environ.get("RAY_AUTH_TOKEN") or os.environ.get("RAY_AUTH_TOKEN_PATH")):
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    with _loopback_only():
+def start(folder: Path) -> None:
+    """Start Ray for this process only, whatever the environment says about clusters.
+
+    Args:
+        folder: of this user alone.  Ray opens its own folder and its sockets to everybody, so they
+            are below it.
+    """
+    with (
+        without("Ray", "Ray Tune"), _with_patience(), _loopback_only(), auth_token.of_our_own()
+    ):  # fmt: skip
         ray.init(
-            num_cpus=max(os.cpu_count() or 1, math.ceil(wanted.cpu)),
+            address="local",
+            num_cpus=os.cpu_count() or 1,
             include_dashboard=False,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
             object_store_memory=_OBJECT_STORE_BYTES,
-            _temp_dir=str(folder),
+            _temp_dir=str(folder / _RAYS_OWN),
         )
 
 
 def temp_folder() -> Path:
-    """A new folder with a short path, as Ray's sockets need it.
+    """A new folder of this user alone, with a short path, as Ray's sockets need it.
 
     First removes what killed drivers left, with its processes: workers live on for seconds, Ray's
     agents for a minute or more.
@@ -113,6 +121,17 @@ def _held_file(file: Path) -> str:
         if not stat.S_ISDIR(file.stat().st_mode):
             return os.readlink(file)
     return ""
+
+
+@contextlib.contextmanager
+def _with_patience() -> Iterator[None]:
+    added = {name: value for name, value in _PATIENCE.items() if name not in os.environ}
+    os.environ |= added
+    try:
+        yield
+    finally:
+        for name in added:
+            del os.environ[name]
 
 
 @contextlib.contextmanager

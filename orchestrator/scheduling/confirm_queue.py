@@ -50,7 +50,8 @@ class ConfirmQueue(JobQueue):
         self._over = not new  # a look without a new trial would be taken for ever
         for job in new:
             self._trials[job.trial_id] = None
-            if self.ledger.end(job.trial_id) is not None:
+            trial = self.ledger.trial(job.trial_id)
+            if trial is not None and trial.status != "unfinished":
                 self.done += 1
             else:
                 self._unfinished.add(job.trial_id)

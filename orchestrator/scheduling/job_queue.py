@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+#: What becomes of a trial whose end could not be written.
+_LATER = "its end cannot be recorded, so the same command tries it again"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -52,6 +55,8 @@ class JobQueue(ABC):
         self.stopping = False
         #: Why the sweep had to stop early; empty if it did not.
         self.error = ""
+        #: Trials that ended but left nothing that can be read, by id; the reasons.
+        self.unkept: dict[str, str] = {}
 
     @property
     @abstractmethod
@@ -97,7 +102,7 @@ class JobQueue(ABC):
         if count <= limit:
             self._queue.appendleft(job)
             return None
-        return self._fail(job, f"{reason} (attempt {count}; resources.max_failures is {limit})")
+        return self.failed(job, f"{reason} (attempt {count}; resources.max_failures is {limit})")
 
     def moved(self, trial_id: str) -> None:
         """An attempt left a node that drains: queue the trial again, first in the line, and count
@@ -116,9 +121,10 @@ class JobQueue(ABC):
         if not job.alone:
             self._queue.append(replace(job, alone=True))
             return None
-        return self._fail(job, f"out of memory even alone on its device: {detail}")
+        return self.failed(job, f"out of memory even alone on its device: {detail}")
 
-    def _fail(self, job: Job, reason: str) -> str:
+    def failed(self, job: Job, reason: str) -> str:
+        """A trial will not pass: fail it; returns the reason."""
         try:
             directory = self.ledger.directory(job.trial_id)
             if directory.config() is None:  # the trainer died before it wrote one
@@ -126,5 +132,6 @@ class JobQueue(ABC):
             self.ledger.close(job.trial_id, "failed", reason)
         except Exception as error:  # the next run finds it unfinished and resumes it
             logger.error("%s cannot be closed: %s", job.trial_id, error, exc_info=error)
+            self.unkept[job.trial_id] = f"{reason}; {_LATER} ({error})"
         self.ended(job.trial_id)
         return reason

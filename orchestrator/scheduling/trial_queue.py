@@ -194,12 +194,15 @@ class TrialQueue(JobQueue):
 
     def _read(self, trial_id: str) -> Outcome:
         """How a trial of this run ended; a trial that cannot be read counts as failed."""
+        reason = ""
         try:
             trial = self.ledger.trial(trial_id)
+            reason = "" if trial else self.ledger.why_unreadable(trial_id)
         except Exception as error:  # one directory must not stop the others
             logger.error("%s cannot be read: %s", trial_id, error, exc_info=error)
-            trial = None
+            trial, reason = None, str(error)
         if trial is None:
+            self.unkept.setdefault(trial_id, reason or "its folder has no config.json")
             return Outcome("failed", (math.nan,) * len(self.spec.search.objectives), 0)
         return self._outcome(trial)
 

@@ -30,7 +30,7 @@ _STATES = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-_KEY, _TRIALS, _FIXED, _SWEEP = "suggestion", "trial_ids", "fixed", "sweep_id"
+_KEY, _TRIALS, _FIXED, _SWEEP, _NAME = "suggestion", "trial_ids", "fixed", "sweep_id", "sweep"
 
 
 class PersistentStudy:
@@ -96,12 +96,9 @@ class PersistentStudy:
         found = False
         try:
             self._storage = storage = _open_storage(self.uri)
-            for name in self._names():
-                with contextlib.suppress(KeyError):
-                    study = optuna.load_study(study_name=name, storage=storage)
-                    if study.user_attrs.get(_SWEEP) == self.sweep_id:
-                        self._delete(study)
-                        found = True
+            while (study := self._existing(storage)) is not None:
+                self._delete(study)
+                found = True
         finally:
             self.close()
         return found
@@ -123,8 +120,25 @@ class PersistentStudy:
         self._study, self._held, self._done = study, held, 0
         return study
 
+    def _existing(self, storage: BaseStorage) -> Study | None:
+        """The study of the sweep with this id, whatever somebody has called it."""
+        if not self.sweep_id:
+            return None
+        every = optuna.get_all_study_summaries(storage, include_best_trial=False)
+        of_id = {e.study_name: e for e in every if e.user_attrs.get(_SWEEP) == self.sweep_id}
+        # A copy of the sweep under another name has the same id.
+        mine = {
+            name
+            for name, each in of_id.items()
+            if name in self._names() or each.user_attrs.get(_NAME) == self.spec_name
+        }
+        name = next((name for name in [*self._names(), *sorted(mine)] if name in mine), None)
+        return None if name is None else optuna.load_study(study_name=name, storage=storage)
+
     def _find(self, storage: BaseStorage) -> Study:
         """The study of the sweep with this id; created if it does not exist."""
+        if (existing := self._existing(storage)) is not None:
+            return existing
         for name in self._names():
             try:
                 study = optuna.load_study(study_name=name, storage=storage)
@@ -133,15 +147,12 @@ class PersistentStudy:
                     study_name=name, storage=storage, directions=self._wanted()
                 )
                 study.set_user_attr(_SWEEP, self.sweep_id)
+                study.set_user_attr(_NAME, self.spec_name)
                 study.set_metric_names(list(self.directions))
                 return study
-            owner = study.user_attrs.get(_SWEEP)
-            if owner == self.sweep_id:
-                return study
-            if owner is None and not study.get_trials(deepcopy=False):
-                study.set_user_attr(
-                    _SWEEP, self.sweep_id
-                )  # ours: a driver was killed before it wrote the id
+            if _SWEEP not in study.user_attrs and not study.get_trials(deepcopy=False):
+                # ours: a driver was killed before it wrote the id
+                study.set_user_attr(_SWEEP, self.sweep_id)
                 return study
         raise RuntimeError(f"the studies named {self.spec_name} belong to other sweeps")
 

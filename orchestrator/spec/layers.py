@@ -21,6 +21,10 @@ def shortened(text: str) -> str:
     return text if len(text) <= _REPEATED else f"{text[:_REPEATED]}..."
 
 
+#: After so many mistakes a file is not read on.
+MAX_MISTAKES = 200
+
+
 @dataclass
 class Draft:
     """A sweep as written: plain values, file and line of every path, mistakes so far."""
@@ -31,14 +35,26 @@ class Draft:
     problems: list[Problem] = field(default_factory=list)
     #: The top-level keys that a profile or `--set` changes.
     changed: set[str] = field(default_factory=set)
+    _reported: set[Problem] = field(default_factory=set)
+
+    def error(self) -> ConfigError:
+        """All mistakes so far, in the order of their lines."""
+        ordered = sorted(self.problems, key=lambda p: (p.file != self.file, p.line or 0))
+        return ConfigError(ordered, all_found=len(ordered) < MAX_MISTAKES)
 
     def report(self, path: Path, message: str, allowed: str = "") -> None:
-        """Add a mistake at the line of `path`, or of the nearest path above it."""
+        """Add a mistake at the line of `path`, or of the nearest path above it.
+
+        Raises `ConfigError` once there are so many that looking for more would take long.
+        """
         near = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in self.places), ())
         file, line = self.places.get(near, (self.file, None))
         problem = Problem(dotted(path), message, allowed, file, line)
-        if problem not in self.problems:
+        if problem not in self._reported:
+            self._reported.add(problem)
             self.problems.append(problem)
+        if len(self.problems) >= MAX_MISTAKES:
+            raise self.error()
 
 
 def dotted(path: Path) -> str:

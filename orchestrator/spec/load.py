@@ -47,7 +47,7 @@ def load_spec(path: str, profile: str | None = None, overrides: Iterable[str] = 
         spec = _expand(spec)
         check_rows_are_trained(draft, spec)
     if spec is None or draft.problems:
-        raise ConfigError(sorted(draft.problems, key=lambda p: (p.file != path, p.line or 0)))
+        raise draft.error()
     return spec
 
 

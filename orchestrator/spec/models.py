@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 else:
     Metric = Literal[tuple(OBJECTIVES)]
 
+#: Of a CPU or a GPU: Ray counts ten-thousandths.
+SMALLEST_SHARE = 0.001
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, le=2**31)]
 
@@ -83,18 +85,25 @@ class SchedulerSpec(Model):
 class ResourcesSpec(Model):
     """What a trial takes (CPU threads, a share of a GPU), and how many run at once."""
 
-    cpu: Annotated[float, Field(gt=0)] = 1
-    gpu: Annotated[float, Field(ge=0)] = 0
-    max_concurrent: Count = 1
-    max_failures: Annotated[int, Field(ge=0)] = 3
+    cpu: Annotated[float, Field(ge=SMALLEST_SHARE, le=10_000)] = 1
+    gpu: Annotated[float, Field(ge=0, le=10_000)] = 0
+    max_concurrent: Annotated[int, Field(ge=1, le=10_000)] = 1
+    max_failures: Annotated[int, Field(ge=0, le=10_000)] = 3
     #: After a signal, running trials have so many seconds to commit their epoch.
-    grace_seconds: Annotated[float, Field(ge=0)] = 60
+    grace_seconds: Annotated[float, Field(ge=0, le=86_400)] = 60
 
     @field_validator("gpu", "cpu")
     @classmethod
     def _whole_above_one(cls, amount: float) -> float:
         if amount > 1 and amount != int(amount):
             raise ValueError("must be a whole number if it is above 1")
+        return amount
+
+    @field_validator("gpu")
+    @classmethod
+    def _not_too_small(cls, amount: float) -> float:
+        if 0 < amount < SMALLEST_SHARE:
+            raise ValueError(f"must be 0 or at least {SMALLEST_SHARE:g}")
         return amount
 
     def places(self, cpus: float, gpus: float) -> int:
@@ -114,7 +123,7 @@ def _times(whole: float, part: float) -> int:
 class BudgetSpec(Model):
     """When to stop proposing configurations."""
 
-    hours: Annotated[float, Field(gt=0)] | None = None
+    hours: Annotated[float, Field(gt=0, le=100_000)] | None = None
 
 
 class ResolvedSpec(Model):

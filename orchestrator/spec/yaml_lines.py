@@ -26,6 +26,7 @@ LARGEST = 2**63 - 1
 
 
 _TAG = "tag:yaml.org,2002:"
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class YamlError(ValueError):
@@ -217,7 +218,7 @@ class _Reader:
             if key.tag == f"{_TAG}merge":
                 sources += value.value if isinstance(value, yaml.SequenceNode) else [value]
                 continue
-            name = str(key.value)
+            name = _whole(str(key.value), line)
             if name in seen:
                 self._document.duplicates.append(Duplicate((*path, name), line, seen[name]))
                 continue
@@ -236,14 +237,22 @@ def _scalar(node: yaml.ScalarNode, line: int) -> Any:
     if node.tag not in _SCALARS:
         raise _tag_error(node, line)
     make, name = _SCALARS[node.tag]
+    text = _whole(node.value, line)
     try:
-        return make(node.value)
+        return make(text)
     except OverflowError as error:
         raise YamlError(
             line, f"a whole number beyond {LARGEST:,}; write it as text, in quotes"
         ) from error
     except (ValueError, KeyError) as error:
         raise YamlError(line, f"{node.value!r} is not {name}") from error
+
+
+def _whole(text: str, line: int) -> str:
+    """The text, if it has no half of a character, which an escape can write and no file can."""
+    if half := _HALF.search(text):
+        raise YamlError(line, f"the character U+{ord(half[0]):04X} is not allowed")
+    return text
 
 
 def _too_many(line: int) -> YamlError:

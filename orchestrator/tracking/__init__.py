@@ -5,8 +5,8 @@ The projection can be deleted and built again.  Each trial is one child run, fou
 are logged again only if they have changed.
 """
 
-from orchestrator.tracking.database import experiment_id
 from orchestrator.tracking.mlflow_projection import MlflowProjection
+from orchestrator.tracking.own_runs import experiment_id
 from orchestrator.tracking.sweep_run import SweepArtifacts, SweepDescription
 from orchestrator.tracking.trial_run import epoch_metrics
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Protocol
@@ -19,6 +21,8 @@ _PAUSE_S = 5.0
 _RETRY_S = 30.0
 #: The end of a sweep gives up a projection that makes no progress for so many seconds.
 _END_S = 30.0
+#: A local database that gets so many seconds of CPU time meanwhile is slow, not dead.
+_AT_WORK_S = 0.1
 
 
 class Projection(Protocol):
@@ -30,6 +34,8 @@ class Projection(Protocol):
 
     #: With its address: `MLflow at http://...`.
     name: str
+    #: Its database is a file: all the work is done in the projection's own thread.
+    is_local: bool
 
     @property
     def projected(self) -> int:
@@ -74,19 +80,38 @@ class BackgroundProjection:
     def close(self, status: str, trial_ids: Iterable[str]) -> bool:
         """Finish the projection and stop the thread; returns whether that worked.
 
-        Gives up after `_END_S` without progress.
+        Gives up after `_END_S` without progress.  On a busy machine a local database may take
+        longer for a single step; it is waited for as long as its thread works.
         """
         ids = list(trial_ids)
         with self._wake:
             self._final = partial(self._projection.finish, status, ids)
             self._wake.notify()
-        progress = -1
-        while self._thread.is_alive() and progress != self._projection.projected:
-            progress = self._projection.projected
+        told = False
+        while self._thread.is_alive():
+            progress, worked = self._projection.projected, self._cpu_seconds()
             self._thread.join(_END_S)
-        if self._thread.is_alive():
-            self._failed(TimeoutError(f"no answer for {_END_S:g} s"))
+            if not self._thread.is_alive() or progress != self._projection.projected:
+                continue
+            if self._cpu_seconds() - worked < _AT_WORK_S:
+                self._failed(TimeoutError(f"no answer for {_END_S:g} s"))
+                break
+            if not told:
+                self._say(
+                    f"tracking: {self._projection.name} is slow, as this machine is busy; Ctrl-C "
+                    "leaves, and the next run or orch sync catches up"
+                )
+            told = True
         return self._caught_up
+
+    def _cpu_seconds(self) -> float:
+        """CPU time of a local projection so far; 0 for a server, and where no system tells it."""
+        clock = getattr(time, "pthread_getcpuclockid", None)
+        if clock is None or not self._projection.is_local or self._thread.ident is None:
+            return 0.0
+        with contextlib.suppress(OSError):  # the thread has just ended
+            return time.clock_gettime(clock(self._thread.ident))
+        return 0.0
 
     def _run(self) -> None:
         reached = self._try(self._projection.begin)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -58,23 +57,56 @@ def register(
     `EncoderError` if its tokenizer is gone, and whatever the database raises.
     """
     sweep = best.sweep
-    versions = client.search_model_versions(f"name = '{sweep.name}'")
-    mine = [v for v in versions if _is_of(v.tags, best) and v.status == "READY"]
-    if not mine:
+    name = f"name = '{sweep.name}'"
+    if not client.search_registered_models(name):
+        _name_again_or_create(client, sweep)
+    mine = [v for v in client.search_model_versions(name) if _is_of(v.tags, best)]
+    places = {model.artifact_location for model in _logged_models(client, best)}
+    whole = [v for v in mine if v.status == "READY" and v.source in places]
+    for version in mine if not whole else ():  # of a model that somebody deleted
+        client.delete_model_version(sweep.name, version.version)
+    if not whole:
         model = _logged(client, best, limit, progress)
-        if not versions and not client.search_registered_models(f"name = '{sweep.name}'"):
-            client.create_registered_model(sweep.name, description=_described(sweep))
         tags = {_TRIAL: best.trial_id, _SWEEP: sweep.sweep_id}
         version = client.create_model_version(
             sweep.name, model.artifact_location, best.run_id, tags, description=best.label,
             model_id=model.model_id,
         )  # fmt: skip
-        mine = [version]
-    newest = max(mine, key=lambda version: int(version.version))
+        whole = [version]
+    newest = max(whole, key=lambda version: int(version.version))
     present = client.get_registered_model(sweep.name).aliases.get(ALIAS)
     if str(present) != str(newest.version):  # an int from a database, text from a server
         client.set_registered_model_alias(sweep.name, ALIAS, newest.version)
     progress()
+
+
+def _name_again_or_create(client: MlflowClient, sweep: SweepDescription) -> None:
+    """Make the registered model of the sweep's name, out of the one that had it if that exists."""
+    for model in client.search_registered_models():
+        versions = client.search_model_versions(f"name = '{model.name}'")
+        if any(_is_of_sweep(client, version, sweep) for version in versions):
+            client.rename_registered_model(model.name, sweep.name)
+            return
+    client.create_registered_model(sweep.name, description=_described(sweep))
+
+
+def _is_of_sweep(client: MlflowClient, version: Any, sweep: SweepDescription) -> bool:
+    """Whether a version is of the sweep, and not of a copy under another name."""
+    from mlflow.exceptions import MlflowException
+
+    if version.tags.get(_SWEEP) != sweep.sweep_id:
+        return False
+    try:
+        return bool(client.get_run(version.run_id).data.tags.get("sweep") == sweep.name)
+    except MlflowException:  # the run is gone
+        return False
+
+
+def _logged_models(client: MlflowClient, best: BestTrial) -> list[Any]:
+    """The trial's models in the experiment whose upload is complete, and whose files are there."""
+    found = client.search_logged_models([best.experiment], f"tags.{_TRIAL} = '{best.trial_id}'")
+    mine = [m for m in found if _is_of(m.tags, best) and m.status.value == "READY"]
+    return [model for model in mine if client.list_logged_model_artifacts(model.model_id)]
 
 
 def _described(sweep: SweepDescription) -> str:
@@ -93,13 +125,14 @@ def _logged(
     client: MlflowClient, best: BestTrial, limit: int | None, progress: Callable[[], None]
 ) -> Any:
     """The trial's model in the experiment.  Deletes models whose upload was interrupted."""
-    run_id, sweep, this = best.run_id, best.sweep, f"tags.{_TRIAL} = '{best.trial_id}'"
-    for model in client.search_logged_models([best.experiment], this):
-        if model.source_run_id == run_id and model.status.value == "READY":
-            _add_output(client, run_id, model, int(model.tags.get(_EPOCH, 0)))
-            return model
-        if model.source_run_id == run_id:
+    run_id, sweep, whole = best.run_id, best.sweep, _logged_models(client, best)
+    tried = client.search_logged_models([best.experiment], f"tags.{_TRIAL} = '{best.trial_id}'")
+    for model in tried:
+        if _is_of(model.tags, best) and model.model_id not in {m.model_id for m in whole[:1]}:
             client.delete_logged_model(model.model_id)
+    if whole:
+        _add_output(client, run_id, whole[0], int(whole[0].tags.get(_EPOCH, 0)))
+        return whole[0]
     with tempfile.TemporaryDirectory() as folder:
         epoch = _save(best.directory, Path(folder, "model"), limit)
         progress()
@@ -126,7 +159,6 @@ def _add_output(client: MlflowClient, run_id: str, model: Any, epoch: int) -> No
 
 def _save(trial: TrialDirectory, folder: Path, limit: int | None) -> int:
     """Write a model in MLflow's format; returns its epoch."""
-    os.environ.setdefault("MLFLOW_UV_AUTO_DETECT", "false")  # not of the current folder's project
     import pandas
     from mlflow.models import ModelSignature
     from mlflow.pyfunc import save_model

@@ -7,7 +7,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.database_health import Health, tables
-from orchestrator.database_urls import database_file, expanded, sqlite_uri
+from orchestrator.database_urls import database_file, sqlite_uri
+from orchestrator.environment import reach_this_machine_directly, set_ours
 from orchestrator.tracking.sqlite_file import make_whole
 
 if TYPE_CHECKING:
@@ -23,29 +24,29 @@ def is_server(uri: str) -> bool:
 
 def connect(uri: str) -> MlflowClient:
     """A client that retries little, gives up soon and sends no telemetry."""
+    set_ours("MLflow")
+    reach_this_machine_directly()
     for name, value in {
-        "MLFLOW_DISABLE_TELEMETRY": "true",
         # An automatic second request could create a second run without our notice.
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
         "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-        # MLflow shows a progress bar for every upload of several files.
-        "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-        # A server's client prints two lines for every run on stdout, where our output goes.
-        "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "PGCONNECT_TIMEOUT": "10",
-        "GIT_PYTHON_REFRESH": "quiet",
     }.items():
         os.environ.setdefault(name, value)
     logging.getLogger("alembic").setLevel(logging.ERROR)
     from mlflow import MlflowClient
+    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
+    # By run, whatever the database: but a copy has the same runs, and a moved one other places.
+    _artifact_repos_cache.clear()
     # MLflow logs the traceback of every database error, and raises it as well.
     logging.getLogger("mlflow").setLevel(logging.CRITICAL)
     if (file := database_file(uri)) is not None:
         make_whole(file, lambda new: MlflowClient(backend(sqlite_uri(new))).search_experiments())
     if not is_server(uri):
         _check_opens(uri)
-    return MlflowClient(tracking_uri=backend(uri))
+    # Otherwise MLFLOW_REGISTRY_URI says where models are registered.
+    return MlflowClient(tracking_uri=backend(uri), registry_uri=backend(uri))
 
 
 def backend(uri: str) -> str:
@@ -66,36 +67,20 @@ def _check_opens(uri: str) -> None:
         pass
 
 
-def open_experiment(client: MlflowClient, name: str, artifacts: str | None) -> Any:
-    """The experiment of that name; created or restored from the trash if necessary.
+def all_runs(client: MlflowClient, experiment: str, *, trash: bool = False) -> list[Any]:
+    """The runs of an experiment; with `trash` also those that were deleted."""
+    from mlflow.entities import ViewType
 
-    Args:
-        artifacts: place of a new experiment's artifacts; None lets the server decide.
-    """
-    experiment = client.get_experiment_by_name(name)
-    if experiment is None:
-        return client.get_experiment(client.create_experiment(name, artifact_location=artifacts))
-    if experiment.lifecycle_stage != "active":
-        client.restore_experiment(experiment.experiment_id)
-    return experiment
-
-
-def all_runs(client: MlflowClient, experiment: str) -> list[Any]:
+    view = ViewType.ALL if trash else ViewType.ACTIVE_ONLY
     runs: list[Any] = []
     token = None
     while len(runs) < _MAX_RUNS:
-        page = client.search_runs([experiment], max_results=1000, page_token=token)
+        page = client.search_runs([experiment], "", view, max_results=1000, page_token=token)
         runs += page
         token = page.token
         if not token:
             break
     return runs
-
-
-def experiment_id(uri: str, name: str) -> str | None:
-    """The id of a sweep's experiment; None if there is none.  Raises what the database raises."""
-    experiment = connect(expanded(uri)).get_experiment_by_name(name)
-    return None if experiment is None else str(experiment.experiment_id)
 
 
 def tracking_health(uri: str) -> Health:

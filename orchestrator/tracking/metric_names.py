@@ -6,8 +6,7 @@ record: `epoch/gradient_norm`, `tasks/sst/gradient_norm`, `phases/round_robin/mi
 
 from __future__ import annotations
 
-import re
-
+from orchestrator.tracking.limits import NAME, part_of_name
 from trainer.metrics import EPOCH, TASK, Place, field_at
 
 SCORE, MEAN = EPOCH["dev_score"].mlflow, EPOCH["dev_mean"].mlflow
@@ -16,29 +15,21 @@ EXAMPLES = EPOCH["examples"].mlflow
 #: own minutes are `EPOCH_MINUTES`.
 MINUTES, EPOCH_MINUTES = "time/minutes_per_epoch", EPOCH["minutes_per_epoch"].mlflow
 
-#: MLflow's limit.
-_LONGEST = 250
-#: What MLflow refuses in a name.  It refuses a colon on some systems only.
-_REFUSED = re.compile(r"[^\w.\- ]")
-
 
 def metric_name(place: Place, metric: str = "metric") -> str:
     """The name of the number at this place; `metric` is the name of its task's metric."""
     field = field_at(place)
     if field is not None and field.mlflow:
-        task = _part(place[1]) if place[0] == "tasks" else ""
-        name = field.mlflow.format(task=task, metric=_part(metric), key=_part(place[-1]))
+        task = part_of_name(place[1]) if place[0] == "tasks" else ""
+        name = field.mlflow.format(
+            task=task, metric=part_of_name(metric), key=part_of_name(place[-1])
+        )
     else:
         above = () if place[0] in ("tasks", "phases") else ("epoch",)
-        name = "/".join(map(_part, (*above, *place)))
-    return name[:_LONGEST]
+        name = "/".join(map(part_of_name, (*above, *place)))
+    return name[:NAME]
 
 
 def dev_metric_name(task: str, metric: str) -> str:
     """The name of a task's metric on its dev set."""
     return TASK["dev_metric"].mlflow.format(task=task, metric=metric)
-
-
-def _part(name: str) -> str:
-    """One part of a name as MLflow accepts it: `qqp|sst` becomes `qqp_sst`."""
-    return "_" if name.strip(".") == "" else _REFUSED.sub("_", name)

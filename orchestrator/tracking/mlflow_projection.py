@@ -8,13 +8,14 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Iterator
 
-from orchestrator.database_urls import expanded, resolve_uri, without_password
+from orchestrator.database_urls import database_file, expanded, resolve_uri, without_password
 from orchestrator.errors import first_line
 from orchestrator.ledger import RESOLVED, Ledger
 from orchestrator.ledger.timing_sessions import FOLDER as TIMINGS
 from orchestrator.tracking import best_model, sweep_run
 from orchestrator.tracking.database import connect, is_server
 from orchestrator.tracking.mlflow_runs import STATUSES, MlflowRuns, TrialRun
+from orchestrator.tracking.moved_folder import CopiedSweep, follow, place_of
 from orchestrator.tracking.sweep_run import SweepArtifacts, SweepDescription
 from trainer.storage.folder import StoreError
 
@@ -48,6 +49,7 @@ class MlflowProjection:
     ):
         self.uri = resolve_uri(uri, ledger.local_out)
         self.name = f"MLflow at {without_password(self.uri)}"
+        self.is_local = database_file(self.uri) is not None
         self.description = description
         self.ledger = ledger
         self._make_artifacts = artifacts
@@ -57,6 +59,8 @@ class MlflowProjection:
         #: A call has failed, but the database may still have carried it out.
         self._doubtful = False
         self._problems = 0
+        #: Why nothing is written where the sweep's artifacts are.
+        self._is_copy = ""
         self.projected = 0
 
     def begin(self) -> None:
@@ -85,10 +89,14 @@ class MlflowProjection:
         with self._read_again_after_failure():
             runs = self._connect()
             for trial_id in trial_ids:
-                if trial_id in runs.trials and self._is_projected(trial_id, runs.trials[trial_id]):
+                run = runs.trials.get(trial_id)
+                whole = run is not None and self._is_projected(trial_id, run)
+                if whole and not self._patient:
                     continue
                 trial = self.ledger.trial(trial_id)
-                if trial is not None:
+                if trial is not None and whole:
+                    runs.restore_tags(trial)
+                elif trial is not None:
                     runs.project(trial, running=running)
                 self.projected += 1
 
@@ -107,6 +115,9 @@ class MlflowProjection:
         if self._make_artifacts is None:
             return
         runs = self._connect()
+        if self._is_copy:
+            self._report(f"the comparison is not in {self.name}: {self._is_copy}")
+            return
         client = runs.client
         state, problems = self._state(runs), self._problems
         if not self._patient and client.get_run(runs.parent).data.tags.get(_STATE) == state:
@@ -171,8 +182,17 @@ class MlflowProjection:
         """Open the database; creates the experiment and the sweep's run if they do not exist."""
         if self._runs is None:
             client = connect(expanded(self.uri))
-            place = (self.ledger.local_out.resolve() / "mlartifacts").as_uri()
-            self._runs = MlflowRuns(
-                client, self.description, None if is_server(self.uri) else place
-            )
+            place = None
+            if not is_server(self.uri):
+                place = place_of(self.ledger)
+                self._follow()
+            self._runs = MlflowRuns(client, self.description, place)
         return self._runs
+
+    def _follow(self) -> None:
+        """Let the places of artifacts follow a folder that was moved."""
+        self._is_copy = ""
+        try:
+            follow(expanded(self.uri), self.ledger)
+        except CopiedSweep as problem:  # its runs are useful, but the original's files stay
+            self._is_copy = str(problem)

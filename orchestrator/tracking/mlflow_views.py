@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from orchestrator.tracking import limits
 from orchestrator.tracking.metric_names import EXAMPLES, MINUTES, SCORE
 from orchestrator.tracking.sweep_run import SweepDescription
 
@@ -28,12 +29,13 @@ _NARROWEST, _LETTER, _NAME_WIDTH = 110, 8, 300
 
 def experiment_tags(sweep: SweepDescription) -> dict[str, str]:
     """The tags of a sweep's experiment."""
+    page = json.dumps(view(sweep), separators=(",", ":"))
     return {
         # Without it the page may take this for an experiment on language models.
         "mlflow.experimentKind": "custom_model_development",
         "mlflow.experiment.primaryMetric.name": SCORE,
         "mlflow.experiment.primaryMetric.greaterIsBetter": "true",
-        _VIEW_TAG: json.dumps(view(sweep), separators=(",", ":")),
+        **({_VIEW_TAG: page} if len(page) <= limits.EXPERIMENT_TAG else {}),
     }
 
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from orchestrator.database_urls import (
     JOURNAL_SCHEME,
     UnsetVariable,
+    database_file,
     expanded,
     missing_driver,
     resolve_uri,
@@ -32,6 +33,7 @@ from orchestrator.tracking.metric_names import dev_metric_name
 from orchestrator.tracking.sweep_artifacts import artifacts_of
 from trainer.config import ConfigError, TrainConfig
 from trainer.config.task_declaration import TaskError, declared_tasks
+from trainer.printable import markdown_text
 
 
 def projections_of(
@@ -91,7 +93,7 @@ def _description(spec: SweepSpec, sweep_id: str) -> SweepDescription:
     except (TaskError, KeyError):  # a spec of older code
         metrics = ()
     return SweepDescription(
-        spec.name, spec.question, sweep_id, varied=tuple(varied),
+        spec.name, markdown_text(spec.question), sweep_id, varied=tuple(varied),
         common=tuple(key for key in varied if key in always), task_metrics=metrics,
         partial=_partial_keys(spec, varied),
     )  # fmt: skip
@@ -154,6 +156,7 @@ class StudyProjection:
 
     def __init__(self, study: PersistentStudy, ended: Callable[[], Sequence[Ended]]):
         self.name = f"Optuna's study at {without_password(study.uri)}"
+        self.is_local = database_file(study.uri) is not None
         self._study = study
         self._ended = ended
 

@@ -17,7 +17,16 @@ from orchestrator.ledger.sweep_id import sweep_id
 from orchestrator.search import PersistentStudy
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking.background import root_cause
-from orchestrator.tracking.database import all_runs, connect
+from orchestrator.tracking.database import connect, is_server
+from orchestrator.tracking.moved_folder import ARTIFACTS, CopiedSweep, follow
+from orchestrator.tracking.own_runs import (
+    KIND,
+    REMOVED,
+    OwnRuns,
+    find_experiment,
+    is_active,
+    trial_ids,
+)
 from orchestrator.tracking.projections import study_uri
 
 if TYPE_CHECKING:
@@ -41,14 +50,18 @@ def remove_from_tracking(ledger: Ledger, resolved: dict[str, Any], trial_id: str
     except ValidationError:
         tracking = TrackingSpec(study="none")
     uri = resolve_uri(tracking.uri, ledger.local_out)
-    mine = sweep_id(ledger.folder)
+    mine, name = sweep_id(ledger.folder), str(resolved.get("name") or ledger.name)
     try:
-        removed = _Mlflow(expanded(uri), ledger, mine).remove(trial_id)
+        removed = _Mlflow(expanded(uri), ledger, mine, name).remove(trial_id)
+    except CopiedSweep as error:  # in MLflow the two are one
+        raise UserError(
+            f"{ledger.folder.path}: {error}; --keep-tracking removes it alone"
+        ) from error
     except Exception as error:  # whatever the database raises
         raise _unanswered(f"MLflow at {without_password(uri)}", error) from error
     study = study_uri(tracking.study, ledger)
     try:
-        if study and _exists(study) and PersistentStudy(study, ledger.name, mine, {}).delete():
+        if study and _exists(study) and PersistentStudy(study, name, mine, {}).delete():
             removed.append(f"Optuna's study at {without_password(study)}")
     except Exception as error:
         raise _unanswered(f"Optuna's study at {without_password(study)}", error) from error
@@ -73,45 +86,51 @@ class _Mlflow:
 
     Args:
         mine: the sweep's id, which distinguishes it from others of its name.
+        name: the sweep's, which its folder may no longer have (`--fresh`).
     """
 
-    def __init__(self, uri: str, ledger: Ledger, mine: str):
-        self._uri, self._name, self._mine = uri, ledger.name, mine
-        self._own = (ledger.local_out / "mlartifacts").resolve()
+    def __init__(self, uri: str, ledger: Ledger, mine: str, name: str):
+        self._uri, self._ledger, self._mine, self._name = uri, ledger, mine, name
+        self._own = (ledger.local_out / ARTIFACTS).resolve()
 
     def remove(self, trial_id: str) -> list[str]:
         """Remove the runs and the models of the sweep, or of a trial; returns what that was."""
         if not _exists(self._uri):
             return []
         client = connect(self._uri)
-        experiment = client.get_experiment_by_name(self._name)
+        if not is_server(self._uri):
+            follow(self._uri, self._ledger)
+        experiment = find_experiment(client, self._name, self._mine)
         if experiment is None:
             return []
         number = str(experiment.experiment_id)
-        runs = all_runs(client, number)
+        own = OwnRuns(client, number, self._mine)
         versions = self._delete_models(client, number, trial_id)
-        leaving = self._leaving(runs, trial_id)
+        leaving = self._leaving(own, trial_id)
         for run in leaving:
             self._delete_files(run.info.artifact_uri)
-            client.delete_run(run.info.run_id)
-        if not trial_id and len(leaving) == len(runs) and experiment.lifecycle_stage == "active":
+            self._delete_run(client, run)
+        is_empty = {run.info.run_id for run in leaving} >= {run.info.run_id for run in own.active}
+        if not trial_id and is_empty and experiment.lifecycle_stage == "active":
             # A new sweep of this name gets an experiment of its own, not this one with its runs.
             client.rename_experiment(number, f"{self._name} (removed, {self._mine[:8]})")
             client.delete_experiment(number)
-        counts = {"run": len(leaving), "registered model version": versions}
+        counts = {"run": sum(map(is_active, leaving)), "registered model version": versions}
         return [f"{n} {what}{'s' * (n > 1)} in MLflow" for what, n in counts.items() if n]
 
-    def _leaving(self, runs: list[Any], trial_id: str) -> list[Any]:
-        own = {
-            run.info.run_id
-            for run in runs
-            if run.data.tags.get("kind") == "sweep"
-            and run.data.tags.get("sweep_id", "") == self._mine
-        }
-        children = [run for run in runs if run.data.tags.get("mlflow.parentRunId") in own]
+    def _leaving(self, own: OwnRuns, trial_id: str) -> list[Any]:
+        """Runs of the sweep or of a trial, also those that somebody put into the trash."""
+        trials = [run for run in own.trials if own.is_certain(run)]
         if trial_id:
-            return [run for run in children if run.data.tags.get("trial_id") == trial_id]
-        return [*children, *(run for run in runs if run.info.run_id in own)]
+            return [run for run in trials if trial_id in trial_ids(run)]
+        return [*trials, *own.parents]
+
+    def _delete_run(self, client: MlflowClient, run: Any) -> None:
+        """Put a run into the trash, from which no projection takes it out again."""
+        if not is_active(run):  # MLflow changes no tag there
+            client.restore_run(run.info.run_id)
+        client.set_tag(run.info.run_id, KIND, REMOVED)
+        client.delete_run(run.info.run_id)
 
     def _delete_models(self, client: MlflowClient, number: str, trial_id: str) -> int:
         """Delete logged models and registered versions; returns how many versions that were."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 from collections import Counter
@@ -19,6 +18,7 @@ from orchestrator.ledger.best_configuration import best_of
 from orchestrator.spec.tracking import TrackingSpec
 from orchestrator.tracking import SweepArtifacts
 from orchestrator.tracking.background import root_cause
+from trainer.printable import json_text
 from trainer.storage.trial_directory import predictions_name
 
 logger = logging.getLogger(__name__)
@@ -101,7 +101,7 @@ def _tables(compared: SweepComparison, answer: Answer) -> dict[str, bytes]:
 
     by_method = compared.methods
     plain = in_json(answer) | compared.rows.to_dict() | (by_method.to_dict() if by_method else {})
-    files = {"compare.json": json.dumps(plain, indent=1, ensure_ascii=False) + "\n"}
+    files = {"compare.json": json_text(plain, indent=1) + "\n"}
     if by_method is not None:
         files["compare.md"] = formats.markdown(markdown(answer), by_method)
         files["compare.csv"] = formats.comma_separated(by_method)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.decision.answer.block import headline, markdown
+from trainer.printable import markdown_text, printable
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -30,6 +31,7 @@ class SweepDescription:
     """Which sweep is projected.
 
     Attributes:
+        question: in Markdown, as descriptions are.
         sweep_id: distinguishes sweeps of the same name (`--fresh`).
         varied: dotted config keys in which its trials differ.
         common: those of `varied` that act in every trial.
@@ -89,6 +91,7 @@ def show(
     answer = artifacts.answer
     tags = {ANSWER: headline(answer), QUESTION: answer.question, BEST: artifacts.best}
     for key, text in {**experiment_tags(artifacts), **tags}.items():
+        text = printable(text)
         if text and run.data.tags.get(key) != text:
             client.set_tag(parent, key, text)
     now = int(time.time() * 1000)
@@ -115,7 +118,7 @@ def describe(artifacts: SweepArtifacts) -> str:
     """
     parts = [markdown(artifacts.answer).replace("**", "", 2)]
     if artifacts.best:
-        parts.append(f"Best trial: {artifacts.best_label} (`{artifacts.best}`)")
+        parts.append(f"Best trial: {markdown_text(artifacts.best_label)} (`{artifacts.best}`)")
     return "\n\n".join(parts)
 
 
@@ -149,7 +152,9 @@ def _show_files(
     digest = hashlib.sha256()
     for name in sorted(files):
         digest.update(name.encode() + b"\0" + hashlib.sha256(files[name]).digest())
-    if not files or tags.get(_SHOWN) == digest.hexdigest():
+    if not files:
+        return
+    if tags.get(_SHOWN) == digest.hexdigest() and set(files) <= _names(client, run_id):
         return
     with tempfile.TemporaryDirectory() as folder:
         for name, content in files.items():
@@ -160,3 +165,15 @@ def _show_files(
             client.log_artifact(run_id, str(path), None if inside == "." else inside)
             progress()
     client.set_tag(run_id, _SHOWN, digest.hexdigest())
+
+
+def _names(client: MlflowClient, run_id: str) -> set[str]:
+    """The files that a run has as artifacts; somebody may have deleted them."""
+    names, folders = set(), [""]
+    while folders:
+        for each in client.list_artifacts(run_id, folders.pop() or None):
+            if each.is_dir:
+                folders.append(each.path)
+            else:
+                names.add(each.path)
+    return names

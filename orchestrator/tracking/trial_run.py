@@ -13,17 +13,18 @@ from typing import Any
 
 from orchestrator.ledger import TrialRecord
 from orchestrator.ledger.labels import flatten, label, method_of
+from orchestrator.tracking import limits
 from orchestrator.tracking.metric_names import EPOCH_MINUTES, MEAN, MINUTES, SCORE, metric_name
 from orchestrator.tracking.sweep_run import NOTE, SweepDescription
 from trainer.config import TrainConfig
 from trainer.metrics import numbers, value_of_trial
+from trainer.printable import printable
 from trainer.storage.folder import is_uri
 
 #: Logged first, because MLflow's pages show metrics in this order and open on the first.
 _FIRST = (SCORE, MINUTES, MEAN)
 #: Logged last for each epoch: a run that has it at a step has the whole epoch.
 MARKER = EPOCH_MINUTES
-_MAX_PARAMETER = 6000
 
 
 def epoch_metrics(record: Mapping[str, Any]) -> dict[str, float]:
@@ -82,7 +83,9 @@ def params(config: TrainConfig, sweep: SweepDescription) -> dict[str, str]:
     }
     ordered = dict.fromkeys([*sweep.varied, "seed", *texts])
     kept = (key for key in ordered if texts.get(key) and key not in sweep.partial)
-    return {key: texts[key][:_MAX_PARAMETER] for key in kept}
+    return {
+        limits.name(key): limits.shortened(printable(texts[key]), limits.PARAMETER) for key in kept
+    }
 
 
 def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str]:
@@ -107,7 +110,10 @@ def tags(trial: TrialRecord, sweep: str, varied: Iterable[str]) -> dict[str, str
         "mlflow.source.name": f"orch sweep ({sweep})",
         "mlflow.source.type": "LOCAL",
     }
-    return {key: "" if value is None else str(value) for key, value in values.items()}
+    return {
+        key: "" if value is None else limits.shortened(printable(str(value)), limits.TAG)
+        for key, value in values.items()
+    }
 
 
 def changing_tags(trial: TrialRecord) -> dict[str, str]:
@@ -120,7 +126,7 @@ def changing_tags(trial: TrialRecord) -> dict[str, str]:
     if flags := {record["contended"] for record in trial.records}:
         tags["contended"] = "true" if True in flags else "unknown" if None in flags else "false"
     if trial.status != "unfinished":
-        tags["reason"] = trial.reason or trial.status
+        tags["reason"] = limits.shortened(printable(trial.reason or trial.status), limits.TAG)
     return tags
 
 
@@ -141,18 +147,20 @@ def datasets(trial: TrialRecord) -> list[Any]:
             if not (files := task.files(split)):
                 continue
             limit = (data["limit"] if split == "train" else data["dev_limit"]).get(task.name)
-            digest = str(trial.identity.get("fingerprint", ""))[:24] or "unknown"
+            digest = printable(str(trial.identity.get("fingerprint", "")))[:24] or "unknown"
             count = (rows.get(task.name) or {}).get(split, {}).get("rows")
             kind, source = _source(origin, data["root"], data["seed"], data["size"], files)
             columns = [{"type": "string", "name": str(name)} for name in task.columns]
             kind_of_label = "string" if task.labels else "double"
             columns.append({"type": kind_of_label, "name": str(task.label)})
+            schema = json.dumps({"mlflow_colspec": columns})
             dataset = Dataset(
-                name=f"{task.name}-{split}",
-                digest=f"{digest}-{limit}" if limit else digest,
+                name=limits.shortened(task.name, limits.DATASET_NAME - len(split) - 1)
+                + f"-{split}",
+                digest=(f"{digest}-{limit}" if limit else digest)[: limits.DATASET_DIGEST],
                 source_type=kind,
                 source=source,
-                schema=json.dumps({"mlflow_colspec": columns}),
+                schema=schema if len(schema) <= limits.DATASET_SCHEMA else None,
                 profile=json.dumps({"num_rows": count}) if count is not None else None,
             )
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", use)]))
@@ -166,4 +174,6 @@ def _source(kind: str, root: str, seed: int, size: int, files: tuple[str, ...]) 
         tags = {"mlflow.source.type": "LOCAL", "mlflow.source.name": "trainer.data.synthetic"}
         return "code", json.dumps({"tags": {**tags, "seed": str(seed), "size": str(size)}})
     places = [str(Path(root).expanduser() / file) for file in files]
-    return "local", json.dumps({"uri": ", ".join(places)})
+    # JSON writes a character as six at most, or as two of six.
+    uri = limits.shortened(", ".join(places), limits.DATASET_SOURCE // 12 - 2)
+    return "local", json.dumps({"uri": uri})

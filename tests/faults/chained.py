@@ -31,7 +31,7 @@ def train(
     Every commit adds a line to `$COMMITS` (trial, epoch, process), if that is set.
     """
     store = TrialDirectory(directory)
-    if store.end() is not None:
+    if store.is_over():
         return
     if store.config() is None:
         about = {**described(config), "fingerprint": fingerprint(config)}

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.drivers import SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
+from tests.support.drivers import ROOT, SWEEP, Driver, ended_like, nothing_left, trials, undisturbed
 from trainer.storage.trial_directory import TrialDirectory
 
 Start = Callable[..., Driver]
 STUB = "tests.faults.chained:train"
+FILLING = Path(__file__).parent / "filling"
+SMALL = SWEEP | {"search": SWEEP["search"] | {"num_trials": 1}}
 
 
 @pytest.fixture
@@ -41,6 +43,42 @@ def fill(disk: Path) -> Path:
             stream.write(b"x")
     assert shutil.disk_usage(disk).free == 0
     return path
+
+
+#: Kinds of files that a sweep writes -> the exit code of the run that cannot write them.
+KINDS = {
+    "*/s/lock": 2, "*/s/sweep.yaml": 2, "*/s/origin.json": 2, "*/s/driver.log": 0,
+    "*/s/status.json": 0, "*/config.json": 1, "*/checkpoints/*": 1, "*/predictions/*": 1,
+    "*/epochs/*": 1, "*/end.json": 1, "*/trials/*/logs/*": 0, "*/optuna.journal": 0,
+    "*/mlflow.db*": 0, "*/mlartifacts*": 0,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def whole_small(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    return undisturbed(tmp_path_factory.mktemp("small"), cache, SMALL, STUB)
+
+
+@pytest.mark.exhaustive(reason="two sweeps for each kind of file")
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_full_disk_for_one_kind_of_file_is_mended_by_the_next_run(
+    start: Start, whole_small: Path, tmp_path: Path, kind: str
+) -> None:
+    """Whatever finds no room: no traceback, nothing half-written, no trial failed."""
+    flag = tmp_path / "full"
+    flag.touch()
+    path = os.pathsep.join(map(str, (FILLING, ROOT)))
+    environment = {"FULL_FOR": kind, "FULL_WHILE": str(flag), "PYTHONPATH": path, "EPOCH_S": "0"}
+    first = start(SMALL, train=STUB, environment=environment)
+    code = first.wait()
+    assert "Traceback" not in first.text, first.text
+    assert code == KINDS[kind], first.text
+    assert code == 0 or "No space left" in first.text or "disk" in first.text, first.text
+    assert all(trial.status != "failed" for trial in trials(first.out).values())
+    flag.unlink()
+    last = start(SMALL, train=STUB, environment={"EPOCH_S": "0"})
+    assert last.wait() == 0, last.text
+    ended_like(last, whole_small)
 
 
 @pytest.mark.slow(reason="a whole sweep on a disk of its own")

@@ -43,7 +43,7 @@ class Sweep:
         self.trials: list[str] = []
 
     def projection(self) -> MlflowProjection:
-        description = SweepDescription(self.name, sweep_id="id")
+        description = SweepDescription(self.name, sweep_id=self.name)
         return MlflowProjection(self.uri, description, Ledger(self.out, self.name))
 
     def background(self) -> BackgroundProjection:

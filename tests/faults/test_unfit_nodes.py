@@ -81,8 +81,8 @@ def test_another_torch_on_a_node_stops_a_sweep_before_its_first_trial(
 ) -> None:
     driver = start(SWEEP, "--address", cluster.address)
     assert driver.wait() == 2, driver.text
-    lines = [line for line in driver.text.splitlines() if "torch" in line]
-    assert len(lines) == 1 and " has torch 2.10.0, this machine has " in lines[0]
+    lines = [line for line in driver.text.splitlines() if " has torch " in line]
+    assert len(lines) == 1 and " has torch 2.10.0, this machine has " in lines[0], lines
     assert "Traceback" not in driver.text
     assert not list(driver.out.glob("s/trials/*"))
 

@@ -26,11 +26,13 @@ TRAINER = {"torch", "numpy", "pyarrow", "tokenizers", "safetensors", "trainer"} 
 #: Rooms from the ground up.  A room imports rooms before it, never one behind it.
 ROOMS = (
     # The trainer runs alone.
-    "trainer.registry", "trainer.metrics", "trainer.samplers", "trainer.combiners",
-    "trainer.config",
+    "trainer.printable",
+    "trainer.registry", "trainer.metrics", "trainer.samplers",
+    "trainer.combiners", "trainer.config",
     "trainer.storage", "trainer.model", "trainer.data", "trainer.loop",
     "trainer.train", "trainer.step_timing", "trainer.inference", "trainer.__main__",
     # The orchestrator stands on it.
+    "orchestrator.environment",
     "orchestrator.errors", "orchestrator.signals", "orchestrator.interrupts",
     "orchestrator.sweep_outcome", "orchestrator.table_data", "orchestrator.database_urls",
     "orchestrator.database_health",

@@ -87,6 +87,23 @@ def terminal(columns: int) -> Iterator[list[str]]:
     lines += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", out.buffer.getvalue().decode()).splitlines()
 
 
+def both_streams(columns: int, *arguments: str, cwd: Path) -> tuple[int, str]:
+    """The exit code of `orch`, and all that it writes to a terminal of this width, codes too."""
+    shown = _Terminal(io.BytesIO(), "utf-8", write_through=True)
+    with (
+        contextlib.chdir(cwd),
+        contextlib.redirect_stdout(shown),
+        contextlib.redirect_stderr(shown),
+        pytest.MonkeyPatch.context() as patch,
+        pytest.raises(SystemExit) as end,
+    ):
+        patch.setattr(sys, "argv", ["orch", *arguments])
+        patch.setenv("COLUMNS", str(columns))
+        patch.setenv("TERM", "xterm-256color")
+        main()
+    return int(end.value.code or 0), shown.buffer.getvalue().decode()
+
+
 def on_terminal(columns: int, *arguments: str, cwd: Path | None = None) -> list[str]:
     """The lines that `orch` prints on a terminal of this width."""
     error = io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True)

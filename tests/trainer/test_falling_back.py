@@ -49,7 +49,7 @@ def forget_files(path: Path) -> None:
 DAMAGES: dict[str, tuple[Callable[[Path], None], list[str], list[int], str]] = {
     "a flipped bit": (flip_a_bit, ["checkpoints/003/optimizer.safetensors"], [3], "sha256"),
     "a missing file": (Path.unlink, ["checkpoints/003/weights.safetensors"], [3], "is missing"),
-    "a torn record": (truncate, ["epochs/003.json"], [3], "is not a JSON object"),
+    "a torn record": (truncate, ["epochs/003.json"], [3], "is not JSON"),
     "a record without files": (forget_files, ["epochs/003.json"], [3], "names no checkpoint"),
     "no predictions": (Path.unlink, ["predictions/003.parquet"], [3], "is missing"),
     "no checkpoint at all": (

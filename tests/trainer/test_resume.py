@@ -105,7 +105,9 @@ def test_sigterm_stops_and_says_how_to_go_on(
         ("[" * 3_000, "too many lists and objects within each other"),
         ('{"epochs": ' + "9" * 5_000 + "}", "a number with too many digits"),
         ('{"epochs": ' + "9" * 3_000 + "}", "epochs: 999"),
-        (" " * 1_000_001, "is longer than 1,000,000 characters"),
+        ('{"learning_rate": ' + "9" * 400 + "}", " is not a number; allowed: 0 < value"),
+        ('{"encoder": "\udcff"}', "not UTF-8 at byte 14"),
+        (" " * 1_000_001, "is longer than 1,000,000 bytes"),
         ('{"encoder": "tiny", "data": {"root": "/nowhere"}}', "/nowhere/ids-sst-train.csv"),
         ('{"encoder": "./nowhere", "data": {"source": "synthetic"}}', "no such folder"),
     ],
@@ -113,7 +115,7 @@ def test_sigterm_stops_and_says_how_to_go_on(
 def test_wrong_input_is_one_clear_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], config: str, expected: str
 ) -> None:
-    (tmp_path / "c.json").write_text(config)
+    (tmp_path / "c.json").write_text(config, errors="surrogateescape")
     assert run_trainer("--config", str(tmp_path / "c.json"), "--out", str(tmp_path / "out")) == 2
     errors = capsys.readouterr().err
     assert expected in errors and "Traceback" not in errors and len(errors) < 3_000

@@ -44,13 +44,18 @@ _SHOWN = 50
 
 
 class ConfigError(ValueError):
-    """All problems of a config or of a sweep file.  The message has one line for each."""
+    """All problems of a config or of a sweep file.  The message has one line for each.
 
-    def __init__(self, problems: list[Problem]):
+    Args:
+        all_found: whether these are all, or only so many that the others were not looked for.
+    """
+
+    def __init__(self, problems: list[Problem], *, all_found: bool = True):
         self.problems = problems
         lines = [str(problem) for problem in problems[:_SHOWN]]
         if len(problems) > _SHOWN:
-            lines.append(f"and {len(problems) - _SHOWN:,} more mistakes")
+            least = "" if all_found else "at least "
+            lines.append(f"and {least}{len(problems) - _SHOWN:,} more mistakes")
         super().__init__("\n".join(lines))
 
 
@@ -135,7 +140,10 @@ def check_fields(cls: type, mapping: Any, prefix: str, problems: list[Problem]) 
     values: dict[str, Any] = {}
     for key, value in mapping.items():
         if key not in fields:
-            problems.append(unknown_key(str(key), prefix, fields))
+            if len(problems) < _SHOWN:
+                problems.append(unknown_key(str(key), prefix, fields))
+            else:  # a guess takes milliseconds, and nobody would see it
+                problems.append(Problem(f"{prefix}{key}", "unknown key"))
             continue
         field = fields[key]
         if type(value) is field.default_type and value == field.default:
@@ -212,10 +220,9 @@ def _container(hint: Any) -> bool:
 def _check_scalar(
     hint: type, limits: typing.Mapping[str, Any], key: str, value: Any, problems: list[Problem]
 ) -> Any:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if hint is float and isinstance(value, str):  # YAML 1.1 reads 1e-5 as text
-        with contextlib.suppress(ValueError):
+    if hint is float and isinstance(value, int | str) and not isinstance(value, bool):
+        # YAML 1.1 reads 1e-5 as text.  A whole number may be beyond all real ones.
+        with contextlib.suppress(ValueError, OverflowError):
             value = float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         words = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
@@ -229,7 +236,7 @@ def _check_scalar(
     if "low" in limits and isinstance(value, int | float) and hint is not bool:
         too_low = value <= limits["low"] if limits["open_low"] else value < limits["low"]
         too_low = too_low and not (limits["or_zero"] and value == 0)
-        if too_low or value > limits["high"] or not math.isfinite(value):
+        if too_low or value > limits["high"] or (hint is float and not math.isfinite(value)):
             problems.append(Problem(key, f"{value!r} is outside its range", describe(limits)))
     return value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from trainer.loop.flat_parameters import FlatParameters
@@ -13,6 +13,8 @@ from trainer.loop.loss_scale import LossScale
 from trainer.loop.optimizers import Optimizers
 from trainer.loop.smart import Smart
 from trainer.model.heads import MultitaskModel
+from trainer.model.weights_file import load_into, tensors
+from trainer.storage.folder import StoreError
 from trainer.storage.trial_directory import WEIGHTS, TrialDirectory, checkpoint_name
 
 __all__ = ["WEIGHTS", "TrialState", "restore", "snapshot"]
@@ -61,12 +63,15 @@ def snapshot(epoch: int, trial: TrialState) -> dict[str, bytes]:
 
 def restore(store: TrialDirectory, epoch: int, trial: TrialState) -> None:
     """Load the checkpoint of a committed epoch into the trial.  Raises `StoreError`."""
-    trial.model.load_state_dict(load(store.checkpoint(epoch, WEIGHTS)))
+    load_into(trial.model, store.checkpoint(epoch, WEIGHTS), checkpoint_name(epoch, WEIGHTS))
     states: dict[tuple[str, str], dict[str, Tensor]] = {}
-    for key, tensor in load(store.checkpoint(epoch, OPTIMIZER)).items():
-        name, segment, entry = key.split("|")
-        states.setdefault((name, segment), {})[entry] = tensor
     values = {segment.name: segment.values for segment in trial.parameters.segments}
+    for key, tensor in _tensors(store, epoch, OPTIMIZER).items():
+        name, _, rest = key.partition("|")
+        segment, _, entry = rest.partition("|")
+        if segment not in values:
+            raise StoreError(f"{checkpoint_name(epoch, OPTIMIZER)}: is of another trial: {key!a}")
+        states.setdefault((name, segment), {})[entry] = tensor
     for (name, segment), entries in states.items():
         device = values[segment].device
         # AdamW keeps its step counter with the moments, and fused needs all on one device.
@@ -74,6 +79,10 @@ def restore(store: TrialDirectory, epoch: int, trial: TrialState) -> None:
             entry: tensor.to(device) for entry, tensor in entries.items()
         }
     if trial.smart.slow is not None:
-        trial.smart.load(load(store.checkpoint(epoch, SLOW)))
+        trial.smart.load(_tensors(store, epoch, SLOW))
     if trial.loss_scale is not None:
-        trial.loss_scale.load(load(store.checkpoint(epoch, LOSS_SCALE)))
+        trial.loss_scale.load(_tensors(store, epoch, LOSS_SCALE))
+
+
+def _tensors(store: TrialDirectory, epoch: int, file: str) -> dict[str, Tensor]:
+    return tensors(store.checkpoint(epoch, file), checkpoint_name(epoch, file))

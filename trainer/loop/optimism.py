@@ -12,19 +12,18 @@ Shapes: e epochs, n examples of a task, w draws, K tasks.
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from trainer.config.task_choices import METRICS
 from trainer.config.tasks import Task
 from trainer.loop.task_metrics import metric_of
 from trainer.metrics import Record
+from trainer.storage.folder import Refused
+from trainer.storage.prediction_file import PredictionFileError, read_prediction_file
 from trainer.storage.trial_directory import TrialDirectory, predictions_name
 
 _DRAWS = 1000
@@ -57,7 +56,7 @@ def optimism_of_trial(
     epochs = sorted(int(record["epoch"]) for record in best)
     try:
         tables = [_predictions(store, epoch) for epoch in epochs]
-    except (OSError, KeyError, pa.ArrowException):
+    except (OSError, KeyError, Refused, PredictionFileError):
         return {}
     scores = []
     for task in tasks:
@@ -127,7 +126,7 @@ def _predictions(store: TrialDirectory, epoch: int) -> Mapping[str, tuple[np.nda
     content = store.read(predictions_name(epoch))
     if content is None:
         raise KeyError(predictions_name(epoch))
-    table = pq.read_table(io.BytesIO(content), columns=["task", "label", "prediction"])
+    table = read_prediction_file(content)
     names = np.asarray(table["task"].to_pylist())
     columns = [table[key].to_numpy() for key in ("label", "prediction")]
     return {

@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Any
 
 import torch
-from safetensors.torch import load
 
 from trainer.combiners import registry as combiners
 from trainer.config import TrainConfig, described
@@ -33,6 +32,7 @@ from trainer.loop.optimizers import Optimizers
 from trainer.loop.plan import planned_phases
 from trainer.loop.step import Stepper, groups_of
 from trainer.model.freezing import frozen_segments
+from trainer.model.weights_file import load_into
 from trainer.samplers import Phase, Step, accumulate, split_steps
 from trainer.samplers import registry as samplers
 from trainer.storage.earlier_model import earlier_model
@@ -196,7 +196,7 @@ class Run:
 
     def become(self, weights: bytes) -> None:
         """Take the weights of another epoch, to score them.  Training cannot go on after this."""
-        self.model.load_state_dict(load(weights))
+        load_into(self.model, weights, "the weights of another epoch")
         self.dev_predictions = {}
 
     def trained(self, epoch: int, weights: str) -> Trained:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from safetensors import SafetensorError
-from safetensors.torch import load
 from torch import Tensor
 
 from trainer.model.encoder_shape import EncoderShape, preset_shape
 from trainer.model.heads import MultitaskModel
 from trainer.model.pretrained import find_checkpoint
+from trainer.model.weights_file import tensors
 from trainer.storage.earlier_model import EarlierModel, refusal
+from trainer.storage.folder import StoreError
 
 #: Parts of a model between encoder and heads, which a trial takes over if it has them too.
 _BETWEEN = ("shared_layer.", "relational_layer.")
@@ -64,9 +64,9 @@ def load_earlier(model: MultitaskModel, earlier: EarlierModel, heads: Mapping[st
         ConfigError: the weights cannot be read, or do not fit the encoder.
     """
     try:
-        weights = load(earlier.weights())
-    except SafetensorError as error:
-        raise refusal(f"{earlier.place}: its weights cannot be read: {error}") from error
+        weights = tensors(earlier.weights(), earlier.place)
+    except StoreError as error:
+        raise refusal(f"its weights cannot be read: {error}") from error
     own = model.state_dict()
     encoder = {name for name in own if name.startswith("encoder.")}
     if missing := sorted(name for name in encoder if not _fits(name, weights, own)):

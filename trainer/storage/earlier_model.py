@@ -7,7 +7,6 @@ A trial's directory holds config.json and checkpoints.  An exported model's fold
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +16,8 @@ from typing import Any
 from trainer.config import ConfigError, Problem, TrainConfig, stored_config
 from trainer.storage.file_hash import file_hash
 from trainer.storage.folder import StoreError
+from trainer.storage.json_reader import parse_object
+from trainer.storage.open import open_folder
 from trainer.storage.summary import LAST, counted_epoch
 from trainer.storage.trial_directory import WEIGHTS, TrialDirectory, checkpoint_name
 
@@ -47,7 +48,7 @@ class EarlierModel:
         """
         try:
             if self.shape is not None:
-                content = (Path(self.place) / WEIGHTS).read_bytes()
+                content = _file(Path(self.place), WEIGHTS)
             else:
                 content = TrialDirectory(self.place).checkpoint(self.epoch, WEIGHTS)
         except (StoreError, OSError) as error:
@@ -88,7 +89,7 @@ def earlier_model(place: str) -> EarlierModel:
 
 
 def _exported(folder: Path) -> EarlierModel:
-    plain = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+    plain = parse_object(_file(folder, DESCRIPTION))
     return EarlierModel(
         place=str(folder),
         config=TrainConfig.from_dict(stored_config(plain)),
@@ -98,6 +99,13 @@ def _exported(folder: Path) -> EarlierModel:
         shape=plain["shape"],
         tokenizer=folder / TOKENIZER,
     )
+
+
+def _file(folder: Path, name: str) -> bytes:
+    content = open_folder(folder).enclosed().read(name)
+    if content is None:
+        raise StoreError(f"{folder / name}: there is no such file")
+    return content
 
 
 def _of_trial(trial: TrialDirectory, place: str) -> EarlierModel:

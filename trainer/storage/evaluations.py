@@ -14,6 +14,7 @@ from typing import Any
 
 from trainer.metrics import is_number
 from trainer.storage.folder import StoreError
+from trainer.storage.json_reader import JsonError, parse
 from trainer.storage.trial_directory import WEIGHTS, TrialDirectory, checkpoint_name
 
 #: The name of the evaluation on the whole dev sets.
@@ -51,8 +52,8 @@ def read_evaluation(
     """
     content = store.read(evaluation_name(name))
     try:
-        record = json.loads(content) if content is not None else None
-    except (ValueError, RecursionError):
+        record = parse(content) if content is not None else None
+    except JsonError:
         return None
     return record if is_valid(record, records) else None
 
@@ -68,9 +69,9 @@ def is_valid(record: Any, records: Sequence[Mapping[str, Any]]) -> bool:
     tasks, files = record.get("tasks"), record.get("files")
     if not isinstance(tasks, dict) or not tasks or not isinstance(files, dict):
         return False
-    overall = [record.get(key) for key in ("dev_score", "dev_mean")]
+    overall = [record.get(key, "") for key in ("dev_score", "dev_mean")]  # both are there
     return all(value is None or is_number(value) for value in overall) and all(
-        isinstance(name, str)
+        name.isprintable()
         and isinstance(values, dict)
         and is_number(values.get("dev_metric"))
         and type(values.get("examples")) is int

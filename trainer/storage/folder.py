@@ -6,14 +6,26 @@ an object store it is written by one put.
 
 from __future__ import annotations
 
-import contextlib
-import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 
 
 class StoreError(RuntimeError):
     """A place that cannot be read or written.  The message says where and why."""
+
+
+class Refused(StoreError):
+    """A file that is not read, because of what it is: no regular file, too large, or elsewhere.
+
+    `where` is its path or URI, `why` continues it: `is a FIFO, not a regular file`.
+    """
+
+    def __init__(self, where: str, why: str):
+        super().__init__(where, why)
+        self.where, self.why = where, why
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.why}"
 
 
 class OutOfSpace(StoreError):
@@ -33,6 +45,7 @@ class Folder(ABC):
 
     Raises:
         StoreError: a remote store does not answer or refuses, or a name leads out of the folder.
+        Refused: of a file that cannot be read safely; others in the folder can be.
         OSError: an error of the local filesystem.
     """
 
@@ -59,6 +72,10 @@ class Folder(ABC):
     def child(self, name: str) -> Folder:
         """The folder of that name within this one."""
 
+    def enclosed(self) -> Folder:
+        """The same folder, out of which no link leads: what is elsewhere is refused."""
+        return self
+
     @abstractmethod
     def write(self, name: str, content: bytes) -> str:
         """Write a file completely or not at all; returns its sha256.  Raises `OutOfSpace`."""
@@ -68,20 +85,16 @@ class Folder(ABC):
 
         Files never change once they are written, so both folders can hold the same copy.
         """
-        source = other.local
-        if self.local is None or source is None:
-            content = other.read(name)
-            if content is not None:
-                self.write(name, content)
-            return
-        target = self.local / self._within(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileNotFoundError, FileExistsError):
-            os.link(source / other._within(name), target)
+        content = other.read(name)
+        if content is not None:
+            self.write(name, content)
 
     @abstractmethod
     def read(self, name: str) -> bytes | None:
-        """A file's content; None if there is no such file."""
+        """A file's content; None if there is no such file.
+
+        Raises `Refused` if it is no regular file or larger than `trainer.storage.limits` says.
+        """
 
     @abstractmethod
     def has(self, name: str) -> bool:

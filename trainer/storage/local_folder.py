@@ -10,10 +10,12 @@ import secrets
 import shutil
 from pathlib import Path
 
-from trainer.storage.folder import Folder, OutOfSpace
+from trainer.storage.folder import Folder, OutOfSpace, Refused, in_words
+from trainer.storage.limits import most_bytes
+from trainer.storage.regular_file import Enclosure, open_regular
 
 #: How a file's name begins while it is being written.
-_PARTIAL = ".writing-"
+PARTIAL = ".writing-"
 #: Bytes of a first read.  A read that returns fewer has reached the end of the file.
 _SMALL = 2**16
 
@@ -24,7 +26,7 @@ def write_whole(path: Path, content: bytes) -> None:
     It appears completely or not at all, also if several processes write it or the power fails.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{_PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
+    temporary = path.with_name(f"{PARTIAL}{os.getpid()}-{secrets.token_hex(4)}")
     try:
         with temporary.open("xb") as stream:
             stream.write(content)
@@ -37,11 +39,16 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 class LocalFolder(Folder):
-    """A folder of this machine's filesystem."""
+    """A folder of this machine's filesystem.
 
-    def __init__(self, path: str):
+    An `enclosed` one and its children refuse links that lead out of it, for reading, writing and
+    deleting.  Links within it are followed.
+    """
+
+    def __init__(self, path: str, inside: Enclosure | None = None, root: str = ""):
         super().__init__(path)
-        self._root = os.path.abspath(path)
+        self._root = root or os.path.abspath(path)
+        self._inside = inside
 
     @property
     def local(self) -> Path:
@@ -56,7 +63,11 @@ class LocalFolder(Folder):
         return LocalFolder(os.path.dirname(self._root))
 
     def child(self, name: str) -> LocalFolder:
-        return LocalFolder(f"{self.path.rstrip('/')}/{self._within(name)}")
+        path = f"{self.path.rstrip('/')}/{self._within(name)}"
+        return LocalFolder(path, self._inside, f"{self._root}/{name}")
+
+    def enclosed(self) -> LocalFolder:
+        return self if self._inside else LocalFolder(self.path, Enclosure(self._root), self._root)
 
     def write(self, name: str, content: bytes) -> str:
         try:
@@ -67,33 +78,52 @@ class LocalFolder(Folder):
             raise
         return hashlib.sha256(content).hexdigest()
 
+    def link(self, name: str, other: Folder) -> None:
+        if not isinstance(other, LocalFolder):
+            super().link(name, other)
+            return
+        target = Path(self._target(name))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            os.link(other._target(name), target, follow_symlinks=False)
+
     def read(self, name: str) -> bytes | None:
         try:
-            descriptor = os.open(self._target(name), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = open_regular(self._target(name), self._inside)
         except FileNotFoundError:
             return None
         # A ledger has tens of thousands of small files, and Python's `open` takes twice as long.
         try:
             if len(content := os.read(descriptor, _SMALL)) < _SMALL:
                 return content
-            with open(descriptor, "rb", buffering=0, closefd=False) as stream:
-                stream.seek(0)
-                return stream.read()
+            return self._rest(name, descriptor, content)
         finally:
             os.close(descriptor)
+
+    def _rest(self, name: str, descriptor: int, beginning: bytes) -> bytes:
+        """A file's content, of which the beginning has been read."""
+        most = most_bytes(name)
+        if os.fstat(descriptor).st_size <= most:
+            with open(descriptor, "rb", buffering=0, closefd=False) as stream:
+                content = beginning + stream.read(most + 1 - len(beginning))
+                while more := stream.read(most + 1 - len(content)):  # it grows, or a read is short
+                    content += more
+            if len(content) <= most:
+                return content
+        raise Refused(f"{self._root}/{name}", f"is larger than {in_words(most)}")
 
     def has(self, name: str) -> bool:
         return os.path.exists(self._target(name))
 
     def names(self, name: str = "") -> list[str]:
         try:
-            return sorted(os.listdir(self._target(name) if name else self._root))
+            return sorted(os.listdir(self._checked(self._target(name) if name else self._root)))
         except FileNotFoundError:
             return []
 
     def folders(self) -> list[str]:
         try:
-            with os.scandir(self._root) as entries:
+            with os.scandir(self._checked(self._root)) as entries:
                 return sorted(entry.name for entry in entries if entry.is_dir())
         except FileNotFoundError:
             return []
@@ -107,7 +137,7 @@ class LocalFolder(Folder):
                 os.unlink(target)
 
     def delete_partial_files(self) -> None:
-        for file in self.local.rglob(f"{_PARTIAL}*"):
+        for file in self.local.rglob(f"{PARTIAL}*"):
             file.unlink(missing_ok=True)
 
     def free(self) -> int | None:
@@ -120,4 +150,13 @@ class LocalFolder(Folder):
             return None
 
     def _target(self, name: str) -> str:
-        return f"{self._root}/{self._within(name)}"
+        """A file's path, whose folder is not elsewhere."""
+        target = f"{self._root}/{self._within(name)}"
+        if self._inside:
+            self._inside.check_folder(target.rpartition("/")[0])
+        return target
+
+    def _checked(self, folder: str) -> str:
+        if self._inside:
+            self._inside.check_folder(folder)
+        return folder

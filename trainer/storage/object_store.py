@@ -22,7 +22,8 @@ from typing import Any, TypeVar
 
 from pyarrow import fs
 
-from trainer.storage.folder import Folder, StoreError
+from trainer.storage.folder import Folder, Refused, StoreError, in_words
+from trainer.storage.limits import most_bytes
 
 logger = logging.getLogger("trainer")
 
@@ -97,8 +98,7 @@ class RemoteFolder(Folder):
         return open_remote(base.rpartition("/")[0] + mark + options)
 
     def child(self, name: str) -> RemoteFolder:
-        base, mark, options = self.path.partition("?")
-        path = f"{base}/{self._within(name)}{mark}{options}"
+        path = self._shown(self._within(name))
         return RemoteFolder(path, self._filesystem, f"{self._root}/{name}")
 
     def write(self, name: str, content: bytes) -> str:
@@ -106,14 +106,20 @@ class RemoteFolder(Folder):
         return hashlib.sha256(content).hexdigest()
 
     def read(self, name: str) -> bytes | None:
-        target = self._target(name)
+        target, most = self._target(name), most_bytes(name)
 
         def get() -> bytes | None:
             try:
-                with self._filesystem.open_input_stream(target) as stream:
-                    return bytes(stream.read())
+                with self._filesystem.open_input_file(target) as file:
+                    if (size := file.size()) > most:
+                        raise Refused(self._shown(name), f"is larger than {in_words(most)}")
+                    return bytes(file.read(size))
             except FileNotFoundError:
                 return None
+            except OSError as error:
+                if "Not a regular file" in str(error):
+                    raise Refused(self._shown(name), "is a folder, not a regular file") from error
+                raise
 
         return self._request(get)
 
@@ -151,6 +157,11 @@ class RemoteFolder(Folder):
         target = self._target(name) if name else self._root
         selector = fs.FileSelector(target, allow_not_found=True)
         return self._request(lambda: list(self._filesystem.get_file_info(selector)))
+
+    def _shown(self, name: str) -> str:
+        """The URI of a file or a folder in it."""
+        base, mark, options = self.path.partition("?")
+        return f"{base}/{name}{mark}{options}"
 
     def _target(self, name: str) -> str:
         return f"{self._root}/{self._within(name)}"

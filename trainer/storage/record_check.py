@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
-from trainer.metrics import EPOCH, PHASE, TASK, Field, Kind, Must, is_number
+from trainer.metrics import EPOCH, PHASE, TASK, TOO_LARGE, Field, Kind, Must, is_number
 from trainer.storage.folder import is_inside
 
 
-def problem_with(record: dict[str, Any] | None, epoch: int) -> str:
+def problem_with(record: dict[str, Any], epoch: int) -> str:
     """What is wrong with the record of this epoch; empty if nothing."""
-    if record is None:
-        return "is not a JSON object"
     if type(record.get("epoch")) is not int or record["epoch"] != epoch:
-        return f"is of epoch {record.get('epoch')!r}"
+        return f"is of epoch {reprlib.repr(record.get('epoch'))}"
     if wrong := _EPOCH.first_wrong(record):
         return f"{wrong.name} {_complaint(wrong)}"
     return _problem_with_tasks(record["tasks"]) or _problem_with_phases(record.get("phases") or [])
@@ -42,7 +41,10 @@ def _problem_with_phases(phases: list[dict[str, Any]]) -> str:
 def _is_mapping_of_numbers(value: Any) -> bool:
     if not isinstance(value, dict):
         return False
-    return all(each is None or is_number(each) for each in value.values())
+    for each in value.values():
+        if not (type(each) is float and 0.0 <= each < TOO_LARGE or each is None or is_number(each)):
+            return False
+    return True
 
 
 def _is_time(value: Any) -> bool:
@@ -78,6 +80,7 @@ class _Rules:
                 field.name,
                 field.must in (Must.BE_THERE, Must.BE_THERE_OR_NULL),
                 field.must in (Must.BE_THERE_OR_NULL, Must.MAY_BE_NULL),
+                field.kind is Kind.NUMBER,
                 _IS[field.kind],
             )
             for field in table.values()
@@ -86,8 +89,11 @@ class _Rules:
 
     def first_wrong(self, values: Mapping[str, Any]) -> Field | None:
         """The first field that does not meet its requirement."""
-        for field, name, must_be_there, may_be_null, is_right in self._fields:
-            value = values.get(name, _MISSING)
+        get = values.get
+        for field, name, must_be_there, may_be_null, is_a_number, is_right in self._fields:
+            value = get(name, _MISSING)
+            if is_a_number and type(value) is float and 0.0 <= value < TOO_LARGE:
+                continue  # most values are such, and `is_number` would say the same
             if value is _MISSING:
                 if must_be_there:
                     return field

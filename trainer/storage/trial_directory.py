@@ -13,10 +13,11 @@ import json
 import logging
 import os
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
-from trainer.storage.folder import Folder, OutOfSpace, StoreError
+from trainer.storage.folder import Folder, OutOfSpace, Refused, StoreError
+from trainer.storage.json_reader import JsonError, parse_object
 from trainer.storage.open import open_folder
 from trainer.storage.record_check import problem_with
 
@@ -48,7 +49,7 @@ class TrialDirectory:
     """
 
     def __init__(self, place: str | os.PathLike[str] | Folder):
-        self.folder = open_folder(place)
+        self.folder = open_folder(place).enclosed()
         self.path = self.folder.path
 
     def write(self, name: str, content: bytes) -> str:
@@ -68,7 +69,7 @@ class TrialDirectory:
         return self.folder.names(folder)
 
     def config(self) -> dict[str, Any] | None:
-        """The content of config.json; None before the trial's first start."""
+        """The content of config.json; None before the trial's first start, and if it is damaged."""
         return _parsed(self.read("config.json"))
 
     def write_config(self, description: dict[str, Any]) -> None:
@@ -81,13 +82,20 @@ class TrialDirectory:
     def history(self) -> tuple[list[dict[str, Any]], str]:
         """`records()`, and what is wrong with the record after them; empty if there is none."""
         records: list[dict[str, Any]] = []
-        while (content := self.read(name := record_name(len(records) + 1))) is not None:
-            record = _parsed(content)
+        while True:
+            name = record_name(len(records) + 1)
+            try:
+                content = self.read(name)
+                record = None if content is None else parse_object(content)
+            except Refused as error:
+                return records, f"{name}: {error.why}"
+            except JsonError as error:
+                return records, f"{name}: {error}"
+            if record is None:
+                return records, ""
             if wrong := problem_with(record, len(records) + 1):
                 return records, f"{name}: {wrong}"
-            assert record is not None
             records.append(record)
-        return records, ""
 
     def end(self) -> dict[str, Any] | None:
         """end.json (`status`, `reason`, `summary`); None if the trial has not ended."""
@@ -96,6 +104,23 @@ class TrialDirectory:
             return None
         reason, summary = end.setdefault("reason", ""), end.setdefault("summary", {})
         return end if isinstance(reason, str) and isinstance(summary, dict) else None
+
+    def is_over(self) -> bool:
+        """Whether the trial has ended and has all its epochs.
+
+        A trial that says it is complete but lacks epochs or its config has lost files.  Its end
+        record is deleted, so that it resumes after the epochs that are left.
+        """
+        end = self.end()
+        if end is None:
+            return False
+        lost = lost_epoch(end, *self.history())
+        if end["status"] == "complete" and self.config() is None:
+            lost = lost or "config.json: is missing"
+        if lost:
+            logger.warning("%s: %s; it is trained again from there", self.path, lost)
+            self.folder.delete("end.json")
+        return not lost
 
     def write_end(
         self, status: str, reason: str = "", summary: dict[str, Any] | None = None
@@ -113,7 +138,8 @@ class TrialDirectory:
         """Write an epoch's files, then its record; then delete old checkpoints.
 
         Returns the record with `files`: name -> sha256.  Raises `OutOfSpace` before or while it
-        writes.  Then nothing of the epoch remains, and earlier epochs are untouched.
+        writes.  Then nothing of the epoch remains, and earlier epochs are untouched.  Raises
+        `StoreError` if somebody has deleted what was committed before.
 
         Args:
             weights_of: earlier epochs whose weights stay, without the rest of their checkpoints.
@@ -121,6 +147,9 @@ class TrialDirectory:
         epoch = record["epoch"]
         if wrong := problem_with(record, epoch):
             raise ValueError(f"{self.path}: the record of epoch {epoch}: {wrong}")
+        before = record_name(epoch - 1)
+        if epoch > 1 and not self.folder.has(before):  # the trial would have a gap for ever
+            raise StoreError(f"{self.path}: {before} is gone; was it deleted while it trained?")
         needed, free = sum(map(len, files.values())) + MARGIN_BYTES, self.folder.free()
         if free is not None and free < needed:
             raise OutOfSpace(self.path, needed, free)
@@ -143,7 +172,7 @@ class TrialDirectory:
     def drop_checkpoints(self, before: int, weights_of: Container[int] = ()) -> None:
         """Delete the checkpoints of all epochs below `before`, but not the weights of some."""
         for name in self.names("checkpoints"):
-            if not name.isdigit() or int(name) >= before:
+            if not name.isdecimal() or int(name) >= before:
                 continue
             folder = f"checkpoints/{name}"
             for file in self.names(folder) if int(name) in weights_of else ():
@@ -203,7 +232,10 @@ class TrialDirectory:
         if not any(name.startswith(checkpoint_name(epoch, "")) for name in files):
             return "its record names no checkpoint"
         for name, expected in files.items():
-            content = self.read(name)
+            try:
+                content = self.read(name)
+            except Refused as error:
+                return f"{name} {error.why}"
             if content is None:
                 return f"{name} is missing"
             if hashlib.sha256(content).hexdigest() != expected:
@@ -227,22 +259,28 @@ def record_name(epoch: int) -> str:
     return f"epochs/{epoch:03d}.json"
 
 
-#: As `json.loads` but faster; it refuses NaN and halves of surrogate pairs.
-_quick_loads: Callable[[bytes], Any] = json.loads
-with contextlib.suppress(ImportError):  # the trainer does not require it
-    import orjson
+def lost_epoch(end: Mapping[str, Any], records: Sequence[Mapping[str, Any]], wrong: str) -> str:
+    """Which epoch a complete trial lacks, and why; empty if it has all, or is not complete.
 
-    _quick_loads = orjson.loads
+    Args:
+        end: its end record.
+        records, wrong: its `history`.
+    """
+    if end["status"] != "complete":  # other ends do not need all epochs
+        return ""
+    count = end["summary"].get("epochs")
+    if not wrong and isinstance(count, int) and len(records) < count:
+        return f"{record_name(len(records) + 1)}: is missing"
+    return wrong
 
 
 def _parsed(content: bytes | None) -> dict[str, Any] | None:
     if content is None:
         return None
-    for loads in (_quick_loads, json.loads):
-        with contextlib.suppress(ValueError, RecursionError):
-            value = loads(content)
-            return value if isinstance(value, dict) else None
-    return None
+    try:
+        return parse_object(content)
+    except JsonError:
+        return None
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -11,6 +11,7 @@ import typer
 
 from orchestrator.cli.terminal import Json, Out, Patience, Sweep, print_json
 from orchestrator.errors import UserError, unknown_name
+from trainer.printable import printable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -62,7 +63,10 @@ def export_table(
         raise UserError(f"{ledger.name}: has no {of} that can be read")
     content = FORMATS[form](table)
     if output == _PRINTED:
-        sys.stdout.buffer.write(content)
+        if sys.stdout.isatty():
+            print(content.decode(errors="replace"), end="")
+        else:
+            sys.stdout.buffer.write(content)
         return
     write_whole(to, content)
     if as_json:
@@ -78,7 +82,7 @@ def _csv(table: pa.Table) -> bytes:
 
     sink = pa.BufferOutputStream()
     csv.write_csv(table, sink)
-    return sink.getvalue().to_pybytes()
+    return printable(sink.getvalue().to_pybytes().decode()).encode()
 
 
 def _parquet(table: pa.Table) -> bytes:

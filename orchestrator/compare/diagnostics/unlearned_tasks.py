@@ -58,7 +58,8 @@ def notes(fits: Iterable[Fit], dev: DevSet) -> list[str]:
             )
             before, after = statistics.fmean(first), statistics.fmean(last)
             size = _dev_size(trials[0], task.name) or len(labels)
-            error = math.sqrt(metric.asymptotic_variance(before, labels) / size)
+            # A record may say anything, also a score that no metric gives.
+            error = math.sqrt(max(0.0, metric.asymptotic_variance(before, labels)) / size)
             if before - after > _CLEAR * error and all(map(operator.lt, last, first)):
                 fall = f"{fit.method.name} {before:.3f} to {after:.3f}"
                 fallen.setdefault(task.name, []).append(fall)

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from orchestrator.compare.output.tables import all_tables
 from orchestrator.compare.results import Contrast, MethodComparison, Standing
+from trainer.printable import markdown_text, printable
 
 _LATEX = {character: f"\\{character}" for character in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
@@ -26,10 +27,10 @@ def markdown(head: str, comparison: MethodComparison, why: bool = False) -> str:
     parts = [head]
     for table in all_tables(comparison, why):
         sides = ["---" if table.is_text(n) else "---:" for n in range(len(table.columns))]
-        lines = [[_as_is(name) for name in table.columns], sides]
-        lines += [[_as_is(cell.text) for cell in row] for row in table.rows]
+        lines = [[markdown_text(name) for name in table.columns], sides]
+        lines += [[markdown_text(cell.text) for cell in row] for row in table.rows]
         parts.append("\n".join(f"| {' | '.join(line)} |" for line in lines))
-    parts.append("\n".join(f"- {_as_is(note)}" for note in comparison.notes))
+    parts.append("\n".join(f"- {markdown_text(note)}" for note in comparison.notes))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -47,7 +48,7 @@ def latex(head: str, comparison: MethodComparison, why: bool = False) -> str:
         lines += [_latex_row(cell.text for cell in row) for row in table.rows]
         parts.append("\n".join([*lines, r"\bottomrule", r"\end{tabular}"]))
     parts += [_comment(note) for note in comparison.notes]
-    return "\n".join(parts) + "\n"
+    return printable("\n".join(parts)) + "\n"
 
 
 def comma_separated(comparison: MethodComparison) -> str:
@@ -57,7 +58,7 @@ def comma_separated(comparison: MethodComparison) -> str:
     writer = csv.DictWriter(sink, fieldnames=list(lines[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(lines)
-    return sink.getvalue()
+    return printable(sink.getvalue())
 
 
 def method_rows(comparison: MethodComparison) -> list[dict[str, object]]:
@@ -99,11 +100,6 @@ def _line(
 def _interval(name: str, estimate: object) -> dict[str, object]:
     ends = {"value": "", "low": "_low", "high": "_high"}
     return {name + end: getattr(estimate, key, None) for key, end in ends.items()}
-
-
-def _as_is(text: str) -> str:
-    """Escape what would be the border of a cell, emphasis or a list."""
-    return text.replace("|", "\\|").replace("*", "\\*")
 
 
 def _latex_row(cells: Iterable[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from orchestrator.decision.answer.answer import Answer, Bounded, Contest
 from orchestrator.decision.answer.words import difference_text, ratio_text
+from trainer.printable import markdown_text, printable
 
 #: Of the block, unless a terminal has another width.
 WIDTH = 80
@@ -26,17 +27,16 @@ def block(answer: Answer, width: int | None = None) -> str:
     """
     width = width or WIDTH
     head = [_wrapped(answer.question, width), _wrapped(headline(answer), width)]
-    return _joined([head, *_body(answer, width)])
+    return printable(_joined([head, *_body(answer, width)]))
 
 
 def markdown(answer: Answer) -> str:
     """The verdict in bold, and the rest of the block between code fences."""
-    rest = _joined([[_wrapped(answer.question, WIDTH)], *_body(answer, WIDTH)])
+    rest = printable(_joined([[_wrapped(answer.question, WIDTH)], *_body(answer, WIDTH)]))
     fence = "```"
     while fence in rest:  # in the question, perhaps
         fence += "`"
-    verdict = headline(answer).replace("\\", "\\\\").replace("*", "\\*").replace("|", "\\|")
-    return f"**{verdict}**\n\n{fence}text\n{rest}\n{fence}"
+    return f"**{markdown_text(headline(answer))}**\n\n{fence}text\n{rest}\n{fence}"
 
 
 def in_json(answer: Answer) -> dict[str, Any]:

@@ -104,7 +104,7 @@ def _span(row: Row) -> str:
 
 
 def _hours(hours: float) -> str:
-    minutes = max(1, round(60 * hours))
-    if minutes < 90:
+    if 60 * hours < 89.5:  # else it may be infinite
+        minutes = max(1, round(60 * hours))
         return f"{minutes} minute{'s' if minutes > 1 else ''}"
     return f"{hours:.2g} hours"

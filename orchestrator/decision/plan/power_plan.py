@@ -326,10 +326,9 @@ class _Planner:
                 f"{plan.within.if_equal:.0%} of cases if the methods are equal."
             )
         if plan.in_budget == [] and plan.budget_minutes is not None:
-            yield (
-                f"The first look does not fit decide.budget.hours ({self.decide.budget.hours:g}), "
-                "so nothing would be trained."
-            )
+            hours = self.decide.budget.hours
+            budget = "decide.budget" if hours is None else f"decide.budget.hours ({hours:g})"
+            yield f"The first look does not fit {budget}, so nothing would be trained."
         if plan.guessed:
             yield "The numbers are estimated.  A pilot of a few trials measures them (--pilot)."
 

@@ -162,7 +162,7 @@ def test_logs_prints_all_attempts_and_the_drivers_log(tmp_path: Path) -> None:
     directory.write("logs/002.txt", b"went on\x1b[31m\n")
     (tmp_path / "s" / "driver.log").write_text("WARNING slow\n")
     said = command.orch("logs", "s", name[:8], "--out", str(tmp_path))
-    assert said.stdout == "lost its node\n--- attempt 2 ---\nwent on\N{REPLACEMENT CHARACTER}[31m\n"
+    assert said.stdout == "lost its node\n--- attempt 2 ---\nwent on\\x1b[31m\n"
     assert command.orch("logs", "s", "--out", str(tmp_path)).stdout == "WARNING slow\n"
     followed = command.orch("logs", "s", name, "-f", "--out", str(tmp_path))
     assert followed.stdout == said.stdout  # it has ended, so following it ends

@@ -313,7 +313,7 @@ def test_predictions_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     for content, reason in (
         (b"PAR1", "cannot be read"),
         (predictions_file(world, {"sst": world.labels["sst"]}), "no predictions of qqp, sts"),
-        (texts.getvalue(), "cannot be read: Failed to parse string"),
+        (texts.getvalue(), "cannot be read: column prediction: holds string"),
         (predictions_file(other, world.predictions(RNG(0), 0.8)), "other dev examples of sst"),
         (predictions_file(world, world.predictions(RNG(8), 0.8)), "its record says"),
     ):

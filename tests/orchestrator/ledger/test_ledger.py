@@ -41,9 +41,17 @@ def test_a_directory_without_a_config_is_no_trial(tmp_path: Path) -> None:
 def test_an_epoch_after_a_gap_does_not_count(tmp_path: Path) -> None:
     name = write_trial(tmp_path / "s", [0.4], status=None)
     ledger = Ledger(tmp_path, "s")
-    ledger.directory(name).commit(epoch(3, 0.9, 1.0, False), {})
+    late = epoch(3, 0.9, 1.0, False)
+    ledger.directory(name).write("epochs/003.json", json.dumps(late).encode())
     trial = ledger.trial(name)
     assert trial is not None and [record["epoch"] for record in trial.records] == [1]
+
+
+def test_a_complete_trial_without_all_its_epochs_cannot_be_read(tmp_path: Path) -> None:
+    name = write_trial(tmp_path / "s", [0.4, 0.6])
+    ledger = Ledger(tmp_path, "s")
+    ledger.directory(name).folder.delete("epochs/001.json")
+    assert ledger.read().unreadable == {name: "epochs/001.json: is missing"}
 
 
 def test_the_first_end_of_a_trial_stays(tmp_path: Path) -> None:
@@ -79,8 +87,8 @@ def test_a_metric_outside_the_summary_is_its_mean_over_the_epochs(tmp_path: Path
 #: A file of a trial that somebody damaged or made up, and why the trial cannot be read then.
 HOSTILE: dict[str, tuple[str, str, str]] = {
     "a list": ("config.json", "[1, 2]", "config.json: is not a JSON object"),
-    "torn": ("config.json", '{"config": {', "config.json: is not a JSON object"),
-    "deep": ("config.json", "[" * 100_000, "config.json: is not a JSON object"),
+    "torn": ("config.json", '{"config": {', "config.json: is not JSON"),
+    "deep": ("config.json", "[" * 100_000, "config.json: has more than 50 lists"),
     "no config": ("config.json", '{"trial_id": "x"}', "config.json: config: not a mapping"),
     "wrong types": ("config.json", '{"config": {"seed": "one"}}', "seed: 'one' is not a whole"),
     "unknown key": ("config.json", '{"config": {"sede": 1}}', "config.json: sede: unknown key"),
@@ -114,7 +122,7 @@ def test_a_folder_in_a_files_place_is_named(tmp_path: Path) -> None:
     path = tmp_path / "s" / "trials" / name / "end.json"
     path.unlink()
     path.mkdir()
-    assert "Is a directory" in Ledger(tmp_path, "s").read().unreadable[name]
+    assert "is a folder, not a regular file" in Ledger(tmp_path, "s").read().unreadable[name]
 
 
 def test_a_torn_end_leaves_a_trial_unfinished(tmp_path: Path) -> None:
@@ -148,7 +156,7 @@ def test_what_is_no_trial_is_left_out(tmp_path: Path) -> None:
 def test_what_a_terminal_would_obey_is_not_in_a_reason(tmp_path: Path) -> None:
     write_trial(tmp_path / "s", [], status="failed", reason="a\x1b[2Jb\ud800c\nd")
     (trial,) = Ledger(tmp_path, "s").trials()
-    assert trial.reason == "a\N{REPLACEMENT CHARACTER}[2Jb\N{REPLACEMENT CHARACTER}c\nd"
+    assert trial.reason == "a\\x1b[2Jb\ufffdc\nd"
 
 
 def test_a_trial_that_was_trained_by_hand_is_a_configuration_of_its_own(tmp_path: Path) -> None:

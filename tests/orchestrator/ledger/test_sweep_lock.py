@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -45,6 +46,19 @@ def test_the_lock_names_its_holder_and_goes_away(place: Folder) -> None:
         assert (holder["host"], holder["pid"]) == (socket.gethostname(), os.getpid())
         assert holder["started"]
     assert lock_files(place) == {}
+
+
+def test_a_lock_that_cannot_be_removed_hides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a folder that became read-only.  The next driver finds that its holder is gone."""
+
+    def read_only(path: Path) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    with SweepLock(open_folder(tmp_path)):
+        monkeypatch.setattr(Path, "unlink", read_only)
+    assert (tmp_path / "lock").exists()
 
 
 def test_a_second_driver_is_told_who_holds_it(place: Folder) -> None:

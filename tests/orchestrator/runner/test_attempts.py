@@ -14,6 +14,7 @@ import pytest
 
 from orchestrator.ledger.trial_log import KEPT_LINES, AttemptLog, last_log
 from orchestrator.runner.attempt import Report
+from orchestrator.scheduling.outcome import outcome_of
 from orchestrator.spec.models import ResolvedSpec
 from tests.support import faulty
 from tests.support.attempts import Driver
@@ -92,7 +93,39 @@ def test_a_full_disk_fails_no_trial_and_stops_the_sweep(tmp_path: Path) -> None:
     driver.attempts.ended("a", Report(error="OutOfSpace: 3 GB are needed", kind="space"))
     assert driver.status(attempt) is None
     assert driver.begin("b") is None
-    assert driver.queue.error == "OutOfSpace: 3 GB are needed"
+    assert driver.queue.error.startswith("OutOfSpace: 3 GB are needed; free some space, ")
+
+
+@pytest.mark.parametrize("kind", ["folder", "limit"])
+def test_a_folder_or_machine_that_gives_nothing_more_fails_no_trial(
+    kind: str, tmp_path: Path
+) -> None:
+    driver = Driver(tmp_path, "nothing", "warns")
+    attempt = driver.begin("a")
+    assert attempt
+    driver.attempts.ended("a", Report(error="OSError: no", kind=kind, ended=True))
+    assert driver.status(attempt) is None and driver.begin("b") is None
+    assert driver.queue.error.startswith("OSError: no; ")
+    assert driver.queue.error.endswith(", then run the same command again")
+
+
+def test_an_error_that_cannot_be_recorded_costs_its_own_trial_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def close(*given: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "trials/x")
+
+    driver = Driver(tmp_path, "nothing", "warns")
+    for _ in range(2):
+        attempt = driver.begin("a")
+        assert attempt
+        monkeypatch.setattr(driver.queue.ledger, "close", close)
+        driver.attempts.ended("a", Report(error="PermissionError: no", ended=True))
+    assert driver.begin("b") and not driver.queue.error
+    outcome = outcome_of(driver.queue.ledger, [driver.queue], interrupted=False)
+    reason = outcome.failed[attempt._order["trial_id"]]
+    assert reason.startswith("PermissionError: no; ") and "Permission denied" in reason
+    assert outcome.exit_code == 1
 
 
 def test_a_host_that_would_emulate_fails_no_trial_and_stops_the_sweep(tmp_path: Path) -> None:
@@ -118,13 +151,28 @@ def test_a_trial_of_auto_gets_the_precision_of_its_sweep(
     assert order["identity"].get("precision") == expected
 
 
-def test_what_cannot_be_told_or_closed_stops_the_handing_out(tmp_path: Path) -> None:
+def test_a_trial_whose_folder_cannot_be_used_stops_no_other(tmp_path: Path) -> None:
     driver = Driver(tmp_path, "nothing", "warns")
     attempt = driver.begin("a")
     assert attempt
     directory = Path(attempt._order["directory"])
     directory.parent.mkdir(parents=True)
     directory.write_text("in the way")
+    driver.attempts.ended("a", Report(epoch=1))
+    assert driver.queue.unkept.keys() == {directory.name} and not driver.queue.error
+    assert driver.begin("b")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EROFS, "read-only"), ValueError("anything")])
+def test_what_cannot_be_told_or_closed_stops_the_handing_out(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def end(*given: Any) -> None:
+        raise error
+
+    driver = Driver(tmp_path, "nothing", "warns")
+    assert driver.begin("a")
+    monkeypatch.setattr(driver.queue.ledger, "end", end)
     driver.attempts.ended("a", Report(epoch=1))
     assert "cannot be closed" in driver.queue.error
     assert driver.begin("b") is None
@@ -137,6 +185,12 @@ def test_what_cannot_be_told_or_closed_stops_the_handing_out(tmp_path: Path) -> 
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes"), "memory"),
         (OSError(errno.ENOMEM, "no"), "memory"),
         (OSError(errno.ENOSPC, "no"), "space"),
+        (OSError(errno.EROFS, "no"), "folder"),
+        (OSError(errno.ESTALE, "no"), "folder"),
+        (OSError(errno.EMFILE, "no"), "limit"),
+        (BlockingIOError(errno.EAGAIN, "no"), "limit"),
+        (RuntimeError("can't start new thread"), "limit"),
+        (PermissionError(errno.EACCES, "no"), "error"),
         (PrecisionError("no bf16", "go elsewhere"), "host"),
         (RuntimeError("anything"), "error"),
     ],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger, TrialRecord
+from orchestrator.scheduling.outcome import outcome_of
 from tests.support.ledgers import epoch
 from tests.support.searches import (
     SPACE,
@@ -227,3 +228,18 @@ def test_a_search_that_the_budget_ends_is_cut_short_and_not_over(tmp_path: Path)
         resumed.ledger.close(job_or_none.trial_id, "complete", "")
         resumed.ended(job_or_none.trial_id)
     assert not resumed.cut_short
+
+
+@pytest.mark.parametrize("lost", ["end.json", "config.json", "epochs/001.json"])
+def test_a_trial_whose_files_vanish_fails_this_run_and_is_trained_by_the_next(
+    tmp_path: Path, lost: str
+) -> None:
+    spec = make_spec(search={"num_trials": 1, **ONE_SEED})
+    queue = open_queue(tmp_path, spec)
+    job = next_job(queue)
+    train(queue, job)
+    queue.ledger.directory(job.trial_id).folder.delete(lost)
+    queue.ended(job.trial_id)
+    outcome = outcome_of(queue.ledger, [queue], interrupted=False)
+    assert outcome.failed.keys() == {job.trial_id} and outcome.exit_code == 1
+    assert next_job(open_queue(tmp_path, spec)).trial_id == job.trial_id

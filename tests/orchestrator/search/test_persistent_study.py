@@ -126,6 +126,29 @@ def test_a_study_with_other_objectives_is_drawn_anew(
     assert keys(uri) == [each.key for each in ended]
 
 
+def test_a_study_that_people_deleted_or_renamed_is_there_once(
+    uri: str, ended: list[Ended], open_study: Any
+) -> None:
+    """Optuna renames by copying."""
+    open_study(uri).update(ended[:5])
+    optuna.delete_study(study_name="s", storage=storage(uri))
+    open_study(uri).update(ended[:6])
+    assert keys(uri) == [each.key for each in ended[:6]]
+    optuna.copy_study(
+        from_study_name="s", from_storage=storage(uri), to_storage=storage(uri),
+        to_study_name="mine",
+    )  # fmt: skip
+    optuna.delete_study(study_name="s", storage=storage(uri))
+    for _ in range(2):
+        open_study(uri).update(ended)
+        assert optuna.get_all_study_names(storage(uri)) == ["mine"]
+        assert keys(uri, "mine") == [each.key for each in ended]
+    copy = PersistentStudy(uri, "copy", "id", ONE)  # of the sweep, under another name
+    copy.update(ended[:2])
+    assert keys(uri, "copy") == [each.key for each in ended[:2]] and copy.delete()
+    assert open_study(uri).delete() and optuna.get_all_study_names(storage(uri)) == []
+
+
 def test_a_sweep_of_the_same_name_has_a_study_of_its_own(
     uri: str, ended: list[Ended], open_study: Any
 ) -> None:
@@ -239,7 +262,7 @@ def test_a_sweep_without_an_end_yet_has_its_study(
     queue = open_queue(tmp_path, make_spec(search={"num_trials": 1}))
     study = open_study(uri)
     study.update(queue.ended_suggestions())
-    assert load(uri).trials == [] and load(uri).user_attrs == {"sweep_id": "id"}
+    assert load(uri).trials == [] and load(uri).user_attrs == {"sweep_id": "id", "sweep": "s"}
     finish(queue)
     study.update(queue.ended_suggestions())
     assert keys(uri) == ["p0"]

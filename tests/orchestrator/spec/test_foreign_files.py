@@ -27,6 +27,8 @@ _MULTIPLYING = "a0: &a0 [" + ", ".join("x" * 9) + "]\n" + "".join(
 #: What is added to the file -> what the message says.
 ADDED = {
     "question: \x07": "6: the character U+0007 is not allowed",
+    'question: "\\ud800"': "6: the character U+D800 is not allowed",
+    '"\\udfff": 1': "6: the character U+DFFF is not allowed",
     "a: !!int x": "6: 'x' is not a whole number",
     "a: !!bool maybe": "6: 'maybe' is not true or false",
     "a: !!timestamp 2001-99-99": "6: the tag !!timestamp is not allowed; allowed: !!null",
@@ -128,6 +130,14 @@ def test_a_hostile_set_is_one_short_error(override: str, said: str, tmp_path: Pa
 def test_a_hundred_mistakes_are_counted_and_not_all_listed(tmp_path: Path) -> None:
     found = message(tmp_path, GOOD + "".join(f"k{n}: 1\n" for n in range(100)))
     assert len(found.splitlines()) == 51 and found.endswith("and 50 more mistakes")
+
+
+def test_thousands_of_mistakes_take_no_longer_than_some(tmp_path: Path) -> None:
+    entries = "".join(f"- {{k{n}: 1}}\n" for n in range(4_000))
+    before = time.process_time()
+    found = message(tmp_path, f"{GOOD}enqueue:\n{entries}")
+    assert found.endswith("and at least 150 more mistakes") and len(found.splitlines()) == 51
+    assert time.process_time() - before < 10  # without the limit a minute
 
 
 _TEXTS = st.one_of(

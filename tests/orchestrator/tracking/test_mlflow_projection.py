@@ -327,10 +327,13 @@ def test_a_sweep_that_was_begun_anew_leaves_the_earlier_ones_runs_alone(out: Pat
     client = MlflowClient(resolve_uri(URI, out))
     experiment = client.get_experiment_by_name("s")
     found = client.search_runs([experiment.experiment_id])
-    parents = {r.info.run_id: r.data.tags["sweep_id"] for r in found if "sweep_id" in r.data.tags}
+    parents = {
+        r.info.run_id: r.data.tags["sweep_id"] for r in found if r.data.tags["kind"] == "sweep"
+    }
     assert sorted(parents.values()) == ["one", "two"]
-    children = [r.data.tags["mlflow.parentRunId"] for r in found if "trial_id" in r.data.tags]
-    assert sorted(children) == sorted(parents)
+    children = [r.data.tags for r in found if "trial_id" in r.data.tags]
+    assert sorted(tags["mlflow.parentRunId"] for tags in children) == sorted(parents)
+    assert all(parents[tags["mlflow.parentRunId"]] == tags["sweep_id"] for tags in children)
 
 
 def test_an_ended_trial_is_not_asked_for_again(out: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -76,7 +77,7 @@ def no_report(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
 def put(trial: Path, sweep: Path) -> str:
     """A trained trial in a sweep; returns its id."""
     (sweep / "trials").mkdir(parents=True, exist_ok=True)
-    (sweep / "trials" / trial.name).symlink_to(trial)
+    shutil.copytree(trial, sweep / "trials" / trial.name)
     return trial.name
 
 
@@ -219,6 +220,40 @@ def test_a_model_is_registered_anew_only_when_another_trial_is_best(
     assert found == [trained[worse].name, trained[better].name]
     assert shown.client.get_registered_model("s").aliases == {"best": 2}
     assert len(shown.client.search_logged_models([shown.experiment])) == 2
+
+
+def test_a_model_that_people_changed_is_registered_as_before(
+    out: Path, trained: dict[int, Path]
+) -> None:
+    write_sweep(out)
+    put(trained[1], out / "s")
+    synced(out)
+
+    def logged() -> list[str]:
+        return [model.model_id for model in shown.client.search_logged_models([shown.experiment])]
+
+    shown = Shown(resolve_uri(URI, out))
+    (first,), client = logged(), shown.client
+    edits: list[tuple[Callable[[], Any], bool]] = [  # and whether it is made anew
+        (lambda: client.delete_registered_model("s"), False),
+        (lambda: client.rename_registered_model("s", "mine"), False),
+        (lambda: client.delete_registered_model_alias("s", "best"), False),
+        (lambda: client.delete_model_version("s", "1"), False),
+        (lambda: client.delete_logged_model(logged()[0]), True),
+        (lambda: shutil.rmtree(out / "mlartifacts"), True),
+        (lambda: client.delete_run(shown.versions()[0].run_id), False),
+    ]  # fmt: skip
+    for edit, anew in edits:
+        edit()
+        for _ in range(2):
+            assert synced(out) == []
+        (version,), (now,) = shown.versions(), logged()
+        assert version.source.endswith(f"/{now}/artifacts") and (now != first) == anew
+        (model,) = client.search_registered_models()
+        assert model.name == "s" and {"best": int(version.version)} == model.aliases
+        assert "MLmodel" in {each.path for each in client.list_logged_model_artifacts(now)}
+        assert "compare.json" in shown.artifacts(shown.parent.info.run_id)
+        first = now
 
 
 def test_the_registered_trial_is_the_one_that_commands_call_the_best(out: Path) -> None:

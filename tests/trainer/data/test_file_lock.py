@@ -70,6 +70,7 @@ def test_who_waited_takes_what_was_made(tmp_path: Path, monkeypatch: pytest.Monk
     lock = file_lock._locked
 
     def made_meanwhile(path: Path) -> object:
+        file.parent.mkdir(exist_ok=True)
         file.write_bytes(b"theirs")
         return lock(path)
 

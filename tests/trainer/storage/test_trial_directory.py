@@ -17,6 +17,7 @@ from tests.support.ledgers import epoch as epoch_record
 from tests.support.paths import ROOT
 from trainer.storage.folder import OutOfSpace
 from trainer.storage.local_folder import LocalFolder
+from trainer.storage.summary import summarise
 from trainer.storage.trial_directory import (
     WEIGHTS,
     StoreError,
@@ -121,6 +122,31 @@ def test_what_a_killed_writer_left_half_written_is_gone_when_the_trial_goes_on(
     assert set((tmp_path / "t").rglob("*.json")) == before
 
 
+def test_no_epoch_is_committed_after_one_that_was_deleted(store: TrialDirectory) -> None:
+    """The trial would have a gap for ever; so it begins again."""
+    commit(store, 1)
+    store.folder.delete("epochs")
+    with pytest.raises(StoreError, match=r"epochs/001\.json is gone"):
+        commit(store, 2)
+    assert store.resume_point() == ([], []) and not store.folder.has("epochs/002.json")
+
+
+@pytest.mark.parametrize("lost", ["epochs/001.json", "epochs/002.json", "config.json"])
+def test_a_complete_trial_that_lost_files_is_not_over(store: TrialDirectory, lost: str) -> None:
+    store.write_config({})
+    records = [commit(store, 1), commit(store, 2)]
+    store.write_end("complete", "", summarise(records))
+    assert store.is_over()
+    store.folder.delete(lost)
+    assert not store.is_over() and store.end() is None
+
+
+@pytest.mark.parametrize("status", ["pruned", "failed"])
+def test_other_ends_stand_without_epochs(store: TrialDirectory, status: str) -> None:
+    store.write_end(status, "", {"epochs": 2})
+    assert store.is_over() and store.end() is not None
+
+
 @pytest.mark.parametrize("damage", ["truncated", "one bit", "deleted", "no predictions"])
 def test_a_damaged_epoch_falls_back_one_epoch_and_says_so(
     store: TrialDirectory, damage: str, caplog: pytest.LogCaptureFixture
@@ -145,11 +171,12 @@ def test_a_damaged_epoch_falls_back_one_epoch_and_says_so(
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
-        (b"", "is not a JSON object"),
-        (b'{"epoch": 2', "is not a JSON object"),
+        (b"", "is not JSON"),
+        (b'{"epoch": 2', "is not JSON"),
         (b"[]", "is not a JSON object"),
-        (b"[" * 100_000, "is not a JSON object"),
-        (b"\xff\xfe", "is not a JSON object"),
+        (b"[" * 100_000, "has more than 50 lists and mappings within each other"),
+        (b"[" * 60 + b"]" * 60, "has more than 50 lists and mappings within each other"),
+        (b"\xff\xfe", "is not JSON"),
         (b'{"epoch": 7}', "is of epoch 7"),
         (b'{"epoch": 2}', "dev_score is not a number"),
         ({"epoch": 2.0}, "is of epoch 2.0"),
@@ -263,7 +290,7 @@ def test_a_file_is_written_whole_or_not_at_all(
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("trainer.storage.folder.os.fsync", interrupted)
+    monkeypatch.setattr("trainer.storage.local_folder.os.fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         store.write("config.json", b"second")
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]
@@ -288,6 +315,7 @@ import sys
 from pathlib import Path
 from tests.support.ledgers import epoch
 from trainer.storage.local_folder import LocalFolder
+from trainer.storage.summary import summarise
 from trainer.storage.trial_directory import OutOfSpace, TrialDirectory, checkpoint_name
 
 folder = Path(sys.argv[1])
