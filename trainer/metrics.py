@@ -159,6 +159,7 @@ EPOCH = _table(
         timing=True, mlflow="time/setup_minutes",
     ),
     Field("clock", Kind.TEXT, Must.NOTHING, timing=True),
+    Field("recording_problem", Kind.TEXT, Must.NOTHING, timing=True),
     Field("contended", Kind.FLAG, Must.BE_THERE_OR_NULL, timing=True),
     Field(
         "foreign_load", must=Must.NOTHING, over_epochs="mean", timing=True,

@@ -141,8 +141,7 @@ def train_epoch(run: Run, number: int) -> tuple[dict[str, Any], dict[str, bytes]
         files = snapshot(number, run.state)
         files[predictions_name(number)] = predictions_file(predictions, run.splits("dev"))
     record = epoch_record(number, metrics, predictions, run.clock)
-    if (scale := run.stepper.loss_scale) is not None:
-        record["skipped_updates"] = scale.take_skipped()
+    record |= run.stepper.notes()
     if wrong := not_finite(record):  # gradients overflow before their losses do
         raise Diverged(f"{wrong} is not finite after epoch {number}")
     return record, files

@@ -200,7 +200,7 @@ def _precision(spec: SweepSpec, out: str) -> Iterator[Finding]:
     from orchestrator import runner
 
     needed = needs_hardware(spec)
-    device = str(spec.base_value("device"))
+    device = spec.device
     hardware = runner.trial_hardware(spec.resources, device) if needed else []
     if hardware or not needed:
         yield from precision_findings(spec, out, hardware)

@@ -85,6 +85,8 @@ def probed(spec: SweepSpec, say: Callable[[str], None], address: str | None = No
             "without --address (--dry-run starts nothing), and write its result in the sweep file"
         )
     config = replace(largest(spec), threads=max(1, int(spec.resources.cpu)))
+    if config.device == "auto":
+        config = replace(config, device=spec.device)
     if config.precision == "auto" and spec.resolved.precision:
         config = replace(config, precision=spec.resolved.precision)
     measured = measure(config)

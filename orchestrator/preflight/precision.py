@@ -108,7 +108,7 @@ def settled_on_hosts(
         return spec, f"{describe(spec, [this_machine(spec)])}, {at_once}, {each}"
     hardware: Sequence[Hardware] = []
     if needs_hardware(spec):
-        hardware = runner.trial_hardware(spec.resources, str(spec.base_value("device")))
+        hardware = runner.trial_hardware(spec.resources, spec.device)
         if not hardware:
             raise runner.ClusterError(
                 "no node with room for a trial reports which precisions it multiplies natively: "
@@ -151,7 +151,7 @@ def preview(spec: SweepSpec, out: str | None, hardware: Sequence[Hardware]) -> s
 
 def this_machine(spec: SweepSpec) -> Hardware:
     """The device of the sweep's trials if they run here."""
-    device = choose_device(str(spec.base_value("device")))
+    device = choose_device(spec.device)
     if device.type != "cuda":
         return hardware_of(device)
     if asked(spec) == {"fp32"}:  # nothing depends on the answer, which takes seconds
@@ -204,6 +204,8 @@ def _resolved(spec: SweepSpec, precision: str) -> SweepSpec:
 
 def _device(spec: SweepSpec, hardware: Sequence[Hardware]) -> str:
     name = str(spec.base_value("device"))
+    if name != spec.device:
+        return f"{spec.device} ({name}; resources.gpu: 0)"
     kinds = " and ".join(sorted({each.kind for each in hardware}))
     if not hardware:
         return f"{name} (chosen on each node)" if name == "auto" else f"{name} (as configured)"

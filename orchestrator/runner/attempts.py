@@ -178,7 +178,7 @@ class Attempts:
     def _order(self, job: Job) -> Order:
         return {
             "trial_id": job.trial_id,
-            "config": job.config.to_dict(),
+            "config": job.config.to_dict() | self._device(job),
             "identity": self._identity(job),
             "directory": job.directory,
             "alone": job.alone,
@@ -187,6 +187,10 @@ class Attempts:
             "cpus": self.spec.resources.cpu,
             "metrics": _REPORTED,
         }
+
+    def _device(self, job: Job) -> dict[str, Any]:
+        """What `device: auto` is in this sweep."""
+        return {"device": self.spec.device} if job.config.device == "auto" else {}
 
     def _identity(self, job: Job) -> dict[str, Any]:
         """The trial's identity, with what `precision: auto` became in this sweep."""

@@ -67,13 +67,14 @@ def time_on_ray(wanted: ResourcesSpec, order: TimingOrder, *, joined: bool) -> s
 
 
 def _node_with(device: str, wanted: ResourcesSpec) -> NodeAffinitySchedulingStrategy:
-    """A node whose device is of this kind."""
+    """A node whose device is of this kind, such as `cuda: NVIDIA H200`."""
+    kind = device.partition(":")[0]
 
     def answer() -> Any:
         from trainer.loop.device import choose_device
         from trainer.storage.provenance import device_name
 
-        return device_name(choose_device("auto"))
+        return device_name(choose_device(kind))
 
     for node, name in ask(able(wanted), answer, math.ceil(wanted.gpu)).items():
         if name == device:

@@ -189,11 +189,20 @@ class SweepSpec(Model):
         plain = {**nest(self.base, params.items()), "seed": seed}
         return TrainConfig.from_dict(translate(plain, self.format))
 
+    @property
+    def device(self) -> str:
+        """The `device` of the trials: that of `base`, or the CPU if `resources.gpu` is set to 0."""
+        device = str(self.base_value("device"))
+        without = "gpu" in self.resources.model_fields_set and not self.resources.gpu
+        return "cpu" if device == "auto" and without else device
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, which `load_spec` reads as the same spec."""
         plain = self.model_dump(exclude_none=True)
         if not plain["resolved"]:
             del plain["resolved"]
+        if "gpu" not in self.resources.model_fields_set:  # 0 would mean the CPU
+            del plain["resources"]["gpu"]
         for dimension in plain["space"].values():
             for key, empty in (("when", {}), ("log", False)):
                 if dimension[key] == empty:

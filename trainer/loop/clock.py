@@ -169,15 +169,40 @@ def _cpu_reading() -> tuple[float, float, float] | None:
     return busy, time.process_time(), time.perf_counter()
 
 
+#: The program that computes for its clients under NVIDIA's multi-process service (MPS).
+_MPS_SERVER = "nvidia-cuda-mps-server"
+
+
 def gpu_has_others() -> bool | None:
-    """Whether several processes compute on the visible GPU; None without nvidia-smi."""
+    """Whether other processes compute on the visible GPU; None if that cannot be known.
+
+    It cannot without nvidia-smi, and where nvidia-smi does not list this process: in a container
+    with process ids of its own.  Below MPS and with MIG it lists processes that share a GPU in
+    other ways than in turns, so that does not tell either.
+    """
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
+    if visible.startswith("MIG"):
+        return None
+    apps = _asked("--query-compute-apps=pid,process_name", visible)
+    modes = _asked("--query-gpu=mig.mode.current", visible)
+    if apps is None or modes is None or "Enabled" in modes:
+        return None
+    processes = dict(line.split(", ", 1) for line in apps if ", " in line)
+    if str(os.getpid()) not in processes:
+        return None
+    if any(Path(name).name == _MPS_SERVER for name in processes.values()):
+        return None
+    return len(processes) > 1
+
+
+def _asked(question: str, device: str) -> list[str] | None:
+    """What nvidia-smi answers about a GPU, by line; None if there is no answer."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0] or "0"
-    command = [program, "--query-compute-apps=pid", "--format=csv,noheader", "-i", visible]
+    command = [program, question, "--format=csv,noheader", "-i", device]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
     except (OSError, subprocess.SubprocessError):
         return None
-    return len(answer.stdout.split()) > 1
+    return answer.stdout.splitlines()

@@ -44,6 +44,8 @@ class GraphCache:
         self._graphs: OrderedDict[Hashable, _Graph] = OrderedDict()
         #: Runs that replayed a graph.
         self.replayed = 0
+        #: Why nothing is captured any more, in one line; empty as long as it is.
+        self.problem = ""
 
     @classmethod
     def cuda(cls) -> GraphCache:
@@ -68,8 +70,7 @@ class GraphCache:
             try:
                 self._graphs[key] = _Graph(copies, self._capture(function, copies))
             except RuntimeError as error:  # out of memory, or a kernel that cannot be captured
-                warnings.warn(f"steps are not captured as CUDA graphs: {error}", stacklevel=2)
-                self._capture = None
+                self._give_up(error)
                 return function(inputs)
             if len(self._graphs) > self._max_graphs:
                 oldest, _ = self._graphs.popitem(last=False)
@@ -82,6 +83,14 @@ class GraphCache:
         return {name: tensor.clone() for name, tensor in graph.replay().items()}
 
 
+    def _give_up(self, error: RuntimeError) -> None:
+        """Run everything plainly from here on, and let go of the graphs and their memory."""
+        self.problem = str(error).partition("\n")[0]
+        warnings.warn(f"steps are not captured as CUDA graphs: {self.problem}", stacklevel=3)
+        self._capture = None
+        self._graphs.clear()
+
+
 class _CudaCapture:
     """Captures CUDA graphs into one memory pool.
 
@@ -92,12 +101,27 @@ class _CudaCapture:
         self._pool = torch.cuda.graph_pool_handle()
 
     def __call__(self, function: Function, inputs: Tensors) -> Callable[[], Tensors]:
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool, stream=torch.cuda.current_stream()):
-            outputs = function(inputs)
+        graph, random = torch.cuda.CUDAGraph(), torch.cuda.get_rng_state()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, stream=torch.cuda.current_stream()):
+                outputs = function(inputs)
+        except RuntimeError:
+            _renew_generator(random)
+            raise
 
         def replay() -> Tensors:
             graph.replay()
             return outputs
 
         return replay
+
+
+def _renew_generator(state: Tensor) -> None:
+    """Give the device's generator this state, in memory that no capture knows.
+
+    An invalidated capture leaves the generator believing that it is still recorded.
+    """
+    device = torch.cuda.current_device()
+    fresh = torch.Generator(device=f"cuda:{device}")
+    fresh.set_state(state)
+    torch.cuda.default_generators[device].graphsafe_set_state(fresh.graphsafe_get_state())

@@ -177,7 +177,14 @@ class Run:
         self.optimizers.updates[phase.optimizer] += 1
 
     def on_stream(self) -> contextlib.AbstractContextManager[Any]:
-        """The stream of the steps.  CUDA cannot capture a graph on the default stream."""
+        """The stream of the steps.  CUDA cannot capture a graph on the default stream.
+
+        After a failed capture it is the default stream, which no capture has touched.
+        """
+        recorder = self.stepper.graph_cache
+        if self._stream is not None and recorder is not None and recorder.problem:
+            self._stream.synchronize()
+            self._stream = None
         return contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
 
     def evaluate(self, split: str) -> dict[str, Predictions]:

@@ -7,6 +7,7 @@ rows of J: draw i has a loss () and outputs (n_i, classes) or (n_i,).
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -66,6 +67,15 @@ class Stepper:
         attention = kernel_for(self.device, model.encoder.dtype, shape.hidden // shape.heads)
         if attention.recordable and not waits and not self.smart.acts:
             self.graph_cache = GraphCache.cuda()
+
+    def notes(self) -> dict[str, Any]:
+        """What an epoch's record tells about its steps, where there is something to tell."""
+        notes: dict[str, Any] = {}
+        if self.loss_scale is not None:
+            notes["skipped_updates"] = self.loss_scale.take_skipped()
+        if self.graph_cache is not None and self.graph_cache.problem:
+            notes["recording_problem"] = self.graph_cache.problem
+        return notes
 
     def layout(self, phase: Phase, step: Step) -> StepLayout:
         """Decide which gradients are kept apart, and in which order the draws are packed."""

@@ -15,11 +15,12 @@ _PACKAGES = ("orch-mtl", "torch", "numpy", "pyarrow", "tokenizers", "safetensors
 
 
 def describe_run(device: torch.device) -> dict[str, Any]:
-    """Keys for config.json: `versions`, `git_commit`, `device`, `threads`, `host`."""
+    """Keys for config.json: `versions`, `git_commit`, `device`, `gpu_uuid`, `threads`, `host`."""
     return {
         "versions": versions(),
         "git_commit": git_commit(),
         "device": device_name(device),
+        **({"gpu_uuid": gpu_uuid(device)} if device.type == "cuda" else {}),
         "threads": torch.get_num_threads(),
         "host": platform.node(),
     }
@@ -47,6 +48,12 @@ def git_commit() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return answer.stdout.strip()
+
+
+def gpu_uuid(device: torch.device) -> str:
+    """The GPU itself, among others of its kind: `GPU-<uuid>`; empty if torch cannot tell."""
+    uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
+    return "" if uuid is None else f"GPU-{uuid}"
 
 
 def device_name(device: torch.device) -> str:

@@ -364,3 +364,26 @@ def test_as_many_trials_fit_as_whole_shares(
     wanted: dict[str, Any], machine: tuple[int, int], places: int
 ) -> None:
     assert ResourcesSpec(**wanted).places(*machine) == places
+
+
+@pytest.mark.parametrize(
+    ("resources", "device", "meant"),
+    [
+        ({"gpu": 0}, None, "cpu"),
+        ({"gpu": 0}, "auto", "cpu"),
+        ({"gpu": 0}, "cuda", "cuda"),  # asked for by name
+        ({}, None, "auto"),
+        ({"gpu": 1}, None, "auto"),
+        ({"cpu": 2}, "cpu", "cpu"),
+    ],
+)
+def test_no_gpu_means_the_cpu_whatever_the_machine_has(
+    resources: dict[str, Any], device: str | None, meant: str
+) -> None:
+    base = {"data": {"source": "synthetic"}} | ({"device": device} if device else {})
+    search = {"algorithm": "list", "seeds": [1]}
+    spec = SweepSpec.model_validate(
+        {"name": "s", "base": base, "search": search, "enqueue": [{}], "resources": resources}
+    )
+    assert spec.device == meant
+    assert SweepSpec.model_validate(spec.to_dict()).device == meant

@@ -136,3 +136,42 @@ def test_so_many_seconds_of_others_may_be_spared(
     watch.begin()
     watch.end()
     assert watch.contention(spared=0.3) == (verdict, pytest.approx(seconds))
+
+
+OURS, MPS = f"{os.getpid()}, /usr/bin/python3", "77, /usr/bin/nvidia-cuda-mps-server"
+OTHER = "4711, /usr/bin/python3"
+
+
+@pytest.mark.parametrize(
+    ("processes", "mode", "visible", "answer"),
+    [
+        ([OURS], "[N/A]", "0", False),
+        ([OURS], "Disabled", "0", False),
+        ([OURS, OTHER], "Disabled", "0", True),
+        ([], "Disabled", "0", None),  # in a container: nothing is listed
+        ([OTHER], "Disabled", "0", None),  # or only processes of the host
+        ([OURS, MPS], "Disabled", "0", None),
+        ([OURS, OTHER], "Enabled", "0", None),
+        ([OURS], "Disabled", "MIG-1234", None),
+    ],
+)
+def test_a_gpu_is_alone_only_where_this_process_is_seen_alone(
+    processes: list[str], mode: str, visible: str, answer: bool | None,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    program = tmp_path / "nvidia-smi"
+    listed = "\n".join(processes)
+    program.write_text(
+        f"#!/bin/sh\ncase $1 in *compute-apps*) echo '{listed}';; *) echo '{mode}';; esac\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert trainer.loop.clock.gpu_has_others() is answer
+
+
+def test_without_nvidia_smi_nothing_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert trainer.loop.clock.gpu_has_others() is None

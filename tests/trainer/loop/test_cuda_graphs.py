@@ -21,6 +21,7 @@ from tests.support.small import small_config
 from trainer.loop.cuda_graphs import WARM_UP_RUNS, Function, GraphCache, Tensors
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
+from trainer.train import train_epoch
 from trainer.model.dropout import Masks
 from trainer.model.packing import Packed
 from trainer.samplers import Draw, Phase, Step
@@ -118,7 +119,36 @@ def test_what_cannot_be_recorded_runs_directly() -> None:
             made = graph_cache.run(1, inputs, calls.of(1))
             assert torch.equal(made["product"], inputs["x"] * inputs["y"])
     assert len(warned) == 1 and graph_cache.graphs == graph_cache.replayed == 0
-    assert calls.runs == WARM_UP_RUNS + 3
+    assert calls.runs == WARM_UP_RUNS + 3 and graph_cache.problem == "no memory"
+
+
+def test_a_failed_recording_lets_go_of_the_others() -> None:
+    def record_one(function: Function, inputs: Tensors) -> Callable[[], Tensors]:
+        if graph_cache.graphs:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        return lambda: function(inputs)
+
+    calls, graph_cache = Counting(), GraphCache(record_one)
+    for _ in range(WARM_UP_RUNS + 1):
+        graph_cache.run(1, some(1), calls.of(1))
+    assert graph_cache.graphs == 1
+    with pytest.warns(UserWarning, match="not captured"):
+        for _ in range(WARM_UP_RUNS + 1):
+            graph_cache.run(2, some(2), calls.of(2))
+    assert graph_cache.graphs == 0
+    assert graph_cache.problem == "operation not permitted when stream is capturing"
+
+
+@pytest.mark.filterwarnings("ignore:steps are not captured")
+def test_an_epochs_record_tells_that_recording_ended(cache: Path) -> None:
+    def refuse(function: Function, inputs: Tensors) -> Callable[[], Tensors]:
+        raise RuntimeError("no memory")
+
+    run = Run(small_config(cache, sampler="round_robin", dropout=0.0))
+    assert "recording_problem" not in train_epoch(run, 1)[0]
+    run.stepper.graph_cache = GraphCache(refuse)
+    run.stepper.align = 512  # so that sizes come up again
+    assert train_epoch(run, 2)[0]["recording_problem"] == "no memory"
 
 
 def dense_attend(
