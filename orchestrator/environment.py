@@ -116,6 +116,8 @@ RULES = (
          "`base.threads`", ""),
     Rule("TORCH_HOME TORCH_EXTENSIONS_DIR TORCH*_CACHE_DIR TRITON_CACHE_DIR", "torch", "yours",
          "where caches are"),
+    Rule("KMP_DUPLICATE_LIB_OK KMP_INIT_AT_FORK", "torch", "yours",
+         "scikit-learn sets them in every process that imports it; they change no numbers"),
     Rule("MKL_* OMP_* KMP_* GOMP_* ATEN_* DNNL_* ONEDNN_* OPENBLAS_* BLIS_* CUBLAS_* CUDNN_* "
          "NVIDIA_TF32_OVERRIDE CUDA_LAUNCH_BLOCKING TORCH_* TORCHINDUCTOR_* PYTORCH_* NPY_*",
          "torch", "named", "they may change a trial's numbers, minutes or memory"),

@@ -141,3 +141,7 @@ def test_figures_do_not_look_like_the_users_own() -> None:
 def test_the_page_lists_the_rules() -> None:
     page = script(ROOT / "docs" / "reference" / "environment.py")
     assert page.PAGE.read_text(encoding="utf-8") == page.written()
+
+
+def test_what_libraries_set_themselves_is_not_told_to_the_user() -> None:
+    assert environment.note({"KMP_DUPLICATE_LIB_OK": "True", "KMP_INIT_AT_FORK": "FALSE"}) == ""
