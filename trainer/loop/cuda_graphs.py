@@ -82,7 +82,6 @@ class GraphCache:
         self.replayed += 1
         return {name: tensor.clone() for name, tensor in graph.replay().items()}
 
-
     def _give_up(self, error: RuntimeError) -> None:
         """Run everything plainly from here on, and let go of the graphs and their memory."""
         self.problem = str(error).partition("\n")[0]

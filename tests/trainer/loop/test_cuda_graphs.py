@@ -21,10 +21,10 @@ from tests.support.small import small_config
 from trainer.loop.cuda_graphs import WARM_UP_RUNS, Function, GraphCache, Tensors
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
-from trainer.train import train_epoch
 from trainer.model.dropout import Masks
 from trainer.model.packing import Packed
 from trainer.samplers import Draw, Phase, Step
+from trainer.train import train_epoch
 
 
 def fake(function: Function, inputs: Tensors) -> Callable[[], Tensors]:
