@@ -38,13 +38,20 @@ def records(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[
     return store.records()
 
 
+#: Keys of epochs in fp16, and of a GPU's that could not be recorded.
+WHERE_IT_HAPPENS = {"skipped_updates", "recording_problem"}
+
+
 def test_every_key_of_a_real_record_is_in_the_table_and_the_reverse(
     records: list[dict[str, Any]],
 ) -> None:
     tasks = [task for record in records for task in record["tasks"].values()]
     phases = [phase for record in records for phase in record["phases"]]
     for table, parts in ((EPOCH, records), (TASK, tasks), (PHASE, phases)):
-        assert {key for part in parts for key in part} == set(table)
+        assert {key for part in parts for key in part} | WHERE_IT_HAPPENS == {
+            *table, *WHERE_IT_HAPPENS
+        }  # fmt: skip
+    assert set(EPOCH) >= WHERE_IT_HAPPENS
 
 
 def test_every_number_of_a_real_record_has_an_entry(records: list[dict[str, Any]]) -> None:
