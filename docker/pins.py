@@ -157,10 +157,10 @@ def hashes_of(index: str, pin: Pin) -> list[str]:
 def cuda_packages(index: str, torch: Pin) -> list[Pin]:
     """What PyTorch's CUDA build needs, as pip resolves it beside constraints.txt."""
     with tempfile.TemporaryDirectory() as folder:
-        made = [sys.executable, "-m", "venv", folder]
+        new_environment = [sys.executable, "-m", "venv", folder]
         pip = [f"{folder}/bin/python", "-m", "pip", "--isolated", "--disable-pip-version-check"]
         for command in (
-            made,
+            new_environment,
             [*pip, "install", "--quiet", "--index-url", index, PIP],
             [*pip, "install", "--quiet", "--index-url", index, "--dry-run", "--ignore-installed",
              "--report", f"{folder}/report", "-c", str(CONSTRAINTS), f"torch=={torch.version}"],
@@ -270,15 +270,17 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    hashes = commands.add_parser("hashes", help="write constraints-hashes.txt anew")
-    hashes.set_defaults(does=write_hashes)
-    listed = commands.add_parser("needs", help="what an image with these extras installs")
-    listed.add_argument("extras", help="as in cluster,minilm")
-    listed.set_defaults(does=needs)
-    told = commands.add_parser("advisories", help="ask the package index about every pin")
-    told.add_argument("--file", type=Path, default=CONSTRAINTS, help="default: constraints.txt")
-    told.set_defaults(does=tell_advisories)
-    for command in (hashes, told):
+    for_hashes = commands.add_parser("hashes", help="write constraints-hashes.txt anew")
+    for_hashes.set_defaults(does=write_hashes)
+    for_needs = commands.add_parser("needs", help="what an image with these extras installs")
+    for_needs.add_argument("extras", help="as in cluster,minilm")
+    for_needs.set_defaults(does=needs)
+    for_advisories = commands.add_parser("advisories", help="ask the package index about every pin")
+    for_advisories.add_argument(
+        "--file", type=Path, default=CONSTRAINTS, help="default: constraints.txt"
+    )
+    for_advisories.set_defaults(does=tell_advisories)
+    for command in (for_hashes, for_advisories):
         command.add_argument("--index", metavar="URL", help="a simple index; default: pip's own")
     options = parser.parse_args()
     try:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-#: What happens to a variable: we set it; a sweep does not see it; it acts on trials, and the sweep
-#: names it; it is the user's own setting.
+#: What happens to a variable.  `ours`: we set it.  `dropped`: a sweep does not see it.  `named`: it
+#: acts on trials, and the sweep names it.  `yours`: it is the user's own setting.
 Fate = Literal["ours", "dropped", "named", "yours"]
 
 
