@@ -40,6 +40,11 @@ DTYPES = dict(
 )
 #: `auto` is the first of these that all devices multiply natively.
 AUTO = ("bf16", "fp16", "fp32")
+#: What emulated products cost; the figure is measured (docs/develop/log.md).
+_EMULATED = {
+    "bf16": "a step would take about 20 times as long",
+    "fp16": "its products would be emulated",
+}
 #: The lowest compute capability with tensor cores for these formats.
 _TENSOR_CORES = {"fp16": (7, 0), "tf32": (8, 0)}
 
@@ -147,7 +152,7 @@ def would_emulate(precision: str, without: Hardware) -> PrecisionError:
     if (emulated := f"{precision}-emulated") not in EMULATED:
         return PrecisionError(problem, auto)
     return PrecisionError(
-        f"{problem}; a step would take about 20 times as long",
+        f"{problem}; {_EMULATED[precision]}",
         f"{auto}, or precision: {emulated} if it must be {precision}",
     )
 
@@ -175,7 +180,7 @@ def explain_precision(name: str, precision: str, hardware: Sequence[Hardware]) -
         reason = _reason(AUTO[0], hardware) if decided else "decided at the first start"
         return f"{precision} (auto; {reason})"
     if name in EMULATED:
-        slow = ": a step takes about 20 times as long" if lacking(precision, hardware) else ""
+        slow = f": {_EMULATED[precision]}" if lacking(precision, hardware) else ""
         reason = f"; {_reason(precision, hardware)}{slow}" if hardware else ""
         return f"{precision} ({name}{reason})"
     return f"{precision} (as configured)"
