@@ -354,6 +354,7 @@ def test_the_services_of_kubernetes_are_those_of_compose() -> None:
 
 
 def test_kubernetes_and_the_image_have_the_same_user() -> None:
-    (user,) = re.findall(r"^USER (\d+):", (DOCKER / "Dockerfile").read_text(), re.M)
+    (stage,) = re.findall(r" AS runtime\n(.*?)\nFROM ", (DOCKER / "Dockerfile").read_text(), re.S)
+    (user,) = re.findall(r"^USER (\d+):", stage, re.M)
     ours = [pod["spec"] for pod in PODS.values() if "orch-mtl" in str(pod)]
     assert ours and {pod["securityContext"]["runAsUser"] for pod in ours} == {int(user)}
