@@ -230,14 +230,17 @@ def _fitting(members: list[Node], address: str, insecure: bool) -> tuple[list[No
 
 
 def _resources(spec: SweepSpec, fit: list[Node]) -> Iterator[Finding]:
+    from orchestrator.runner.growing import has_autoscaler
+    from orchestrator.runner.nodes import places_on
+
     wanted = spec.resources
-    places = sum(
-        wanted.places(node.resources.get("CPU", 0.0), node.resources.get("GPU", 0.0))
-        for node in fit
-    )
+    places = sum(places_on(node, wanted) for node in fit)
     room = f"room for {places} trials of {wanted.cpu:g} CPUs and {wanted.gpu:g} GPUs"
     if places:
         yield ok("resources", f"{room}; max_concurrent is {wanted.max_concurrent}")
+    elif has_autoscaler():
+        remedy = "the cluster's autoscaler is asked for a node when the sweep starts"
+        yield warning("resources", room, remedy)
     else:
         remedy = "add a node that is large enough, or --set resources.cpu=... resources.gpu=..."
         yield error("resources", room, remedy)
@@ -253,7 +256,7 @@ def _precision(spec: SweepSpec, out: str) -> Iterator[Finding]:
     if hardware or not needed:
         yield from precision_findings(spec, out, hardware)
     else:
-        remedy = "free a node, or choose precision: fp32"
+        remedy = "a sweep asks once a node has room; or choose precision: fp32"
         yield warning("precision", "no node with room for a trial reports its hardware", remedy)
 
 

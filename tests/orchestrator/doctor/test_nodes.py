@@ -16,6 +16,8 @@ from orchestrator.doctor.container import read_container
 from orchestrator.doctor.devices import device_findings, idle_findings
 from orchestrator.doctor.gpu_driver import driver_findings, read_driver
 from orchestrator.doctor.inputs import encoder_finding
+from orchestrator.runner import growing
+from orchestrator.runner.nodes import Node
 from orchestrator.spec import SweepSpec
 
 T4 = {
@@ -82,6 +84,8 @@ def test_nodes_that_fit_have_no_finding() -> None:
          "driver 535.104.05 knows CUDA 12.2, but torch is built for CUDA 13.0", "580.65 or newer"),
         ({"supports": (13, 0), "problem": "CUDA unknown error"}, [], "CUDA unknown error",
          "nvidia-smi"),
+        ({"kernels": [(7, 5)], "source": []}, [A100],
+         "no kernels for NVIDIA A100 (8.0), only for 7.5", "older CUDA"),
         ({}, [A100, V100], "no kernels for Tesla V100 (7.0), only for 7.5, 8.0", "older CUDA"),
     ],
 )  # fmt: skip
@@ -184,6 +188,16 @@ def test_gpus_without_cpus_stay_idle(
     found = list(idle_findings(spec_of(resources=parts), {"CPU": cpus, "GPU": gpus}, "n1"))
     assert [f.level for f in found] == (["warning"] if text else [])
     assert all(text in f.found and f.node == "n1" for f in found)
+
+
+@pytest.mark.parametrize(("grows", "level"), [(True, "warning"), (False, "error")])
+def test_a_cluster_without_room_is_no_error_where_an_autoscaler_adds_nodes(
+    grows: bool, level: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(growing, "has_autoscaler", lambda: grows)
+    (found,) = nodes._resources(spec_of(resources={"cpu": 2}), [Node("id", "head", {})])
+    assert (found.what, found.level) == ("resources", level)
+    assert ("autoscaler" in found.remedy) == grows
 
 
 def test_gpus_without_cpus_are_seen_without_a_sweep() -> None:
