@@ -246,6 +246,7 @@ def test_a_login_shell_that_loses_the_path_is_told(
         (tmp_path / "kept" / name).write_text("#!/bin/sh\n")
         (tmp_path / "kept" / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(container, "_MARKS", ())
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     assert read_container()["lost"] == ["ray"]
     (found,) = container.container_findings(read_container(), "n1")
