@@ -49,6 +49,7 @@ from trainer.data.corpus import prepare  # noqa: E402
 from trainer.loop import cuda_graphs, determinism  # noqa: E402
 from trainer.loop.epoch_metrics import EpochMetrics  # noqa: E402
 from trainer.loop.run import Run  # noqa: E402
+from trainer.model import pretrained, products  # noqa: E402
 from trainer.model.attention import kernels  # noqa: E402
 
 ALL_KERNELS = kernels.KERNELS
@@ -111,11 +112,14 @@ def install(capability: tuple[int, int]) -> None:
     torch.cuda.Stream = Stream  # type: ignore[misc, assignment]
     torch.tensor = _tensor(torch.tensor)  # type: ignore[assignment]
     torch.from_numpy = _real(torch.from_numpy)  # type: ignore[assignment]
+    pretrained.load_file = _real(pretrained.load_file)  # type: ignore[assignment]
     Tensor.pin_memory = _pinned  # type: ignore[method-assign]
     nn.Module._apply = _apply  # type: ignore[method-assign]
-    # Numbers are needed to compare kernels.  That test runs where there is a GPU.
+    # Numbers are needed to compare kernels and products.  Those tests run where there is a GPU.
     kernels.disagreement = lambda *_: ""
     kernels.kernel_for.cache_clear()
+    products.disagreement = lambda *_: ""
+    products.product_for.cache_clear()
     cuda_graphs._CudaCapture = _Replayed  # type: ignore[misc, assignment]
 
 
@@ -211,6 +215,7 @@ class Watched(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.operators: Counter[str] = Counter()
+        #: Of the tensors that each operator reads or writes; one that it does both to counts once.
         self.bytes = 0
         #: Copies from the host that it does not wait for.
         self.sent = 0
@@ -234,11 +239,8 @@ class Watched(TorchDispatchMode):
                 self._found(name)
             if name not in VIEWS:
                 self.operators[name] += 1
-                self.bytes += sum(
-                    each.numel() * each.element_size()
-                    for each in (*tensors, *made)
-                    if each.device.type == "cuda"
-                )
+                named = {id(each): each for each in (*tensors, *made)}.values()
+                self.bytes += sum(each.nbytes for each in named if each.device.type == "cuda")
         return result
 
     def _copied(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
