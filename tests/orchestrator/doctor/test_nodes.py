@@ -264,6 +264,12 @@ def test_a_machine_that_is_no_container_has_no_shell_to_check(
     assert list(container.container_findings(read_container())) == []
 
 
+def test_every_node_is_asked_about_its_container() -> None:
+    old = CONTAINER | {"kuberay": "v1.5.1", "by_kuberay": True, "lost": ["ray", "orch"]}
+    told = found_on({"head": node(container=old), "worker": node()})
+    assert told.keys() == {("shell", "head"), ("kuberay", "head")}
+
+
 def test_an_encoder_that_a_node_lacks_is_told() -> None:
     spec = spec_of()
 
