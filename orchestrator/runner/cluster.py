@@ -17,9 +17,11 @@ from typing import TYPE_CHECKING
 import ray
 from ray.exceptions import AuthenticationError
 
-from orchestrator.errors import UserError, first_line
+from orchestrator.errors import first_line
 from orchestrator.interrupts import cleanup
 from orchestrator.runner import auth_token, local_ray, nodes
+from orchestrator.runner.growing import await_room, check_room
+from orchestrator.runner.nodes import ClusterError
 from orchestrator.signals import handled
 
 if TYPE_CHECKING:
@@ -33,10 +35,6 @@ _TELL_S = 60.0
 _START_S = 10.0
 #: The exit code after an interrupt.
 _INTERRUPTED = 130
-
-
-class ClusterError(UserError):
-    """Ray does not start, does not answer, or has no room for a single trial."""
 
 
 class StartError(ClusterError):
@@ -59,13 +57,19 @@ def cluster(
         insecure: also join a cluster that demands no token.
         say: shows a message to the user while Ray takes long.
 
+    On a cluster whose autoscaler adds nodes, this waits for one with room for a trial.
+
     Raises `ClusterError` if Ray does not start or answer, if not one trial fits, or if the
     cluster's nodes have different versions of what a trial's numbers depend on.
     """
     with joined(address, insecure, say):
-        if address is not None:
-            _check_nodes(address, insecure)
-        yield _at_once(wanted, growing=address is not None)
+        if address is None:
+            yield _at_once(wanted)
+            return
+        _check_nodes(address, insecure)
+        if await_room(wanted, say):
+            _check_nodes(address, insecure)  # also the node that has come
+        yield wanted.max_concurrent  # an autoscaler adds nodes for trials that wait
 
 
 @contextlib.contextmanager
@@ -250,21 +254,9 @@ def _check_nodes(address: str, insecure: bool) -> None:
         raise ClusterError(f"{lines}\ninstall the same versions on all nodes (constraints.txt)")
 
 
-def _at_once(wanted: ResourcesSpec, growing: bool) -> int:
-    """How many trials to start at the same time: on this machine as many as fit.
-
-    In a cluster it is `resources.max_concurrent`, because its autoscaler adds nodes for trials that
-    wait.
-    """
-    available = ray.cluster_resources()
-    cpus, gpus = available.get("CPU", 0.0), available.get("GPU", 0.0)
-    if wanted.gpu > gpus:
-        raise ClusterError(
-            f"resources.gpu: a trial needs {wanted.gpu:g}, but Ray has {gpus:g}; "
-            "use a machine with a GPU or --set resources.gpu=0"
-        )
-    if wanted.cpu > cpus:
-        raise ClusterError(f"resources.cpu: a trial needs {wanted.cpu:g}, but Ray has {cpus:g}")
-    if growing:
-        return wanted.max_concurrent
-    return max(1, min(wanted.max_concurrent, wanted.places(cpus, gpus)))
+def _at_once(wanted: ResourcesSpec) -> int:
+    """How many trials train at the same time on this machine: as many as fit."""
+    check_room(wanted)
+    there = ray.cluster_resources()
+    places = wanted.places(there.get("CPU", 0.0), there.get("GPU", 0.0))
+    return max(1, min(wanted.max_concurrent, places))

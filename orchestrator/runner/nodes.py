@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from orchestrator.errors import UserError
 from orchestrator.runner.draining import draining_nodes
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ PACKAGES = ("orch-mtl", "torch", "ray")
 _PATIENCE_S = 60.0
 #: Seconds for each node that has not answered by then.
 _AFTERWARDS_S = 1.0
+
+
+class ClusterError(UserError):
+    """Ray does not start, does not answer, or has no room for a single trial."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +104,12 @@ def versions() -> Callable[[], dict[str, Any]]:
 
 def able(wanted: ResourcesSpec) -> list[Node]:
     """The nodes that stay and have room for a trial."""
-    return [
-        node
-        for node in nodes()
-        if not node.draining
-        and wanted.places(node.resources.get("CPU", 0.0), node.resources.get("GPU", 0.0))
-    ]
+    return [node for node in nodes() if not node.draining and places_on(node, wanted)]
+
+
+def places_on(node: Node, wanted: ResourcesSpec) -> int:
+    """How many trials an empty node has room for."""
+    return wanted.places(node.resources.get("CPU", 0.0), node.resources.get("GPU", 0.0))
 
 
 def trial_hardware(wanted: ResourcesSpec, device: str) -> list[Hardware]:

@@ -1,31 +1,25 @@
-"""The image, the compose file and the Kubernetes files: by their schemas, and against each other.
+"""The image and the compose file: by their schemas, and against each other.
 
 The real stack is brought up by `tests/cluster/run` (docs/guide/cluster.md).
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import re
 import shutil
 import subprocess
 import sys
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import kubernetes_validate
 import pytest
 import yaml
 
 from orchestrator.spec import load_spec
-from tests.support.kuberay import RAY_JOB, crd_schema
 from tests.support.paths import ROOT
 
 DOCKER = ROOT / "docker"
-KUBERNETES = "1.34"
 
 
 def programs(name: str) -> str:
@@ -42,28 +36,6 @@ def compose() -> dict[str, Any]:
 
 
 SERVICES = sorted(compose()["services"])
-
-
-def manifests() -> list[dict[str, Any]]:
-    return [made for file in sorted((DOCKER / "k8s").glob("*.yaml")) for made in documents(file)]
-
-
-def documents(file: Path) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(file.read_text()))
-
-
-def pods() -> dict[str, dict[str, Any]]:
-    """Every pod template by the name of what makes it."""
-    found = {}
-    for made in manifests():
-        name = f"{made['kind']}/{made['metadata']['name']}"
-        if made["kind"] == "RayJob":
-            cluster = made["spec"]["rayClusterSpec"]
-            for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
-                found[f"{name}/{group.get('groupName', 'head')}"] = group["template"]
-        elif "template" in made.get("spec", {}):
-            found[name] = made["spec"]["template"]
-    return found
 
 
 def test_the_dockerfile_is_clean() -> None:
@@ -127,88 +99,10 @@ def test_the_gpu_file_changes_services_that_are_there() -> None:
     assert over["head"]["image"] == over["worker"]["image"]
 
 
-@pytest.mark.parametrize("name", ["compose.yaml", "k8s"])
-def test_a_stop_is_longer_than_a_commit(name: str) -> None:
+def test_a_stop_is_longer_than_a_commit() -> None:
     grace = load_spec(str(ROOT / "search_spaces" / "arrp.yaml"), None, ()).resources.grace_seconds
-    if name == "compose.yaml":
-        for service in ("head", "worker"):
-            said = compose()["services"][service]["stop_grace_period"]
-            assert int(said.removesuffix("s")) > grace
-    else:
-        ours = [pod for about, pod in pods().items() if about.startswith("RayJob/")]
-        assert len(ours) == 2
-        for pod in ours:
-            assert pod["spec"]["terminationGracePeriodSeconds"] > grace
-
-
-@pytest.mark.parametrize(
-    "made", manifests(), ids=lambda made: f"{made['kind']}-{made['metadata']['name']}"
-)
-def test_a_manifest_obeys_its_schema(made: dict[str, Any]) -> None:
-    if made["kind"] == "RayJob":
-        jsonschema.validate(made, RAY_JOB)
-    else:
-        kubernetes_validate.validate(made, KUBERNETES, strict=True)
-
-
-def test_the_job_obeys_kuberays_own_definition() -> None:
-    definition = jsonschema.Draft202012Validator(crd_schema())
-    (job,) = documents(DOCKER / "k8s" / "rayjob.yaml")
-    definition.validate(job)
-    (container,) = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]["containers"]
-    container["imagePullPolice"] = "Always"
-    with pytest.raises(jsonschema.ValidationError, match="imagePullPolice"):
-        definition.validate(job)
-
-
-@pytest.mark.parametrize("name", pods())
-def test_a_pod_obeys_its_schema_and_is_confined(name: str) -> None:
-    template = copy.deepcopy(pods()[name])
-    whole = {"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": "x"}}
-    kubernetes_validate.validate({**whole, "template": template}, KUBERNETES, strict=True)
-    pod = template["spec"]
-    assert pod["securityContext"]["runAsNonRoot"] is True
-    assert pod["securityContext"]["runAsUser"] > 0
-    for container in pod["containers"]:
-        context = container["securityContext"]
-        assert context["readOnlyRootFilesystem"] is True
-        assert context["allowPrivilegeEscalation"] is False
-        assert context["capabilities"] == {"drop": ["ALL"]}
-        assert {"requests", "limits"} <= set(container["resources"])
-
-
-def test_the_job_has_a_token_and_an_end() -> None:
-    (job,) = documents(DOCKER / "k8s" / "rayjob.yaml")
-    spec, cluster = job["spec"], job["spec"]["rayClusterSpec"]
-    assert cluster["authOptions"] == {"mode": "token"}
-    assert cluster["rayVersion"] == metadata.version("ray")
-    assert spec["backoffLimit"] > 0 and spec["activeDeadlineSeconds"] > 0
-    assert spec["shutdownAfterJobFinishes"] and spec["ttlSecondsAfterFinished"] > 0
-    file = ROOT / spec["entrypoint"].split()[1]
-    wanted = load_spec(str(file), None, ()).resources.gpu
-    for group in cluster["workerGroupSpecs"]:
-        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-        assert limits["nvidia.com/gpu"] >= wanted
-
-
-def test_nothing_is_reached_that_no_policy_names() -> None:
-    policies = {made["metadata"]["name"]: made["spec"] for made in documents(
-        DOCKER / "k8s" / "network-policy.yaml")}  # fmt: skip
-    assert policies["deny-all"] == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
-    components = {template["metadata"]["labels"]["app.kubernetes.io/component"]
-                  for template in pods().values()}  # fmt: skip
-    assert components <= set(policies)
-
-
-def test_kubernetes_has_the_files_of_compose() -> None:
-    (config,) = (made["data"] for made in manifests() if made["kind"] == "ConfigMap")
-    assert config["mlflow-auth.ini"] == (DOCKER / "mlflow-auth.ini").read_text()
-    assert config["databases.sql"] == (DOCKER / "postgres" / "databases.sql").read_text()
-
-
-def test_the_services_of_kubernetes_are_those_of_compose() -> None:
-    (container,) = pods()["Deployment/mlflow"]["spec"]["containers"]
-    assert container["args"] == compose()["services"]["mlflow"]["command"]
+    for service in ("head", "worker"):
+        assert int(compose()["services"][service]["stop_grace_period"].removesuffix("s")) > grace
 
 
 def run_script(name: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
