@@ -26,18 +26,19 @@ def doctor_agrees(cluster: Cluster) -> str:
 
 def smoke(cluster: Cluster) -> str:
     """The rehearsal without data or GPU through `orch submit`, one epoch a trial"""
-    code, text = submit(cluster, *SWEEP, *_ONE_EPOCH, "--set", "name=smoke", "--set",
-                        "resources.max_concurrent=4")  # fmt: skip
+    code, text = submit(cluster, *SWEEP, *_ONE_EPOCH, "--set", "name=smoke",
+                        "--set", "search.num_trials=2")  # fmt: skip
     assert code == 0, text
-    whole(cluster, "smoke", 12, 1)
-    assert job_ends(cluster) == [0]
-    return "exit 0, 12 trials"
+    whole(cluster, "smoke", 4, 1)
+    assert (ends := job_ends(cluster))[-1:] == [0], ends
+    return "exit 0, 4 trials"
 
 
 def wrong_inputs_end(cluster: Cluster) -> str:
     """A wrong input ends at once with exit 2: no trial is started, nothing is tried again"""
     cases = (("wrong-key", "base.epocs: unknown key", "--set", "base.epocs=1"),
              ("no-data", "/srv/orch/data/ids-sst-dev.csv: task sst needs", *_NO_DATA))  # fmt: skip
+    before = job_ends(cluster)
     for name, said, *words in cases:
         for how, run in (("submit", submit), ("cluster-sweep", _cluster_sweep)):
             began = time.monotonic()
@@ -48,7 +49,7 @@ def wrong_inputs_end(cluster: Cluster) -> str:
             assert text.count(said) == 1 and "Traceback" not in text, about
             assert not list(sweep_folder(cluster, name).glob("trials/*")), about
     # A wrong key is seen before anything is submitted; missing data where the job runs.
-    assert job_ends(cluster) == [0, 2]
+    assert (after := job_ends(cluster)) == [*before, 2], after
     return "a wrong key and missing data, by `orch submit` and by `cluster-sweep`"
 
 

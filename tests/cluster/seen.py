@@ -127,8 +127,7 @@ runs = [r for r in client.search_runs([experiment], max_results=1000)
         if "mlflow.parentRunId" in r.data.tags]
 steps = lambda run: {m.step for m in client.get_metric_history(run.info.run_id, "dev/score")}
 epochs = [len(steps(run)) for run in runs]
-(name,) = optuna.get_all_study_names(os.environ["ORCH_STUDY"])
-study = optuna.load_study(study_name=name, storage=os.environ["ORCH_STUDY"])
+study = optuna.load_study(study_name=sys.argv[1], storage=os.environ["ORCH_STUDY"])
 print(json.dumps({
     "runs": collections.Counter(r.info.status for r in runs), "epochs": epochs,
     "study": collections.Counter(t.state.name for t in study.trials),
