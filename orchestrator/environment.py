@@ -118,6 +118,8 @@ RULES = (
          "where caches are"),
     Rule("KMP_DUPLICATE_LIB_OK KMP_INIT_AT_FORK", "torch", "yours",
          "scikit-learn sets them in every process that imports it; they change no numbers"),
+    Rule("CUBLAS_WORKSPACE_CONFIG", "torch", "named", "it may change a trial's numbers and memory; "
+         "on a GPU a trial with `deterministic: true` sets it unless you do"),
     Rule("MKL_* OMP_* KMP_* GOMP_* ATEN_* DNNL_* ONEDNN_* OPENBLAS_* BLIS_* CUBLAS_* CUDNN_* "
          "NVIDIA_TF32_OVERRIDE CUDA_LAUNCH_BLOCKING TORCH_* TORCHINDUCTOR_* PYTORCH_* NPY_*",
          "torch", "named", "they may change a trial's numbers, minutes or memory"),

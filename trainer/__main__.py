@@ -126,7 +126,8 @@ def _surroundings(config: TrainConfig, store: TrialDirectory, kept: dict[str, An
     threads = config.threads or f"{torch.get_num_threads()} (as many as torch takes here)"
     return (
         f"precision: {explain_precision(config.precision, precision, [hardware_of(device)])}, "
-        f"device: {explain_device(config.device, device.type)}, threads: {threads}"
+        f"device: {explain_device(config.device, device.type)}"
+        f"{', deterministic' if config.deterministic else ''}, threads: {threads}"
     )
 
 

@@ -24,6 +24,7 @@ from trainer.loop.run import Run
 from trainer.metrics import not_finite
 from trainer.storage import kept_best
 from trainer.storage.evaluations import ALL, read_evaluation, write_evaluation
+from trainer.storage.provenance import device_name
 from trainer.storage.summary import counted_epoch, summarise
 from trainer.storage.trial_directory import (
     WEIGHTS,
@@ -66,8 +67,8 @@ def train(
         PrecisionError: this device would emulate the trial's precision.
         StoreError: the directory holds another trial.
         SamplerError: the data leave nothing for a phase of the sampler.
-        DataError, EncoderError, CombinerError, FreezeError: something named in the config
-            cannot be used here.
+        ConfigError, DataError, EncoderError, CombinerError, FreezeError: something named in the
+            config cannot be used here.
         Diverged: a loss is not finite; end.json says so.
     """
     store = TrialDirectory(directory)
@@ -80,6 +81,7 @@ def train(
     records, lost = kept_best.after_resume(store, records, config)
     notes += lost
     if records:
+        notes += elsewhere(store, device_name(run.device), len(records))
         restore(store, len(records), run.state)
         run.optimizers.count_updates(len(records))
     if len(records) < config.epochs:
@@ -182,6 +184,19 @@ def kept_precision(store: TrialDirectory, identity: dict[str, Any] | None = None
         if (precision := (source or {}).get("precision")) in PRECISIONS:
             return str(precision)
     return ""
+
+
+def elsewhere(store: TrialDirectory, device: str, epochs: int) -> list[str]:
+    """A note if a trial resumes after so many epochs on another device than it began on.
+
+    Devices of two kinds round differently, in the same precision too.
+    """
+    began = (store.config() or {}).get("device")
+    if began in (None, device):
+        return []
+    note = f"epochs from {epochs + 1} on are of {device}, and the trial began on {began}"
+    _LOG.warning("%s: %s", store.path, note)
+    return [note]
 
 
 def check_same_trial(store: TrialDirectory, trial: dict[str, Any]) -> None:

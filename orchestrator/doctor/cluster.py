@@ -8,11 +8,14 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sized
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.doctor.container import container_findings, operator_findings, store_findings
+from orchestrator.doctor.devices import Offer, device_findings, idle_findings, wants_gpu
 from orchestrator.doctor.finding import Finding, error, ok, warning
-from orchestrator.doctor.inputs import data_of
+from orchestrator.doctor.inputs import data_of, encoder_finding
 from orchestrator.doctor.local import cache_folder
 from orchestrator.doctor.machine import describe, machine_findings
 from orchestrator.doctor.precision import precision_findings
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 _CLOCK_S = 1.0
 #: We query each clock this often and use the fastest reply.
 _QUERIES = 5
+
+#: The resource by which Ray names the bytes of a node's object store.
+_STORE = "object_store_memory"
 
 #: Calls a function with arguments on a node; returns an exception if there is no answer.
 Call = Callable[..., Any]
@@ -56,31 +62,73 @@ def cluster_findings(
                 yield from _precision(spec, out)
             with witnesses(fit, os.getcwd()) as placed:
                 calls = {n.name: functools.partial(tell, witness) for n, witness in placed.items()}
-                yield from node_findings(calls, spec)
+                offers = {node.name: node.resources for node in placed}
+                yield from node_findings(calls, spec, offers)
                 yield from shared_findings(calls, out)
     except runner.ClusterError as problem:
         yield error("cluster", str(problem), "see docs/guide/cluster.md")
 
 
-def node_findings(calls: Mapping[str, Call], spec: SweepSpec | None) -> Iterator[Finding]:
-    """Check each node's hardware and clock, and that it finds the same data as this machine."""
-    configs = _data_configs(spec)
-    here = [data_of(config) for config in configs]
+def node_findings(
+    calls: Mapping[str, Call], spec: SweepSpec | None, offers: Mapping[str, Offer] | None = None
+) -> Iterator[Finding]:
+    """Check each node's hardware, clock and inputs, and whether the nodes are of one kind.
+
+    Args:
+        calls: node -> how to call a function there.
+        offers: node -> the resources that it offers to Ray.
+    """
+    offers = offers or {}
+    machines: dict[str, dict[str, Any]] = {}
+    inputs = _Inputs(spec)
     for name, call in calls.items():
         machine = call(describe, cache_folder(spec))
         if isinstance(machine, Exception):
             remedy = "check that the project is installed there as it is here"
             yield error("node", f"does not answer: {_line(machine)}", remedy, node=name)
             continue
-        yield from machine_findings(machine, name)
+        machines[name] = machine
+        offer = offers.get(name, {})
+        on_gpu = wants_gpu(spec) and bool(offer.get("GPU"))
+        yield from machine_findings(machine, name, on_gpu=on_gpu)
+        yield from store_findings(offer.get(_STORE, 0.0), machine["shm_size"], name)
+        yield from container_findings(machine["container"], name)
+        yield from idle_findings(spec, offer, name)
         yield clock_finding(call, name)
-        for config, ours in zip(configs, here, strict=True):
+        yield from inputs.findings(call, name)
+    yield from device_findings(machines, offers, spec)
+    yield from operator_findings({name: about["container"] for name, about in machines.items()})
+
+
+class _Inputs:
+    """What a sweep reads, compared between this machine and a node."""
+
+    def __init__(self, spec: SweepSpec | None):
+        self._configs = _data_configs(spec)
+        self._here = [data_of(config) for config in self._configs]
+        every = examples(spec) if spec is not None else ()
+        self._encoders = list(dict.fromkeys(config.encoder for config in every))
+
+    def findings(self, call: Call, node: str) -> Iterator[Finding]:
+        """Check that a node finds the same data as this machine, and the encoders."""
+        alike = 0
+        for config, ours in zip(self._configs, self._here, strict=True):
             theirs = call(data_of, config)
+            alike += theirs == ours and not ours.startswith("missing")
             if theirs != ours:
                 same = f"finds other data than this machine under {config['data']['root']}"
                 text = str(theirs) if str(theirs).startswith("missing") else same
                 remedy = "put the same files under the same path on every node"
-                yield error("data", text, remedy, node=name)
+                yield error("data", text, remedy, node=node)
+        if alike and alike == len(self._configs):
+            yield ok("data", "the same files as on this machine", node=node)
+        for encoder in self._encoders:
+            found = call(encoder_finding, encoder)
+            if isinstance(found, Exception):
+                text, remedy = f"{encoder}: {_line(found)}", "install it on every node"
+                yield error("encoder", text, remedy, node=node)
+            elif found.level != "ok":
+                yield replace(found, node=node)
 
 
 def clock_finding(call: Call, name: str) -> Finding:
@@ -182,14 +230,17 @@ def _fitting(members: list[Node], address: str, insecure: bool) -> tuple[list[No
 
 
 def _resources(spec: SweepSpec, fit: list[Node]) -> Iterator[Finding]:
+    from orchestrator.runner.growing import has_autoscaler
+    from orchestrator.runner.nodes import places_on
+
     wanted = spec.resources
-    places = sum(
-        wanted.places(node.resources.get("CPU", 0.0), node.resources.get("GPU", 0.0))
-        for node in fit
-    )
+    places = sum(places_on(node, wanted) for node in fit)
     room = f"room for {places} trials of {wanted.cpu:g} CPUs and {wanted.gpu:g} GPUs"
     if places:
         yield ok("resources", f"{room}; max_concurrent is {wanted.max_concurrent}")
+    elif has_autoscaler():
+        remedy = "the cluster's autoscaler is asked for a node when the sweep starts"
+        yield warning("resources", room, remedy)
     else:
         remedy = "add a node that is large enough, or --set resources.cpu=... resources.gpu=..."
         yield error("resources", room, remedy)
@@ -205,7 +256,7 @@ def _precision(spec: SweepSpec, out: str) -> Iterator[Finding]:
     if hardware or not needed:
         yield from precision_findings(spec, out, hardware)
     else:
-        remedy = "free a node, or choose precision: fp32"
+        remedy = "a sweep asks once a node has room; or choose precision: fp32"
         yield warning("precision", "no node with room for a trial reports its hardware", remedy)
 
 

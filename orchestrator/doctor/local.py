@@ -11,6 +11,7 @@ import psutil
 import torch
 
 from orchestrator import environment
+from orchestrator.doctor.devices import idle_findings, wants_gpu
 from orchestrator.doctor.finding import Finding, error, ok, warning
 from orchestrator.doctor.machine import describe, disk_finding, machine_findings
 from orchestrator.doctor.precision import precision_findings
@@ -36,7 +37,8 @@ _SHOWN = 4
 
 def local_findings(spec: SweepSpec | None, out: str, address: str | None) -> Iterator[Finding]:
     """Check this machine; without `address`, also whether the sweep can train here."""
-    yield from machine_findings(describe(cache_folder(spec)))
+    on_gpu = address is None and wants_gpu(spec)
+    yield from machine_findings(describe(cache_folder(spec)), on_gpu=on_gpu)
     try:
         folder = check_out(out)
         yield disk_finding("out", out, folder.free(), "--out")
@@ -73,14 +75,15 @@ def listening_finding(processes: Iterable[psutil.Process]) -> Finding:
 
 
 def _room(spec: SweepSpec) -> Iterator[Finding]:
-    wanted, cpus = spec.resources, os.cpu_count() or 1
+    wanted, cpus, gpus = spec.resources, os.cpu_count() or 1, torch.cuda.device_count()
     try:
         check_machine(spec, None)
     except SweepError as problem:
         yield error("resources", str(problem), "use another machine or change resources")
         return
-    at_once = min(wanted.max_concurrent, max(1, wanted.places(cpus, torch.cuda.device_count())))
+    at_once = min(wanted.max_concurrent, max(1, wanted.places(cpus, gpus)))
     yield ok("resources", f"{at_once} of at most {wanted.max_concurrent} trials at once")
+    yield from idle_findings(spec, {"CPU": cpus, "GPU": gpus})
 
 
 def _open_ports(process: psutil.Process) -> Iterator[str]:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,10 @@ import psutil
 import torch
 from packaging.requirements import Requirement
 
+from orchestrator.doctor.container import read_container
 from orchestrator.doctor.finding import Finding, error, ok, warning
+from orchestrator.doctor.gpu_driver import driver_findings, read_driver
+from trainer.loop.device import native_precisions
 from trainer.storage.folder import in_words
 from trainer.storage.open import open_folder
 
@@ -40,10 +44,14 @@ def describe(cache: str) -> dict[str, Any]:
         "cpus": _cpus(),
         "memory": _memory(),
         "memory_free": min(_memory(), psutil.virtual_memory().available),
+        "cpu": {"name": _cpu_model(), "native": _precisions(torch.device("cpu"))},
         "gpus": _gpus(),
+        "driver": read_driver(),
+        "container": read_container(),
         "cache": str(Path(cache).expanduser()),
         "cache_free": open_folder(Path(cache).expanduser()).free(),
         "shm_free": open_folder("/dev/shm").free() if Path("/dev/shm").is_dir() else None,
+        "shm_size": shutil.disk_usage("/dev/shm").total if Path("/dev/shm").is_dir() else None,
     }
 
 
@@ -57,8 +65,14 @@ def floors() -> dict[str, Requirement]:
     return {each.name: each for each in wanted if each.marker is None}
 
 
-def machine_findings(machine: dict[str, Any], node: str = "") -> Iterator[Finding]:
-    """Check a machine."""
+def machine_findings(
+    machine: dict[str, Any], node: str = "", *, on_gpu: bool = False
+) -> Iterator[Finding]:
+    """Check a machine.
+
+    Args:
+        on_gpu: whether trials shall use a GPU there.
+    """
     yield from _package_findings(machine, node)
     cpus, memory = machine["cpus"], machine["memory"]
     yield ok("cpu", f"{cpus} usable", node=node)
@@ -69,6 +83,7 @@ def machine_findings(machine: dict[str, Any], node: str = "") -> Iterator[Findin
         yield ok("memory", free, node=node)
     gpus = [f"{gpu['name']} with {in_words(gpu['memory'])}" for gpu in machine["gpus"]]
     yield ok("gpu", ", ".join(gpus) or "none", node=node)
+    yield from driver_findings(machine["driver"], machine["gpus"], node, wanted=on_gpu)
     yield disk_finding(
         "cache", machine["cache"], machine["cache_free"], "data.cache or ORCH_CACHE", node
     )
@@ -145,5 +160,28 @@ def _memory() -> int:
 
 
 def _gpus() -> list[dict[str, Any]]:
-    gpus = [torch.cuda.get_device_properties(n) for n in range(torch.cuda.device_count())]
-    return [{"name": gpu.name, "memory": gpu.total_memory} for gpu in gpus]
+    return [_gpu(number) for number in range(torch.cuda.device_count())]
+
+
+def _gpu(number: int) -> dict[str, Any]:
+    about = torch.cuda.get_device_properties(number)
+    with torch.cuda.device(number):
+        native = _precisions(torch.device("cuda", number))
+    capability = (about.major, about.minor)
+    return {
+        "name": about.name, "memory": about.total_memory, "capability": capability,
+        "native": native,
+    }  # fmt: skip
+
+
+def _precisions(device: torch.device) -> list[str]:
+    return sorted(native_precisions(device))
+
+
+def _cpu_model() -> str:
+    """The name that the processor gives itself."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

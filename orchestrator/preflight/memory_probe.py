@@ -2,7 +2,7 @@
 
 The step runs in its own process, which needs as much memory as a trial.  It uses the longest
 sentences of each task, so that no step of a trial needs more.  An evaluation and a checkpoint
-follow.
+follow.  On a GPU there are recorded steps too (orchestrator.preflight.probe_steps).
 """
 
 from __future__ import annotations
@@ -18,21 +18,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 
 from orchestrator.errors import SweepError
 from orchestrator.ledger.labels import method_of
 from orchestrator.preflight.checks import examples
 from orchestrator.preflight.disk_space import checkpoint_bytes, encoder_shape, parameters
+from orchestrator.preflight.probe_steps import ProbeRun, held_on_gpu
 from orchestrator.spec import SweepSpec
 from trainer.combiners.registry import COMBINERS
 from trainer.config import ConfigError, TrainConfig
-from trainer.data.split import Split
-from trainer.loop.cuda_graphs import WARM_UP_RUNS
 from trainer.loop.device import choose_device, peak_memory_mb
-from trainer.loop.run import Run
-from trainer.samplers import Phase, Step
 from trainer.samplers import registry as samplers
 from trainer.step_timing import free_memory, used_memory
 from trainer.storage.folder import in_words
@@ -52,8 +48,9 @@ class Probed:
     """What a step needed.  Sizes are in bytes.
 
     `peak` is what a trial takes from its device: on a GPU everything that its process holds there,
-    with CUDA's context (`allocated` is the part of tensors); on the CPU its resident set.  `free`
-    is what is free for trials on the fullest of the `devices` devices.
+    with CUDA's context (`allocated` is the part of tensors); on the CPU its resident set.
+    `recorded` is the part of it that was not measured: room for as many recorded steps as a trial
+    keeps.  `free` is what is free for trials on the fullest of the `devices` devices.
     """
 
     device: str
@@ -61,6 +58,7 @@ class Probed:
     allocated: int
     free: int
     devices: int
+    recorded: int = 0
 
     @property
     def fits(self) -> int:
@@ -98,6 +96,8 @@ def probed(spec: SweepSpec, say: Callable[[str], None], address: str | None = No
         f"probe: one step of the largest configuration ({what}) takes {measured.peak:,} bytes "
         f"({in_words(measured.peak)}); {in_words(measured.free)} are free on {where}"
     )
+    if measured.recorded:
+        say(f"probe: {in_words(measured.recorded)} of them are room for further recorded steps")
     if not measured.fits:
         raise SweepError(
             f"--probe: the largest configuration ({what}) takes {in_words(measured.peak)}, but "
@@ -198,55 +198,25 @@ def _take(config: TrainConfig) -> Probed:
     free = free_memory(device) + used_memory(device)
     if not math.isfinite(free):
         raise SystemExit("this system does not report how much memory is free")
+    run = ProbeRun(config)
     with suppress(Diverged):  # the scores of such an epoch do not matter
-        train_epoch(_Short(config), 1)
+        train_epoch(run, 1)
     if not on_gpu:
         peak = round(peak_memory_mb(device) * 2**20)
         return Probed("cpu", peak, peak, int(free), 1)
     torch.cuda.synchronize(device)
-    left, total = torch.cuda.mem_get_info(device)
+    held = max(held_on_gpu(), run.most)
     devices = torch.cuda.device_count()
     totals = [torch.cuda.get_device_properties(index).total_memory for index in range(devices)]
     others = before if len(before) == devices else [0] * devices
     return Probed(
         device="cuda",
-        peak=max(total - left - others[0], torch.cuda.max_memory_reserved(device)),
+        peak=max(held - others[0], torch.cuda.max_memory_reserved(device)) + run.further,
         allocated=torch.cuda.max_memory_allocated(device),
         free=min(whole - taken for whole, taken in zip(totals, others, strict=True)),
         devices=devices,
+        recorded=run.further,
     )
-
-
-class _Short(Run):
-    """A trial whose epochs have a few steps of each phase and one batch of evaluation, all with the
-    longest sentences of the data."""
-
-    def plan(self, number: int) -> list[Phase]:
-        # The first step creates the optimizer's moments; CUDA graphs are captured even later.
-        times = 2 if self.stepper.graph_cache is None else WARM_UP_RUNS + 2
-        phases = super().plan(number)
-        return [replace(phase, steps=[self._longest(phase)] * times) for phase in phases]
-
-    def _longest(self, phase: Phase) -> Step:
-        """The step that would have most tokens, with each task's longest sentences."""
-        train = {name: splits["train"] for name, splits in self.corpus.splits.items()}
-        lengths = {name: np.sort(split.lengths) for name, split in train.items()}
-
-        def tokens(step: Step) -> int:
-            return sum(int(lengths[draw.task][-len(draw.rows) :].sum()) for draw in step)
-
-        step = max(phase.steps, key=tokens)
-        return tuple(
-            replace(draw, rows=train[draw.task].lengths.argsort()[-len(draw.rows) :])
-            for draw in step
-        )
-
-    def splits(self, split: str) -> dict[str, Split]:
-        return {name: self._batch(whole) for name, whole in super().splits(split).items()}
-
-    def _batch(self, split: Split) -> Split:
-        longest = split.lengths.argsort()[-self.config.eval_batch_size :]
-        return replace(split, rows=split.rows[longest])
 
 
 def _held_by_others() -> list[int]:

@@ -132,7 +132,8 @@ def describe(spec: SweepSpec, hardware: Sequence[Hardware]) -> str:
     """
     became = {"auto": spec.resolved.precision or "auto", **EMULATED}
     parts = [explain_precision(n, became.get(n, n), hardware) for n in sorted(asked(spec))]
-    return f"precision: {', '.join(parts)}, device: {_device(spec, hardware)}"
+    same = ", deterministic" if spec.base_value("deterministic") else ""
+    return f"precision: {', '.join(parts)}, device: {_device(spec, hardware)}{same}"
 
 
 def preview(spec: SweepSpec, out: str | None, hardware: Sequence[Hardware]) -> str:

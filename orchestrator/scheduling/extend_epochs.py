@@ -1,7 +1,7 @@
 """More epochs for a sweep that has run: a longer trial takes over the epochs of a shorter one.
 
 The number of epochs is part of a trial's identity, so a longer trial is another trial.  If nothing
-in it depends on that number, its first epochs equal those of the shorter trial to the bit.  They
+in it depends on that number, its first epochs equal those of the shorter trial.  They
 are linked into its directory, and the longer trial resumes after them.
 """
 

@@ -128,6 +128,22 @@ def test_wrong_inputs_end_before_a_node_is_asked_for(start: Start, address: str)
     assert _nodes(address) == 1
 
 
+def test_the_doctor_finds_no_fault_in_a_cluster_that_will_grow(
+    address: str, tmp_path: Path
+) -> None:
+    code = "from orchestrator.cli import main; main()"
+    asked = ("search_spaces/arrp.yaml", "--profile", "embedded", "--address", address)
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "doctor", *asked, "--out", tmp_path, "--json"],
+        capture_output=True, text=True, cwd=ROOT, timeout=PATIENCE_S,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    (room,) = [f for f in json.loads(answer.stdout)["findings"] if f["what"] == "resources"]
+    assert room["level"] == "warning" and "autoscaler is asked for a node" in room["remedy"]
+    assert _nodes(address) == 1
+
+
 def test_a_size_that_no_machine_of_the_cloud_has_is_a_wrong_input(
     start: Start, address: str
 ) -> None:

@@ -16,9 +16,11 @@ from typing import Any
 
 import psutil
 import pytest
+import yaml
 
 from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
 from tests.support.drivers import ROOT, SMALL_NODE, SWEEP, Driver
+from tests.support.real_data import REAL, needs_real_data
 
 pytestmark = pytest.mark.exhaustive(reason="starts a cluster whose nodes differ, and sweeps on it")
 Start = Callable[..., Driver]
@@ -45,23 +47,26 @@ def cluster(out: Path) -> Iterator[Any]:
     """A head, a node with an older torch, and one with a late clock and a folder of its own."""
     from ray.cluster_utils import Cluster
 
-    own, odd, old = (out.parent / name for name in ("own", "odd", "old"))
+    own, odd, old, home = (out.parent / name for name in ("own", "odd", "old", "home"))
     (old / "torch-2.10.0.dist-info").mkdir(parents=True)
     (old / "torch-2.10.0.dist-info" / "METADATA").write_text(_OLD)
-    for folder in (own, odd):
+    for folder in (own, odd, home):
         folder.mkdir()
     (odd / "sitecustomize.py").write_text(_ODD.format(shared=str(out), own=str(own)))
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("HOME", str(home))
         made = Cluster(
             initialize_head=True,
             head_node_args={**SMALL_NODE, "num_cpus": 0, "include_dashboard": False},
         )
         try:
-            for first in (old, odd):
+            for first, theirs in ((old, home), (odd, own)):
                 patch.setenv("PYTHONPATH", os.pathsep.join([str(first), str(ROOT)]))
+                patch.setenv("HOME", str(theirs))
                 made.add_node(**SMALL_NODE)
+            patch.undo()
             yield made
         finally:
             made.shutdown()
@@ -100,6 +105,22 @@ def test_the_doctor_finds_what_is_wrong_with_each_node(cluster: Any, out: Path) 
     good = {(f["what"], f["node"]) for f in found if f["level"] == "ok" and f["node"]}
     assert len({node for what, node in good if what == "clock"}) == 1
     assert not list(out.iterdir()), "nothing of it is left"
+
+
+@needs_real_data
+def test_the_doctor_finds_a_node_without_the_data(cluster: Any, out: Path) -> None:
+    home, file = out.parent / "home", out.parent / "real.yaml"
+    base = {"data": {"source": "cs224n", "root": "~/data"}, "encoder": "tiny"}
+    file.write_text(yaml.safe_dump({"name": "real", "base": base}))
+    (home / "data").symlink_to(REAL)
+    asked = ("doctor", str(file), "--address", cluster.address, "--out", str(out), "--json")
+    answer = orch(*asked, HOME=str(home))
+    found = json.loads(answer.stdout)["findings"]
+    (without,) = [f for f in found if f["what"] == "data" and f["level"] == "error"]
+    late = next(f["node"] for f in found if f["what"] == "clock" and f["level"] == "error")
+    assert without["node"] == late and without["found"].startswith("missing")
+    same = [f for f in found if f["what"] == "data" and f["found"].startswith("the same files")]
+    assert len(same) == 1 and same[0]["level"] == "ok", "the head has them"
 
 
 def test_a_wrong_or_missing_token_is_one_sentence(cluster: Any, out: Path) -> None:

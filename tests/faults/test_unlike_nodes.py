@@ -101,3 +101,6 @@ def test_a_sweep_has_one_precision_on_nodes_of_two_kinds(
     lines = [line for line in answer.stdout.splitlines() if "precision" in line.split()[:2]]
     assert answer.returncode == 1 and len(lines) == 1, answer.stdout + answer.stderr
     assert lines[0].startswith("error") and "does not multiply bf16 natively" in lines[0]
+    (kinds,) = [line for line in answer.stdout.splitlines() if "devices" in line.split()[:2]]
+    assert kinds.startswith("warning") and "(bf16, fp32) on " in kinds and "(fp32) on " in kinds
+    assert kinds.count(" on ") == 2, "the head has no room for trials"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import shlex
 import shutil
@@ -21,6 +22,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from orchestrator.job_package import LEAVING_S
 from orchestrator.spec import SweepSpec, load_spec
 from tests.support.kuberay import RAY_JOB, crd_schema
 from tests.support.kustomize import Manifest, build, documents
@@ -258,6 +260,9 @@ def test_a_stop_is_longer_than_a_commit(name: str) -> None:
     cluster = spec["rayClusterSpec"]
     for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
         assert group["template"]["spec"]["terminationGracePeriodSeconds"] > grace
+    (head,) = cluster["headGroupSpec"]["template"]["spec"]["containers"]
+    wait = {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": str(math.ceil(grace) + LEAVING_S)}
+    assert wait in head["env"]
 
 
 def test_smoke_needs_no_gpu_no_inputs_and_the_cpu_image() -> None:
@@ -319,12 +324,23 @@ def test_nothing_is_reached_that_no_policy_names(name: str) -> None:
 def test_the_internet_is_open_to_the_input_job_alone() -> None:
     policies = named(overlay("gpu"), "NetworkPolicy")
     open_ = {
-        name
+        name: rule["ports"]
         for name, made in policies.items()
-        if any("ipBlock" in str(rule) for rule in made["spec"].get("egress", []))
+        for rule in made["spec"].get("egress", [])
+        if "to" not in rule or "ipBlock" in str(rule)
     }
-    assert open_ == {"inputs"}
-    assert "ingress" not in policies["inputs"]["spec"]
+    # The address of Kubernetes itself, which the autoscaler asks, is another one in each cluster.
+    assert open_.keys() == {"inputs", "ray-head"}
+    assert [port["port"] for port in open_["ray-head"]] == [443, 6443]
+    spec = policies["inputs"]["spec"]
+    assert "ingress" not in spec
+    wanted = spec["podSelector"]["matchLabels"].items()
+    chosen = {
+        name
+        for name, template in PODS.items()
+        if name.startswith("gpu/") and wanted <= template["metadata"]["labels"].items()
+    }
+    assert chosen == {"gpu/inputs"}
 
 
 def test_the_operator_is_let_in_from_any_namespace_and_nobody_else_from_another() -> None:

@@ -25,11 +25,13 @@ _RAY = """#!/bin/sh
 echo "ray $*" >>"$NOTES"
 case "$*" in
     *--head*) [ -n "${NO_RAY:-}" ] && exit 1; exec sleep 100 ;;
-    list*)
-        [ -z "${NO_RAY:-}" ] || exit 1
-        for _ in $(seq "$SKYPILOT_NUM_NODES"); do echo '"node_id": "a"'; done ;;
     *) exit 1 ;;
 esac
+"""
+#: Asked whether the first machine answers, and whether all are there: only at the third time.
+_PYTHON = """#!/bin/sh
+echo "python" >>"$NOTES"
+[ "$(grep -c ^python "$NOTES")" -gt 2 ] && [ -z "${NO_RAY:-}" ]
 """
 _ORCH = """#!/bin/sh
 echo "orch $* $RAY_AUTH_MODE" >>"$NOTES"
@@ -98,7 +100,7 @@ def machine(tmp_path: Path) -> Any:
     """Runs `sky-sweep` on a machine whose Ray and orch only note what they were asked."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    for name, text in (("ray", _RAY), ("orch", _ORCH), ("python", "#!/bin/sh\n")):
+    for name, text in (("ray", _RAY), ("orch", _ORCH), ("python", _PYTHON)):
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
     notes = tmp_path / "notes"
@@ -129,6 +131,7 @@ def test_only_what_may_pass_is_tried_again(machine: Any, codes: str, code: int, 
     asked = [line for line in notes if line.startswith("orch")]
     said = "orch sweep f.yaml --set a=b c --address 10.0.0.1:6379 --out s3://b/s token"
     assert ended == code and asked == [said] * tries
+    assert notes[: notes.index(said)].count("python") == 3, "only when all machines are there"
 
 
 def test_the_first_machine_ends_its_own_ray_and_no_other(machine: Any) -> None:
@@ -143,8 +146,9 @@ def test_the_first_machine_ends_its_own_ray_and_no_other(machine: Any) -> None:
 
 def test_another_machine_stays_until_the_first_is_done(machine: Any) -> None:
     code, notes = machine(rank=1)
-    assert code == 0 and len(notes) == 1
-    assert notes[0].startswith("ray start --block") and "--address=10.0.0.1:6379" in notes[0]
+    *waited, joined = notes
+    assert code == 0 and waited == ["python"] * 3
+    assert joined.startswith("ray start --block") and "--address=10.0.0.1:6379" in joined
 
 
 def test_a_ray_that_does_not_start_is_no_sweep(machine: Any) -> None:

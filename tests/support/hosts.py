@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
 
 import trainer.train
 from trainer.config import TrainConfig
@@ -16,6 +17,15 @@ from trainer.train import EpochResult
 def multiplying_bf16(patch: pytest.MonkeyPatch, native: bool) -> None:
     """From here on this process believes that its device multiplies bf16 natively, or not."""
     patch.setattr(device, "multiplies_bf16", lambda chosen: native)
+
+
+def with_gpu(patch: pytest.MonkeyPatch, capability: tuple[int, int]) -> None:
+    """From here on this process believes that it has a GPU of this compute capability."""
+    patch.setattr(torch.cuda, "is_available", lambda: True)
+    patch.setattr(torch.cuda, "get_device_capability", lambda device=None: capability)
+    patch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: capability >= (8, 0)
+    )
 
 
 def train_without_bf16(

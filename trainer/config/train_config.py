@@ -205,8 +205,10 @@ class TrainConfig:
 
     seed: int = field(default=0, metadata=in_range(0, 2**31))
     device: str = field(default="auto", metadata=one_of("auto", "cpu", "cuda") | {"runtime": True})
-    #: CPU threads; 0: torch decides.  A resume is exact to the bit for a fixed number.
+    #: CPU threads; 0: torch decides.  On a CPU a resume is exact to the bit for a fixed number.
     threads: int = field(default=0, metadata=in_range(0, 1024) | {"runtime": True})
+    #: The same on a GPU: only kernels that give the same bits again, which are slower.
+    deterministic: bool = field(default=False, metadata={"runtime": True})
 
     @classmethod
     def from_dict(cls, mapping: Any) -> TrainConfig:

@@ -10,6 +10,8 @@ from trainer.config import ConfigError, Problem, TrainConfig
 from trainer.config.choices import DEFAULT_HEAD, HEADS, PAIR_MODES
 from trainer.config.tasks import Task
 from trainer.data.corpus import Corpus
+from trainer.loop import determinism
+from trainer.loop.device import choose_device
 from trainer.loop.start_from import check_shapes, load_earlier
 from trainer.model.encoder import Encoder
 from trainer.model.encoder_shape import EncoderShape, preset_shape
@@ -71,7 +73,8 @@ def check_methods(config: TrainConfig) -> None:
     """Check what building the trial would check, before any data are read.
 
     Raises:
-        ConfigError: device, task names, pair modes, `data.max_length` or `start_from` do not fit.
+        ConfigError: device, `deterministic`, task names, pair modes, `data.max_length` or
+            `start_from` do not fit.
         EncoderError, CombinerError, FreezeError: what the config names cannot be used here.
     """
     problems = []
@@ -80,6 +83,8 @@ def check_methods(config: TrainConfig) -> None:
     for name in config.tasks:
         if hasattr(nn.ModuleDict, name):
             problems.append(Problem("tasks", f"{name!r} cannot name a task", "another name"))
+    if config.deterministic:
+        problems += determinism.why_not(choose_device(config.device))
     checkpoint = find_checkpoint(config.encoder)
     shape = checkpoint.shape if checkpoint else preset_shape(config.encoder, vocabulary=0)
     for task in config.task_list:

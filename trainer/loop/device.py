@@ -129,7 +129,7 @@ def resolve_precision(name: str, device: torch.device, kept: str = "") -> str:
 
     Args:
         name: the config's `precision`.
-        kept: what `auto` became when the trial or its sweep started; empty if it starts now.
+        kept: the format in which the trial or its sweep started; empty if it starts now.
 
     Raises `PrecisionError` if the device would emulate it.
     """
@@ -141,7 +141,7 @@ def resolve_precision(name: str, device: torch.device, kept: str = "") -> str:
         problem = f"precision: {name}: the sweep of this trial uses {kept}"
         raise PrecisionError(problem, "its trials must not mix two precisions")
     if precision not in here.native and name not in EMULATED:
-        raise (kept_elsewhere if name == "auto" else would_emulate)(precision, here)
+        raise kept_elsewhere(precision, here, name) if kept else would_emulate(precision, here)
     return precision
 
 
@@ -157,13 +157,19 @@ def would_emulate(precision: str, without: Hardware) -> PrecisionError:
     )
 
 
-def kept_elsewhere(precision: str, without: Hardware) -> PrecisionError:
-    """The error for `precision: auto` that became this precision on another host."""
+def kept_elsewhere(precision: str, without: Hardware, name: str = "auto") -> PrecisionError:
+    """The error for a trial or a sweep that started in this precision on another host.
+
+    Args:
+        name: the config's `precision`.
+    """
+    began = "auto became" if name == "auto" else "it was"
     return PrecisionError(
-        f"precision: auto became {precision} at the first start, and "
+        f"precision: {began} {precision} at the first start, and "
         f"{without.multiplies(precision)}; results of two precisions do not compare",
         f"continue on a host that multiplies {precision} natively, or start again here under "
-        "another name or folder (a sweep: --fresh)",
+        "another name or folder (a sweep: --fresh)"
+        + ("" if name == "auto" else " with precision: auto"),
     )
 
 

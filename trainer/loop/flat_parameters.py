@@ -144,21 +144,20 @@ class FlatParameters:
             rows: how many task gradients are kept apart, 1 for none.
             tasks: the drawn tasks.
             words: int64 (U,), the distinct words of the step.
-            accumulates: backward passes through the shared parameters several times.
+            accumulates: a backward meets a shared parameter several times for the same row.
         """
         self.refresh()
         step = self.step_gradients
-        step.single_row, step.accumulates = rows == 1, accumulates
+        step.begin(rows, accumulates=accumulates)
         drawn = set(tasks)
         self._idle = {s.name for s in self.segments if s.tasks is not None and not s.tasks & drawn}
         self._head_update.zero_()
         if not self.any_shared_trains:
             return
-        for _, parameter in self._dense_parameters():
-            gradients = task_gradients_of(parameter)
-            if gradients is not None and gradients.accumulates:
-                for row in range(rows):
-                    gradients[row].zero_()
+        found = [task_gradients_of(parameter) for _, parameter in self._dense_parameters()]
+        added_to = [each for each in found if each and (accumulates or each.accumulates)]
+        if added_to:
+            torch._foreach_zero_([each.between(0, rows - 1) for each in added_to])
         width = self._word.shape[1]
         trains = self._word.requires_grad
         step.words = (

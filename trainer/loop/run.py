@@ -12,6 +12,7 @@ from trainer.combiners import registry as combiners
 from trainer.config import TrainConfig, described
 from trainer.data.corpus import Corpus, prepare
 from trainer.data.split import Split
+from trainer.loop import determinism
 from trainer.loop.build import build_model
 from trainer.loop.checkpoint import TrialState
 from trainer.loop.clock import Clock
@@ -54,6 +55,7 @@ class Run:
         self.device = choose_device(config.device)
         self.precision = resolve_precision(config.precision, self.device, kept_precision)
         round_products(self.precision)
+        determinism.settle(config.deterministic, self.device)
         reset_peak_memory(self.device)
         if config.threads:
             torch.set_num_threads(config.threads)
@@ -125,8 +127,10 @@ class Run:
         kernels then.  The clock counts it as `setup`, so that the minutes of the first epoch are
         those of the others.  Nothing that a trial computes depends on it: `begin_epoch` seeds all
         random numbers, and the parameters and the optimizer states are untouched.
+
+        Raises `ConfigError` if the trial is `deterministic` and one of its kernels cannot be.
         """
-        with self.clock.part("setup"):
+        with self.clock.part("setup"), determinism.naming_kernels():
             phases = self.plan(number)
             self.begin_epoch(number)
             for phase in phases:

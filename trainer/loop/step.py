@@ -183,8 +183,7 @@ class Stepper:
         rows, passes = max(1, len(layout.groups)), inputs.passes  # K
 
         # Forward and backward: every task's gradients into its row of J.
-        accumulates = self.smart.acts or len(passes) > 1
-        parameters.begin_step(rows, layout.tasks, words, accumulates=accumulates)
+        parameters.begin_step(rows, layout.tasks, words, accumulates=self.smart.acts)
         computed = [self._backward(layout, part) for part in passes]
         self.clock.end("forward_backward")
 
@@ -234,6 +233,7 @@ class Stepper:
         if self.loss_scale is not None:
             total = total * self.loss_scale.factor
         total.backward()
+        self.parameters.step_gradients.end_pass(part.packed.rows)
         return [loss.detach()[None] for loss in losses], [task.output.detach() for task in outputs]
 
     def _update(self, optimizer: torch.optim.Optimizer) -> None:

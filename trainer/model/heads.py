@@ -23,8 +23,9 @@ from trainer.config.choices import (
 from trainer.config.tasks import Task
 from trainer.model.dropout import Dropout
 from trainer.model.encoder import Encoder
-from trainer.model.packing import Packed, Span
+from trainer.model.packing import Packed
 from trainer.model.pooling import sentence_vectors
+from trainer.model.spans import Span, Spans
 from trainer.model.task_gradients import linear
 
 #: The tasks that P4's relational layer serves.
@@ -180,7 +181,7 @@ class MultitaskModel(nn.Module):
         for spec, row, part in zip(specs, packed.rows, pooled.split(packed.counts), strict=True):
             task = spec.task.name
             if self.relational_layer is not None and task in RELATED:
-                spans = [Span(row, 0, len(part))]
+                spans = Spans([Span(row, 0, len(part))])
                 part = torch.relu(linear(self.relational_layer, part, spans))  # (n V, W)
             vectors = part.unflatten(0, (-1, spec.vectors))  # (n, V, W)
             features = (

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.model.spans import Span, Spans
+
 #: A span is filled up to a multiple of so many tokens on a CPU, and on a GPU.
 ALIGNMENT = 16
 GPU_ALIGNMENT = 128
@@ -49,15 +51,6 @@ class Part:
     restart: bool = False
 
 
-@dataclass(frozen=True)
-class Span:
-    """Consecutive tokens, or sentences, whose gradients belong to one row of J."""
-
-    row: int
-    start: int
-    end: int
-
-
 @dataclass
 class Packed:
     """T tokens in n sentences, in spans that end in fillers."""
@@ -77,8 +70,8 @@ class Packed:
     #: int64 (T,), row * U + the place of the token's id in `words`.
     word_rows: Tensor
     #: Over tokens, fillers included, and over sentences.
-    spans: tuple[Span, ...]
-    sentence_spans: tuple[Span, ...]
+    spans: Spans
+    sentence_spans: Spans
     #: Sentences of every part, and its row of J.
     counts: tuple[int, ...]
     rows: tuple[int, ...]
@@ -117,7 +110,8 @@ class Packed:
     def with_tensors(self, tensors: dict[str, Tensor]) -> Packed:
         """A copy with other tensors of the same names."""
         changes: dict[str, Any] = {name: tensors[name] for name in self.tensors()}
-        return replace(self, **changes, layouts={})
+        spans, sentence_spans = Spans(self.spans), Spans(self.sentence_spans)  # without matrices
+        return replace(self, **changes, spans=spans, sentence_spans=sentence_spans, layouts={})
 
     def to(self, device: torch.device) -> Packed:
         """A copy on the device."""
@@ -221,8 +215,8 @@ def pack(
         first_bounds=torch.from_numpy(np.concatenate(first_bounds).astype(np.int32)),
         words=torch.from_numpy(distinct),
         word_rows=torch.from_numpy(word_rows),
-        spans=tuple(spans),
-        sentence_spans=tuple(sentence_spans),
+        spans=Spans(spans),
+        sentence_spans=Spans(sentence_spans),
         counts=tuple(len(part.lengths) for part in parts),
         rows=tuple(rows),
         starts=all_starts,

@@ -12,13 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainer.model.packing import Packed, Span
+from trainer.model.packing import Packed
+from trainer.model.products import product_for
+from trainer.model.spans import Spans
 
 
 @dataclass
@@ -27,13 +29,37 @@ class StepGradients:
 
     #: Whether the step has a single row, which then is the update itself.
     single_row: bool = True
-    #: Whether backward adds to the rows, because it passes through the model several times in this
-    #: step.  The rows are zero before.  Otherwise its one pass overwrites them.
-    accumulates: bool = False
+    #: The rows to which backward adds.  The others it overwrites.
+    begun: frozenset[int] = frozenset()
     #: Whether backward leaves the rows alone.
     paused: bool = False
+    #: Short gradients and where they go, by whether they are added there.  They go together.
+    waiting: dict[bool, list[tuple[Tensor, Tensor]]] = field(
+        default_factory=lambda: {False: [], True: []}
+    )
     #: (K, U, H), gradients of the embeddings of the step's distinct words.  Always added to.
     words: Tensor | None = None
+
+    def begin(self, rows: int, *, accumulates: bool) -> None:
+        """Begin a step that keeps so many rows apart.
+
+        Args:
+            accumulates: one backward meets a parameter several times for the same row.  The rows
+                must be zero.
+        """
+        self.single_row = rows == 1
+        self.begun = frozenset(range(rows)) if accumulates else frozenset()
+        for pairs in self.waiting.values():  # of a step that failed
+            pairs.clear()
+
+    def end_pass(self, rows: Sequence[int]) -> None:
+        """Write what waits, after a backward for these rows.  The step's next ones add to them."""
+        for adds, pairs in self.waiting.items():
+            if pairs:
+                targets, gradients = map(list, zip(*pairs, strict=True))
+                (torch._foreach_add_ if adds else torch._foreach_copy_)(targets, gradients)
+                pairs.clear()
+        self.begun |= {0} if self.single_row else frozenset(rows)
 
     @contextmanager
     def pause(self) -> Iterator[None]:
@@ -67,37 +93,42 @@ class TaskGradients:
         accumulates: bool = False,
     ):
         self.step, self._rows, self._update = step, rows, update
-        self.sparse, self._accumulates = sparse, accumulates
+        self.sparse, self.accumulates = sparse, accumulates
 
-    @property
-    def accumulates(self) -> bool:
-        return self._accumulates or self.step.accumulates
+    def adds_to(self, row: int) -> bool:
+        """Whether backward adds to the row.  Otherwise it overwrites it."""
+        return self.accumulates or row in self.step.begun
 
-    def __getitem__(self, row: int) -> Tensor:
+    def between(self, first: int, last: int) -> Tensor:
+        """The rows `first` to `last`, (last - first + 1, *shape)."""
         if self.step.single_row:
             assert self._update is not None
-            return self._update
+            return self._update[None]
         assert self._rows is not None
-        return self._rows[row]
+        return self._rows[first : last + 1]
+
+    def __getitem__(self, row: int) -> Tensor:
+        return self.between(row, row)[0]
 
     def put(self, row: int, gradient: Tensor) -> None:
-        """Add `gradient` (*shape) to the row, or overwrite the row with it."""
-        if self.accumulates:
-            self[row].add_(gradient)
-        else:
-            self[row].copy_(gradient)
+        """Add `gradient` (*shape) to the row, or overwrite the row with it, when the pass ends."""
+        self.step.waiting[self.adds_to(row)].append((self[row], gradient))
 
     def put_product(self, row: int, left: Tensor, right: Tensor, at: slice = slice(None)) -> None:
-        """`put` left @ right into the part `at` of the row, in place where the dtypes allow."""
+        """Add left @ right to the part `at` of the row, or overwrite the part with it."""
         target = self[row][at].view(left.shape[0], right.shape[1])
-        if left.dtype == target.dtype and self.accumulates:
-            target.addmm_(left, right)
-        elif left.dtype == target.dtype:
-            torch.mm(left, right, out=target)
-        elif self.accumulates:
-            target.add_(left @ right)
-        else:
-            target.copy_(left @ right)
+        product_for(left.device.type, left.dtype).write(left, right, target, self.adds_to(row))
+
+    def put_sums(self, spans: Spans, gradient: Tensor, at: slice = slice(None)) -> None:
+        """The same with the sums of `gradient` (T, out) over each span, into the row of the span.
+
+        The parameter is a vector.
+        """
+        sums, product = spans.sums(gradient), product_for(gradient.device.type, gradient.dtype)
+        for run in spans.runs(self.adds_to):
+            first, last = spans[run][0].row, spans[run][-1].row
+            target = self.between(first, last)[:, at]  # (spans of the run, out)
+            product.write(sums[run], gradient, target, self.adds_to(first))
 
 
 def task_gradients_of(parameter: Tensor) -> TaskGradients | None:
@@ -121,7 +152,7 @@ def compute_weight(parameter: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def linear_gradients(
-    module: nn.Linear, gradient: Tensor, x: Tensor, spans: Sequence[Span], at: slice = slice(None)
+    module: nn.Linear, gradient: Tensor, x: Tensor, spans: Spans, at: slice = slice(None)
 ) -> tuple[Tensor | None, Tensor | None]:
     """Gradients of weight and bias of x @ weight[at]^T + bias[at].
 
@@ -136,15 +167,15 @@ def linear_gradients(
     """
     if not needs_gradient(module.weight):
         return None, None
-    ones = gradient.new_ones(1, len(gradient))  # (1, T)
     weight, bias = task_gradients_of(module.weight), task_gradients_of(module.bias)
     if weight is None or bias is None:
         grad_weight = (gradient.t() @ x).to(module.weight.dtype)  # (out, in)
+        ones = gradient.new_ones(1, len(gradient))  # (1, T)
         return grad_weight, (ones @ gradient)[0].to(module.bias.dtype)
+    bias.put_sums(spans, gradient, at)
     for span in spans:
         part = gradient[span.start : span.end]  # (tokens of the span, out)
         weight.put_product(span.row, part.t(), x[span.start : span.end], at)  # (out, in)
-        bias.put_product(span.row, ones[:, : len(part)], part, at)  # (1, out)
     return None, None
 
 
@@ -163,7 +194,7 @@ def norm_gradients(
     x: Tensor,
     mean: Tensor,
     scale: Tensor,
-    spans: Sequence[Span],
+    spans: Spans,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Backward of a layer norm: gradients of x (T, H), weight (H,) and bias (H,).
 
@@ -202,7 +233,7 @@ def norm_gradients(
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, module: nn.Linear, spans: Sequence[Span], weight: Tensor, bias: Tensor
+        ctx: Any, x: Tensor, module: nn.Linear, spans: Spans, weight: Tensor, bias: Tensor
     ) -> Tensor:
         ctx.save_for_backward(x)
         ctx.module, ctx.spans = module, spans
@@ -215,7 +246,7 @@ class _Linear(torch.autograd.Function):
         return grad_x, None, None, *linear_gradients(ctx.module, gradient, x, ctx.spans)
 
 
-def linear(module: nn.Linear, x: Tensor, spans: Sequence[Span]) -> Tensor:
+def linear(module: nn.Linear, x: Tensor, spans: Spans) -> Tensor:
     """Apply the module to x (n, in), fp32.  Its gradients go into the rows of the spans over n."""
     output: Tensor = _Linear.apply(x, module, spans, module.weight, module.bias)
     return output
@@ -227,7 +258,7 @@ class _Norm(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         module: nn.LayerNorm,
-        spans: Sequence[Span],
+        spans: Spans,
         weight: Tensor,
         bias: Tensor,
     ) -> Tensor:
@@ -247,7 +278,7 @@ class _Norm(torch.autograd.Function):
         return grad_x, None, None, *others
 
 
-def norm(module: nn.LayerNorm, x: Tensor, spans: Sequence[Span]) -> Tensor:
+def norm(module: nn.LayerNorm, x: Tensor, spans: Spans) -> Tensor:
     """Apply the module to x (T, H).  Its gradients go into the rows of the spans."""
     output: Tensor = _Norm.apply(x, module, spans, module.weight, module.bias)
     return output
@@ -275,7 +306,7 @@ class _Lookup(torch.autograd.Function):
             return None, None, None
         for span in ctx.packed.spans:
             part = slice(span.start, span.end)
-            if not rows.accumulates:
+            if not rows.adds_to(span.row):
                 rows[span.row].zero_()
             rows[span.row].index_add_(0, indices[part], gradient[part])
         return None, None, None

@@ -10,7 +10,6 @@ rows have a query; otherwise R = T.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +20,8 @@ from torch import Tensor, nn
 from trainer.model.attention import attend, attend_backward
 from trainer.model.dropout import Masks
 from trainer.model.encoder_shape import EncoderShape
-from trainer.model.packing import Packed, Span
+from trainer.model.packing import Packed
+from trainer.model.spans import Spans
 from trainer.model.task_gradients import (
     compute_weight,
     linear_gradients,
@@ -159,7 +159,7 @@ class _Layer(torch.autograd.Function):
 
 
 def _norm_backward(
-    norm: nn.LayerNorm, gradient: Tensor, normed: _Normed, spans: Sequence[Span]
+    norm: nn.LayerNorm, gradient: Tensor, normed: _Normed, spans: Spans
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Gradients of x (R, H) and y (R, H) of `_add_and_norm`, then of weight and bias."""
     grad_x, grad_weight, grad_bias = norm_gradients(

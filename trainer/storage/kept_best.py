@@ -33,7 +33,7 @@ def after_resume(
     """The epochs to resume after, and a note if the weights of the best one are lost.
 
     Without them the trial could not tell what the epoch that counts says about the test sets.  So
-    it starts again if that is its best epoch, and trains the same epochs to the bit.
+    it starts again if that is its best epoch, and trains the same epochs.
     """
     if config.keep == LAST or not records:
         return records, []

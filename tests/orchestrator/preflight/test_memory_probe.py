@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,10 +18,13 @@ import torch
 from orchestrator.errors import SweepError
 from orchestrator.preflight import memory_probe
 from orchestrator.preflight.memory_probe import Probed, largest, measure, probed
+from orchestrator.preflight.probe_steps import ProbeRun
 from orchestrator.spec import SweepSpec
 from tests.support.small import small_config
 from trainer.config import TrainConfig
+from trainer.loop.cuda_graphs import MAX_GRAPHS, Function, GraphCache, Tensors
 from trainer.loop.run import Run
+from trainer.loop.step_data import Inputs, Outputs, StepLayout
 from trainer.train import train_epoch
 
 GB = 10**9
@@ -94,7 +98,7 @@ def test_what_a_step_takes_is_measured_in_a_process_of_its_own(cache: Path) -> N
 
 
 def test_the_step_has_each_tasks_longest_sentences(cache: Path) -> None:
-    short = memory_probe._Short(small_config(cache))
+    short = ProbeRun(small_config(cache))
     plain = Run(small_config(cache))
     for phase, whole in zip(short.plan(1), plain.plan(1), strict=True):
         assert len(phase.steps) == 2  # the optimizer's moments are there in the second
@@ -145,7 +149,7 @@ def test_a_gpu_is_asked_for_all_that_the_process_holds(
     """A fake: 80 GB, of which others hold 10, and behind the step 55 are left."""
     names = {
         "synchronize": lambda device: None,
-        "mem_get_info": lambda device: (55 * GB, 80 * GB),
+        "mem_get_info": lambda: (55 * GB, 80 * GB),
         "device_count": lambda: 2,
         "get_device_properties": lambda index: SimpleNamespace(total_memory=80 * GB),
         "max_memory_reserved": lambda device: 12 * GB,
@@ -158,13 +162,102 @@ def test_a_gpu_is_asked_for_all_that_the_process_holds(
     monkeypatch.setattr(memory_probe, "_held_by_others", lambda: [10 * GB, 30 * GB])
     monkeypatch.setattr(memory_probe, "free_memory", lambda device: 70.0 * GB)
     monkeypatch.setattr(memory_probe, "used_memory", lambda device: 0)
-    monkeypatch.setattr(memory_probe, "_Short", lambda config: None)
+    run = SimpleNamespace(most=0, further=0)
+    monkeypatch.setattr(memory_probe, "ProbeRun", lambda config: run)
     monkeypatch.setattr(memory_probe, "train_epoch", lambda run, number: taken.append(number))
     found = memory_probe._take(small_config(cache))
     # 80 - 55 - 10: tensors, cached blocks and CUDA's context; the fuller device has 50 left.
     assert found == Probed("cuda", 15 * GB, 11 * GB, 50 * GB, 2)
     assert found.fits == 3
     assert taken == [1]
+    # 2 GB more at its fullest, and a GB for recorded steps that were not taken.
+    run.most, run.further = 27 * GB, 1 * GB
+    assert memory_probe._take(small_config(cache)) == Probed(
+        "cuda", 18 * GB, 11 * GB, 50 * GB, 2, recorded=1 * GB
+    )
+
+
+class Gpu:
+    """Memory of a GPU as torch takes it, with a token for a byte.
+
+    Plain steps leave a cache, which a recording empties.  Recorded steps have a pool of their own,
+    and each of them holds a little more.
+    """
+
+    def __init__(self, live: int, each: int):
+        self.live, self.each = live, each
+        self.cache = self.pool = self.graphs = self.largest = 0
+        self.replaying = False
+
+    @property
+    def held(self) -> int:
+        return self.live + self.cache + self.pool + self.each * self.graphs
+
+    def took(self, tokens: int) -> None:
+        self.largest = max(self.largest, tokens)
+        if self.replaying:
+            self.pool = max(self.pool, tokens)
+        else:
+            self.cache = max(self.cache, tokens)
+
+    def capture(self, function: Function, inputs: Tensors) -> Callable[[], Tensors]:
+        self.cache, self.graphs = 0, self.graphs + 1
+
+        def replay() -> Tensors:
+            self.replaying = True
+            made = function(inputs)
+            self.replaying = False
+            return made
+
+        return replay
+
+
+def recording_run(gpu: Gpu, config: TrainConfig) -> ProbeRun:
+    """A run on the CPU whose steps are recorded, and take memory of the fake GPU."""
+    run = ProbeRun(config, lambda: gpu.held)
+    run.stepper.graph_cache = GraphCache(gpu.capture)
+    run.stepper.align = 4  # so that there are several sizes
+    compute = run.stepper.compute
+
+    def counted(layout: StepLayout, inputs: Inputs, *others: Any) -> Outputs:
+        gpu.took(sum(part.packed.tokens for part in inputs.passes))
+        return compute(layout, inputs, *others)
+
+    run.stepper.compute = counted  # type: ignore[method-assign]
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changes", "graphs"),
+    [
+        ({"sampler": "round_robin", "epochs": 2}, 10),  # 16 steps an epoch, each size twice plainly
+        ({"sampler": "round_robin", "epochs": 200}, MAX_GRAPHS),
+        ({"sampler": "arrp", "B": 20, "epochs": 200}, MAX_GRAPHS),
+    ],
+)
+def test_recorded_steps_of_all_sizes_count_beside_plain_ones(
+    cache: Path, changes: dict[str, Any], graphs: int
+) -> None:
+    gpu = Gpu(live=10_000, each=7)
+    run = recording_run(gpu, small_config(cache, batch_size=2, dropout=0.0, **changes))
+    train_epoch(run, 1)
+    assert 2 < gpu.graphs <= graphs
+    # The cache of plain steps and the pool of recorded ones, both at their largest.
+    assert run.most > 10_000 + 2 * gpu.largest
+    assert run.most + run.further == 10_000 + 2 * gpu.largest + 7 * graphs
+
+
+def test_steps_that_could_not_be_recorded_need_no_room(cache: Path) -> None:
+    gpu = Gpu(live=10_000, each=7)
+    run = recording_run(gpu, small_config(cache, batch_size=2, sampler="round_robin"))
+
+    def refuse(function: Function, inputs: Tensors) -> Callable[[], Tensors]:
+        raise RuntimeError("no memory")
+
+    run.stepper.graph_cache = GraphCache(refuse)
+    with pytest.warns(UserWarning, match="not captured"):
+        train_epoch(run, 1)
+    assert (run.most, run.further) == (10_000 + gpu.largest, 0)
 
 
 def test_nvidia_smi_tells_what_others_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,6 +285,9 @@ def test_a_gpu_is_shared_by_as_many_trials_as_fit(
     assert "9,000,000,000 bytes" in said[0]
     assert "80.0 GB are free on each of 2 GPUs" in said[0]
     assert said[1] == "probe: 8 trials fit there, with 10% of the memory left over"
+    with_found(monkeypatch, recorded=GB)
+    probed(make_spec(cache), said.append)
+    assert said[-4] == "probe: 1.0 GB of them are room for further recorded steps"
 
 
 def test_so_many_shares_are_never_more_than_a_device(

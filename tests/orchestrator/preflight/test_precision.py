@@ -209,7 +209,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return io.StringIO()
 
 
-@pytest.mark.slow(reason="five runs of sweeps on hosts of two kinds")
+@pytest.mark.exhaustive(reason="five runs of sweeps on hosts of two kinds")
 def test_a_sweep_keeps_its_precision_from_host_to_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: io.StringIO
 ) -> None:

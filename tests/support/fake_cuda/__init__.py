@@ -40,14 +40,23 @@ def build(folder: Path) -> Path:
     return library
 
 
-def run(library: Path, requests: list[dict[str, Any]], folder: Path) -> list[dict[str, Any]]:
+def run(
+    library: Path,
+    requests: list[dict[str, Any]],
+    folder: Path,
+    fault: dict[str, str] | None = None,
+) -> list[dict[str, Any]]:
     """What each request's steps did, from a process of its own (`steps.main`).
 
     Args:
         requests: each has a `config` (changes of `small_config`) and a `capability`.  With
-            `repeats`, the first step of every phase is taken so many times.
+            `repeats`, the first step of every phase is taken so many times.  With
+            `grids`, attention is computed without a GPU's kernels.
+        fault: a change of the project's source in that process (`changed_source.put_back`).
     """
     (folder / "requests.json").write_text(json.dumps(requests))
+    if fault is not None:
+        (folder / "fault.json").write_text(json.dumps(fault))
     answer = subprocess.run(
         [sys.executable, "-m", "tests.support.fake_cuda.steps", library, folder],
         capture_output=True, text=True,

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import importlib.util
 import json
+import os
 import sys
 import traceback
 from collections import Counter
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+from tests.support.fake_cuda.changed_source import put_back
 
 
 def preload(library: Path) -> None:
@@ -27,6 +30,8 @@ def preload(library: Path) -> None:
 
 if __name__ == "__main__":
     preload(Path(sys.argv[1]))
+    if (_FAULT := Path(sys.argv[2]) / "fault.json").exists():
+        put_back(**json.loads(_FAULT.read_text()))
 
 import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
@@ -41,15 +46,17 @@ from torch.utils._pytree import tree_leaves  # noqa: E402
 from tests.support.small import small_config  # noqa: E402
 from trainer.combiners.base import Combiner  # noqa: E402
 from trainer.data.corpus import prepare  # noqa: E402
-from trainer.loop import cuda_graphs  # noqa: E402
+from trainer.loop import cuda_graphs, determinism  # noqa: E402
 from trainer.loop.epoch_metrics import EpochMetrics  # noqa: E402
 from trainer.loop.run import Run  # noqa: E402
+from trainer.model import pretrained, products  # noqa: E402
 from trainer.model.attention import kernels  # noqa: E402
 
+ALL_KERNELS = kernels.KERNELS
 #: torch has no shape-only kernels for these, which change their arguments and return nothing.
-_KERNELS = torch.library.Library("aten", "IMPL")
+_LIBRARY = torch.library.Library("aten", "IMPL")
 for _name in ("_fused_adamw_", "_fused_adamw_.tensor_lr"):
-    _KERNELS.impl(_name, lambda *_, **__: None, "Meta")
+    _LIBRARY.impl(_name, lambda *_, **__: None, "Meta")
 
 #: Operators that run nothing on the device: they make views, or describe a tensor.
 VIEWS = {
@@ -58,6 +65,8 @@ VIEWS = {
     "view", "_unsafe_view", "is_pinned", "empty", "new_empty", "empty_like", "empty_strided",
     "new_empty_strided", "lift_fresh", "_reshape_alias", "unfold", "real",
 }  # fmt: skip
+#: Products, whose factors must have one type: torch's shape-only kernels do not ask.
+PRODUCTS = {"mm", "addmm", "addmm_", "bmm", "baddbmm", "baddbmm_", "mv", "addmv", "dot"}
 #: Operators for which the host waits until the device has a number.
 WAITS = {"_local_scalar_dense", "nonzero", "equal", "masked_select", "_unique2", "is_nonzero"}
 
@@ -103,11 +112,14 @@ def install(capability: tuple[int, int]) -> None:
     torch.cuda.Stream = Stream  # type: ignore[misc, assignment]
     torch.tensor = _tensor(torch.tensor)  # type: ignore[assignment]
     torch.from_numpy = _real(torch.from_numpy)  # type: ignore[assignment]
+    pretrained.load_file = _real(pretrained.load_file)  # type: ignore[assignment]
     Tensor.pin_memory = _pinned  # type: ignore[method-assign]
     nn.Module._apply = _apply  # type: ignore[method-assign]
-    # Numbers are needed to compare kernels.  That test runs where there is a GPU.
+    # Numbers are needed to compare kernels and products.  Those tests run where there is a GPU.
     kernels.disagreement = lambda *_: ""
     kernels.kernel_for.cache_clear()
+    products.disagreement = lambda *_: ""
+    products.product_for.cache_clear()
     cuda_graphs._CudaCapture = _Replayed  # type: ignore[misc, assignment]
 
 
@@ -181,6 +193,15 @@ def _on_host(combiner: Combiner) -> Combiner:
     return replace(combiner, weights=weights) if combiner.project is None else combiner
 
 
+def _check_types(name: str, args: tuple[Any, ...]) -> None:
+    """Raise what a GPU raises if a product mixes types; one may ask for another result's type."""
+    tensors = [each for each in args if isinstance(each, Tensor)]
+    if any(isinstance(each, torch.dtype) for each in args):
+        tensors = tensors[-2:]
+    if len(types := {str(each.dtype) for each in tensors}) > 1:
+        raise RuntimeError(f"{name}: factors of one dtype are needed, not {sorted(types)}")
+
+
 class _Replayed:
     """A capture that runs the function at every replay."""
 
@@ -194,6 +215,7 @@ class Watched(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.operators: Counter[str] = Counter()
+        #: Of the tensors that each operator reads or writes; one that it does both to counts once.
         self.bytes = 0
         #: Copies from the host that it does not wait for.
         self.sent = 0
@@ -206,6 +228,8 @@ class Watched(TorchDispatchMode):
         kwargs = kwargs or {}
         name = operator._schema.name.partition("::")[2]
         tensors = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+        if name in PRODUCTS:
+            _check_types(name, args)
         result = self._copied(name, args, kwargs)
         if result is None:
             result = operator(*args, **kwargs)
@@ -215,11 +239,8 @@ class Watched(TorchDispatchMode):
                 self._found(name)
             if name not in VIEWS:
                 self.operators[name] += 1
-                self.bytes += sum(
-                    each.numel() * each.element_size()
-                    for each in (*tensors, *made)
-                    if each.device.type == "cuda"
-                )
+                named = {id(each): each for each in (*tensors, *made)}.values()
+                self.bytes += sum(each.nbytes for each in named if each.device.type == "cuda")
         return result
 
     def _copied(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
@@ -251,6 +272,7 @@ def take_steps(request: dict[str, Any], folder: Path) -> dict[str, Any]:
     """Take the first steps of a trial; returns what they did, or `error`."""
     install(tuple(request["capability"]))  # type: ignore[arg-type]
     try:
+        kernels.KERNELS = ALL_KERNELS[-1:] if request.get("grids") else ALL_KERNELS
         config = small_config(folder / "cache", **{"device": "cuda", **request["config"]})
         with FakeTensorMode(allow_non_fake_inputs=True):
             corpus = prepare(config)
@@ -267,6 +289,10 @@ def take_steps(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         "attention": kernels.kernel_for(
             run.device, run.model.encoder.dtype, shape.hidden // shape.heads
         ).name,
+        "deterministic": (
+            torch.are_deterministic_algorithms_enabled()
+            and os.environ.get(determinism.VARIABLE) in determinism.VALUES
+        ),
         "recorded": run.stepper.graph_cache is not None,
         "replayed": run.stepper.graph_cache.replayed if run.stepper.graph_cache else 0,
         "steps": steps,

@@ -75,6 +75,25 @@ def test_an_update_is_that_of_a_larger_batch(cache: Path, changes: dict[str, Any
                 assert torch.allclose(accumulated[name], update, rtol=1e-3, atol=2e-6), name
 
 
+@pytest.mark.parametrize("surgery", ["pcgrad", "sum"])
+def test_the_first_pass_overwrites_what_stood_in_the_rows(cache: Path, surgery: str) -> None:
+    """Nobody reads the rows of the step before, and nobody clears them."""
+    run = a_run(cache, accumulate=3, combiner=surgery, pair="siamese")
+    phase = run.plan(1)[0]
+    words = run.parameters._word.numel()
+    values = [segment.values.clone() for segment in run.parameters.segments]
+    expected = update_of(run, phase, phase.steps[0])
+    for segment, before in zip(run.parameters.segments, values, strict=True):
+        segment.values.copy_(before)
+    run.optimizers.states.clear()
+    run.parameters.jacobian[:, : len(run.parameters._dense_update)] = 7.0
+    run.parameters._update[words:] = 7.0
+    with mock.patch.object(run.parameters, "freeze"):  # it clears the rows
+        found = update_of(run, phase, phase.steps[0])
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], update) for name, update in expected.items())
+
+
 def test_round_robin_with_accumulation_is_round_robin_with_larger_batches(cache: Path) -> None:
     still = {"adam_epsilon": 1e-2, "schedule": "cosine", "warmup_steps": 2}
     larger = a_run(cache, batch_size=8, **still)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import platform
+from pathlib import Path
 
 import pytest
 import torch
 
-from tests.support.hosts import multiplying_bf16
+import trainer.train
+from tests.support.hosts import multiplying_bf16, with_gpu
+from tests.support.small import small_config
 from trainer.loop.device import PrecisionError, multiplies_bf16, resolve_precision
 
 CPU = torch.device("cpu")
@@ -57,3 +60,46 @@ def test_bf16_is_refused_where_it_would_be_emulated(
 def test_a_trial_is_never_computed_in_another_precision_than_its_sweep(native: bool) -> None:
     with pytest.raises(PrecisionError, match="fp32"):
         resolve_precision("fp32", CPU, kept="bf16")
+
+
+#: Compute capabilities of a V100, a T4, an A100 and an H100.
+VOLTA, TURING, AMPERE, HOPPER = (7, 0), (7, 5), (8, 0), (9, 0)
+
+
+@pytest.mark.parametrize("name", ["auto", "fp32", "fp16", "tf32", "bf16"])
+@pytest.mark.parametrize("later", [VOLTA, TURING, AMPERE, HOPPER])
+@pytest.mark.parametrize("first", [VOLTA, TURING, AMPERE, HOPPER])
+def test_a_trial_that_resumes_on_another_gpu_keeps_its_precision_or_says_why_not(
+    first: tuple[int, int], later: tuple[int, int], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gpu, recent = torch.device("cuda"), {"bf16", "tf32"}
+    with_gpu(monkeypatch, first)
+    if name in recent and first < AMPERE:
+        with pytest.raises(PrecisionError, match=f"^precision: {name}: the GPU of this host"):
+            resolve_precision(name, gpu)
+        return
+    began = resolve_precision(name, gpu)
+    assert began == ({True: "bf16", False: "fp16"}[first >= AMPERE] if name == "auto" else name)
+    with_gpu(monkeypatch, later)
+    if began not in recent or later >= AMPERE:
+        assert resolve_precision(name, gpu, kept=began) == began
+        return
+    with pytest.raises(PrecisionError) as error:
+        resolve_precision(name, gpu, kept=began)
+    was = f"auto became {began}" if name == "auto" else f"it was {began}"
+    assert error.value.problem.startswith(f"precision: {was} at the first start, and the GPU of ")
+    assert f"continue on a host that multiplies {began} natively" in error.value.remedy
+    assert ("with precision: auto" in error.value.remedy) == (name != "auto")
+
+
+def test_epochs_on_another_device_than_the_first_ones_are_noted(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small_config(cache, epochs=3, B=8, data={"dev_limit": {"sst": 8}})
+    here = next(trainer.train.train(config, str(tmp_path)))
+    again = next(trainer.train.train(config, str(tmp_path)))
+    assert "notes" not in here.record and "notes" not in again.record
+    monkeypatch.setattr(trainer.train, "device_name", lambda device: "cuda: NVIDIA A100")
+    (last,) = trainer.train.train(config, str(tmp_path))
+    (note,) = last.record["notes"]
+    assert note.startswith("epochs from 3 on are of cuda: NVIDIA A100, and the trial began on cpu")

@@ -77,6 +77,7 @@ class Joint:
             accumulates=self.run.smart.acts,
         )
         self.losses().sum().backward()
+        self.parameters.step_gradients.end_pass(self.layout.rows)
 
     def losses(self) -> Tensor:
         torch.manual_seed(0)  # SMART's noise
