@@ -27,6 +27,16 @@ def handled(handler: Handler, *numbers: signal.Signals) -> Iterator[None]:
             signal.signal(number, before)
 
 
+def renew(*numbers: signal.Signals) -> None:
+    """Install Python's handlers of these signals again, by default of SIGINT and SIGTERM.
+
+    The end of `ray.shutdown` gives SIGTERM its default action, behind Python's back.
+    """
+    with contextlib.suppress(ValueError):  # not the main thread, see `handled`
+        for number in numbers or (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.getsignal(number))
+
+
 def terminate_is_interrupt() -> contextlib.AbstractContextManager[None]:
     """SIGTERM raises KeyboardInterrupt, as SIGINT does."""
     return handled(signal.default_int_handler, signal.SIGTERM)

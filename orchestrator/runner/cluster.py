@@ -22,7 +22,7 @@ from orchestrator.interrupts import cleanup
 from orchestrator.runner import auth_token, local_ray, nodes
 from orchestrator.runner.growing import await_room, check_room
 from orchestrator.runner.nodes import ClusterError
-from orchestrator.signals import handled
+from orchestrator.signals import handled, renew
 
 if TYPE_CHECKING:
     from orchestrator.spec import ResourcesSpec
@@ -105,6 +105,7 @@ def joined(
                 start.quiet.__exit__()  # from now on stderr is ours
             else:
                 ray.shutdown()
+                renew()
             if start is not None:
                 start.finish()
             if folder is not None:

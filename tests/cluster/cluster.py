@@ -13,6 +13,8 @@ from network import Network
 from postgres import Postgres
 from stack import ROOT, Container, services
 
+from tests.support.device_kinds import write_kind
+
 _HERE = Path(__file__).parent
 
 
@@ -44,6 +46,16 @@ class Cluster:
         self.network.add(name)
         self.containers[name] = kind(self.network, self.folder, service, name, self.image)
         return self.containers[name]
+
+    def unlike(self, kinds: dict[str, bool]) -> None:
+        """Workers of unlike kinds from their next start on: which of them multiply bf16 natively.
+
+        What a process's devices answer is faked, by a file on the volume `data`.
+        """
+        for name, native in kinds.items():
+            write_kind(self[name].volume("data") / "kinds" / name, native)
+            own = self[name].environment["PYTHONPATH"]
+            self[name].environment["PYTHONPATH"] = f"/srv/orch/data/kinds/{name}:{own}"
 
     def up(self) -> None:
         """All containers, each when those that it depends on are healthy."""

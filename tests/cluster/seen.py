@@ -9,10 +9,20 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from cluster import Cluster
 from stack import ROOT
+
+#: A sweep that needs neither data nor a GPU.
+SWEEP = ("search_spaces/arrp.yaml", "--profile", "embedded")
+#: What `cluster-sweep` adds.
+_TRACKING = (
+    "--set", "tracking.uri=http://mlflow:5000",
+    "--set", "tracking.study=postgresql+psycopg://orch@postgres/optuna",
+)  # fmt: skip
+_JOB_SERVER = "http://127.0.0.1:8265"
 
 
 def nodes(cluster: Cluster) -> list[str]:
@@ -47,10 +57,36 @@ def orch(cluster: Cluster, *words: str, **environment: str) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
+def orch_on_head(cluster: Cluster, *words: str) -> tuple[int, str]:
+    """`orch` in the head's container."""
+    return cluster["head"].run("with-secrets", "orch", *words, seconds=300)
+
+
+def submit(cluster: Cluster, *words: str, **environment: str) -> tuple[int, str]:
+    """`orch submit` on the machine, through the port that it publishes."""
+    token = (cluster.folder / "secrets" / "ray_token").read_text()
+    environment = {"RAY_AUTH_TOKEN": token, **environment}
+    return orch(cluster, "submit", *words, "--address", _JOB_SERVER, "--out", "/srv/orch/sweeps",
+                *_TRACKING, **environment)  # fmt: skip
+
+
+def job_ends(cluster: Cluster) -> list[int]:
+    """The exit codes of all jobs of sweeps that were submitted, first the first."""
+    token = (cluster.folder / "secrets" / "ray_token").read_text()
+    said = cluster.on("host", sys.executable, "ask.py", f"{_JOB_SERVER}/api/jobs/", "--body",
+                      "--header", f"Authorization: Bearer {token}")  # fmt: skip
+    jobs = [job for job in json.loads(said.partition("\n")[2]) if job["submission_id"]]
+    jobs = [job for job in jobs if job["type"] == "SUBMISSION"]
+    return [job["driver_exit_code"] for job in sorted(jobs, key=lambda job: job["start_time"])]
+
+
+def sweep_folder(cluster: Cluster, sweep: str) -> Path:
+    return cluster.folder / "volumes" / "sweeps" / sweep
+
+
 def commits(cluster: Cluster, sweep: str) -> int:
     """How many epochs are committed."""
-    trials = cluster.folder / "volumes" / "sweeps" / sweep / "trials"
-    return len(list(trials.glob("*/epochs/*.json")))
+    return len(list(sweep_folder(cluster, sweep).glob("trials/*/epochs/*.json")))
 
 
 def wait_for(
@@ -65,8 +101,10 @@ def wait_for(
 
 def whole(cluster: Cluster, sweep: str, trials: int, epochs: int) -> None:
     """Every trial is complete with every epoch: in its folder, in MLflow and in Optuna's study."""
-    folder = cluster.folder / "volumes" / "sweeps" / sweep / "trials"
-    ends = Counter(json.loads(end.read_text())["status"] for end in folder.glob("*/end.json"))
+    ends = Counter(
+        json.loads(end.read_text())["status"]
+        for end in sweep_folder(cluster, sweep).glob("trials/*/end.json")
+    )
     assert ends == {"complete": trials}, ends
     assert commits(cluster, sweep) == trials * epochs
     said = cluster["head"].run("with-secrets", "python", "-c", _PICTURES, sweep, seconds=120)[1]
@@ -89,8 +127,7 @@ runs = [r for r in client.search_runs([experiment], max_results=1000)
         if "mlflow.parentRunId" in r.data.tags]
 steps = lambda run: {m.step for m in client.get_metric_history(run.info.run_id, "dev/score")}
 epochs = [len(steps(run)) for run in runs]
-(name,) = optuna.get_all_study_names(os.environ["ORCH_STUDY"])
-study = optuna.load_study(study_name=name, storage=os.environ["ORCH_STUDY"])
+study = optuna.load_study(study_name=sys.argv[1], storage=os.environ["ORCH_STUDY"])
 print(json.dumps({
     "runs": collections.Counter(r.info.status for r in runs), "epochs": epochs,
     "study": collections.Counter(t.state.name for t in study.trials),

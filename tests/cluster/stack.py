@@ -203,7 +203,7 @@ class Container:
         ]
         for volume in self.about.get("volumes", []):
             source, target, *_ = volume.split(":")
-            place = self._volume(source)
+            place = self.volume(source)
             if not target.startswith("/srv/"):  # a place to make the mount point in
                 lines += [f"mount -t tmpfs -o mode=755 tmpfs {root}{Path(target).parent}"]
             make = "touch" if place.is_file() else "mkdir -p"
@@ -225,7 +225,8 @@ class Container:
             lines += [f"mount -o remount,bind,ro {root}{p}" for p in ("/srv", "/run", "/")]
         return lines
 
-    def _volume(self, source: str) -> Path:
+    def volume(self, source: str) -> Path:
+        """Where a volume of compose.yaml lies on this machine."""
         if source.startswith("."):
             return (COMPOSE.parent / source).resolve()
         place = self.folder / "volumes" / source

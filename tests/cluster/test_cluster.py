@@ -5,8 +5,6 @@ The whole stack, broken and mended, is that script's (docs/guide/cluster.md).
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,10 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
-NEEDED = ("ip", "unshare", "nsenter", "setpriv")
-MISSING = [name for name in NEEDED if not shutil.which(name)]
-MISSING += [] if any(Path("/usr/lib/postgresql").glob("*/bin/postgres")) else ["postgresql"]
-MISSING += [] if os.geteuid() == 0 else ["root"]
+with pytest.MonkeyPatch.context() as patch:
+    patch.syspath_prepend(str(HERE))
+    from needs import SERVICES_NEED
+MISSING = [need.what for need in SERVICES_NEED if not need.is_there()]
 pytestmark = [
     pytest.mark.slow(reason="starts PostgreSQL in a network of its own"),
     pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}"),

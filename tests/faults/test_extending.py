@@ -64,7 +64,7 @@ def test_more_trials_seeds_and_epochs_over_kills_end_like_a_sweep_that_had_them_
     nothing_left(last)
 
 
-@pytest.mark.slow(reason="a sweep that is killed, refused and begun anew")
+@pytest.mark.exhaustive(reason="a sweep that is killed, refused and begun anew")
 def test_a_changed_sweep_is_refused_with_its_changes_and_fresh_begins_anew(
     start: Start, tmp_path: Path, cache: Path
 ) -> None:

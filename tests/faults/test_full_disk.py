@@ -81,7 +81,7 @@ def test_a_full_disk_for_one_kind_of_file_is_mended_by_the_next_run(
     ended_like(last, whole_small)
 
 
-@pytest.mark.slow(reason="a whole sweep on a disk of its own")
+@pytest.mark.exhaustive(reason="a whole sweep on a disk of its own")
 def test_a_full_disk_stops_the_sweep_with_words_and_the_same_command_goes_on(
     start: Start, disk: Path, tmp_path: Path, cache: Path
 ) -> None:

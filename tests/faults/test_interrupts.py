@@ -61,7 +61,7 @@ def test_a_signal_to_the_group_commits_what_runs_and_a_second_one_leaves_at_once
 def test_a_signal_to_the_group_while_ray_starts_leaves_nothing(start: Start) -> None:
     """It ends Ray's first processes, for which Ray would wait a minute and then end the driver."""
     driver = start(SWEEP, train=STUB)
-    begun = f"orch-ray-{driver.process.pid}-*/session_*/logs/gcs_server.err"
+    begun = f"orch-ray-{driver.process.pid}-*/r/session_*/logs/gcs_server.err"
     driver.wait_until(lambda: any(Path("/tmp").glob(begun)))
     driver.family()
     driver.signal_group(signal.SIGTERM)

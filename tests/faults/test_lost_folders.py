@@ -66,7 +66,7 @@ def test_a_folder_that_is_read_only_for_a_while_fails_no_trial(start: Start, who
     ended_like(last, whole)
 
 
-@pytest.mark.slow(reason="a whole sweep")
+@pytest.mark.exhaustive(reason="a whole sweep")
 def test_a_trial_that_is_deleted_while_it_trains_begins_again(start: Start, whole: Path) -> None:
     driver = start(SWEEP, train=STUB, environment={"EPOCH_S": "0.5"})
     driver.wait_until(lambda: driver.epochs() >= 3)

@@ -14,30 +14,12 @@ import pytest
 import yaml
 
 from orchestrator import runner  # noqa: F401  (sets what Ray reads when it is imported)
+from tests.support.device_kinds import write_kind
 from tests.support.drivers import SMALL_NODE, SWEEP, Driver, trials
 from tests.support.paths import ROOT
 
 pytestmark = pytest.mark.exhaustive(reason="a cluster of nodes of two kinds, and a sweep on it")
 Start = Callable[..., Driver]
-#: Loaded by every process of a node: what its devices multiply natively.
-_KIND = """
-import importlib.util, sys
-
-class Finder:
-    def find_spec(self, name, path=None, target=None):
-        if name != "trainer.loop.device":
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(name)
-        load = spec.loader.exec_module
-        def changed(module):
-            load(module)
-            module.multiplies_bf16 = lambda device: {native}
-        spec.loader.exec_module = changed
-        return spec
-
-sys.meta_path.insert(0, Finder())
-"""
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
         def add(native: bool) -> Any:
             folder = tmp_path_factory.mktemp("kind")
-            (folder / "sitecustomize.py").write_text(_KIND.format(native=native))
+            write_kind(folder, native)
             patch.setenv("PYTHONPATH", os.pathsep.join([str(folder), str(ROOT)]))
             return made.add_node(**SMALL_NODE)
 

@@ -95,7 +95,7 @@ DECIDING = SWEEP | {
 }
 
 
-@pytest.mark.slow(reason="two sweeps that confirm")
+@pytest.mark.exhaustive(reason="two sweeps that confirm")
 def test_a_sweep_that_was_killed_while_it_confirmed_ends_like_an_undisturbed_one(
     start: Callable[..., Driver], tmp_path: Path, cache: Path
 ) -> None:

@@ -1,6 +1,6 @@
 """What KubeRay (ray.io/v1) takes in a RayJob, as a JSON Schema.
 
-`RAY_JOB` is written after the reference of the API of KubeRay 1.5.  The pods in a RayJob are
+`RAY_JOB` is written after the reference of the API of KubeRay 1.6.  The pods in a RayJob are
 Kubernetes's own (`kubernetes_validate`).  They make up nearly all of the megabyte of KubeRay's own
 definition (CRD), so that a clone of the project does not have it.  `crd_schema` reads it where it
 is present.

@@ -15,6 +15,7 @@ from tests.support.fake_cuda.changed_source import changed
 from tests.support.fake_cuda.faults import FAULTS, HOPPER, TURING, Fault
 from tests.support.fake_cuda.verdict import ALLOWED, problem, waits
 from tests.support.published_rows import ROWS
+from trainer.loop.cuda_graphs import WARM_UP_RUNS
 
 pytestmark = pytest.mark.skipif(bool(fake_cuda.why_not()), reason=fake_cuda.why_not() or "-")
 
@@ -98,6 +99,18 @@ def test_steps_that_cannot_be_recorded_wait_only_for_what_is_declared(
         expects = {"recorded": False, "attention": kernel, "deterministic": True}
         assert problem({**request, "expects": expects}, answer) == ""
         assert waits(answer) == allowed
+
+
+@pytest.mark.slow(reason="records steps in a process of its own: 5 s")
+def test_the_memory_probe_records_several_sizes_and_takes_a_plain_step(
+    library: Path, tmp_path: Path
+) -> None:
+    config = {"precision": "auto", "sampler": "round_robin", "batch_size": 32}
+    request = {"config": {**config, "data": {"size": 128}}, "capability": HOPPER, "probe": True}
+    (answer,) = fake_cuda.run(library, [request], tmp_path)
+    assert problem(request, answer) == "" and waits(answer) == set()
+    # The largest step and four others, three times each, are of two sizes; the last one is plain.
+    assert (answer["graphs"], answer["replayed"]) == (2, 5 * 3 - 2 * WARM_UP_RUNS)
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)

@@ -100,6 +100,8 @@ def test_the_reason_stands_beside_the_precision() -> None:
         "device: cuda (auto; on 2 nodes)"
     )
     assert text(kept).endswith("device: auto (chosen on each node)")
+    base = sweep().base | {"deterministic": True}
+    assert text(sweep(base=base), AMPERE).endswith("device: cuda (auto; on 1 node), deterministic")
     both = text(sweep("auto", enqueue=[{}, {"precision": "bf16"}]), NATIVE)
     assert both.startswith("precision: bf16 (auto; this CPU multiplies bf16 natively), bf16 (as ")
 
@@ -209,7 +211,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return io.StringIO()
 
 
-@pytest.mark.slow(reason="five runs of sweeps on hosts of two kinds")
+@pytest.mark.exhaustive(reason="five runs of sweeps on hosts of two kinds")
 def test_a_sweep_keeps_its_precision_from_host_to_host(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: io.StringIO
 ) -> None:

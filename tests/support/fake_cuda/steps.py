@@ -43,6 +43,7 @@ from torch.utils._python_dispatch import (  # noqa: E402
 )
 from torch.utils._pytree import tree_leaves  # noqa: E402
 
+from orchestrator.preflight.probe_steps import ProbeRun  # noqa: E402
 from tests.support.small import small_config  # noqa: E402
 from trainer.combiners.base import Combiner  # noqa: E402
 from trainer.data.corpus import prepare  # noqa: E402
@@ -276,11 +277,12 @@ def take_steps(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         config = small_config(folder / "cache", **{"device": "cuda", **request["config"]})
         with FakeTensorMode(allow_non_fake_inputs=True):
             corpus = prepare(config)
-            run = Run(config, corpus)
+            run = ProbeRun(config, lambda: 0) if request.get("probe") else Run(config, corpus)
             run.stepper.combiner = _on_host(run.stepper.combiner)
             run.begin_epoch(1)
             metrics = EpochMetrics(list(run.tasks.values()), corpus.sizes())
             steps = list(_steps(run, metrics, request.get("repeats", 1)))
+            graphs = run.stepper.graph_cache.graphs if run.stepper.graph_cache else 0
     except Exception:
         return {"error": traceback.format_exc(limit=-8)}
     shape = run.model.encoder.shape
@@ -293,6 +295,7 @@ def take_steps(request: dict[str, Any], folder: Path) -> dict[str, Any]:
             torch.are_deterministic_algorithms_enabled()
             and os.environ.get(determinism.VARIABLE) in determinism.VALUES
         ),
+        "graphs": graphs,
         "recorded": run.stepper.graph_cache is not None,
         "replayed": run.stepper.graph_cache.replayed if run.stepper.graph_cache else 0,
         "steps": steps,
@@ -300,13 +303,14 @@ def take_steps(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _steps(run: Run, metrics: EpochMetrics, repeats: int) -> Iterator[dict[str, Any]]:
-    """The first step of every phase, taken so many times."""
+    """The first step of every phase, taken so many times; of the memory probe all its steps."""
     for phase in run.plan(1):
         run.freeze(phase.frozen)
         run.optimizers.get(phase.optimizer)  # `Run.warm_up` has created it
-        for _ in range(repeats):
+        chosen = phase.steps if isinstance(run, ProbeRun) else [phase.steps[0]] * repeats
+        for step in chosen:
             with Watched() as watched:
-                run.step(phase, phase.steps[0], metrics)
+                run.step(phase, step, metrics)
         yield {
             "phase": phase.name,
             "tasks": [draw.task for draw in phase.steps[0]],
