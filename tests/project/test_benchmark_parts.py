@@ -169,7 +169,7 @@ def test_without_a_compiler_the_compiled_contestant_is_left_out(
 
 
 @pytest.mark.parametrize(
-    ("left", "rounds", "out"), [(1000, 15, {}), (61, 8, {}), (10, 15, {"slow"}), (0, 3, {"slow"})]
+    ("left", "rounds", "out"), [(1000, 15, {}), (61, 8, {}), (10, 15, {"slow"}), (0, 8, {"slow"})]
 )
 def test_what_does_not_fit_into_the_time_goes(
     left: float, rounds: int, out: set[str], monkeypatch: pytest.MonkeyPatch
@@ -179,7 +179,7 @@ def test_what_does_not_fit_into_the_time_goes(
     monkeypatch.setattr(step.time, "monotonic", lambda: 100.0)
     gone: dict[str, str] = {}
     table = SimpleNamespace(
-        until=100.0 + left, seconds={"ours_fp32": [9.0, 0.5], "slow": [90.0, 7.0]},
+        until=100.0 + left, least=4.0, seconds={"ours_fp32": [9.0, 0.5], "slow": [90.0, 7.0]},
         field=SimpleNamespace(leave_out=gone.__setitem__),
     )  # fmt: skip
     found = step.Table.affordable(table, 15)
