@@ -19,7 +19,7 @@ fast ours is over all rounds in that precision, and who is left out and why.  Th
 with a JSON object; docs/develop/speed.md explains its keys.
 
 The default ends within 6 minutes on two cores, a minute of which torch.compile takes, and needs
-about 7 GiB of memory.  On a slower machine fewer rounds fit into the time (--minutes), and then the
+about 8 GiB of memory.  On a slower machine fewer rounds fit into the time (--minutes), and then the
 slowest contestants are left out.
 """
 
@@ -215,7 +215,7 @@ def main() -> None:
     )  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--all", action="store_true", help="all contestants: 8 GiB, and --minutes 15 (estimated)"
+        "--all", action="store_true", help="all contestants: 9 GiB, and --minutes 15 (estimated)"
     )
     which.add_argument(
         "--only", choices=CONTESTANTS, action="append", metavar="NAME",

@@ -82,6 +82,16 @@ def test_quartiles_of_one_value_are_that_value(values: list[float], expected: tu
     assert tuple(quartiles(values).values()) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "ValueError"), ("a\nb", "a"), ("\nbackend raised:\n b\nc", "backend raised: b")],
+)
+def test_a_reason_is_one_line(text: str, said: str) -> None:
+    from command import first_line
+
+    assert first_line(ValueError(text)) == said
+
+
 def test_progress_off_a_terminal_is_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
