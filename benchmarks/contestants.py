@@ -20,6 +20,7 @@ from random_corpus import random_corpus
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from trainer.combiners.pcgrad import projected_weights, projection_orders
 from trainer.config import TrainConfig
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
@@ -36,6 +37,10 @@ SHAPES = {
     "tiny": EncoderShape(VOCABULARY, hidden=64, layers=2, heads=2, intermediate=128),
 }
 DROPOUT = 0.1
+#: A task, its padded inputs (each (n, t)) and its labels (n,).
+Batch = tuple[str, dict[str, Tensor], Tensor]
+#: The number formats of transformers under autocast.
+_AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def random_checkpoint(shape: EncoderShape, folder: Path) -> Path:
@@ -146,6 +151,8 @@ class Usual(nn.Module):
         self.surgery, self.precision = surgery, precision
         self.dropout = nn.Dropout(DROPOUT)
         self.frozen = False
+        #: Factor on the losses.  Without it, small gradients round to zero in fp16.
+        self.scale = 2.0**10 if precision == "fp16" else 1.0
         self.aggregate = aggregator()
         if beside is not None:
             self.bert, self.heads = beside.bert, beside.heads
@@ -192,32 +199,39 @@ class Usual(nn.Module):
     def _pooled(self, batch: dict[str, Tensor]) -> Tensor:
         """Return the encoder's pooled [CLS] vectors, (n, h)."""
         with (
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"),
+            torch.autocast(
+                self.device.type, _AUTOCAST.get(self.precision), enabled=self.precision in _AUTOCAST
+            ),
             torch.set_grad_enabled(not self.frozen),
         ):
             return self.bert(**batch).pooler_output
 
     def _loss(self, task: str, pooled: Tensor, labels: Tensor) -> Tensor:
+        """The loss of a batch, times `scale`."""
         output = self.heads[task](self.dropout(pooled.float()))
         kind = self.tasks[task].loss
         if kind == "cross_entropy":
-            return F.cross_entropy(output, labels.long())
+            return F.cross_entropy(output, labels.long()) * self.scale
         if kind == "bce":
-            return F.binary_cross_entropy_with_logits(output[:, 0], labels)
-        return F.mse_loss(output[:, 0], labels)
+            return F.binary_cross_entropy_with_logits(output[:, 0], labels) * self.scale
+        return F.mse_loss(output[:, 0], labels) * self.scale
 
-    def _step(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
+    def _step(self, batches: list[Batch]) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         # A single task needs no surgery: a plain backward yields its gradient.
         surgery = "none" if self.frozen or len(batches) == 1 else self.surgery
         getattr(self, "_" + surgery)(batches)
+        if self.scale != 1:
+            torch._foreach_div_(
+                [p.grad for p in self.parameters() if p.grad is not None], self.scale
+            )
         self.optimizer.step()
 
-    def _none(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
+    def _none(self, batches: list[Batch]) -> None:
         for task, batch, labels in batches:
             self._loss(task, self._pooled(batch), labels).backward()
 
-    def _rows(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
+    def _rows(self, batches: list[Batch]) -> None:
         rows = []
         for task, batch, labels in batches:
             self._loss(task, self._pooled(batch), labels).backward()
@@ -229,7 +243,7 @@ class Usual(nn.Module):
         for parameter, part in zip(self.shared, update.split(sizes), strict=True):
             parameter.grad = part.view_as(parameter)
 
-    def _mtl_backward(self, batches: list[tuple[str, dict[str, Tensor], Tensor]]) -> None:
+    def _mtl_backward(self, batches: list[Batch]) -> None:
         from torchjd.autojac import jac_to_grad, mtl_backward
 
         features = [self._pooled(batch) for _, batch, _ in batches]
@@ -252,6 +266,20 @@ def aggregator() -> Callable[[Tensor], Tensor]:
         return _ported_pcgrad
     pcgrad: Callable[[Tensor], Tensor] = PCGrad()
     return pcgrad
+
+
+def pcgrad_weights(gramian: Tensor) -> Tensor:
+    """PCGrad's weights (K,) of the task gradients for their Gramian (K, K).
+
+    They are torchjd's, or those of the trainer if torchjd is not installed.
+    """
+    try:
+        from torchjd.aggregation import PCGradWeighting
+    except ImportError:
+        orders = projection_orders(len(gramian), torch.default_generator)
+        return projected_weights(gramian, orders.to(gramian.device)).to(gramian)
+    weights: Tensor = PCGradWeighting()(gramian)
+    return weights
 
 
 def _ported_pcgrad(rows: Tensor) -> Tensor:

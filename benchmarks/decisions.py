@@ -9,12 +9,11 @@ seeds, with a true difference that is known, and lets the rule take all its look
 
 Expect the tables of docs/reference/statistics.md, "Search, then confirm", then one line with a JSON
 object.  Each finished row is also printed on stderr.  On two quiet cores, the default takes an
-estimated 8 minutes.
+estimated 8 minutes, and the time grows with --replicates.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import sys
@@ -28,7 +27,10 @@ import numpy as np
 from scipy import special
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+# A test imports this file from elsewhere.
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+
+from command import Parser, count  # noqa: E402
 
 from orchestrator.compare.statistics.pooled_variance import (  # noqa: E402
     NOTHING_KNOWN,
@@ -249,10 +251,8 @@ def table(title: str, rows: list[Row]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--replicates", type=int, default=10_000, help="per setting (10,000)")
+    parser = Parser(__doc__)
+    parser.add_argument("--replicates", type=count, default=10_000, help="per setting (10,000)")
     parser.add_argument("--json", action="store_true", help="print only the JSON line")
     options = parser.parse_args()
     with ProcessPoolExecutor(2) as pool:

@@ -4,39 +4,50 @@
     python benchmarks/gpu.py --device cpu --shape tiny --share 0.01    # a trial without a GPU
 
 It needs torch, transformers and the packages of the trainer, nothing of the orchestrator.  Without
-torchjd, the usual contestant uses the projection loop of the well-known ports.  The rows are random
+torchjd, the usual contestants use the projection loop of the well-known ports.  The rows are random
 tokens, in the lengths and the number of the real sentences.
+
+Steps are timed in fp32 and in the precision that `auto` takes on the device.  Contestants that do
+not fit into its free memory are left out by name.
 
 Expect one line per figure, with its name and its value, and then one line with a JSON object of
 all figures.  docs/develop/speed.md explains the keys.  Without a GPU the script stops with a
-message.
+message.  No GPU has run it yet.  Whole epochs take most of its time, an estimated half an hour on a
+large GPU, and `--no-epochs` leaves a few minutes.  The trial without a GPU takes a minute.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import random
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
+from command import Parser, count, one_line_errors, share
 from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
+from entrants import Entry, Field, entries
 from limit import MatrixRate, step_operations, wait
+from tuned import Tuned, by_length, strongest
 
+from trainer.loop.device import DTYPES, auto_precision, hardware_of
 from trainer.loop.epoch_metrics import EpochMetrics
 from trainer.loop.run import Run
 from trainer.model.encoder_shape import EncoderShape
-from trainer.samplers import Phase
+from trainer.samplers import Step
 from trainer.storage.provenance import describe_run
 
+Report = Callable[[str, Any], None]
 #: The methods whose whole epochs are timed.
 EPOCHS: dict[str, dict[str, Any]] = {
     "round_robin": {"sampler": "round_robin"},
@@ -46,12 +57,12 @@ EPOCHS: dict[str, dict[str, Any]] = {
 
 
 def time_steps(
-    contestant: Ours | Usual, phase: Phase, steps: range, device: torch.device
+    contestant: Ours | Usual, steps: Sequence[Step], device: torch.device
 ) -> list[float]:
     """Return the seconds of each step.  The clock stops when the device has finished the step."""
     seconds = []
-    for number in steps:
-        take = contestant.prepare(phase.steps[number])
+    for step in steps:
+        take = contestant.prepare(step)
         wait(device)
         started = time.perf_counter()
         take()
@@ -87,37 +98,60 @@ def time_epoch(run: Run) -> dict[str, float]:
     }
 
 
+def asked(precision: str, device: torch.device) -> list[Entry]:
+    """The contestants: the first one sets the steps."""
+    known = entries(tuple(dict.fromkeys((precision, "fp32"))))
+    names = [f"ours_{precision}", f"ours_sum_{precision}", f"ours_frozen_{precision}", "ours_fp32"]
+    for each in dict.fromkeys(("fp32", precision)):
+        names += [f"usual_rows_{each}", f"tuned_pcgrad_{each}"]
+        # On a CPU it takes longer to compile than to time, and step.py times it.
+        names += [f"compiled_pcgrad_{each}"] if device.type == "cuda" else []
+    names.append("usual_sum_fp32")
+    return [known[name] for name in dict.fromkeys(names)]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--device", default="cuda", help="cuda (default), or cpu")
+    parser = Parser(__doc__)
+    parser.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="(cuda)")
     parser.add_argument(
         "--shape", choices=SHAPES, default="base", help="size of the encoder (BERT-base)"
     )
     parser.add_argument(
-        "--batch-size", type=int, action="append", help="examples per task (8 and 32)"
+        "--batch-size", type=count, action="append", help="examples per task (8 and 32)"
     )
     parser.add_argument(
-        "--rounds", type=int, default=40, help="timed steps of each contestant (40)"
+        "--rounds", type=count, default=40, help="timed steps of each contestant (40)"
     )
     parser.add_argument(
-        "--share", type=float, default=1.0, help="share of the real number of rows (1)"
+        "--share", type=share, default=1.0, help="share of the real number of rows (1)"
     )
     parser.add_argument("--no-epochs", action="store_true", help="time single steps only")
     parser.add_argument("--output", type=Path, help="also write the JSON line here")
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        raise SystemExit(
+        parser.error(
             "this machine has no CUDA device; "
             "to try the script, use --device cpu --shape tiny --share 0.01"
         )
+    with one_line_errors(parser, MemoryError, OSError):
+        if options.output:
+            options.output.touch()  # a folder that is not there is an error before the work
+        result = measure(options)
+        line = json.dumps(result)
+        if options.output:
+            options.output.write_text(line + "\n")
+    print(line)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """Report all figures, and return them."""
     device = torch.device(options.device)
-    shape = SHAPES[options.shape]
+    precision = auto_precision([hardware_of(device)])
     result: dict[str, Any] = {
         "benchmark": "gpu",
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "shape": options.shape,
+        "precision": precision,
         **describe_run(device),
     }
 
@@ -125,86 +159,104 @@ def main() -> None:
         result[name] = value
         print(f"{name:<34} {value}", flush=True)
 
+    rates = {}
+    for name in dict.fromkeys(("fp32", precision)):
+        rate = MatrixRate(DTYPES[name], device, 8192 if device.type == "cuda" else 512)
+        rate.measure(2)
+        rate.measure(10)
+        rates[name] = rate.rate
+        report(f"matrix_rate_{name}", rate.rate)
     with tempfile.TemporaryDirectory() as folder:
-        encoder = random_checkpoint(shape, Path(folder))
-
-        def create(batch_size: int, **changes: Any) -> Run:
-            return run_of(
-                encoder, batch_size, None, options.share, device=options.device, **changes
-            )
-
-        rates = {
-            "fp32": MatrixRate(torch.float32, device, 8192 if device.type == "cuda" else 512),
-            "bf16": MatrixRate(torch.bfloat16, device, 8192 if device.type == "cuda" else 512),
-        }
-        for rate in rates.values():
-            rate.measure(2)
-            rate.measure(10)
-        for name, rate in rates.items():
-            report(f"matrix_rate_{name}", rate.rate)
+        encoder = random_checkpoint(SHAPES[options.shape], Path(folder))
         for batch_size in options.batch_size or [8, 32]:
-            measure_steps(create, batch_size, options.rounds, shape, rates, report)
+            of = partial(run_of, encoder, batch_size, None, options.share, device=options.device)
+            steps = Steps(asked(precision, device), SHAPES[options.shape], of, options.rounds)
+            steps.figures(precision, rates[precision], partial(_of_batch, report, batch_size))
         if not options.no_epochs:
-            for name, config in EPOCHS.items():
-                config = dict(config)
-                if "B" in config:
-                    config["B"] = max(64, round(config["B"] * options.share))
-                run = create(8, precision="bf16-emulated", **config)
-                for turn in ("first", "again"):  # the second one replays the graphs of the first
-                    for key, value in time_epoch(run).items():
-                        report(f"epoch_{name}_{turn}_{key}", value)
-    line = json.dumps(result)
-    if options.output:
-        options.output.write_text(line + "\n")
-    print(line)
+            of = partial(run_of, encoder, 8, None, options.share, device=options.device)
+            time_epochs(of, precision, options.share, report)
+    return result
 
 
-def measure_steps(
-    create: Callable[..., Run], batch_size: int, rounds: int, shape: EncoderShape,
-    rates: dict[str, MatrixRate], report: Callable[[str, Any], None],
-) -> None:  # fmt: skip
-    """Report the medians of single steps and the ratios between them.
+def _of_batch(report: Report, batch_size: int, name: str, value: Any) -> None:
+    report(f"{name}_b{batch_size}", value)
 
-    The contestants take turns, a block of steps each.
-    """
-    ours = {
-        "ours_bf16": Ours(create(batch_size, precision="bf16-emulated")),
-        "ours_sum_bf16": Ours(create(batch_size, precision="bf16-emulated", combiner="sum")),
-        "ours_frozen_bf16": Ours(create(batch_size, precision="bf16-emulated", freeze="encoder")),
-        "ours_fp32": Ours(create(batch_size)),
-    }
-    run = ours["ours_bf16"].run
-    device = run.device
-    contestants: dict[str, Ours | Usual] = {
-        **ours,
-        "usual_pcgrad_fp32": Usual(run, "rows"),
-        "usual_sum_fp32": Usual(run, "none"),
-        "usual_pcgrad_bf16": Usual(run, "rows", "bf16"),
-    }
-    phase = ours["ours_bf16"].phase
-    block = max(1, min(rounds, len(phase.steps)) // 4)
-    seconds: dict[str, list[float]] = {name: [] for name in contestants}
-    for contestant in ours.values():  # record all sizes that will come
-        for _ in range(4 if contestant.run.stepper.graph_cache else 1):
-            time_steps(contestant, phase, range(4 * block), device)
-    for contestant in contestants.values():  # warm up: compile kernels, allocate memory
-        time_steps(contestant, phase, range(min(3, 4 * block)), device)
-    for begin in range(0, 4 * block, block):
-        for name, contestant in contestants.items():
-            seconds[name] += time_steps(contestant, phase, range(begin, begin + block), device)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
-    for name, value in median.items():
-        report(f"step_{name}_b{batch_size}", value)
-    operations = statistics.median(
-        step_operations(shape, run.corpus, step, first_only=True)
-        for step in phase.steps[: 4 * block]
-    )
-    ours_bf16 = median["ours_bf16"]
-    report(f"speedup_b{batch_size}", median["usual_pcgrad_fp32"] / ours_bf16)
-    report(f"speedup_both_bf16_b{batch_size}", median["usual_pcgrad_bf16"] / ours_bf16)
-    report(f"peak_fraction_bf16_b{batch_size}", operations / ours_bf16 / rates["bf16"].rate)
-    report(f"surgery_share_b{batch_size}", 1 - median["ours_sum_bf16"] / ours_bf16)
-    report(f"frozen_ratio_b{batch_size}", median["ours_frozen_bf16"] / ours_bf16)
+
+def time_epochs(of: Callable[..., Run], precision: str, share: float, report: Report) -> None:
+    """Report whole epochs; the second one replays the graphs of the first."""
+    for name, config in EPOCHS.items():
+        if "B" in config:
+            config = {**config, "B": max(64, round(config["B"] * share))}
+        run = of(precision=precision, **config)
+        for turn in ("first", "again"):
+            for key, value in time_epoch(run).items():
+                report(f"epoch_{name}_{turn}_{key}", value)
+
+
+class Steps:
+    """Single steps of all contestants, which take turns, a block of steps each."""
+
+    def __init__(
+        self, asked: Sequence[Entry], shape: EncoderShape, of: Callable[..., Run], rounds: int
+    ):
+        self.field = Field(asked, shape, of, rounds)
+        self.shape = shape
+        first = self.field.first
+        assert isinstance(first, Ours)
+        self.reference = first.run
+        self.seconds: dict[str, list[float]] = {}
+        steps = self.field.steps
+        #: The same examples for `Tuned`, those of similar length together.
+        self.ordered = by_length(self.reference.corpus, steps)
+        random.Random(0).shuffle(self.ordered)
+        for contestant in self.field.taking_part.values():  # record all sizes that will come
+            if isinstance(contestant, Ours):
+                for _ in range(4 if contestant.run.stepper.graph_cache else 1):
+                    time_steps(contestant, steps, self.reference.device)
+        self._turn(slice(0, 3))  # compile kernels, allocate memory
+        self.seconds = {}
+        block = -(-len(steps) // 4)
+        for begin in range(0, len(steps), block):
+            self._turn(slice(begin, begin + block))
+
+    def _turn(self, some: slice) -> None:
+        """A block of steps of each contestant.  One that fails is left out."""
+        for name, contestant in list(self.field.taking_part.items()):
+            steps = self.ordered if isinstance(contestant, Tuned) else self.field.steps
+            try:
+                taken = time_steps(contestant, steps[some], self.reference.device)
+            except (MemoryError, RuntimeError) as error:
+                if isinstance(contestant, Ours):
+                    raise
+                self.field.leave_out(name, str(error).strip().splitlines()[0][:200])
+                self.seconds.pop(name, None)
+                continue
+            self.seconds.setdefault(name, []).extend(taken)
+
+    def figures(self, precision: str, rate: float, report: Report) -> None:
+        """Report the medians of single steps and the ratios between them."""
+        median = {name: statistics.median(values) for name, values in self.seconds.items()}
+        for name, value in median.items():
+            report(f"step_{name}", value)
+        report("left_out", self.field.left_out)
+        operations = statistics.median(
+            step_operations(self.shape, self.reference.corpus, step, first_only=True)
+            for step in self.field.steps
+        )
+        ours = median[f"ours_{precision}"]
+        report(f"peak_fraction_{precision}", operations / ours / rate)
+        for key, name in (
+            ("speedup", "usual_rows_fp32"),
+            (f"speedup_both_{precision}", f"usual_rows_{precision}"),
+        ):
+            if name in median:
+                report(key, median[name] / ours)
+        for key, value in strongest(self.seconds, precision).items():
+            report(key, value)
+        if f"ours_sum_{precision}" in median:
+            report("surgery_share", 1 - median[f"ours_sum_{precision}"] / ours)
+        if f"ours_frozen_{precision}" in median:
+            report("frozen_ratio", median[f"ours_frozen_{precision}"] / ours)
 
 
 if __name__ == "__main__":

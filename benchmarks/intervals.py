@@ -9,13 +9,12 @@ Nothing is trained.  The script draws predictions of models whose true skill is 
 what `orch compare` concludes from them with the truth.
 
 Expect the tables of docs/reference/statistics.md, then one line with a JSON object.  Each finished
-row is also printed on stderr.  On two cores, the default takes an estimated 10 minutes.  `old`
-columns show what `orch compare` printed before it was changed.
+row is also printed on stderr.  On two cores, the default takes an estimated 10 minutes, and the
+time grows with both numbers.  `old` columns show what `orch compare` printed before it was changed.
 """
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import json
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from command import Parser, count
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -465,13 +465,11 @@ def _cell(key: str, value: Any, shares: tuple[str, ...]) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument(
-        "--experiments", type=int, default=1000, help="experiments per setting (1000)"
+        "--experiments", type=count, default=1000, help="experiments per setting (1000)"
     )
-    parser.add_argument("--sweeps", type=int, default=200, help="whole sweeps per setting (200)")
+    parser.add_argument("--sweeps", type=count, default=200, help="whole sweeps per setting (200)")
     parser.add_argument("--json", action="store_true", help="print only the JSON line")
     options = parser.parse_args()
     n, sweeps = options.experiments, options.sweeps

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -57,8 +58,11 @@ def padded_share(corpus: Corpus, step: Step) -> float:
 class MatrixRate:
     """Measures square matrix products, between the steps: their operations per second."""
 
-    def __init__(self, dtype: torch.dtype, device: torch.device, size: int):
-        self._device = device
+    def __init__(
+        self, dtype: torch.dtype, device: torch.device, size: int,
+        clock: Callable[[], float] = time.perf_counter,
+    ):  # fmt: skip
+        self._device, self._clock = device, clock
         self._size = _SMALL
         self._matrices(dtype)
         # Without bf16 units a processor may take minutes for what another does in 10 ms.
@@ -76,11 +80,11 @@ class MatrixRate:
         """Return the seconds of one product.  A first, untimed product warms up."""
         torch.mm(self._a, self._b, out=self._c)
         wait(self._device)
-        started = time.perf_counter()
+        started = self._clock()
         for _ in range(repeats):
             torch.mm(self._a, self._b, out=self._c)
         wait(self._device)
-        return (time.perf_counter() - started) / repeats
+        return (self._clock() - started) / repeats
 
     def measure(self, repeats: int = 4) -> None:
         """Add one measurement, the mean of `repeats` products."""

@@ -13,7 +13,6 @@ margin` the correct answer, and `pairs` the mean number of pairs.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from command import Parser, count
 
 from tests.support.decided import SimulatedSweep, sweep_spec
 from tests.support.simulated import World
@@ -73,10 +73,8 @@ class _Tasting(SimulatedSweep):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--sweeps", type=int, default=200, help="sweeps of each kind (200)")
+    parser = Parser(__doc__)
+    parser.add_argument("--sweeps", type=count, default=200, help="sweeps of each kind (200)")
     sweeps = parser.parse_args().sweeps
     rows = []
     with ProcessPoolExecutor() as pool:

@@ -89,8 +89,9 @@ def node_findings(
             continue
         machines[name] = machine
         offer = offers.get(name, {})
-        on_gpu = wants_gpu(spec) and bool(offer.get("GPU"))
-        yield from machine_findings(machine, name, on_gpu=on_gpu)
+        gpus = offer.get("GPU", 0.0)
+        on_gpu = wants_gpu(spec) and bool(gpus)
+        yield from machine_findings(machine, name, on_gpu=on_gpu, offered=gpus)
         yield from store_findings(offer.get(_STORE, 0.0), machine["shm_size"], name)
         yield from container_findings(machine["container"], name)
         yield from idle_findings(spec, offer, name)

@@ -43,18 +43,24 @@ def read_driver() -> dict[str, Any]:
 
 
 def driver_findings(
-    found: dict[str, Any], gpus: list[dict[str, Any]], node: str = "", *, wanted: bool = False
-) -> Iterator[Finding]:
+    found: dict[str, Any], gpus: list[dict[str, Any]], node: str = "", *,
+    wanted: bool = False, offered: float = 0,
+) -> Iterator[Finding]:  # fmt: skip
     """Check a driver against the PyTorch beside it; nothing where there is no GPU.
 
     Args:
         found: of `read_driver`.
         gpus: the GPUs that PyTorch sees, with `name` and `capability`.
         wanted: whether trials shall use a GPU here; then a problem is an error.
+        offered: the GPUs that the node offers to Ray.
     """
-    if not found["devices"] and not gpus:
+    if not found["devices"] and not gpus and not offered:
         return
-    problem = next((line for check in _CHECKS if (line := check(found, gpus))), None)
+    checks = _CHECKS if found["devices"] or gpus else ()
+    problem = next((line for check in checks if (line := check(found, gpus))), None)
+    if problem is None and offered > len(gpus):
+        text = f"the node offers {offered:g} GPUs, and torch sees {len(gpus)} there"
+        problem = text, "start it with the GPUs that it has (--num-gpus, docker run --gpus all)"
     if problem is not None:
         text, remedy = problem
         yield (error if wanted else warning)(_WHAT, text, remedy, node=node)

@@ -66,12 +66,13 @@ def floors() -> dict[str, Requirement]:
 
 
 def machine_findings(
-    machine: dict[str, Any], node: str = "", *, on_gpu: bool = False
+    machine: dict[str, Any], node: str = "", *, on_gpu: bool = False, offered: float = 0
 ) -> Iterator[Finding]:
     """Check a machine.
 
     Args:
         on_gpu: whether trials shall use a GPU there.
+        offered: the GPUs that it offers to Ray.
     """
     yield from _package_findings(machine, node)
     cpus, memory = machine["cpus"], machine["memory"]
@@ -83,7 +84,9 @@ def machine_findings(
         yield ok("memory", free, node=node)
     gpus = [f"{gpu['name']} with {in_words(gpu['memory'])}" for gpu in machine["gpus"]]
     yield ok("gpu", ", ".join(gpus) or "none", node=node)
-    yield from driver_findings(machine["driver"], machine["gpus"], node, wanted=on_gpu)
+    yield from driver_findings(
+        machine["driver"], machine["gpus"], node, wanted=on_gpu, offered=offered
+    )
     yield disk_finding(
         "cache", machine["cache"], machine["cache_free"], "data.cache or ORCH_CACHE", node
     )

@@ -121,6 +121,16 @@ def test_a_driver_that_runs_torch_is_fine(
     assert found.level == "ok" and "580.65.06" in found.found
 
 
+def test_gpus_that_a_node_only_claims_to_have_are_an_error() -> None:
+    offer = {"CPU": 8.0, "GPU": 4.0}
+    spec = spec_of(resources={"cpu": 1, "gpu": 1, "max_concurrent": 4})
+    told = found_on({"a": node(), "b": node(A100, A100)}, spec, a=offer, b=offer)
+    claims = {place: f for (what, place), f in told.items() if what == "driver"}
+    assert {place: f.level for place, f in claims.items()} == {"a": "error", "b": "error"}
+    assert claims["a"].found == "the node offers 4 GPUs, and torch sees 0 there"
+    assert "torch sees 2 there" in claims["b"].found
+
+
 def test_a_machine_without_a_gpu_needs_no_driver() -> None:
     assert list(driver_findings(DRIVER | {"devices": 0, "supports": None}, [], wanted=True)) == []
 
@@ -201,8 +211,9 @@ def test_a_cluster_without_room_is_no_error_where_an_autoscaler_adds_nodes(
 
 
 def test_gpus_without_cpus_are_seen_without_a_sweep() -> None:
-    assert found_on({"a": node(A100)}, None, a={"GPU": 4.0}).keys() == {("idle gpu", "a")}
-    assert found_on({"a": node(A100)}, None, a={"CPU": 4.0, "GPU": 4.0}) == {}
+    four = node(A100, A100, A100, A100)
+    assert found_on({"a": four}, None, a={"GPU": 4.0}).keys() == {("idle gpu", "a")}
+    assert found_on({"a": four}, None, a={"CPU": 4.0, "GPU": 4.0}) == {}
 
 
 def test_an_object_store_larger_than_its_memory_is_told() -> None:
