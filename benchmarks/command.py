@@ -77,6 +77,12 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
     return dict(zip(("q1", "median", "q3"), cuts, strict=True))
 
 
+def first_line(error: Exception) -> str:
+    """What a table says of an error: its first line, or its class if it says nothing."""
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:200]
+
+
 class Progress:
     """How far a benchmark is, on stderr: one line that changes, or a line every 15 seconds.
 

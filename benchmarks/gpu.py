@@ -34,7 +34,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import torch
-from command import Parser, count, one_line_errors, share
+from command import Parser, count, first_line, one_line_errors, share
 from contestants import SHAPES, Ours, Usual, random_checkpoint, run_of
 from entrants import Entry, Field, entries
 from limit import MatrixRate, step_operations, wait
@@ -201,9 +201,7 @@ class Steps:
     ):
         self.field = Field(asked, shape, of, rounds)
         self.shape = shape
-        first = self.field.first
-        assert isinstance(first, Ours)
-        self.reference = first.run
+        self.reference = self.field.reference
         self.seconds: dict[str, list[float]] = {}
         steps = self.field.steps
         #: The same examples for `Tuned`, those of similar length together.
@@ -228,7 +226,7 @@ class Steps:
             except (MemoryError, RuntimeError) as error:
                 if isinstance(contestant, Ours):
                     raise
-                self.field.leave_out(name, str(error).strip().splitlines()[0][:200])
+                self.field.leave_out(name, first_line(error))
                 self.seconds.pop(name, None)
                 continue
             self.seconds.setdefault(name, []).extend(taken)

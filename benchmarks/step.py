@@ -43,13 +43,14 @@ from command import (
     Parser,
     Progress,
     count,
+    first_line,
     minutes,
     one_line_errors,
     quartiles,
     threads,
     time_limit,
 )
-from contestants import SHAPES, Ours, random_checkpoint, real_data, run_of
+from contestants import SHAPES, random_checkpoint, real_data, run_of
 from entrants import GIB, Entry, Field, entries
 from limit import MatrixRate, padded_share, step_operations, wait
 from step_figures import figures, show, summary
@@ -64,8 +65,8 @@ CONTESTANTS = entries(("fp32", "bf16"))
 REFERENCE = "ours_fp32"
 #: CPU seconds of a process do not count the time that other programs take from it.
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-#: Seconds that a step of the reference may take, whatever --minutes says.
-_LEAST_S = 60.0
+#: Seconds that every step may take, whatever --minutes says.
+_LEAST_S = 5.0
 #: Fewer rounds show nothing; where they do not fit, the slowest contestant has to go.
 _FEWEST = 3
 
@@ -91,8 +92,7 @@ class Table:
     ):  # fmt: skip
         self.field, self.until, self.progress, self.shape = field, until, progress, shape
         self.clock = clock
-        assert isinstance(field.first, Ours)
-        self.reference = field.first.run
+        self.reference = field.reference
         self.seconds: dict[str, list[float]] = {}
         size = 2048 if self.reference.device.type == "cpu" else 8192
         dtypes = {"fp32": torch.float32, "bf16": torch.bfloat16}
@@ -103,22 +103,25 @@ class Table:
             if name in used
         }
 
-    def round(self, steps: dict[type, Step], what: str) -> None:
+    def round(self, steps: dict[type, Step], until: float, what: str) -> None:
         """A step of each contestant.  One that fails is left out.
 
         Args:
             steps: the step of the contestants of each class.
+            until: when a step is stopped.  After that each has a few seconds more, and the
+                reference a minute: nobody is left out because others took long.
         """
         for name, contestant in list(self.field.taking_part.items()):
             self.progress(f"{what}, {name}")
+            least = _LEAST_S if name != REFERENCE else 60.0
+            usual = 10 * max(self.seconds.get(name, [0.0]))
             try:
-                left = self.until - time.monotonic()
-                with time_limit(max(left, _LEAST_S if name == REFERENCE else 0)):
+                with time_limit(max(until - time.monotonic(), least, usual)):
                     self.seconds.setdefault(name, []).append(self._once(contestant, steps))
             except (MemoryError, RuntimeError, TimeoutError) as error:
                 if name == REFERENCE:
                     raise
-                self.field.leave_out(name, _first_line(error))
+                self.field.leave_out(name, first_line(error))
                 self.seconds.pop(name, None)
                 gc.collect()
 
@@ -152,9 +155,10 @@ class Table:
         """
         rounds, warmup = options.rounds, options.warmup
         steps, corpus = self.field.steps, self.reference.corpus
+        half = (time.monotonic() + self.until) / 2
         for number in range(warmup):
-            step = steps[number]
-            self.round(dict.fromkeys(_CLASSES, step), f"{title}: warm-up {number + 1} of {warmup}")
+            each = dict.fromkeys(_CLASSES, steps[number])
+            self.round(each, half, f"{title}: warm-up {number + 1} of {warmup}")
         rounds = self.affordable(rounds)
         timed = steps[warmup : warmup + rounds]
         ordered = by_length(corpus, timed)
@@ -162,7 +166,7 @@ class Table:
         self.seconds = {}
         for number, (step, tuned) in enumerate(zip(timed, ordered, strict=True)):
             each = dict.fromkeys(_CLASSES, step) | {Tuned: tuned}
-            self.round(each, f"{title}: round {number + 1} of {rounds}")
+            self.round(each, self.until, f"{title}: round {number + 1} of {rounds}")
             for rate in self.rates.values():
                 rate.measure()
         shape = SHAPES[self.shape]
@@ -188,11 +192,6 @@ class Table:
 
 #: The classes of contestants; those of `Tuned` order their examples.
 _CLASSES = tuple({entry.kind for entry in CONTESTANTS.values()})
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
 
 
 def main() -> None:

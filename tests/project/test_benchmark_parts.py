@@ -188,6 +188,26 @@ def test_what_does_not_fit_into_the_time_goes(
     assert set(table.seconds) == {"ours_fp32", "slow"} - set(out)
 
 
+def test_others_that_take_long_do_not_push_a_quick_contestant_out(
+    of: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import step
+    from command import Progress
+
+    found = field(of, "ours_fp32", "usual_sum_fp32", "usual_rows_fp32")
+    table = step.Table(found, "tiny", step.time.monotonic(), Progress(), step.time.perf_counter)
+    monkeypatch.setattr(step, "_LEAST_S", 1.0)
+
+    def never(batches: Any) -> None:
+        while True:
+            pass
+
+    monkeypatch.setattr(found.taking_part["usual_rows_fp32"], "_rows", never)
+    table.round(dict.fromkeys(step._CLASSES, found.steps[0]), table.until, "late")
+    assert set(table.seconds) == {"ours_fp32", "usual_sum_fp32"}
+    assert "did not end" in found.left_out["usual_rows_fp32"]
+
+
 def test_batches_of_similar_lengths_hold_the_same_examples_with_less_padding(of: Any) -> None:
     from limit import padded_share
     from tuned import by_length

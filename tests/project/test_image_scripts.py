@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -46,6 +47,31 @@ def run(tmp_path: Path) -> Run:
         return done.returncode, calls.read_text().splitlines()
 
     return call
+
+
+def test_a_stopped_sweep_is_waited_for_and_not_run_again(tmp_path: Path) -> None:
+    """`ray job stop` sends SIGTERM to the script and to what it runs."""
+    orch = tmp_path / "orch"
+    orch.write_text(
+        f"#!/bin/sh\ntrap 'sleep 0.5; echo left >>{tmp_path}/calls; exit 130' TERM\n"
+        f"echo begun >>{tmp_path}/calls\nwhile :; do sleep 0.1; done\n"
+    )
+    orch.chmod(0o755)
+    calls = tmp_path / "calls"
+    process = subprocess.Popen(
+        ["cluster-sweep", "f.yaml"], cwd=tmp_path, start_new_session=True,
+        env={
+            "PATH": f"{tmp_path}:{BIN}:{os.environ['PATH']}", "SECRETS": "/nowhere",
+            "ORCH_TRIES": "3", "ORCH_PAUSE": "0", "ORCH_TRACKING": "m", "ORCH_STUDY": "s",
+        },
+    )  # fmt: skip
+    end = time.monotonic() + 30
+    while not calls.exists():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(30) == 143
+    assert calls.read_text().split() == ["begun", "left"]
 
 
 @pytest.mark.parametrize(

@@ -6,17 +6,14 @@ No cluster takes part.  tests/support/kustomize.py builds the overlays.
 from __future__ import annotations
 
 import copy
-import functools
 import json
 import math
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import kubernetes_validate
@@ -24,91 +21,23 @@ import pytest
 import yaml
 
 from orchestrator.job_package import LEAVING_S
-from orchestrator.spec import SweepSpec, load_spec
 from tests.support.kuberay import RAY_JOB, crd_schema
-from tests.support.kustomize import Manifest, build, documents
+from tests.support.kustomize import Manifest
+from tests.support.manifests import (
+    EVERYTHING,
+    FOLDER,
+    OVERLAYS,
+    PODS,
+    job_of,
+    named,
+    overlay,
+    sweep_of,
+)
 from tests.support.paths import ROOT
-from tests.support.restricted import RULES, violations
+from tests.support.restricted import violations
 
 DOCKER = ROOT / "docker"
-FOLDER = DOCKER / "k8s"
-OVERLAYS = sorted(folder.name for folder in (FOLDER / "overlays").iterdir())
 KUBERNETES = "1.34"
-
-
-@functools.cache
-def _overlay(name: str) -> list[Manifest]:
-    return build(FOLDER / "overlays" / name)
-
-
-def overlay(name: str) -> list[Manifest]:
-    return copy.deepcopy(_overlay(name))
-
-
-def everything() -> dict[str, Manifest]:
-    """Every manifest once, although most stand in several overlays, by where it is and its name."""
-    made = [(name, each) for name in OVERLAYS for each in overlay(name)]
-    made += [("metrics", each) for each in documents(FOLDER / "metrics" / "policy.yaml")]
-    once: dict[str, Manifest] = {}
-    for where, each in made:
-        name = f"{where}-{each['kind']}-{each['metadata']['name']}"
-        each["metadata"].pop("namespace", None)
-        if each not in once.values():
-            once[name] = each
-    return once
-
-
-EVERYTHING = everything()
-
-
-def named(made: list[Manifest], kind: str) -> dict[str, Manifest]:
-    return {each["metadata"]["name"]: each for each in made if each["kind"] == kind}
-
-
-def job_of(name: str) -> Manifest:
-    (job,) = named(overlay(name), "RayJob").values()
-    return job
-
-
-def templates(made: Manifest) -> Iterator[tuple[str, Manifest]]:
-    """The pods that a manifest makes: who, and their template.  The head's has the autoscaler that
-    KubeRay puts there."""
-    if made["kind"] != "RayJob":
-        if "template" in made.get("spec", {}):
-            template = copy.deepcopy(made["spec"]["template"])
-            for claim in made["spec"].get("volumeClaimTemplates", []):  # a StatefulSet mounts them
-                name = claim["metadata"]["name"]
-                template["spec"]["volumes"].append(
-                    {"name": name, "persistentVolumeClaim": {"claimName": f"{name}-0"}}
-                )
-            yield made["metadata"]["name"], template
-        return
-    cluster = made["spec"]["rayClusterSpec"]
-    head = copy.deepcopy(cluster["headGroupSpec"]["template"])
-    fields = ("securityContext", "resources", "volumeMounts")
-    autoscaler = {key: cluster["autoscalerOptions"][key] for key in fields}
-    image = head["spec"]["containers"][0]["image"]
-    head["spec"]["containers"].append({"name": "autoscaler", "image": image, **autoscaler})
-    yield "head", head
-    yield "submitter", made["spec"]["submitterPodTemplate"]
-    for group in cluster["workerGroupSpecs"]:
-        yield group["groupName"], group["template"]
-
-
-PODS = {
-    f"{name}/{pod}": template
-    for name in OVERLAYS
-    for made in overlay(name)
-    for pod, template in templates(made)
-}
-
-
-def sweep_of(command: str) -> SweepSpec:
-    """The sweep that a command of the manifests reads."""
-    _, file, *rest = shlex.split(command)
-    options = dict(zip(rest[::2], rest[1::2], strict=True))
-    overrides = [value for key, value in zip(rest[::2], rest[1::2], strict=True) if key == "--set"]
-    return load_spec(str(ROOT / file), options.get("--profile"), overrides)
 
 
 def test_the_overlays_are_those_of_the_page() -> None:
@@ -170,57 +99,6 @@ def test_a_pod_obeys_its_schema_and_is_confined(name: str) -> None:
         assert mounted <= {volume["name"] for volume in pod["volumes"]}
     if "orch-mtl" in str(pod):
         assert pod["imagePullSecrets"] == [{"name": "registry"}]
-
-
-def _first(**fields: Any) -> Callable[[Manifest], None]:
-    return lambda pod: pod["containers"][0].update(fields)
-
-
-def _confined(**fields: Any) -> Callable[[Manifest], None]:
-    return lambda pod: pod["containers"][0]["securityContext"].update(fields)
-
-
-def _whole(**fields: Any) -> Callable[[Manifest], None]:
-    return lambda pod: pod["securityContext"].update(fields)
-
-
-BREAKS = [
-    ("host namespaces", lambda pod: pod.update(hostPID=True)),
-    ("HostProcess", _whole(windowsOptions={"hostProcess": True})),
-    ("privileged containers", _confined(privileged=True)),
-    ("volume types", lambda pod: pod["volumes"].append({"name": "x", "hostPath": {"path": "/"}})),
-    ("host ports", _first(ports=[{"containerPort": 1, "hostPort": 1}])),
-    ("hosts of probes", _first(livenessProbe={"httpGet": {"port": 1, "host": "10.0.0.1"}})),
-    ("hosts of probes", _first(lifecycle={"preStop": {"tcpSocket": {"port": 1, "host": "x"}}})),
-    ("AppArmor", _confined(appArmorProfile={"type": "Unconfined"})),
-    ("SELinux", _whole(seLinuxOptions={"type": "spc_t"})),
-    ("SELinux", _whole(seLinuxOptions={"user": "root"})),
-    ("/proc mount", _confined(procMount="Unmasked")),
-    ("sysctls", _whole(sysctls=[{"name": "kernel.msgmax", "value": "1"}])),
-    ("privilege escalation", lambda pod: pod["containers"][0]["securityContext"].pop(
-        "allowPrivilegeEscalation")),
-    ("running as non-root", lambda pod: pod["securityContext"].pop("runAsNonRoot")),
-    ("running as non-root", _confined(runAsNonRoot=False)),
-    ("non-root user", _confined(runAsUser=0)),
-    ("seccomp", lambda pod: pod["securityContext"].pop("seccompProfile")),
-    ("seccomp", _confined(seccompProfile={"type": "Unconfined"})),
-    ("capabilities", _confined(capabilities={"drop": ["NET_RAW"]})),
-    ("capabilities", _confined(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]})),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("rule", "breaks"), BREAKS)
-def test_each_line_of_the_check_list_finds_its_fault(
-    rule: str, breaks: Callable[[Manifest], None]
-) -> None:
-    pod = copy.deepcopy(PODS["gpu/gpu"]["spec"])
-    assert violations(pod) == []
-    breaks(pod)
-    assert [found.partition(":")[0] for found in violations(pod)] == [rule]
-
-
-def test_the_check_list_is_tested_whole() -> None:
-    assert {rule for rule, _ in BREAKS} == set(RULES)
 
 
 def test_the_namespace_of_restricted_refuses_other_pods_and_has_all_of_the_rest() -> None:

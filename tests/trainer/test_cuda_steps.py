@@ -61,11 +61,19 @@ def test_every_precision_is_recorded_and_sends_its_data_without_waiting(
     }
 
 
-def test_a_precision_that_the_gpu_lacks_is_refused(library: Path, tmp_path: Path) -> None:
+def test_a_precision_that_the_gpu_lacks_is_refused_and_one_that_a_trial_began_in_is_kept(
+    library: Path, tmp_path: Path
+) -> None:
     asked = [{"config": {"precision": name}, "capability": TURING} for name in ("bf16", "tf32")]
-    for answer in fake_cuda.run(library, asked, tmp_path):
+    began = {"config": {"precision": "auto", "sampler": "round_robin"}}
+    kept = {**began, "capability": HOPPER, "kept": "fp16", "expects": {"precision": "fp16"}}
+    asked += [{**began, "capability": TURING, "kept": "bf16"}, kept]
+    *refused, resumed_elsewhere, resumed = fake_cuda.run(library, asked, tmp_path)
+    for answer in refused:
         assert "this GPU" not in answer["error"] and "does not multiply" in answer["error"]
         assert "use precision: auto (fp16 there)" in answer["error"]
+    assert "auto became bf16 at the first start, and the GPU of" in resumed_elsewhere["error"]
+    assert problem(kept, resumed) == ""
 
 
 @pytest.mark.slow(reason="half a minute: every method, on one of two kinds of GPU")

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from trainer.model.heads import RELATED, MultitaskModel
 from trainer.model.packing import send
 from trainer.model.pooling import uses_pooler
+from trainer.model.products import product_for
 from trainer.model.task_gradients import StepGradients, TaskGradients, task_gradients_of
 
 #: Columns of J that are multiplied at a time.  All their rows fit into a core's cache.
@@ -71,6 +72,8 @@ class FlatParameters:
         #: Segments whose tasks are not in the step.
         self._idle: set[str] = set()
         self._connect_parameters()
+        for factors in {dtype, values.dtype}:  # tried now: a step must not wait for it
+            product_for(values.device.type, factors)
 
     def _connect_parameters(self) -> None:
         """Give every parameter the place of its gradients, and that of its low-precision copy."""

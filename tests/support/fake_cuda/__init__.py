@@ -52,7 +52,7 @@ def run(
         requests: each has a `config` (changes of `small_config`) and a `capability`.  With
             `repeats`, the first step of every phase is taken so many times.  With
             `grids`, attention is computed without a GPU's kernels.  With `probe`, they are the
-            steps that the memory probe takes.
+            steps that the memory probe takes.  `kept` is the precision in which the trial began.
         fault: a change of the project's source in that process (`changed_source.put_back`).
     """
     (folder / "requests.json").write_text(json.dumps(requests))

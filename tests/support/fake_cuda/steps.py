@@ -277,7 +277,9 @@ def take_steps(request: dict[str, Any], folder: Path) -> dict[str, Any]:
         config = small_config(folder / "cache", **{"device": "cuda", **request["config"]})
         with FakeTensorMode(allow_non_fake_inputs=True):
             corpus = prepare(config)
-            run = ProbeRun(config, lambda: 0) if request.get("probe") else Run(config, corpus)
+            run = Run(config, corpus, request.get("kept", ""))
+            if request.get("probe"):
+                run = ProbeRun(config, lambda: 0)
             run.stepper.combiner = _on_host(run.stepper.combiner)
             run.begin_epoch(1)
             metrics = EpochMetrics(list(run.tasks.values()), corpus.sizes())
