@@ -78,8 +78,8 @@ class Container:
             "OMP_NUM_THREADS": "1",
             "RAY_AUTH_MODE": "token",
             "RAY_USAGE_STATS_ENABLED": "0",
-            # A container has its memory to itself.  Here Ray would end trials because of programs that
-            # the machine runs beside the stack.
+            # A container has its memory to itself.  Here Ray would end trials because of programs
+            # that the machine runs beside the stack.
             "RAY_memory_monitor_refresh_ms": "0",
             **self.about.get("environment", {}),
         }
