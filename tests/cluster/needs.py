@@ -92,7 +92,7 @@ def lacking(image: Path | None = None) -> list[str]:
         if not (image / "opt/orch/bin/orch").exists():
             lines.append(
                 f"image {image}: no opt/orch/bin/orch in it; allowed is the root file system of a"
-                " target of docker/Dockerfile: buildah mount $(buildah from orch-mtl:cpu)"
+                " target of docker/Dockerfile: podman image mount orch-mtl:cpu"
             )
     return lines
 

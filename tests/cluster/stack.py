@@ -78,6 +78,9 @@ class Container:
             "OMP_NUM_THREADS": "1",
             "RAY_AUTH_MODE": "token",
             "RAY_USAGE_STATS_ENABLED": "0",
+            # A container has its memory to itself.  Here Ray would end trials because of programs
+            # that the machine runs beside the stack.
+            "RAY_memory_monitor_refresh_ms": "0",
             **self.about.get("environment", {}),
         }
 
@@ -187,7 +190,11 @@ class Container:
         root, spaces = self._root, (self.image or Path("/")) / "srv/orch/search_spaces"
         lines = [f"hostname {self.name}"]
         if self.image:
-            lines += [f"mount --bind {self.image} {root}", f"mount -t proc proc {root}/proc"]
+            # A layer of its own above the image, as an engine makes one: the image stays as it is.
+            lines += [f"mount -t tmpfs tmpfs {root}", f"mkdir {root}/own {root}/work"]
+            layers = f"lowerdir={self.image},upperdir={root}/own,workdir={root}/work"
+            lines += [f"mount -t overlay -o {layers} overlay {root}"]
+            lines += [f"mount -t proc proc {root}/proc"]
             lines += [f"mount --rbind /{name} {root}/{name}" for name in ("dev", "sys")]
             for file in ("hosts", "resolv.conf"):  # those of this host
                 lines += [f"touch {root}/etc/{file}"]

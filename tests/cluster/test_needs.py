@@ -71,7 +71,7 @@ def test_a_folder_that_only_its_owner_enters_is_named(
 def test_a_folder_without_the_package_is_no_image(needs: Any, tmp_path: Path) -> None:
     (tmp_path / "opt").mkdir()
     (line,) = (line for line in needs.lacking(tmp_path) if line.startswith("image "))
-    assert f"image {tmp_path}: no opt/orch/bin/orch in it" in line and "buildah mount" in line
+    assert f"image {tmp_path}: no opt/orch/bin/orch in it" in line and "podman image mount" in line
     program = tmp_path / "opt/orch/bin/orch"
     program.parent.mkdir(parents=True)
     program.touch()
