@@ -78,9 +78,13 @@ def quartiles(values: Sequence[float]) -> dict[str, float]:
 
 
 def first_line(error: Exception) -> str:
-    """What a table says of an error: its first line, or its class if it says nothing."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:200]
+    """What a table says of an error: its first line, or its class if it says nothing.
+
+    A line that ends with a colon brings the next one along.
+    """
+    lines = str(error).split("\n") if str(error).strip() else [type(error).__name__]
+    said = [line.strip() for line in lines if line.strip()]
+    return " ".join(said[: 1 + said[0].endswith(":")])[:200]
 
 
 class Progress:

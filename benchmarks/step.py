@@ -15,11 +15,11 @@ All contestants take the same examples of three tasks in turn (A B C A B C ...),
   compiled_*  the same, with the layers under torch.compile
 
 Expect a table for each batch size: median milliseconds per step with quartiles, how many times as
-fast ours is in the same precision, and who is left out and why.  Then comes one line with a JSON
-object; docs/develop/speed.md explains its keys.
+fast ours is over all rounds in that precision, and who is left out and why.  Then comes one line
+with a JSON object; docs/develop/speed.md explains its keys.
 
 The default ends within 6 minutes on two cores, a minute of which torch.compile takes, and needs
-about 7 GiB of memory.  On a slower machine fewer rounds fit into the time (--minutes), and then the
+about 8 GiB of memory.  On a slower machine fewer rounds fit into the time (--minutes), and then the
 slowest contestants are left out.
 """
 
@@ -74,17 +74,12 @@ _FEWEST = 3
 def asked(options: argparse.Namespace) -> list[Entry]:
     """The entries that the command line asks for, the reference first."""
     if options.only:
-        return [entry for name, entry in CONTESTANTS.items() if name in (*options.only, REFERENCE)]
+        return [CONTESTANTS[n] for n in CONTESTANTS if n in (*options.only, REFERENCE)]
     return [entry for entry in CONTESTANTS.values() if entry.standard or options.all]
 
 
 class Table:
-    """The measurement of one shape and batch size.
-
-    Args:
-        until: when it should be over, on the monotonic clock.
-        clock: returns seconds.
-    """
+    """The measurement of one shape and batch size; `until` (monotonic) it should be over."""
 
     def __init__(
         self, field: Field, shape: str, until: float, progress: Progress,
@@ -92,6 +87,8 @@ class Table:
     ):  # fmt: skip
         self.field, self.until, self.progress, self.shape = field, until, progress, shape
         self.clock = clock
+        #: Seconds for timed rounds, even if warming up has taken all.
+        self.least = (until - time.monotonic()) / 4
         self.reference = field.reference
         self.seconds: dict[str, list[float]] = {}
         size = 2048 if self.reference.device.type == "cpu" else 8192
@@ -138,7 +135,7 @@ class Table:
 
         Where fewer than three would, the slowest contestants are left out.
         """
-        left = self.until - time.monotonic()
+        left = max(self.until - time.monotonic(), self.least)
         fewest = min(rounds, _FEWEST)
         last = {name: values[-1] for name, values in self.seconds.items()}
         while fewest * sum(last.values()) > left and len(last) > 1:
@@ -176,6 +173,7 @@ class Table:
         return {
             "rounds": rounds,
             "seconds": {name: quartiles(values) for name, values in self.seconds.items()},
+            "mean": {name: statistics.mean(values) for name, values in self.seconds.items()},
             "left_out": self.field.left_out,
             "reckoned_gib": (self.field.holds + self.field.step) / GIB,
             "peak_gib": peak_memory_mb(self.reference.device) / 1024,
@@ -217,7 +215,7 @@ def main() -> None:
     )  # fmt: skip
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "--all", action="store_true", help="all contestants: 8 GiB, and --minutes 15 (estimated)"
+        "--all", action="store_true", help="all contestants: 9 GiB, and --minutes 15 (estimated)"
     )
     which.add_argument(
         "--only", choices=CONTESTANTS, action="append", metavar="NAME",

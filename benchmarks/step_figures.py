@@ -87,12 +87,10 @@ def show(result: dict[str, Any]) -> str:
         f"({result['real_share_of_sorted']:.0%} in batches of similar lengths); matrix products "
         + ", ".join(f"{k} {v / 1e9:.0f} GFLOP/s" for k, v in result["matrix_rate"].items())
     ]
-    medians = {name: row["median"] for name, row in result["seconds"].items()}
+    means = result["mean"]
     for name, row in result["seconds"].items():
-        ours = medians.get("ours_" + name.rpartition("_")[2])
-        ratio = (
-            "" if name.startswith("ours") or not ours else f"   ours: {row['median'] / ours:.2f}x"
-        )
+        ours = means.get("ours_" + name.rpartition("_")[2])
+        ratio = "" if name.startswith("ours") or not ours else f"   ours: {means[name] / ours:.2f}x"
         lines.append(
             f"  {name:<20} {row['median'] * 1e3:8.1f} ms  ({row['q1'] * 1e3:.1f} to "
             f"{row['q3'] * 1e3:.1f}){ratio}"

@@ -82,6 +82,16 @@ def test_quartiles_of_one_value_are_that_value(values: list[float], expected: tu
     assert tuple(quartiles(values).values()) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("", "ValueError"), ("a\nb", "a"), ("\nbackend raised:\n b\nc", "backend raised: b")],
+)
+def test_a_reason_is_one_line(text: str, said: str) -> None:
+    from command import first_line
+
+    assert first_line(ValueError(text)) == said
+
+
 def test_progress_off_a_terminal_is_a_line_now_and_then(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,7 +179,7 @@ def test_without_a_compiler_the_compiled_contestant_is_left_out(
 
 
 @pytest.mark.parametrize(
-    ("left", "rounds", "out"), [(1000, 15, {}), (61, 8, {}), (10, 15, {"slow"}), (0, 3, {"slow"})]
+    ("left", "rounds", "out"), [(1000, 15, {}), (61, 8, {}), (10, 15, {"slow"}), (0, 8, {"slow"})]
 )
 def test_what_does_not_fit_into_the_time_goes(
     left: float, rounds: int, out: set[str], monkeypatch: pytest.MonkeyPatch
@@ -179,7 +189,7 @@ def test_what_does_not_fit_into_the_time_goes(
     monkeypatch.setattr(step.time, "monotonic", lambda: 100.0)
     gone: dict[str, str] = {}
     table = SimpleNamespace(
-        until=100.0 + left, seconds={"ours_fp32": [9.0, 0.5], "slow": [90.0, 7.0]},
+        until=100.0 + left, least=4.0, seconds={"ours_fp32": [9.0, 0.5], "slow": [90.0, 7.0]},
         field=SimpleNamespace(leave_out=gone.__setitem__),
     )  # fmt: skip
     found = step.Table.affordable(table, 15)
