@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import AuthenticationError
@@ -104,14 +104,32 @@ def joined(
                 atexit.register(_leave)
                 start.quiet.__exit__()  # from now on stderr is ours
             else:
-                ray.shutdown()
-                renew()
+                _shut_down()
             if start is not None:
                 start.finish()
             if folder is not None:
                 local_ray.sweep_away(folder)
                 auth_token.forget()  # a cluster that is joined later has another one
             leaving.close()
+
+
+def _shut_down() -> None:
+    """`ray.shutdown`, over which SIGTERM is still heard.
+
+    Its first half gives SIGTERM its default action, behind Python's back.  Its second half ends
+    Ray's processes, which takes a second, so the handlers come back before it.
+    """
+    node: Any = ray._private.worker._global_node
+    if node is not None:
+        end_processes = node.kill_all_processes
+
+        def heard(*args: Any, **kwargs: Any) -> None:
+            renew()
+            end_processes(*args, **kwargs)
+
+        node.kill_all_processes = heard
+    ray.shutdown()
+    renew()
 
 
 def require_token(address: str | None, insecure: bool) -> None:

@@ -10,9 +10,11 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -68,6 +70,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     from ray.util import get_node_ip_address
 
     folder = tmp_path_factory.mktemp("growing")
+    # The paths of Ray's sockets have at most 107 characters.
+    short = Path(tempfile.mkdtemp(prefix="growing-", dir="/tmp"))
     with socket.socket() as free:
         free.bind(("", 0))
         port = free.getsockname()[1]
@@ -80,7 +84,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             [
                 Path(sys.executable).parent / "ray", "start", "--head", "--block", "--num-cpus=0",
                 f"--port={port}", f"--object-store-memory={_MEMORY}", "--include-dashboard=false",
-                "--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={folder}",
+                "--min-worker-port=0", "--max-worker-port=0", f"--temp-dir={short}",
                 f"--autoscaling-config={folder / 'cloud.json'}",
             ],
             env={
@@ -98,12 +102,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             time.sleep(0.5)
         yield at
     finally:
-        family = psutil.Process(head.pid).children(recursive=True)
+        family = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            family = psutil.Process(head.pid).children(recursive=True)
         for process in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
         head.kill()
         head.wait()
+        shutil.rmtree(short, ignore_errors=True)
 
 
 def _nodes(address: str) -> int:

@@ -13,6 +13,18 @@ from tests.support.ledgers import write_trial
 from tests.support.paths import ROOT
 
 FEW, MANY = 1000, 5000
+#: `orch`, which then writes its peak memory in kB.  What `wait4` tells holds that of this process,
+#: which the command was forked from.
+_RUN = """
+import atexit, re, sys
+from pathlib import Path
+peak = Path(sys.argv.pop(1))
+atexit.register(lambda: peak.write_text(
+    re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]
+))
+from orchestrator.cli import main
+main()
+"""
 #: Reading commands, with the seconds and MB that 5,000 trials may take on a slow machine.
 COMMANDS = {
     "ls": (["ls"], 20, 300),
@@ -35,7 +47,8 @@ def many(folder: Path, count: int) -> Path:
 def cost(out: Path, *command: str) -> tuple[float, float]:
     """Seconds of CPU time and MB of a command."""
     words = [word.format(out) for word in command]
-    run = [sys.executable, "-c", "from orchestrator.cli import main; main()", *words]
+    peak = out / "peak.txt"
+    run = [sys.executable, "-c", _RUN, str(peak), *words]
     process = subprocess.Popen(
         [*run, "--out", str(out)], stdout=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
@@ -43,7 +56,7 @@ def cost(out: Path, *command: str) -> tuple[float, float]:
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, command
-    return used.ru_utime + used.ru_stime, used.ru_maxrss / 1000
+    return used.ru_utime + used.ru_stime, int(peak.read_text()) / 1000
 
 
 @pytest.mark.exhaustive(reason="thousands of trial directories are written, which takes minutes")
