@@ -105,16 +105,18 @@ def test_a_sweep_waits_for_its_inputs_and_not_for_ever(run: Run, tmp_path: Path)
     assert (ended, len(made)) == (0, 1)
 
 
+CHECK = "sweep f --profile p --dry-run"
 STATS, FETCH = "data stats f --profile p", "data fetch --to data"
 
 
 @pytest.mark.parametrize(
     ("codes", "code", "calls"),
     [
-        ("0", 0, [STATS]),
-        ("2 0 0", 0, [STATS, FETCH, STATS]),
-        ("2 1", 1, [STATS, FETCH]),
-        ("2 0 2", 2, [STATS, FETCH, STATS]),
+        ("0 0", 0, [CHECK, STATS]),
+        ("0 2 0 0", 0, [CHECK, STATS, FETCH, STATS]),
+        ("0 2 1", 1, [CHECK, STATS, FETCH]),
+        ("0 2 0 2", 2, [CHECK, STATS, FETCH, STATS]),
+        ("2", 2, [CHECK]),  # a wrong key: nothing is downloaded
     ],
 )
 def test_inputs_are_fetched_where_they_lack_and_complete_only_when_read(

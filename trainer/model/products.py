@@ -60,13 +60,12 @@ def product_for(device: str, dtype: torch.dtype) -> Product:
 
     The first call for a device waits for it.
     """
-    first, *others = (product for product in PRODUCTS if product.serves(device, dtype))
-    for follower in others:
-        if not (problem := disagreement(first, device, dtype)):
-            break
-        warnings.warn(f"gradients without {first.name} products: {problem}", stacklevel=2)
-        first = follower
-    return first
+    *tried, last = (product for product in PRODUCTS if product.serves(device, dtype))
+    for product in tried:
+        if not (problem := disagreement(product, device, dtype)):
+            return product
+        warnings.warn(f"gradients without {product.name} products: {problem}", stacklevel=2)
+    return last
 
 
 def disagreement(product: Product, device: str, dtype: torch.dtype) -> str:
